@@ -1,0 +1,19 @@
+# One static library per room. Headers are included as <taper/ROOM/...>: the build tree has
+# a link include/taper/ROOM -> source folder, the install tree the folder itself.
+
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/include/taper)
+
+# taper_room(NAME [PUBLIC lib...] [PRIVATE lib...]): every .cpp below the current folder.
+function(taper_room name)
+  cmake_parse_arguments(ROOM "" "" "PUBLIC;PRIVATE" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS *.cpp)
+  file(GLOB_RECURSE headers CONFIGURE_DEPENDS *.h)
+  set(target taper_${name})
+  add_library(${target} STATIC ${sources} ${headers})
+  add_library(Taper::${target} ALIAS ${target})
+  file(CREATE_LINK ${CMAKE_CURRENT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/include/taper/${name} SYMBOLIC)
+  target_include_directories(${target} PUBLIC
+    $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/include> $<INSTALL_INTERFACE:include>)
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  target_link_libraries(${target} PUBLIC ${ROOM_PUBLIC} PRIVATE ${ROOM_PRIVATE} $<BUILD_INTERFACE:taper_build_flags>)
+endfunction()
