@@ -39,9 +39,9 @@ template <class E = Error, class... Args>
 
 /// Throws taper::Error with the formatted message unless `condition` holds. Shapes, dtypes and devices
 /// format with {}: TAPER_CHECK(x.dim() == 4, "conv2d: input must be [N, C, H, W], got {}", x.shape()).
-#define TAPER_CHECK(condition, ...)                     \
-  do {                                                  \
-    if (!(condition)) [[unlikely]] {                    \
-      ::taper::fail<::taper::Error>(__VA_ARGS__);       \
-    }                                                   \
+#define TAPER_CHECK(condition, ...)               \
+  do {                                            \
+    if (!(condition)) [[unlikely]] {              \
+      ::taper::fail<::taper::Error>(__VA_ARGS__); \
+    }                                             \
   } while (false)

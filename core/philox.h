@@ -38,7 +38,9 @@ struct Philox {
 };
 
 /// 24 bits of `bits` as a float in [0, 1).
-TAPER_HOST_DEVICE inline float uniform_float(uint32_t bits) { return float(bits >> 8) * 0x1p-24f; }
+TAPER_HOST_DEVICE inline float uniform_float(uint32_t bits) {
+  return float(bits >> 8) * 0x1p-24f;
+}
 
 /// 53 of 64 bits as a double in [0, 1).
 TAPER_HOST_DEVICE inline double uniform_double(uint32_t high, uint32_t low) {

@@ -1,0 +1,14 @@
+#include "taper/core/generator.h"
+
+namespace taper {
+
+Generator& default_generator() {
+  static Generator generator;
+  return generator;
+}
+
+void manual_seed(uint64_t seed) {
+  default_generator().manual_seed(seed);
+}
+
+}  // namespace taper

@@ -1,0 +1,52 @@
+#pragma once
+// A stream of random numbers with a state that can be saved and restored. Each op that draws takes a range of
+// counters and computes element i from counter start + i/4, so the numbers do not depend on the device or on
+// the number of threads. PyTorch's counterpart: ATen/core/Generator.h and CUDAGeneratorImpl's philox offset.
+
+#include <cstdint>
+#include <mutex>
+
+#include "taper/core/philox.h"
+
+namespace taper {
+
+struct GeneratorState {
+  uint64_t seed = 0;
+  uint64_t counter = 0;  ///< blocks of four 32-bit numbers drawn so far
+  bool operator==(const GeneratorState&) const = default;
+};
+
+/// Safe to use from several threads: each reserve() gets its own range.
+class Generator {
+ public:
+  explicit Generator(uint64_t seed = 0) : state_{seed, 0} {}
+
+  /// Restarts the stream at the beginning of `seed`'s.
+  void manual_seed(uint64_t seed) { set_state({seed, 0}); }
+  GeneratorState state() const {
+    const std::lock_guard lock(mutex_);
+    return state_;
+  }
+  void set_state(GeneratorState state) {
+    const std::lock_guard lock(mutex_);
+    state_ = state;
+  }
+  /// Takes the next `blocks` counters; returns the state whose counter is the first of them.
+  GeneratorState reserve(uint64_t blocks) {
+    const std::lock_guard lock(mutex_);
+    const GeneratorState first = state_;
+    state_.counter += blocks;
+    return first;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  GeneratorState state_;
+};
+
+/// The generator used where none is given. Seeded with 0 at the start; see manual_seed().
+Generator& default_generator();
+/// Seeds the default generator. (torch.manual_seed)
+void manual_seed(uint64_t seed);
+
+}  // namespace taper

@@ -1,0 +1,50 @@
+#pragma once
+// A block of memory on one device, shared by all tensors that view it. PyTorch's counterpart:
+// c10/core/StorageImpl.h; the version counter is c10's VariableVersion.
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "taper/core/allocator.h"
+#include "taper/core/device.h"
+
+namespace taper {
+
+class Storage {
+ public:
+  /// Fresh memory from the device's allocator. Throws OutOfMemoryError.
+  Storage(size_t size_bytes, Device device)
+      : allocator_(&allocator_for(device)), size_bytes_(size_bytes), device_(device) {
+    data_ = allocator_->allocate(size_bytes);
+  }
+  /// Memory owned by someone else; `release` is called when the last view is gone.
+  Storage(void* data, size_t size_bytes, Device device, std::function<void()> release)
+      : data_(data), size_bytes_(size_bytes), device_(device), release_(std::move(release)) {}
+  ~Storage() {
+    if (allocator_) allocator_->deallocate(data_, size_bytes_);
+    if (release_) release_();
+  }
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  void* data() const { return data_; }
+  size_t size_bytes() const { return size_bytes_; }
+  Device device() const { return device_; }
+
+  /// Counts in-place writes by any view: the tape compares it to refuse a gradient from overwritten values.
+  uint32_t version() const { return version_.load(std::memory_order_acquire); }
+  void bump_version() { version_.fetch_add(1, std::memory_order_acq_rel); }
+
+ private:
+  Allocator* allocator_ = nullptr;
+  void* data_ = nullptr;
+  size_t size_bytes_ = 0;
+  Device device_;
+  std::function<void()> release_;
+  std::atomic<uint32_t> version_{0};
+};
+
+}  // namespace taper
