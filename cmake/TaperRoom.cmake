@@ -2,6 +2,8 @@
 # a link include/taper/ROOM -> source folder, the install tree the folder itself.
 
 file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/include/taper)
+file(CREATE_LINK ${PROJECT_SOURCE_DIR}/taper.h ${PROJECT_BINARY_DIR}/include/taper/taper.h SYMBOLIC)
+configure_file(${CMAKE_CURRENT_LIST_DIR}/version.h.in ${PROJECT_BINARY_DIR}/include/taper/version.h @ONLY)
 
 # taper_room(NAME [PUBLIC lib...] [PRIVATE lib...]): every .cpp below the current folder.
 function(taper_room name)

@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Makes nn/data/digits.bin, the data set embedded in the library, from scikit-learn's copy of the UCI digits.
+
+    scripts/make_digits.py [digits.csv.gz] [digits.bin]
+
+The input is digits.csv.gz of Debian's python3-sklearn: 1,797 lines of 64 pixels (0..16, row by row) and a
+label. The output is 116,805 bytes: every picture's 64 pixels, one byte each, then every picture's label;
+the 1,437 pictures for training come first, the 360 for testing after them.
+
+The split is a fixed function of the line number: pictures are ordered by the SHA-256 of
+"taper digits LINE" (LINE counts from 0), and the first 36 of each class in that order are the test set.
+Both parts are thus shuffled and the test set is exactly balanced, whatever the Python version.
+"""
+
+import gzip
+import hashlib
+import pathlib
+import sys
+
+SOURCE = "/usr/lib/python3/dist-packages/sklearn/datasets/data/digits.csv.gz"
+TARGET = pathlib.Path(__file__).resolve().parent.parent / "nn/data/digits.bin"
+TEST_PER_CLASS = 36
+
+
+def read_pictures(path):
+    """The file's pictures in its order, each a pair (pixels, label)."""
+    pictures = []
+    with gzip.open(path, "rt") as lines:
+        for line in lines:
+            *pixels, label = map(int, line.split(","))
+            assert len(pixels) == 64 and all(0 <= p <= 16 for p in pixels) and 0 <= label <= 9
+            pictures.append((bytes(pixels), label))
+    assert len(pictures) == 1797
+    return pictures
+
+
+def split(pictures):
+    """(training pictures, test pictures), both shuffled."""
+    order = sorted(range(len(pictures)), key=lambda i: hashlib.sha256(f"taper digits {i}".encode()).digest())
+    train, test, taken = [], [], [0] * 10
+    for i in order:
+        label = pictures[i][1]
+        taken[label] += 1
+        (test if taken[label] <= TEST_PER_CLASS else train).append(pictures[i])
+    return train, test
+
+
+def main():
+    source = sys.argv[1] if len(sys.argv) > 1 else SOURCE
+    target = sys.argv[2] if len(sys.argv) > 2 else TARGET
+    train, test = split(read_pictures(source))
+    pictures = train + test
+    data = b"".join(pixels for pixels, _ in pictures) + bytes(label for _, label in pictures)
+    pathlib.Path(target).write_bytes(data)
+    print(f"{target}: {len(train)} + {len(test)} pictures, {len(data)} bytes, "
+          f"SHA-256 {hashlib.sha256(data).hexdigest()}")
+
+
+if __name__ == "__main__":
+    main()

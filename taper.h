@@ -1,0 +1,8 @@
+#pragma once
+// All of Taper in one include, for programs: #include <taper/taper.h>. The library itself includes only what
+// it uses. From the ground up:
+
+#include "taper/core/device.h"
+#include "taper/core/error.h"
+#include "taper/nn/data/digits.h"
+#include "taper/version.h"
