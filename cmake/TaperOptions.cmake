@@ -29,7 +29,8 @@ endif()
 add_library(taper_build_flags INTERFACE)
 target_compile_features(taper_build_flags INTERFACE cxx_std_20)
 target_compile_options(taper_build_flags INTERFACE
-  -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-psabi -Wno-restrict
+  -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-psabi
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> # GCC 12 warns of `"text" + std::string` (GCC bug 105651)
   $<$<BOOL:${TAPER_WARNINGS_AS_ERRORS}>:-Werror>
   $<$<BOOL:${TAPER_MARCH}>:-march=${TAPER_MARCH}>)
 # Reassociation must stay off: results may not depend on vector width or thread count.

@@ -1,7 +1,7 @@
 #pragma once
 // Where a tensor lives: the CPU or one CUDA device. PyTorch's counterpart: c10/core/Device.h.
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <cstdint>
 #include <string>

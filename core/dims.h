@@ -2,7 +2,7 @@
 // A short list of integers kept in place: shapes, strides and axes without heap traffic. PyTorch's
 // counterpart: c10/core/impl/SizesAndStrides.h.
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdint>

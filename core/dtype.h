@@ -2,7 +2,7 @@
 // Element types, their sizes, and PyTorch's rules for mixing them. PyTorch's counterpart:
 // c10/core/ScalarType.h.
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <cstddef>
 #include <cstdint>

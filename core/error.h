@@ -4,7 +4,7 @@
 // Library code throws; it never prints and never exits. TAPER_CHECK guards the public functions ("check at
 // the door"); code behind the door trusts what came in. PyTorch's counterpart: c10/util/Exception.h.
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <stdexcept>
 #include <string>
