@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Makes nn/data/digits.bin, the data set embedded in the library, from scikit-learn's copy of the UCI digits.
 
-    scripts/make_digits.py [digits.csv.gz] [digits.bin]
+    scripts/make_digits.py           writes the file
+    scripts/make_digits.py --check   fails if the file is not what it would write
 
 The input is digits.csv.gz of Debian's python3-sklearn: 1,797 lines of 64 pixels (0..16, row by row) and a
 label. The output is 116,805 bytes: every picture's 64 pixels, one byte each, then every picture's label;
@@ -46,14 +47,18 @@ def split(pictures):
 
 
 def main():
-    source = sys.argv[1] if len(sys.argv) > 1 else SOURCE
-    target = sys.argv[2] if len(sys.argv) > 2 else TARGET
-    train, test = split(read_pictures(source))
+    train, test = split(read_pictures(SOURCE))
     pictures = train + test
     data = b"".join(pixels for pixels, _ in pictures) + bytes(label for _, label in pictures)
-    pathlib.Path(target).write_bytes(data)
-    print(f"{target}: {len(train)} + {len(test)} pictures, {len(data)} bytes, "
-          f"SHA-256 {hashlib.sha256(data).hexdigest()}")
+    if sys.argv[1:] == ["--check"]:
+        if TARGET.read_bytes() != data:
+            sys.exit(f"{TARGET} is not what {sys.argv[0]} makes of {SOURCE}")
+    elif not sys.argv[1:]:
+        TARGET.write_bytes(data)
+        print(f"{TARGET}: {len(train)} + {len(test)} pictures, {len(data)} bytes, "
+              f"SHA-256 {hashlib.sha256(data).hexdigest()}")
+    else:
+        sys.exit(f"{sys.argv[0]}: unknown arguments {sys.argv[1:]}; use --check or nothing")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Runs clang-tidy (.clang-tidy) over the library and the programs, as build/default compiles them. Arguments
+# are file names; without any it checks every .cpp file of the library, the examples and the benchmarks.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if [ ! -f build/default/compile_commands.json ]; then
+  echo "check_tidy.sh: build/default is not configured; run: cmake --preset default" >&2
+  exit 1
+fi
+if [ $# -gt 0 ]; then files=("$@"); else
+  mapfile -t files < <(git ls-files 'core/*.cpp' 'ops/*.cpp' 'autograd/*.cpp' 'nn/*.cpp' 'examples/*.cpp' 'bench/*.cpp')
+fi
+printf '%s\0' "${files[@]}" |
+  xargs -0 -n 1 -P "$(nproc)" clang-tidy --quiet -p build/default --warnings-as-errors='*' 2> >(grep -v 'warnings\? generated' >&2)
