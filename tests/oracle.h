@@ -1,8 +1,8 @@
 #pragma once
 // What PyTorch, torchvision or PIL computed, for tests to compare with.
 //
-// tests/oracle/NAME_oracle.py writes files into a folder before ctest runs NAME_test; on a machine without these
-// Python packages there is no folder, and the comparison says so and is left out.
+// tests/oracle/NAME_oracle.py writes files into a folder before ctest runs NAME_test; on a machine without
+// these Python packages there is no folder, and the comparison says so and is left out.
 
 #include <catch2/catch.hpp>
 #include <fstream>
@@ -13,6 +13,7 @@
 inline std::optional<std::string> oracle_dir(const std::string& name) {
   const std::string folder = std::string(TAPER_ORACLE_DIR) + "/" + name;
   if (std::ifstream(folder + "/DONE").good()) return folder;
-  WARN("no oracle in " + folder + ": run `ctest -R oracle_" + name + "` (needs python3-torch); nothing compared");
+  WARN("no oracle in " + folder + ": run `ctest -R oracle_" + name +
+       "` (needs python3-torch); nothing compared");
   return std::nullopt;
 }

@@ -1,0 +1,72 @@
+#include "taper/nn/data/augment.h"
+
+#include <cmath>
+
+namespace taper {
+namespace {
+
+constexpr double kMinArea = 0.08, kMaxArea = 1.0;
+constexpr double kMinRatio = 3.0 / 4.0, kMaxRatio = 4.0 / 3.0;
+constexpr int kTries = 10;
+
+// Python's round(): halves go to the even number.
+int round_half_even(double x) {
+  return int(std::nearbyint(x));
+}
+
+}  // namespace
+
+RandomStream::RandomStream(uint64_t seed, RandomPurpose purpose, uint64_t epoch, uint64_t index)
+    : philox_{seed, uint64_t(purpose) << 60 | epoch << 40 | index} {}
+
+uint32_t RandomStream::bits() {
+  if (used_ == 4) {
+    block_ = philox_(counter_++);
+    used_ = 0;
+  }
+  return block_[size_t(used_++)];
+}
+
+double RandomStream::uniform(double low, double high) {
+  const uint32_t high_bits = bits(), low_bits = bits();
+  return low + (high - low) * uniform_double(high_bits, low_bits);
+}
+
+// Lemire, "Fast Random Integer Generation in an Interval" (2019): the high half of bits * count, drawn again
+// in the rare case that would favour some results.
+uint32_t RandomStream::below(uint32_t count) {
+  const uint32_t reject_under = (0u - count) % count;
+  for (;;) {
+    const uint64_t product = uint64_t(bits()) * count;
+    if (uint32_t(product) >= reject_under) return uint32_t(product >> 32);
+  }
+}
+
+Box random_resized_crop_box(int width, int height, RandomStream& random) {
+  const double picture_area = double(width) * height;
+  for (int i = 0; i < kTries; ++i) {
+    const double area = picture_area * random.uniform(kMinArea, kMaxArea);
+    const double ratio = std::exp(random.uniform(std::log(kMinRatio), std::log(kMaxRatio)));
+    const int w = round_half_even(std::sqrt(area * ratio));
+    const int h = round_half_even(std::sqrt(area / ratio));
+    if (w < 1 || w > width || h < 1 || h > height) continue;
+    const int top = int(random.below(uint32_t(height - h) + 1));
+    const int left = int(random.below(uint32_t(width - w) + 1));
+    return {left, top, w, h};
+  }
+
+  const double ratio = double(width) / height;
+  int w = width, h = height;
+  if (ratio < kMinRatio) h = round_half_even(width / kMinRatio);
+  if (ratio > kMaxRatio) w = round_half_even(height * kMaxRatio);
+  return {(width - w) / 2, (height - h) / 2, w, h};
+}
+
+Image random_shift(const Image& image, int padding, RandomStream& random) {
+  const uint32_t positions = uint32_t(2 * padding + 1);
+  const int top = int(random.below(positions)) - padding;
+  const int left = int(random.below(positions)) - padding;
+  return crop(image, Box{left, top, image.width, image.height});
+}
+
+}  // namespace taper

@@ -1,0 +1,41 @@
+#pragma once
+// Geometry of pictures: resize, crop, flip. Bit for bit what torchvision makes of PIL pictures, whose resize
+// filters before it shrinks (antialias). PyTorch's counterpart: torchvision/transforms/functional.py.
+
+#include "taper/nn/data/image.h"
+
+namespace taper {
+
+/// A rectangle of pixels: columns left to left + width - 1, rows top to top + height - 1.
+struct Box {
+  int left = 0;
+  int top = 0;
+  int width = 0;
+  int height = 0;
+  bool operator==(const Box&) const = default;
+};
+
+/// Scales the part `box` of the picture to [height, width] with PIL's bilinear filter, which is widened by
+/// the scale when it shrinks. Pixels outside the box play no part. Throws Error if a size is not positive or
+/// the box leaves the picture. PIL: Image.crop(box).resize(..., BILINEAR).
+Image resize(const Image& image, const Box& box, int width, int height);
+
+/// Scales the whole picture to [height, width]; throws Error if a size is not positive.
+Image resize(const Image& image, int width, int height);
+
+/// Scales the picture so that its shorter side is `size` and its longer one int(size * long / short).
+/// Throws Error if size is not positive. torchvision: Resize(size).
+Image resize_shorter_side(const Image& image, int size);
+
+/// The part `box` of the picture; what of it lies outside the picture is black. Throws Error if the box is
+/// empty.
+Image crop(const Image& image, const Box& box);
+
+/// The middle size x size pixels; a side shorter than `size` is padded with black on both ends. Throws Error
+/// if size is not positive. torchvision: CenterCrop(size).
+Image center_crop(const Image& image, int size);
+
+/// The mirror image, left for right.
+Image flip_horizontal(const Image& image);
+
+}  // namespace taper

@@ -1,0 +1,91 @@
+#include "pictures.h"
+
+#include <png.h>
+#include <stdlib.h>  // mkdtemp
+
+#include <cmath>
+#include <cstdio>  // jpeglib.h needs FILE
+#include <filesystem>
+#include <fstream>
+
+#include <jpeglib.h>
+
+#include "taper/core/error.h"
+
+taper::Image test_picture(int width, int height, int seed) {
+  taper::Image image(width, height);
+  for (int y = 0; y < height; ++y)
+    for (int x = 0; x < width; ++x)
+      for (int c = 0; c < 3; ++c) {
+        const double wave = std::sin(x / (3.0 + c) + seed) * std::cos(y / (5.0 + seed % 7));
+        image.row(y)[3 * x + c] = uint8_t(128 + 80 * wave + 40 * ((x / 7 + y / 5 + c + seed) % 2));
+      }
+  return image;
+}
+
+std::vector<uint8_t> png_bytes(int width, int height, int channels, const std::vector<uint8_t>& samples) {
+  constexpr png_uint_32 kFormats[] = {0, PNG_FORMAT_GRAY, PNG_FORMAT_GA, PNG_FORMAT_RGB, PNG_FORMAT_RGBA};
+  png_image image{};
+  image.version = PNG_IMAGE_VERSION;
+  image.width = png_uint_32(width);
+  image.height = png_uint_32(height);
+  image.format = kFormats[channels];
+  png_alloc_size_t size = 0;
+  png_image_write_to_memory(&image, nullptr, &size, 0, samples.data(), 0, nullptr);
+  std::vector<uint8_t> bytes(size);
+  TAPER_CHECK(png_image_write_to_memory(&image, bytes.data(), &size, 0, samples.data(), 0, nullptr),
+              "png_bytes: {}", image.message);
+  bytes.resize(size);
+  return bytes;
+}
+
+std::vector<uint8_t> png_bytes(const taper::Image& image) {
+  return png_bytes(image.width, image.height, 3, image.pixels);
+}
+
+std::vector<uint8_t> jpeg_bytes(int width, int height, int channels, const std::vector<uint8_t>& samples,
+                                int quality) {
+  jpeg_compress_struct info{};
+  jpeg_error_mgr errors;
+  info.err = jpeg_std_error(&errors);
+  jpeg_create_compress(&info);
+  unsigned char* buffer = nullptr;
+  unsigned long size = 0;
+  jpeg_mem_dest(&info, &buffer, &size);
+  info.image_width = JDIMENSION(width);
+  info.image_height = JDIMENSION(height);
+  info.input_components = channels;
+  info.in_color_space = channels == 1 ? JCS_GRAYSCALE : channels == 3 ? JCS_RGB : JCS_CMYK;
+  jpeg_set_defaults(&info);
+  jpeg_set_quality(&info, quality, TRUE);
+  jpeg_start_compress(&info, TRUE);
+  while (info.next_scanline < info.image_height) {
+    JSAMPROW row = const_cast<JSAMPROW>(&samples[size_t(info.next_scanline) * width * channels]);
+    jpeg_write_scanlines(&info, &row, 1);
+  }
+  jpeg_finish_compress(&info);
+  const std::vector<uint8_t> bytes(buffer, buffer + size);
+  jpeg_destroy_compress(&info);
+  free(buffer);
+  return bytes;
+}
+
+std::vector<uint8_t> jpeg_bytes(const taper::Image& image, int quality) {
+  return jpeg_bytes(image.width, image.height, 3, image.pixels, quality);
+}
+
+void write_file(const std::string& path, const std::vector<uint8_t>& bytes) {
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+  std::ofstream file(path, std::ios::binary);
+  file.write(reinterpret_cast<const char*>(bytes.data()), std::streamsize(bytes.size()));
+  TAPER_CHECK(file.good(), "write_file: cannot write {}", path);
+}
+
+TemporaryFolder::TemporaryFolder() : path_(std::filesystem::temp_directory_path() / "taper_XXXXXX") {
+  TAPER_CHECK(mkdtemp(path_.data()), "TemporaryFolder: cannot make {}", path_);
+}
+
+TemporaryFolder::~TemporaryFolder() {
+  std::error_code error;
+  std::filesystem::remove_all(path_, error);
+}

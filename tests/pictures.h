@@ -1,0 +1,38 @@
+#pragma once
+// Pictures for tests: made here, and written by libpng and libjpeg.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "taper/nn/data/image.h"
+
+/// A picture of waves and edges that differs with `seed`.
+taper::Image test_picture(int width, int height, int seed = 0);
+
+/// A PNG file of 8-bit samples [height, width, channels] (1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha).
+std::vector<uint8_t> png_bytes(int width, int height, int channels, const std::vector<uint8_t>& samples);
+std::vector<uint8_t> png_bytes(const taper::Image& image);
+
+/// A JPEG file of 8-bit samples [height, width, channels] (1 gray, 3 RGB, 4 CMYK).
+std::vector<uint8_t> jpeg_bytes(int width, int height, int channels, const std::vector<uint8_t>& samples,
+                                int quality = 90);
+std::vector<uint8_t> jpeg_bytes(const taper::Image& image, int quality = 90);
+
+/// Writes a file and the folders it is in.
+void write_file(const std::string& path, const std::vector<uint8_t>& bytes);
+
+/// A folder that is new and empty, and gone with the object.
+class TemporaryFolder {
+ public:
+  TemporaryFolder();
+  ~TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
