@@ -1,0 +1,101 @@
+#include "taper/nn/io/safetensors.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "taper/nn/io/atomic_file.h"
+#include "taper/nn/io/mapped_file.h"
+#include "taper/nn/io/safetensors_header.h"
+
+namespace taper {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "safetensors data is used in place");
+
+constexpr size_t kLengthBytes = 8;
+
+Tensor tensor_over(const std::shared_ptr<MappedFile>& file, char* data,
+                   const detail::SafetensorsEntry& entry) {
+  const bool aligned = reinterpret_cast<uintptr_t>(data) % size_of(entry.dtype) == 0;
+  if (aligned) return from_blob(data, entry.shape, entry.dtype, [file] {});
+  Tensor copy = empty(entry.shape, {.dtype = entry.dtype});
+  if (copy.numel() > 0) std::memcpy(copy.data_ptr(), data, copy.size_bytes());
+  return copy;
+}
+
+}  // namespace
+
+Safetensors load_safetensors(const std::string& path) {
+  const auto file = std::make_shared<MappedFile>(path);
+  if (file->size_bytes() < kLengthBytes) {
+    fail<FileError>("{}: {} bytes are too few for a safetensors file", path, file->size_bytes());
+  }
+  uint64_t header_bytes;
+  std::memcpy(&header_bytes, file->data(), kLengthBytes);
+  const uint64_t most = std::min<uint64_t>(file->size_bytes() - kLengthBytes, detail::kMaxSafetensorsHeader);
+  if (header_bytes > most) {
+    fail<FileError>("{}: not a safetensors file, or truncated: a header of {} bytes where at most {} can be",
+                    path, header_bytes, most);
+  }
+  const std::string_view text(file->data() + kLengthBytes, header_bytes);
+  if (text.empty() || text[0] != '{') {
+    fail<FileError>("{}: not a safetensors file: its header does not begin with {{", path);
+  }
+  char* data = file->data() + kLengthBytes + header_bytes;
+  const uint64_t data_bytes = file->size_bytes() - kLengthBytes - header_bytes;
+
+  detail::SafetensorsHeader header = detail::parse_safetensors_header(text, data_bytes, path);
+  Safetensors result;
+  result.metadata = std::move(header.metadata);
+  for (const auto& [name, entry] : header.entries) {
+    if (entry.dtype == kBool) {
+      // Any other byte in a C++ bool is undefined behaviour, far from here.
+      const bool clean =
+          std::all_of(data + entry.begin, data + entry.end, [](char c) { return c == 0 || c == 1; });
+      if (!clean)
+        fail<FileError>("{}: BOOL tensor {} has bytes besides 0 and 1", path, detail::quote_name(name));
+    }
+    result.tensors.emplace_hint(result.tensors.end(), name, tensor_over(file, data + entry.begin, entry));
+  }
+  return result;
+}
+
+void save_safetensors(const std::string& path, const TensorMap& tensors, const Metadata& metadata) {
+  // The widest elements first, then by name: every tensor is aligned because the header is, to eight bytes.
+  std::vector<const TensorMap::value_type*> order;
+  for (const auto& named : tensors) {
+    TAPER_CHECK(named.second.defined(), "save_safetensors: tensor {} is undefined",
+                detail::quote_name(named.first));
+    order.push_back(&named);
+  }
+  std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
+    return size_of(a->second.dtype()) > size_of(b->second.dtype());
+  });
+
+  detail::SafetensorsHeader header{.entries = {}, .metadata = metadata};
+  uint64_t end = 0;
+  for (const auto* named : order) {
+    const auto& [name, tensor] = *named;
+    const uint64_t begin = end;
+    end += tensor.size_bytes();
+    header.entries[name] = {.dtype = tensor.dtype(), .shape = tensor.shape(), .begin = begin, .end = end};
+  }
+  const std::string text = detail::format_safetensors_header(header);
+  const uint64_t header_bytes = text.size();
+
+  AtomicFile file(path);
+  file.write(&header_bytes, kLengthBytes);
+  file.write(text);
+  for (const auto* named : order) {
+    const Tensor& tensor = named->second;
+    TAPER_CHECK(tensor.is_contiguous() && tensor.device().is_cpu(),
+                "save_safetensors: {} must be row-major on the CPU", detail::quote_name(named->first));
+    file.write(tensor.data_ptr(), tensor.size_bytes());
+  }
+  file.commit();
+}
+
+}  // namespace taper

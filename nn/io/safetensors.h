@@ -1,0 +1,33 @@
+#pragma once
+// Named tensors in a file that other frameworks read too: eight bytes of header length, a JSON header with
+// each tensor's dtype, shape and place, then the data, row-major and little-endian. Nothing in it is
+// executable and nothing needs to be parsed to use it, so it is mapped instead of read. The format and its
+// reference implementation: https://github.com/huggingface/safetensors.
+
+#include <map>
+#include <string>
+
+#include "taper/core/tensor.h"
+
+namespace taper {
+
+using TensorMap = std::map<std::string, Tensor>;
+using Metadata = std::map<std::string, std::string>;
+
+/// The content of one file: tensors by name, and the free text under "__metadata__".
+struct Safetensors {
+  TensorMap tensors;
+  Metadata metadata;
+};
+
+/// Maps the file at `path`; CPU tensors view the mapping, which lives as long as the last of them. Writing
+/// into a tensor leaves the file as it is. Dtypes F64 F32 F16 BF16 I64 I32 U8 BOOL. Throws FileError, one
+/// line that begins with the path, for a file that is missing, truncated, malformed, or holds another dtype.
+/// A hostile file cannot make this allocate more than a small multiple of its own size.
+Safetensors load_safetensors(const std::string& path);
+
+/// Writes `tensors` (any device, any strides) and `metadata` to `path`, whole or not at all (see AtomicFile).
+/// Throws Error for an undefined tensor or a name that is not UTF-8, FileError if the file cannot be written.
+void save_safetensors(const std::string& path, const TensorMap& tensors, const Metadata& metadata = {});
+
+}  // namespace taper

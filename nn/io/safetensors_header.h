@@ -1,0 +1,43 @@
+#pragma once
+// The JSON header of a safetensors file, read with suspicion and written canonically. Private to nn/io.
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "taper/core/dims.h"
+#include "taper/core/dtype.h"
+
+namespace taper::detail {
+
+/// One tensor's line in the header; the offsets count bytes from the end of the header.
+struct SafetensorsEntry {
+  DType dtype = kFloat32;
+  Shape shape;
+  uint64_t begin = 0;
+  uint64_t end = 0;
+};
+
+struct SafetensorsHeader {
+  std::map<std::string, SafetensorsEntry> entries;
+  std::map<std::string, std::string> metadata;
+};
+
+/// The most bytes of JSON that are looked at, as in the reference implementation.
+inline constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;
+
+/// Reads `text`, the header alone, of a file with `data_bytes` bytes after it. Every entry returned is
+/// consistent (its shape fills its bytes) and together they fill the data exactly. Throws FileError beginning
+/// with `path`.
+SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_bytes,
+                                           const std::string& path);
+
+/// The header as JSON, padded with spaces to a multiple of eight bytes. Throws Error if a name is not UTF-8.
+std::string format_safetensors_header(const SafetensorsHeader& header);
+
+/// A name from a file, made safe to stand in a one-line message.
+std::string quote_name(std::string_view name);
+
+}  // namespace taper::detail
