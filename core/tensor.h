@@ -127,7 +127,7 @@ class Tensor {
   /// Copies where needed; this tensor itself when nothing would change.
   Tensor contiguous(MemoryFormat format = kContiguous) const;
   Tensor to(DType dtype) const;
-  Tensor to(Device device, bool non_blocking = false) const;
+  Tensor to(Device device) const;
   Tensor cpu() const { return to(Device(kCPU)); }
   Tensor cuda(int index = 0) const { return to(Device(kCUDA, index)); }
   /// A copy on its own storage, in the same memory format.

@@ -1,0 +1,46 @@
+#pragma once
+// The engine: walks the recorded graph from outputs to leaves, later operations first, each node once all its
+// gradients have arrived. It runs in the calling thread, keeps its state on that thread, and so may run in
+// several threads at once and inside itself (checkpointing). PyTorch's counterpart:
+// torch/csrc/autograd/engine.cpp.
+
+#include <vector>
+
+#include "taper/autograd/node.h"
+
+namespace taper {
+
+struct BackwardOptions {
+  bool retain_graph = false;  ///< keep saved tensors for another pass; implied by create_graph
+  bool create_graph = false;  ///< record the backward pass itself, for higher derivatives
+};
+
+/// Adds the gradients of sum_i <outputs[i], gradients[i]> to the grad() of every leaf below. An undefined
+/// gradient stands for 1 and needs a one-element output. Throws Error if nothing requires a gradient, for
+/// mismatched shapes, and for a graph that was freed. (torch.autograd.backward)
+void backward(const std::vector<Tensor>& outputs, const std::vector<Tensor>& gradients = {},
+              BackwardOptions options = {});
+
+struct GradOptions {
+  bool retain_graph = false;
+  bool create_graph = false;
+  bool allow_unused = false;  ///< return an undefined gradient for an input the outputs do not depend on
+};
+
+/// The gradients of the outputs with respect to `inputs` (leaves or intermediate results), touching no
+/// grad(). Throws Error as backward(), and for an unused input unless allow_unused. (torch.autograd.grad)
+std::vector<Tensor> grad(const std::vector<Tensor>& outputs, const std::vector<Tensor>& inputs,
+                         const std::vector<Tensor>& gradients = {}, GradOptions options = {});
+
+/// Runs on x's gradient during backward(); a defined result replaces it. (torch.Tensor.register_hook)
+void register_hook(const Tensor& x, Node::TensorHook hook);
+/// Runs after a leaf's grad() has been updated: where data parallelism and fused optimisers start.
+/// (torch.Tensor.register_post_accumulate_grad_hook)
+void register_post_accumulate_hook(const Tensor& leaf, std::function<void(const Tensor& leaf)> hook);
+
+namespace detail {
+/// True while grad() runs in this thread, where leaves do not accumulate.
+bool engine_is_capturing();
+}  // namespace detail
+
+}  // namespace taper

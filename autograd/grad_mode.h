@@ -1,0 +1,63 @@
+#pragma once
+// Whether operations are being recorded, per thread, with guards that restore the old mode at scope end.
+// PyTorch's counterparts: c10/core/GradMode.h, c10/core/InferenceMode.h.
+
+namespace taper {
+
+struct GradMode {
+  static bool is_enabled();
+  static void set_enabled(bool enabled);
+};
+
+/// Sets the mode inside its scope.
+class GradModeGuard {
+ public:
+  explicit GradModeGuard(bool enabled) : previous_(GradMode::is_enabled()) { GradMode::set_enabled(enabled); }
+  ~GradModeGuard() { GradMode::set_enabled(previous_); }
+  GradModeGuard(const GradModeGuard&) = delete;
+  GradModeGuard& operator=(const GradModeGuard&) = delete;
+
+ private:
+  bool previous_;
+};
+
+/// Inside its scope nothing is recorded and results do not require a gradient. (torch.no_grad)
+struct NoGradGuard : GradModeGuard {
+  NoGradGuard() : GradModeGuard(false) {}
+};
+
+/// Records again inside a NoGradGuard. (torch.enable_grad)
+struct EnableGradGuard : GradModeGuard {
+  EnableGradGuard() : GradModeGuard(true) {}
+};
+
+/// As NoGradGuard, and tensors made inside can never take part in a recorded operation, so that nothing about
+/// them needs tracking. (torch.inference_mode)
+class InferenceModeGuard {
+ public:
+  InferenceModeGuard();
+  ~InferenceModeGuard();
+  InferenceModeGuard(const InferenceModeGuard&) = delete;
+  InferenceModeGuard& operator=(const InferenceModeGuard&) = delete;
+
+ private:
+  NoGradGuard no_grad_;
+  bool previous_;
+};
+
+/// Inside its scope the tape remembers the shapes each op was called with, and backward() throws Error naming
+/// the forward op and those shapes as soon as a gradient holds a NaN. Costs a scan of every gradient.
+/// (torch.autograd.set_detect_anomaly)
+class AnomalyGuard {
+ public:
+  AnomalyGuard();
+  ~AnomalyGuard();
+  AnomalyGuard(const AnomalyGuard&) = delete;
+  AnomalyGuard& operator=(const AnomalyGuard&) = delete;
+  static bool is_enabled();
+
+ private:
+  bool previous_;
+};
+
+}  // namespace taper

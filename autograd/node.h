@@ -1,0 +1,95 @@
+#pragma once
+// Node: one recorded operation, seen from its derivative. A node's inputs are the gradients of the
+// operation's outputs; its edges lead to the nodes that take the gradients of the operation's inputs.
+// PyTorch's counterparts: torch/csrc/autograd/function.h and edge.h.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "taper/core/tensor.h"
+
+namespace taper {
+
+/// Gradients, one per input or output of an operation; undefined where nothing flows.
+using Grads = std::vector<Tensor>;
+
+/// Where the gradient of one operation input goes: slot `index` of `node`. Null node: no gradient wanted.
+struct Edge {
+  std::shared_ptr<Node> node;
+  int index = 0;
+};
+
+/// What the engine must know of an operation's output to check and fill in its gradient.
+struct OutputInfo {
+  Shape shape;
+  DType dtype = kFloat32;
+  Device device;
+};
+
+class Node : public std::enable_shared_from_this<Node> {
+ public:
+  using TensorHook = std::function<Tensor(const Tensor& grad)>;
+  using NodeHook = std::function<void(const Grads& grad_inputs, const Grads& grad_outputs)>;
+
+  explicit Node(std::string name);
+  virtual ~Node() = default;
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  /// Gradients of the inputs from gradients of the outputs; at least one of `grads` is defined.
+  virtual Grads apply(Grads grads) = 0;
+  /// Drops what was saved for apply(); called by the engine as it goes.
+  virtual void release_saved() {}
+  /// False if apply() is not itself made of recorded operations.
+  virtual bool supports_create_graph() const { return true; }
+
+  /// The forward operation's name: "conv2d".
+  const std::string& name() const { return name_; }
+  const std::vector<Edge>& next_edges() const { return next_edges_; }
+  const std::vector<OutputInfo>& outputs() const { return outputs_; }
+  /// Later operations have higher numbers; the engine runs the highest first.
+  uint64_t sequence() const { return sequence_; }
+  /// The operation with the shapes it was called on, for error messages: "log(f32 [3, 4]) -> [3, 4]".
+  std::string describe() const;
+
+  /// Runs after apply() with (gradients it returned, gradients it was given).
+  void register_hook(NodeHook hook) { hooks_.push_back(std::move(hook)); }
+  /// Runs on the gradient of output `index` before apply(); a defined result replaces it.
+  void register_tensor_hook(int index, TensorHook hook) { tensor_hooks_.push_back({index, std::move(hook)}); }
+
+  // Set up by Tape.
+  void set_next_edges(std::vector<Edge> edges) { next_edges_ = std::move(edges); }
+  int add_output(const Tensor& output);
+  void set_call(std::string call) { call_ = std::move(call); }
+
+  // Run by the engine.
+  bool has_hooks() const { return !hooks_.empty(); }
+  void run_tensor_hooks(Grads& grads) const;
+  void run_hooks(const Grads& grad_inputs, const Grads& grad_outputs) const;
+
+ protected:
+  uint64_t sequence_;
+
+ private:
+  std::string name_;
+  std::string call_;  ///< argument shapes, kept in anomaly mode
+  std::vector<Edge> next_edges_;
+  std::vector<OutputInfo> outputs_;
+  std::vector<std::pair<int, TensorHook>> tensor_hooks_;
+  std::vector<NodeHook> hooks_;
+};
+
+namespace detail {
+/// Deletes a node without recursing into the chain of nodes it keeps alive.
+void delete_node(Node* node);
+}  // namespace detail
+
+template <class T, class... Args>
+std::shared_ptr<T> make_node(Args&&... args) {
+  return std::shared_ptr<T>(new T(std::forward<Args>(args)...), detail::delete_node);
+}
+
+}  // namespace taper
