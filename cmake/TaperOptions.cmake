@@ -37,6 +37,7 @@ target_compile_options(taper_build_flags INTERFACE
 target_compile_options(taper_build_flags INTERFACE -fno-math-errno -fno-trapping-math)
 
 if(TAPER_SANITIZE)
-  add_compile_options(-fsanitize=${TAPER_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_compile_options(-fsanitize=${TAPER_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all
+                      -Wno-maybe-uninitialized) # GCC's documentation: false positives under sanitizers
   add_link_options(-fsanitize=${TAPER_SANITIZE})
 endif()
