@@ -1,0 +1,37 @@
+#pragma once
+// Cases that tests/oracle/cases.py wrote: PyTorch's inputs and outputs of one operation each.
+
+#include <string>
+#include <vector>
+
+#include "taper/core/tensor.h"
+
+namespace taper {
+
+/// One operation as PyTorch computed it.
+class OracleCase {
+ public:
+  std::string name;          ///< the operation with its options: what INFO() should say
+  std::string op;            ///< the operation alone
+  std::string options_json;  ///< its options; read them with number(), text(), flag() and list()
+
+  /// The tensor of that name; undefined if the case has none.
+  Tensor operator[](const std::string& tensor) const;
+  double number(const std::string& option) const;
+  double number(const std::string& option, double otherwise) const;
+  bool flag(const std::string& option, bool otherwise = false) const;
+  std::string text(const std::string& option) const;
+  std::vector<int64_t> list(const std::string& option) const;
+
+ private:
+  friend std::vector<OracleCase> oracle_cases(const std::string& family);
+  std::vector<std::pair<std::string, Tensor>> tensors_;
+};
+
+/// The cases of tests/oracle/FAMILY_oracle.py, in order; none (with a warning) where it has not run.
+std::vector<OracleCase> oracle_cases(const std::string& family);
+
+/// The gradient that weights_like() in cases.py makes for a result of y's shape and dtype.
+Tensor oracle_gradient(const Tensor& y);
+
+}  // namespace taper
