@@ -1,6 +1,7 @@
 #include "taper/nn/data/image.h"
 
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <fstream>
 #include <sstream>
 
@@ -9,6 +10,7 @@
 #include "taper/core/error.h"
 #include "taper/core/philox.h"
 #include "taper/nn/data/resize.h"
+#include "taper/nn/data/transforms.h"
 
 using namespace taper;
 using Catch::Contains;
@@ -68,7 +70,7 @@ Image apply(const Case& c, const std::string& folder) {
   if (c.action == "shorter") return resize_shorter_side(image, n.at(0));
   if (c.action == "center") return center_crop(image, n.at(0));
   if (c.action == "box") return resize(image, Box{n.at(0), n.at(1), n.at(2), n.at(3)}, n.at(4), n.at(4));
-  if (c.action == "evaluate") return center_crop(resize_shorter_side(image, n.at(0)), n.at(1));
+  if (c.action == "evaluate") return resize_and_center_crop(image, n.at(0), n.at(1));
   fail("no such case: {}", c.action);
 }
 
@@ -91,6 +93,20 @@ TEST_CASE("pictures decode, resize and crop to the bits of PIL and torchvision")
     CHECK(got.height == want.height);
     CHECK((got.pixels == want.pixels));
   }
+}
+
+TEST_CASE("pixels are normalised to torchvision's f32 numbers") {
+  const auto folder = oracle_dir("image");
+  if (!folder) return;
+  std::vector<float> want(3 * 256);  // [channel][value]
+  std::ifstream file(*folder + "/normalized.f32", std::ios::binary);
+  REQUIRE(file.read(reinterpret_cast<char*>(want.data()), std::streamsize(want.size() * sizeof(float))));
+  Image ramp(256, 1);
+  for (int i = 0; i < 3 * 256; ++i) ramp.pixels[size_t(i)] = uint8_t(i / 3);
+  std::vector<float> got(3 * 256, NAN);  // [value][channel]
+  normalize_pixels(ramp, got.data());
+  for (int value = 0; value < 256; ++value)
+    for (int c = 0; c < 3; ++c) CHECK(got[size_t(value * 3 + c)] == want[size_t(c * 256 + value)]);
 }
 
 TEST_CASE("PNG files of 1 to 4 channels become RGB") {
@@ -221,6 +237,12 @@ TEST_CASE("resize, crop and flip keep what they promise") {
   CHECK(resize_shorter_side(image, 11).width == 15);  // int(11 * 31 / 22)
   CHECK(resize_shorter_side(image, 11).height == 11);
   CHECK(center_crop(image, 64).width == 64);
+  CHECK(resize_and_center_crop(image, 37, 32) == center_crop(resize_shorter_side(image, 37), 32));
+
+  // The whole of this picture would be 256 x 25,600,000 pixels.
+  const Image thread = crop(image, {0, 0, 1, 100'000});
+  CHECK(resize_and_center_crop(thread, 256, 224) == Image(224, 224));
+  CHECK_THROWS_WITH(resize_shorter_side(thread, 256), Contains("1 x 100000 would become 256 x 25600000"));
 
   CHECK_THROWS_WITH(resize(image, 0, 5), Contains("resize: size must be positive"));
   CHECK_THROWS_WITH(resize(image, {30, 0, 2, 2}, 5, 5), Contains("not inside a picture of 31 x 22"));

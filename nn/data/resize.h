@@ -24,7 +24,7 @@ Image resize(const Image& image, const Box& box, int width, int height);
 Image resize(const Image& image, int width, int height);
 
 /// Scales the picture so that its shorter side is `size` and its longer one int(size * long / short).
-/// Throws Error if size is not positive. torchvision: Resize(size).
+/// Throws Error if size is not positive or the longer side would be absurd. torchvision: Resize(size).
 Image resize_shorter_side(const Image& image, int size);
 
 /// The part `box` of the picture; what of it lies outside the picture is black. Throws Error if the box is
@@ -34,6 +34,10 @@ Image crop(const Image& image, const Box& box);
 /// The middle size x size pixels; a side shorter than `size` is padded with black on both ends. Throws Error
 /// if size is not positive. torchvision: CenterCrop(size).
 Image center_crop(const Image& image, int size);
+
+/// center_crop(resize_shorter_side(image, resize), size) without making the pixels that are cut off.
+/// Throws Error unless 0 < size <= resize.
+Image resize_and_center_crop(const Image& image, int resize, int size);
 
 /// The mirror image, left for right.
 Image flip_horizontal(const Image& image);

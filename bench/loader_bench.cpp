@@ -1,0 +1,86 @@
+// How many pictures a second one core turns into the network's input, step by step, and how the loader adds cores.
+// The pictures are 500 x 375 JPEG files of about 110 KB at 224 pixels out, which is what ImageNet looks like.
+
+#include <benchmark/benchmark.h>
+
+#include <thread>
+
+#include "../tests/pictures.h"
+#include "taper/core/philox.h"
+#include "taper/nn/data/loader.h"
+
+using namespace taper;
+
+namespace {
+
+// Waves with grain on top, so that the file is as large as a photograph's.
+Image photograph(int seed) {
+  Image image = test_picture(500, 375, seed);
+  RandomStream random(uint64_t(seed), RandomPurpose::kPixels, 0, 0);
+  for (uint8_t& pixel : image.pixels) pixel = uint8_t(pixel * 3 / 4 + random.below(40));
+  return image;
+}
+
+const std::vector<uint8_t>& jpeg_file() {
+  static const auto bytes = jpeg_bytes(photograph(0), 88);
+  return bytes;
+}
+
+void count_pictures(benchmark::State& state) {
+  state.counters["pictures/s"] = benchmark::Counter(double(state.iterations()), benchmark::Counter::kIsRate);
+}
+
+void decode(benchmark::State& state) {
+  for (auto _ : state) benchmark::DoNotOptimize(decode_image(jpeg_file(), "picture"));
+  count_pictures(state);
+  state.counters["file_bytes"] = double(jpeg_file().size());
+}
+BENCHMARK(decode);
+
+void transform(benchmark::State& state, const ImageTransform& transform) {
+  const Image image = decode_image(jpeg_file(), "picture");
+  uint64_t index = 0;
+  for (auto _ : state) {
+    RandomStream random(0, RandomPurpose::kAugment, 0, index++);
+    benchmark::DoNotOptimize(transform.apply(image, random));
+  }
+  count_pictures(state);
+}
+BENCHMARK_CAPTURE(transform, evaluation, evaluation_transform(224));
+BENCHMARK_CAPTURE(transform, training, training_transform(224));
+
+void normalize(benchmark::State& state) {
+  const Image image = test_picture(224, 224);
+  std::vector<float> out(image.pixels.size());
+  for (auto _ : state) {
+    normalize_pixels(image, out.data());
+    benchmark::ClobberMemory();
+  }
+  count_pictures(state);
+}
+BENCHMARK(normalize);
+
+// From files on disk (which the system has cached) to batches of 64, with state.range(0) workers.
+void loader(benchmark::State& state, const ImageTransform& transform) {
+  const TemporaryFolder folder;
+  for (int i = 0; i < 256; ++i) write_file(folder / ("class/" + std::to_string(i) + ".jpg"), jpeg_file());
+  DataLoader loader(std::make_shared<ImageFolderDataset>(folder.path()), transform,
+                    {.batch_size = 64, .shuffle = true, .workers = int(state.range(0))});
+  int64_t epoch = 0, pictures = 0;
+  for (auto _ : state) {
+    loader.start(epoch++);
+    while (const auto batch = loader.next()) pictures += batch->size();
+  }
+  state.counters["pictures/s"] = benchmark::Counter(double(pictures), benchmark::Counter::kIsRate);
+}
+void worker_counts(benchmark::internal::Benchmark* bench) {
+  bench->Arg(0);
+  for (unsigned workers = 1; workers <= std::thread::hardware_concurrency(); workers *= 2) bench->Arg(workers);
+  bench->UseRealTime()->Unit(benchmark::kMillisecond);
+}
+BENCHMARK_CAPTURE(loader, evaluation, evaluation_transform(224))->Apply(worker_counts);
+BENCHMARK_CAPTURE(loader, training, training_transform(224))->Apply(worker_counts);
+
+}  // namespace
+
+BENCHMARK_MAIN();
