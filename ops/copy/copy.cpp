@@ -1,0 +1,78 @@
+#include "taper/ops/copy/copy.h"
+
+#include "taper/core/views.h"
+#include "taper/ops/check.h"
+#include "taper/ops/copy/copy_cpu.h"
+
+namespace taper::ops {
+namespace {
+
+/// For a destination that is fresh or has been checked.
+void copy_unchecked(const Tensor& dst, const Tensor& src) {
+  if (dst.numel() == 0) return;
+  copy_cpu(dst, src);
+}
+
+}  // namespace
+
+void copy_(const Tensor& dst, const Tensor& src) {
+  check_defined("copy_", "destination", dst);
+  check_defined("copy_", "source", src);
+  check_writable("copy_", dst);
+  TAPER_CHECK(broadcast_shapes(dst.shape(), src.shape(), "copy_") == dst.shape(),
+              "copy_: source of shape {} does not broadcast to the destination's shape {}", src.shape(),
+              dst.shape());
+  const Tensor source = overlaps_partly(dst, src) ? clone(src) : src;
+  copy_unchecked(dst, views::expand(source, dst.shape()));
+  dst.bump_version();
+}
+
+Tensor contiguous(const Tensor& x, MemoryFormat format) {
+  check_defined("contiguous", "input", x);
+  TAPER_CHECK(format == kContiguous || x.dim() == 4,
+              "contiguous: channels_last needs 4 dimensions [N, C, H, W], got shape {}", x.shape());
+  if (x.is_contiguous(format)) return x;
+  const Tensor result = empty(x.shape(), {.dtype = x.dtype(), .device = x.device(), .memory_format = format});
+  copy_unchecked(result, x);
+  return result;
+}
+
+Tensor cast(const Tensor& x, DType dtype) {
+  check_defined("to", "input", x);
+  if (x.dtype() == dtype) return x;
+  const Tensor result = empty_like(x, dtype);
+  copy_unchecked(result, x);
+  return result;
+}
+
+Tensor clone(const Tensor& x) {
+  check_defined("clone", "input", x);
+  const Tensor result = empty_like(x);
+  copy_unchecked(result, x);
+  return result;
+}
+
+void fill_(const Tensor& x, Scalar value) {
+  check_defined("fill_", "tensor", x);
+  check_writable("fill_", x);
+  if (x.numel() > 0) fill_cpu(x, value);
+  x.bump_version();
+}
+
+Tensor to_device(const Tensor& x, Device device) {
+  check_defined("to", "input", x);
+  if (x.device() == device) return x;
+  const Strides strides = x.is_dense() ? x.strides() : strides_for(x.shape());
+  const Tensor result = empty_strided(x.shape(), strides, x.dtype(), device);
+  copy_unchecked(result, x);
+  return result;
+}
+
+double item(const Tensor& x) {
+  check_defined("item", "input", x);
+  TAPER_CHECK(x.numel() == 1, "item: needs a tensor of one element, got shape {}", x.shape());
+  const Tensor value = cast(to_device(x, Device()), kFloat64);
+  return *value.data<double>();
+}
+
+}  // namespace taper::ops

@@ -1,0 +1,46 @@
+#pragma once
+// Moving values: between tensors, layouts, dtypes and devices, and out to C++. PyTorch's counterparts:
+// ATen/native/Copy.cpp and TensorConversions.cpp.
+
+#include <vector>
+
+#include "taper/core/tensor.h"
+
+namespace taper::ops {
+
+/// Writes src, broadcast to dst's shape and converted to its dtype, into dst and bumps dst's version. Floats
+/// go to integers by truncation, anything to bool by "not zero". Throws Error if src does not broadcast to
+/// dst's shape or elements of dst share memory. (torch.Tensor.copy_)
+void copy_(const Tensor& dst, const Tensor& src);
+
+/// x itself if it lies in `format`'s order, else a copy that does. Throws Error for channels_last of a tensor
+/// without 4 dimensions. (torch.Tensor.contiguous)
+Tensor contiguous(const Tensor& x, MemoryFormat format = kContiguous);
+
+/// x itself if it has that dtype, else a converted copy in the same memory format. (torch.Tensor.to)
+Tensor cast(const Tensor& x, DType dtype);
+
+/// A copy on its own storage, with x's strides if x is dense, else row-major. (torch.clone)
+Tensor clone(const Tensor& x);
+
+/// Sets all elements to `value`, converted to x's dtype, and bumps x's version. Throws Error if elements of x
+/// share memory. (torch.Tensor.fill_)
+void fill_(const Tensor& x, Scalar value);
+
+/// x itself if it is on `device`, else a copy there with the same strides (row-major if x is not dense).
+/// Throws Error if this build or machine has no such device.
+Tensor to_device(const Tensor& x, Device device);
+
+/// The one value of x. Throws Error unless x has exactly one element. (torch.Tensor.item)
+double item(const Tensor& x);
+
+/// All values of x, from any device, layout and dtype, in row-major order, converted to T.
+/// (torch.Tensor.tolist)
+template <class T>
+std::vector<T> to_vector(const Tensor& x) {
+  const Tensor values = contiguous(cast(to_device(x, Device()), dtype_of<T>));
+  const T* data = values.data<T>();
+  return std::vector<T>(data, data + values.numel());
+}
+
+}  // namespace taper::ops
