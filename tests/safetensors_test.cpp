@@ -9,6 +9,8 @@
 
 #include "oracle.h"
 #include "taper/core/allocator.h"
+#include "taper/core/views.h"
+#include "taper/ops/copy/copy.h"
 #include "temporary_folder.h"
 
 namespace taper {
@@ -112,6 +114,19 @@ TEST_CASE("safetensors: a file of every dtype comes back as it was saved") {
   save_safetensors(path, {});  // replaces it
   CHECK(load_safetensors(path).tensors.empty());
   CHECK(load_safetensors(path).metadata.empty());
+}
+
+TEST_CASE("safetensors: tensors of any strides are written row-major") {
+  const TemporaryFolder folder;
+  const Tensor x = from_vector<float>({0, 1, 2, 3, 4, 5, 6, 7}, {1, 2, 2, 2});
+  save_safetensors(folder / "x", {{"channels_last", ops::contiguous(x, kChannelsLast)},
+                                  {"expanded", views::expand(from_vector<float>({8}), {3})},
+                                  {"sliced", views::slice(x, 3, 1, 2)}});
+  const TensorMap loaded = load_safetensors(folder / "x").tensors;
+  CHECK(values_of<float>(loaded.at("channels_last")) == std::vector<float>{0, 1, 2, 3, 4, 5, 6, 7});
+  CHECK(values_of<float>(loaded.at("expanded")) == std::vector<float>{8, 8, 8});
+  CHECK(loaded.at("sliced").shape() == Shape{1, 2, 2, 1});
+  CHECK(values_of<float>(loaded.at("sliced")) == std::vector<float>{1, 3, 5, 7});
 }
 
 TEST_CASE("safetensors: reads and writes the same bytes as the oracle's own writer") {

@@ -9,6 +9,7 @@
 #include "taper/nn/io/atomic_file.h"
 #include "taper/nn/io/mapped_file.h"
 #include "taper/nn/io/safetensors_header.h"
+#include "taper/ops/copy/copy.h"
 
 namespace taper {
 namespace {
@@ -90,9 +91,7 @@ void save_safetensors(const std::string& path, const TensorMap& tensors, const M
   file.write(&header_bytes, kLengthBytes);
   file.write(text);
   for (const auto* named : order) {
-    const Tensor& tensor = named->second;
-    TAPER_CHECK(tensor.is_contiguous() && tensor.device().is_cpu(),
-                "save_safetensors: {} must be row-major on the CPU", detail::quote_name(named->first));
+    const Tensor tensor = ops::contiguous(ops::to_device(named->second, Device()));
     file.write(tensor.data_ptr(), tensor.size_bytes());
   }
   file.commit();
