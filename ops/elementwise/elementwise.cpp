@@ -1,0 +1,415 @@
+#include "taper/ops/elementwise/elementwise.h"
+
+#include <cmath>
+#include <vector>
+
+#include "taper/core/views.h"
+#include "taper/ops/check.h"
+#include "taper/ops/copy/copy.h"
+#include "taper/ops/copy/create.h"
+#include "taper/ops/elementwise/elementwise_op.h"
+
+namespace taper::ops {
+namespace {
+
+using Op = ElementwiseOp;
+using Inputs = std::vector<Tensor>;
+
+/// A number as an input without dimensions, in the widest type of its kind.
+Tensor number(Scalar value, Device device) {
+  return scalar_tensor(value, {.dtype = value.is_floating_point() ? kFloat64 : kInt64, .device = device});
+}
+
+/// What (float) functions give for `dtype`.
+DType floating(DType dtype) {
+  return is_floating_point(dtype) ? dtype : kFloat32;
+}
+
+Shape common_shape(Op op, const Inputs& inputs) {
+  Shape shape = inputs[0].shape();
+  for (size_t i = 1; i < inputs.size(); ++i) {
+    check_same_device(name(op), inputs[0], inputs[i]);
+    shape = broadcast_shapes(shape, inputs[i].shape(), name(op));
+  }
+  return shape;
+}
+
+/// Computes in `common` (half types in f32) and writes to `out`, whose shape the inputs broadcast to.
+void run(Op op, const Tensor& out, Inputs& inputs, DType common) {
+  if (out.numel() == 0) return;
+  for (Tensor& input : inputs) {
+    if (input.shape() != out.shape()) input = views::expand(input, out.shape());
+  }
+  const DType compute = is_floating_point(common) ? compute_dtype(common) : kInt64;
+  elementwise_cpu(op, out, inputs, compute);
+}
+
+/// A new tensor of `dtype` in the memory format of the first input of full shape.
+Tensor compute(Op op, Inputs inputs, DType common, DType dtype) {
+  const Shape shape = common_shape(op, inputs);
+  Strides strides = strides_for(shape);
+  for (const Tensor& input : inputs) {
+    if (input.shape() != shape) continue;
+    if (input.is_dense()) strides = input.strides();
+    break;
+  }
+  const Tensor out = empty_strided(shape, strides, dtype, inputs[0].device());
+  run(op, out, inputs, common);
+  return out;
+}
+
+Tensor compute(Op op, Inputs inputs, DType common) {
+  return compute(op, std::move(inputs), common, common);
+}
+
+const Tensor& defined(Op op, const Tensor& x) {
+  check_defined(name(op), "input", x);
+  return x;
+}
+
+DType common_type(Op op, const Tensor& a, const Tensor& b) {
+  return result_type(defined(op, a), defined(op, b));
+}
+
+DType common_type(Op op, const Tensor& a, Scalar b) {
+  return b.result_type(defined(op, a).dtype());
+}
+
+void refuse_bool(Op op, DType common) {
+  TAPER_CHECK(common != kBool,
+              "{}: bool tensors have no difference; use logical_not or convert with .to(kInt64)", name(op));
+}
+
+void check_alpha(Scalar alpha, DType common) {
+  TAPER_CHECK(is_floating_point(common) || alpha.to_double() == std::floor(alpha.to_double()),
+              "add: alpha = {} must be an integer for {} tensors", alpha.to_double(), common);
+}
+
+Tensor unary(Op op, const Tensor& x) {
+  return compute(op, {x}, defined(op, x).dtype());
+}
+
+Tensor unary_float(Op op, const Tensor& x) {
+  return compute(op, {x}, floating(defined(op, x).dtype()));
+}
+
+Tensor predicate(Op op, const Tensor& x) {
+  return compute(op, {x}, defined(op, x).dtype(), kBool);
+}
+
+Tensor binary(Op op, const Tensor& a, const Tensor& b) {
+  return compute(op, {a, b}, common_type(op, a, b));
+}
+
+Tensor binary(Op op, const Tensor& a, Scalar b) {
+  const DType common = common_type(op, a, b);
+  return compute(op, {a, number(b, a.device())}, common);
+}
+
+Tensor compare(Op op, const Tensor& a, const Tensor& b) {
+  return compute(op, {a, b}, common_type(op, a, b), kBool);
+}
+
+Tensor compare(Op op, const Tensor& a, Scalar b) {
+  const DType common = common_type(op, a, b);
+  return compute(op, {a, number(b, a.device())}, common, kBool);
+}
+
+/// Checks, then self = op(self, others...) computed in `common`.
+void in_place(Op op, const Tensor& self, Inputs others, DType common) {
+  check_writable(name(op), self);
+  Inputs inputs = {self};
+  for (const Tensor& other : others) inputs.push_back(overlaps_partly(self, other) ? clone(other) : other);
+  const Shape shape = common_shape(op, inputs);
+  TAPER_CHECK(shape == self.shape(), "{}_: shape {} of the other tensor does not broadcast into {}", name(op),
+              inputs[1].shape(), self.shape());
+  const bool fits = is_floating_point(self.dtype()) ||
+                    (!is_floating_point(common) && (self.dtype() != kBool || common == kBool));
+  TAPER_CHECK(fits,
+              "{}_: a result of dtype {} does not go into a tensor of {}; use the function that returns "
+              "a new tensor",
+              name(op), common, self.dtype());
+  run(op, self, inputs, common);
+  self.bump_version();
+}
+
+}  // namespace
+
+// ---- Arithmetic ----
+
+Tensor add(const Tensor& a, const Tensor& b, Scalar alpha) {
+  const DType common = common_type(Op::kAdd, a, b);
+  if (alpha.to_double() == 1) return compute(Op::kAdd, {a, b}, common);
+  check_alpha(alpha, common);
+  return compute(Op::kAddScaled, {a, b, number(alpha, a.device())}, common);
+}
+Tensor add(const Tensor& a, Scalar b) {
+  return binary(Op::kAdd, a, b);
+}
+Tensor sub(const Tensor& a, const Tensor& b) {
+  refuse_bool(Op::kSub, common_type(Op::kSub, a, b));
+  return binary(Op::kSub, a, b);
+}
+Tensor sub(const Tensor& a, Scalar b) {
+  refuse_bool(Op::kSub, common_type(Op::kSub, a, b));
+  return binary(Op::kSub, a, b);
+}
+Tensor sub(Scalar a, const Tensor& b) {
+  const DType common = common_type(Op::kSub, b, a);
+  refuse_bool(Op::kSub, common);
+  return compute(Op::kSub, {number(a, b.device()), b}, common);
+}
+Tensor mul(const Tensor& a, const Tensor& b) {
+  return binary(Op::kMul, a, b);
+}
+Tensor mul(const Tensor& a, Scalar b) {
+  return binary(Op::kMul, a, b);
+}
+Tensor div(const Tensor& a, const Tensor& b) {
+  return compute(Op::kDiv, {a, b}, floating(common_type(Op::kDiv, a, b)));
+}
+Tensor div(const Tensor& a, Scalar b) {
+  const DType common = floating(common_type(Op::kDiv, a, b));
+  return compute(Op::kDiv, {a, number(b, a.device())}, common);
+}
+Tensor div(Scalar a, const Tensor& b) {
+  const DType common = floating(common_type(Op::kDiv, b, a));
+  return compute(Op::kDiv, {number(a, b.device()), b}, common);
+}
+Tensor pow(const Tensor& a, const Tensor& b) {
+  return binary(Op::kPow, a, b);
+}
+Tensor pow(const Tensor& a, Scalar b) {
+  const DType common = common_type(Op::kPow, a, b);
+  const double exponent = b.to_double();
+  TAPER_CHECK(is_floating_point(common) || exponent >= 0,
+              "pow: an integer tensor has no power {}; convert it with .to(kFloat32)", exponent);
+  // The powers that training uses have instructions of their own.
+  if (common == a.dtype()) {
+    if (exponent == 2) return unary(Op::kSquare, a);
+    if (exponent == 0.5) return unary(Op::kSqrt, a);
+    if (exponent == -0.5) return unary(Op::kRsqrt, a);
+    if (exponent == -1) return unary(Op::kReciprocal, a);
+  }
+  return compute(Op::kPow, {a, number(b, a.device())}, common);
+}
+Tensor pow(Scalar a, const Tensor& b) {
+  const DType common = common_type(Op::kPow, b, a);
+  return compute(Op::kPow, {number(a, b.device()), b}, common);
+}
+Tensor maximum(const Tensor& a, const Tensor& b) {
+  return binary(Op::kMaximum, a, b);
+}
+Tensor maximum(const Tensor& a, Scalar b) {
+  return binary(Op::kMaximum, a, b);
+}
+Tensor minimum(const Tensor& a, const Tensor& b) {
+  return binary(Op::kMinimum, a, b);
+}
+Tensor minimum(const Tensor& a, Scalar b) {
+  return binary(Op::kMinimum, a, b);
+}
+Tensor lerp(const Tensor& a, const Tensor& b, double weight) {
+  const DType common = common_type(Op::kLerp, a, b);
+  check_floating_point("lerp", a);
+  check_floating_point("lerp", b);
+  return compute(Op::kLerp, {a, b, number(weight, a.device())}, common);
+}
+Tensor clamp(const Tensor& x, std::optional<Scalar> low, std::optional<Scalar> high) {
+  TAPER_CHECK(low || high, "clamp: needs a lower or an upper bound");
+  if (!high) return maximum(x, *low);
+  if (!low) return minimum(x, *high);
+  const DType common = high->result_type(common_type(Op::kClamp, x, *low));
+  return compute(Op::kClamp, {x, number(*low, x.device()), number(*high, x.device())}, common);
+}
+
+// ---- Functions of one tensor ----
+
+Tensor neg(const Tensor& x) {
+  refuse_bool(Op::kNeg, defined(Op::kNeg, x).dtype());
+  return unary(Op::kNeg, x);
+}
+Tensor abs(const Tensor& x) {
+  return unary(Op::kAbs, x);
+}
+Tensor sign(const Tensor& x) {
+  return unary(Op::kSign, x);
+}
+Tensor square(const Tensor& x) {
+  return unary(Op::kSquare, x);
+}
+Tensor floor(const Tensor& x) {
+  return unary(Op::kFloor, x);
+}
+Tensor ceil(const Tensor& x) {
+  return unary(Op::kCeil, x);
+}
+Tensor round(const Tensor& x) {
+  return unary(Op::kRound, x);
+}
+Tensor exp(const Tensor& x) {
+  return unary_float(Op::kExp, x);
+}
+Tensor log(const Tensor& x) {
+  return unary_float(Op::kLog, x);
+}
+Tensor log1p(const Tensor& x) {
+  return unary_float(Op::kLog1p, x);
+}
+Tensor sqrt(const Tensor& x) {
+  return unary_float(Op::kSqrt, x);
+}
+Tensor rsqrt(const Tensor& x) {
+  return unary_float(Op::kRsqrt, x);
+}
+Tensor reciprocal(const Tensor& x) {
+  return unary_float(Op::kReciprocal, x);
+}
+Tensor sin(const Tensor& x) {
+  return unary_float(Op::kSin, x);
+}
+Tensor cos(const Tensor& x) {
+  return unary_float(Op::kCos, x);
+}
+Tensor erf(const Tensor& x) {
+  return unary_float(Op::kErf, x);
+}
+
+// ---- Activations ----
+
+Tensor relu(const Tensor& x) {
+  return unary(Op::kRelu, x);
+}
+Tensor relu_backward(const Tensor& grad, const Tensor& y) {
+  return compute(Op::kReluBackward, {grad, y}, common_type(Op::kReluBackward, grad, y));
+}
+Tensor leaky_relu(const Tensor& x, double slope) {
+  check_floating_point("leaky_relu", defined(Op::kLeakyRelu, x));
+  return compute(Op::kLeakyRelu, {x, number(slope, x.device())}, x.dtype());
+}
+Tensor sigmoid(const Tensor& x) {
+  return unary_float(Op::kSigmoid, x);
+}
+Tensor tanh(const Tensor& x) {
+  return unary_float(Op::kTanh, x);
+}
+Tensor gelu(const Tensor& x) {
+  check_floating_point("gelu", defined(Op::kGelu, x));
+  return unary(Op::kGelu, x);
+}
+Tensor silu(const Tensor& x) {
+  check_floating_point("silu", defined(Op::kSilu, x));
+  return unary(Op::kSilu, x);
+}
+
+// ---- Comparisons and predicates ----
+
+Tensor eq(const Tensor& a, const Tensor& b) {
+  return compare(Op::kEq, a, b);
+}
+Tensor eq(const Tensor& a, Scalar b) {
+  return compare(Op::kEq, a, b);
+}
+Tensor ne(const Tensor& a, const Tensor& b) {
+  return compare(Op::kNe, a, b);
+}
+Tensor ne(const Tensor& a, Scalar b) {
+  return compare(Op::kNe, a, b);
+}
+Tensor lt(const Tensor& a, const Tensor& b) {
+  return compare(Op::kLt, a, b);
+}
+Tensor lt(const Tensor& a, Scalar b) {
+  return compare(Op::kLt, a, b);
+}
+Tensor le(const Tensor& a, const Tensor& b) {
+  return compare(Op::kLe, a, b);
+}
+Tensor le(const Tensor& a, Scalar b) {
+  return compare(Op::kLe, a, b);
+}
+Tensor gt(const Tensor& a, const Tensor& b) {
+  return compare(Op::kGt, a, b);
+}
+Tensor gt(const Tensor& a, Scalar b) {
+  return compare(Op::kGt, a, b);
+}
+Tensor ge(const Tensor& a, const Tensor& b) {
+  return compare(Op::kGe, a, b);
+}
+Tensor ge(const Tensor& a, Scalar b) {
+  return compare(Op::kGe, a, b);
+}
+Tensor logical_and(const Tensor& a, const Tensor& b) {
+  return compare(Op::kLogicalAnd, a, b);
+}
+Tensor logical_or(const Tensor& a, const Tensor& b) {
+  return compare(Op::kLogicalOr, a, b);
+}
+Tensor logical_not(const Tensor& x) {
+  return predicate(Op::kLogicalNot, x);
+}
+Tensor isnan(const Tensor& x) {
+  return predicate(Op::kIsNan, x);
+}
+Tensor isinf(const Tensor& x) {
+  return predicate(Op::kIsInf, x);
+}
+Tensor isfinite(const Tensor& x) {
+  return predicate(Op::kIsFinite, x);
+}
+
+namespace {
+
+Tensor select_where(const Tensor& condition, const Tensor& a, const Tensor& b, DType common) {
+  TAPER_CHECK(defined(Op::kWhere, condition).dtype() == kBool,
+              "where: the condition must be bool, got {}; compare first, as in gt(x, 0)", condition.dtype());
+  // The condition comes last, so that the result takes its memory format from a value.
+  return compute(Op::kWhere, {a, b, condition}, common);
+}
+
+}  // namespace
+
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
+  return select_where(condition, a, b, common_type(Op::kWhere, a, b));
+}
+Tensor where(const Tensor& condition, const Tensor& a, Scalar b) {
+  const DType common = common_type(Op::kWhere, a, b);
+  return select_where(condition, a, number(b, a.device()), common);
+}
+Tensor where(const Tensor& condition, Scalar a, const Tensor& b) {
+  const DType common = common_type(Op::kWhere, b, a);
+  return select_where(condition, number(a, b.device()), b, common);
+}
+
+// ---- In place ----
+
+void add_(const Tensor& self, const Tensor& other, Scalar alpha) {
+  const DType common = common_type(Op::kAdd, self, other);
+  if (alpha.to_double() == 1) return in_place(Op::kAdd, self, {other}, common);
+  check_alpha(alpha, common);
+  in_place(Op::kAddScaled, self, {other, number(alpha, self.device())}, common);
+}
+void add_(const Tensor& self, Scalar value) {
+  const DType common = common_type(Op::kAdd, self, value);
+  in_place(Op::kAdd, self, {number(value, self.device())}, common);
+}
+void mul_(const Tensor& self, const Tensor& other) {
+  in_place(Op::kMul, self, {other}, common_type(Op::kMul, self, other));
+}
+void mul_(const Tensor& self, Scalar value) {
+  const DType common = common_type(Op::kMul, self, value);
+  in_place(Op::kMul, self, {number(value, self.device())}, common);
+}
+void div_(const Tensor& self, const Tensor& other) {
+  in_place(Op::kDiv, self, {other}, floating(common_type(Op::kDiv, self, other)));
+}
+void div_(const Tensor& self, Scalar value) {
+  const DType common = floating(common_type(Op::kDiv, self, value));
+  in_place(Op::kDiv, self, {number(value, self.device())}, common);
+}
+void relu_(const Tensor& self) {
+  in_place(Op::kRelu, self, {}, defined(Op::kRelu, self).dtype());
+}
+
+}  // namespace taper::ops
