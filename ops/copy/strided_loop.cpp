@@ -27,6 +27,10 @@ To convert(From value) {
 
 template <class From, class To>
 void convert_row(const From* from, int64_t from_stride, To* to, int64_t to_stride, int64_t count) {
+  if constexpr (std::is_same_v<From, bool> && !std::is_same_v<To, bool>) {
+    // As bytes of 0 and 1, which vectorise.
+    return convert_row(reinterpret_cast<const uint8_t*>(from), from_stride, to, to_stride, count);
+  }
   if (from_stride == 1 && to_stride == 1) {
     if constexpr (std::is_same_v<From, To>) {
       std::memcpy(to, from, size_t(count) * sizeof(To));

@@ -53,7 +53,7 @@ T rounded_to_even(T x) {
 
 template <class T>
 T gelu_of(T x) {
-  return T(0.5) * x * (T(1) + std::erf(x * T(0.70710678118654752440)));
+  return T(0.5) * x * (T(1) + vector_math::erf(x * T(0.70710678118654752440)));
 }
 
 template <class T>
@@ -120,7 +120,7 @@ BlockKernel unary_kernel(ElementwiseOp op, DType compute) {
     case kCos:
       return float_block_kernel([](auto x) { return std::cos(x); }, compute);
     case kErf:
-      return float_block_kernel([](auto x) { return std::erf(x); }, compute);
+      return float_block_kernel([](auto x) { return vm::erf(x); }, compute);
 
     case kLogicalNot:
       return block_kernel([](auto x) { return x == 0; }, compute);

@@ -1,0 +1,72 @@
+#pragma once
+// How far a result may be from the truth. The bound follows from the dtype and from how many numbers were
+// added up for one element, and is written here alone, never tuned in a test.
+
+#include <fmt/format.h>
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <vector>
+
+#include "taper/ops/copy/copy.h"
+
+namespace taper {
+
+/// Distance from 1 to the next number; 0 for integers and bool.
+inline double epsilon(DType dtype) {
+  switch (dtype) {
+    case kFloat64:
+      return 0x1p-52;
+    case kFloat32:
+      return 0x1p-23;
+    case kFloat16:
+      return 0x1p-10;
+    case kBFloat16:
+      return 0x1p-7;
+    default:
+      return 0;
+  }
+}
+
+/// Relative error allowed for a sum of `reduction_length` terms (1 for elementwise ops): rounding errors add
+/// up like a random walk. Half types compute in f32 and round at the end; PyTorch may round in between too.
+inline double tolerance(DType dtype, int64_t reduction_length = 1) {
+  const double growth = 8 * std::sqrt(double(std::max<int64_t>(reduction_length, 1)));
+  if (is_half(dtype)) return 2 * epsilon(dtype) + growth * epsilon(kFloat32);
+  return growth * epsilon(dtype);
+}
+
+/// Fails the test unless every element is within tolerance * (|expected| + mean |expected|) of what is
+/// expected; the second term is for elements in which large terms cancel. NaN matches NaN, infinity itself.
+inline void check_close(const std::vector<double>& actual, const std::vector<double>& expected,
+                        double tolerance) {
+  REQUIRE(actual.size() == expected.size());
+  double mean = 0, finite = 0;
+  for (const double value : expected) {
+    if (std::isfinite(value)) mean += std::fabs(value), ++finite;
+  }
+  mean = finite > 0 ? mean / finite : 0;
+  for (size_t i = 0; i < actual.size(); ++i) {
+    const double a = actual[i], e = expected[i];
+    const bool same = a == e || (std::isnan(a) && std::isnan(e));
+    if (same || std::fabs(a - e) <= tolerance * (std::fabs(e) + mean)) continue;
+    FAIL_CHECK(fmt::format("element {} of {}: got {:.9g}, expected {:.9g}; off by {:.3g}, allowed {:.3g}", i,
+                           actual.size(), a, e, std::fabs(a - e), tolerance * (std::fabs(e) + mean)));
+    return;
+  }
+  SUCCEED();
+}
+
+/// As above for tensors of one shape, in row-major order; layouts and dtypes may differ.
+inline void check_close(const Tensor& actual, const Tensor& expected, double tolerance) {
+  REQUIRE(actual.defined());
+  REQUIRE(actual.shape() == expected.shape());
+  check_close(ops::to_vector<double>(actual), ops::to_vector<double>(expected), tolerance);
+}
+
+/// With the tolerance of an elementwise op in actual's dtype.
+inline void check_close(const Tensor& actual, const Tensor& expected) {
+  check_close(actual, expected, tolerance(actual.dtype()));
+}
+
+}  // namespace taper
