@@ -18,9 +18,9 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
 find_program(TAPER_CCACHE ccache)
 if(TAPER_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  # The sloppiness lets ccache serve files that use a precompiled header.
+  # The base folder lets several checkouts share results, the sloppiness lets precompiled headers be cached.
   set(CMAKE_CXX_COMPILER_LAUNCHER
-      ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+      ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
       ${TAPER_CCACHE})
 endif()
 
