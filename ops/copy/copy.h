@@ -38,7 +38,7 @@ double item(const Tensor& x);
 /// (torch.Tensor.tolist)
 template <class T>
 std::vector<T> to_vector(const Tensor& x) {
-  const Tensor values = contiguous(cast(to_device(x, Device()), dtype_of<T>));
+  const Tensor values = ops::contiguous(ops::cast(ops::to_device(x, Device()), dtype_of<T>));
   const T* data = values.data<T>();
   return std::vector<T>(data, data + values.numel());
 }
