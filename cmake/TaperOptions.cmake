@@ -2,6 +2,11 @@
 
 option(TAPER_BUILD_PROGRAMS "Build examples, benchmarks and tests" ${PROJECT_IS_TOP_LEVEL})
 option(TAPER_WARNINGS_AS_ERRORS "Treat compiler warnings as errors" OFF)
+set(TAPER_GPU "sim" CACHE STRING "The GPU: sim (simulated on the CPU) or cuda (real, needs nvcc)")
+set_property(CACHE TAPER_GPU PROPERTY STRINGS sim cuda)
+if(NOT TAPER_GPU MATCHES "^(sim|cuda)$")
+  message(FATAL_ERROR "TAPER_GPU is '${TAPER_GPU}'; it must be sim or cuda")
+endif()
 set(TAPER_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize= (address,undefined or thread)")
 set(TAPER_MARCH "native" CACHE STRING
     "CPU to build for, as for -march= (native, or x86-64-v3 for binaries that travel)")
@@ -28,13 +33,33 @@ endif()
 # Everything Taper itself compiles gets these; consumers inherit only the language level.
 add_library(taper_build_flags INTERFACE)
 target_compile_features(taper_build_flags INTERFACE cxx_std_20)
-target_compile_options(taper_build_flags INTERFACE
+set(taper_flags
   -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-psabi
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> # GCC 12 warns of `"text" + std::string` (GCC bug 105651)
   $<$<BOOL:${TAPER_WARNINGS_AS_ERRORS}>:-Werror>
-  $<$<BOOL:${TAPER_MARCH}>:-march=${TAPER_MARCH}>)
-# Reassociation must stay off: results may not depend on vector width or thread count.
-target_compile_options(taper_build_flags INTERFACE -fno-math-errno -fno-trapping-math)
+  $<$<BOOL:${TAPER_MARCH}>:-march=${TAPER_MARCH}>
+  # Reassociation must stay off: results may not depend on vector width or thread count.
+  -fno-math-errno -fno-trapping-math)
+target_compile_options(taper_build_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${taper_flags}>")
+
+if(TAPER_GPU STREQUAL "cuda")
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 90-virtual)
+  endif()
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
+  if(TAPER_CCACHE AND NOT CMAKE_CUDA_COMPILER_LAUNCHER)
+    set(CMAKE_CUDA_COMPILER_LAUNCHER ${TAPER_CCACHE})
+  endif()
+  enable_language(CUDA)
+  set(CMAKE_CUDA_STANDARD 20)
+  set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION) # CMake 3.25 does not know that nvcc speaks C++20
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+  endif()
+  target_compile_options(taper_build_flags INTERFACE
+    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall;-lineinfo;$<$<BOOL:${TAPER_WARNINGS_AS_ERRORS}>:-Werror=all-warnings>>")
+endif()
 
 if(TAPER_SANITIZE)
   add_compile_options(-fsanitize=${TAPER_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all

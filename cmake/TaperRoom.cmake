@@ -5,11 +5,27 @@ file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/include/taper)
 file(CREATE_LINK ${PROJECT_SOURCE_DIR}/taper.h ${PROJECT_BINARY_DIR}/include/taper/taper.h SYMBOLIC)
 configure_file(${CMAKE_CURRENT_LIST_DIR}/version.h.in ${PROJECT_BINARY_DIR}/include/taper/version.h @ONLY)
 
-# taper_room(NAME [PUBLIC lib...] [PRIVATE lib...]): every .cpp below the current folder.
+# taper_compile_kernels(FILE.cu...): with the simulated GPU, .cu files are C++ for the host compiler; with CUDA, nvcc's.
+function(taper_compile_kernels)
+  if(TAPER_GPU STREQUAL "sim")
+    set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++;-Wno-unknown-pragmas")
+  endif()
+endfunction()
+
+# taper_room(NAME [PUBLIC lib...] [PRIVATE lib...]): every .cpp and .cu below the current folder that the GPU of
+# this build can use.
 function(taper_room name)
   cmake_parse_arguments(ROOM "" "" "PUBLIC;PRIVATE" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS *.cpp)
-  file(GLOB_RECURSE headers CONFIGURE_DEPENDS *.h)
+  file(GLOB_RECURSE kernels CONFIGURE_DEPENDS *.cu)
+  if(TAPER_GPU STREQUAL "sim")
+    list(FILTER sources EXCLUDE REGEX "/cuda_[^/]*\\.cpp$|_(cudnn|cublas|cublaslt|nccl|cupti)\\.cpp$")
+  else()
+    list(FILTER sources EXCLUDE REGEX "/gpu/sim/")
+  endif()
+  taper_compile_kernels(${kernels})
+  list(APPEND sources ${kernels})
+  file(GLOB_RECURSE headers CONFIGURE_DEPENDS *.h *.cuh)
   set(target taper_${name})
   if(NOT sources)
     add_library(${target} INTERFACE)

@@ -1,0 +1,32 @@
+#pragma once
+// Controls of the simulated GPU, for tests and stress runs. Exists only in builds with -DTAPER_GPU=sim.
+//
+// The environment sets the first values: TAPER_SIM_DEVICES (1), TAPER_SIM_MEMORY (bytes per device, 8 GiB)
+// and TAPER_SIM_SEED (0). Blocks run on as many CPU cores as taper::num_threads() says.
+
+#include <cstddef>
+#include <cstdint>
+
+namespace taper::gpu::sim {
+
+/// Streams run in an order drawn from `seed`: the same program with the same seed runs in the same order.
+void set_schedule_seed(uint64_t seed);
+
+/// 0 to 16 devices. Throws Error on another number.
+void set_device_count(int count);
+
+/// What one device can allocate, and reports as its total. Blocks held already stay held.
+void set_memory_limit(size_t bytes);
+
+enum class FaultPoint : uint8_t { kAllocate, kCopy, kLaunch };
+
+/// The n-th call from now (1: the next) of allocate, copy_async or launch fails, once, as the real one can.
+void fail_call(FaultPoint point, int n);
+
+/// Back to what the environment says, with no failure pending and a fresh schedule. Memory and streams stay.
+void reset();
+
+/// Bytes that allocate has handed out on `device` and not got back.
+size_t allocated_bytes(int device = 0);
+
+}  // namespace taper::gpu::sim

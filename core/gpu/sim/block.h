@@ -1,0 +1,115 @@
+#pragma once
+// Runs the threads of one block.
+//
+// The scheme: one fiber calls the kernel for thread 0, then thread 1, and so on: a plain loop. When a thread
+// has to wait (a barrier, a shuffle) its fiber stops in mid-kernel, and the next fiber carries on the loop
+// with the threads not yet started. So a kernel that never waits costs one call per thread, one that waits
+// costs a fiber per thread, and nobody has to say beforehand which kind it is. Fibers are kept and reused
+// from block to block.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "taper/core/gpu/sim/fiber.h"
+#include "taper/core/gpu/sim/thread.h"
+
+namespace taper::gpu::sim {
+
+/// A kernel with its arguments bound.
+struct Kernel {
+  std::string name;
+  int device = 0;
+  dim3 grid, block;
+  size_t dynamic_shared_bytes = 0;
+  bool last_thread_first = false;  // the order in which the threads of a block start
+  void (*call)(const void* arguments) = nullptr;
+  const void* arguments = nullptr;
+};
+
+/// One OS thread's means to run blocks: fibers, warp state, dynamic shared memory.
+class BlockRunner {
+ public:
+  BlockRunner();
+  ~BlockRunner();
+  BlockRunner(const BlockRunner&) = delete;
+  BlockRunner& operator=(const BlockRunner&) = delete;
+
+  /// Runs block `block` of the kernel's grid, counted with x fastest. Returns the report of a fault; empty if
+  /// none.
+  std::string run(const Kernel& kernel, uint64_t block);
+
+  /// The runner whose kernel thread is executing on this OS thread now; null outside kernels.
+  static BlockRunner* active();
+
+  // What kernel threads call through thread.h.
+  int barrier(bool predicate, const Where& where);
+  void collective(const char* intrinsic, uint32_t mask, void* data, Combine combine, const Where& where);
+  void yield();
+  int lane() const { return current_->thread % 32; }
+  void* dynamic_shared() const { return dynamic_shared_; }
+
+  /// Abandons the block; run() returns `message` followed by the kernel, block and thread. Works in a signal
+  /// handler.
+  [[noreturn]] void abandon(const std::string& message);
+
+  /// "kernel NAME, block (x, y, z), thread (x, y, z)" for the running thread.
+  std::string describe_thread() const;
+
+  /// What lies at `address` of this runner's own memory: a fiber's guard page, the end of shared memory; or
+  /// empty.
+  std::string describe_address(uintptr_t address) const;
+
+ private:
+  struct Lane {
+    const char* intrinsic;
+    uint32_t mask;
+    void* data;
+    Combine combine;
+    Fiber* fiber;
+    Where where;
+  };
+  struct Warp {
+    uint32_t exists = 0, returned = 0, waiting = 0;
+    Lane lanes[32];
+  };
+  struct BarrierWait {
+    Fiber* fiber;
+    Where where;
+  };
+
+  static void fiber_main();
+  void run_threads();
+  void finish_thread();
+  bool complete_collective(Warp& warp, uint32_t mask, Combine combine);
+  void suspend();
+  void go_to(Fiber& next);
+  Fiber* next_runnable();
+  Fiber& idle_fiber();
+  uint3 thread_index(int thread) const;
+  std::string describe_deadlock() const;
+  std::string describe_block(uint3 thread) const;
+
+  const Kernel* kernel_ = nullptr;
+  int threads_ = 0;     // in the block
+  int started_ = 0;     // how many have begun
+  int returned_ = 0;    // how many have ended
+  int votes_ = 0;       // of the barrier being gathered
+  int last_votes_ = 0;  // of the barrier last completed
+  std::vector<BarrierWait> at_barrier_;
+  std::vector<Fiber*> ready_;  // a ring: threads that may go on
+  size_t ready_first_ = 0, ready_count_ = 0;
+  std::vector<std::unique_ptr<Fiber>> fibers_;
+  std::vector<Fiber*> idle_;
+  Warp warps_[32];
+  Fiber root_;
+  Fiber* current_ = nullptr;
+  std::string fault_;
+  void* shared_pages_ = nullptr;  // dynamic shared memory, ending at a guard page
+  void* dynamic_shared_ = nullptr;
+  void* signal_stack_ = nullptr;
+};
+
+}  // namespace taper::gpu::sim

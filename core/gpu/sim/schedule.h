@@ -1,0 +1,128 @@
+#pragma once
+// The simulated GPU's streams: queues of work that runs only when somebody waits for it.
+//
+// Nothing runs when it is enqueued. A synchronise (or a query, one step at a time) picks a stream with a
+// runnable head, by weights drawn from the seed, runs that head, and goes on until what was waited for is
+// done. So a program that forgot an event sees its work in an order it did not expect for some seed, as it
+// would, rarely, on hardware.
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "taper/core/gpu/runtime.h"
+#include "taper/core/gpu/sim/arena.h"
+
+namespace taper::gpu::sim {
+
+/// One piece of work; a graph replays it many times.
+using Work = std::function<void()>;
+
+/// A graph being captured, or captured: work with the indices of the work it comes after.
+struct Capture {
+  struct Node {
+    Work work;
+    std::vector<int> after;
+  };
+  std::vector<Node> nodes;
+  Stream origin;
+};
+
+/// One call of Event::record.
+struct Mark {
+  bool reached = false;
+  std::chrono::steady_clock::time_point time;
+  std::shared_ptr<Capture> capture;  // recorded while capturing: a place in the graph instead of a moment
+  std::vector<int> after;
+};
+
+struct Task {
+  Work work;                       // may be empty
+  std::shared_ptr<Mark> wait_for;  // not before this is reached
+  std::shared_ptr<Mark> mark;      // reached by running this task
+};
+
+struct Queue {
+  std::deque<Task> tasks;
+  double weight = 1;  // how readily the schedule picks it
+  std::shared_ptr<Capture> capture;
+  std::vector<int> capture_tail;  // the last captured work on this stream
+};
+
+/// The state of all simulated devices. Every member function is called with `mutex` held.
+class Machine {
+ public:
+  static Machine& instance();
+  std::mutex mutex;
+
+  int device_count() const { return device_count_; }
+  void set_device_count(int count) { device_count_ = count; }
+  size_t memory_limit() const { return memory_limit_; }
+  void set_memory_limit(size_t bytes) { memory_limit_ = bytes; }
+  void set_seed(uint64_t seed);
+  void reset();
+
+  Arena& arena(int device) { return *arenas_[static_cast<size_t>(device)]; }
+  /// The device whose memory range `address` lies in; -1: host memory.
+  int device_of(const void* address) const;
+
+  Queue& queue(Stream stream);
+  void enqueue(Stream stream, Work work);
+  std::shared_ptr<Mark> record(Stream stream);
+  void wait(Stream stream, const std::shared_ptr<Mark>& mark);
+
+  /// Runs work until `mark` is reached. Throws what failed; what was enqueued on the failing device is
+  /// dropped.
+  void run_until(const Mark& mark);
+  /// Runs one piece of work, anybody's, so that polling makes progress.
+  void run_one();
+  void run_all(int device);
+
+  /// True while any stream of `device` captures.
+  bool capturing(int device) const;
+  /// Ends `capture` on every stream that belongs to it.
+  void leave_capture(const std::shared_ptr<Capture>& capture);
+
+  /// Draws the next number of the schedule's sequence.
+  uint64_t draw();
+
+  /// Makes memory accessible to kernels of `device`, of that device alone.
+  void unlock_only(int device);
+
+  /// Counts down to an injected failure; true when this call must fail.
+  bool fails_now(int point);
+  void fail_call(int point, int n) { countdown_[point] = n; }
+
+  std::map<uintptr_t, size_t> pinned;  // start and size of every block of pinned memory
+
+ private:
+  Machine();
+  bool step();  // false: nothing to run
+  void run(Task task, std::pair<int, int> key);
+  void drop_work(int device);
+  void lock_all();
+
+  int device_count_ = 1;
+  size_t memory_limit_ = 0;
+  uint64_t random_ = 0;
+  uint64_t seed_ = 0;
+  int countdown_[3] = {};
+  size_t pending_ = 0;
+  std::vector<std::unique_ptr<Arena>> arenas_;
+  std::map<std::pair<int, int>, Queue> queues_;  // by device and stream
+};
+
+/// Runs every block of a grid on the CPU's cores. Returns the report of the first fault; empty if none.
+struct Kernel;
+std::string run_grid(const Kernel& kernel);
+
+/// Installs the handler that turns a touch of protected memory into a report, unless it is the present one.
+void install_fault_handler();
+
+}  // namespace taper::gpu::sim

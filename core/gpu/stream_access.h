@@ -1,0 +1,23 @@
+#pragma once
+// What the runtime's implementations share and nobody else needs.
+
+#include "taper/core/gpu/runtime.h"
+
+namespace taper::gpu {
+
+struct StreamAccess {
+  static Stream make(int device, int id, StreamPriority priority, CUstream_st* handle) {
+    return Stream(device, id, priority, handle);
+  }
+};
+
+namespace detail {
+
+/// A new non-blocking cudaStream_t; null in the simulated build.
+CUstream_st* create_stream_handle(int device, StreamPriority priority);
+
+/// Throws Error unless `device` exists.
+void check_device(const char* call, int device);
+
+}  // namespace detail
+}  // namespace taper::gpu
