@@ -31,18 +31,19 @@ def raw_bytes(tensor: torch.Tensor) -> bytes:
 
 def save_safetensors(path: pathlib.Path, tensors: dict, metadata: dict = {}) -> None:
     """tensors: name -> torch.Tensor; metadata: name -> str."""
-    header, data = {"__metadata__": metadata}, b""
+    header, chunks, size = {"__metadata__": metadata}, [], 0
     for name, tensor in sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])):
         raw = raw_bytes(tensor)
         header[name] = {
             "dtype": DTYPES[tensor.dtype],
             "shape": list(tensor.shape),
-            "data_offsets": [len(data), len(data) + len(raw)],
+            "data_offsets": [size, size + len(raw)],
         }
-        data += raw
+        chunks.append(raw)
+        size += len(raw)
     text = json.dumps(header, ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(chunks))
 
 
 def gradient(y: torch.Tensor, *inputs: torch.Tensor, grad: torch.Tensor = None):

@@ -1,0 +1,35 @@
+#pragma once
+// Putting tensors together and taking them apart along an axis. PyTorch's counterparts:
+// ATen/native/TensorShape.cpp (cat, stack, split), ATen/native/TensorTransformations.cpp (flip),
+// ATen/native/PadNd.cpp.
+
+#include <vector>
+
+#include "taper/core/tensor.h"
+
+namespace taper::ops {
+
+/// The tensors one after another along `axis`. They agree in all other sizes; dtypes are promoted.
+/// channels_last if all of them are, else row-major. Throws Error naming the tensor that does not fit.
+/// (torch.cat)
+Tensor cat(const std::vector<Tensor>& tensors, int64_t axis = 0);
+
+/// Tensors of one shape side by side along a new axis. (torch.stack)
+Tensor stack(const std::vector<Tensor>& tensors, int64_t axis = 0);
+
+/// Views of `size` elements each along `axis`; the last may be smaller. (torch.split)
+std::vector<Tensor> split(const Tensor& x, int64_t size, int64_t axis = 0);
+/// Views of the given sizes, which add up to the axis. (torch.split)
+std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t axis = 0);
+/// At most `count` views of equal size, but for a smaller last one. (torch.chunk)
+std::vector<Tensor> chunk(const Tensor& x, int64_t count, int64_t axis = 0);
+
+/// A copy with the order along each of `axes` reversed. (torch.flip)
+Tensor flip(const Tensor& x, const Dims& axes);
+
+/// A copy with `value` around it. `padding`: {before, after} of the last axis, then of the one before it, and
+/// so on: {left, right, top, bottom} for images; none negative. Keeps channels_last.
+/// (torch.nn.functional.pad)
+Tensor pad(const Tensor& x, const Dims& padding, Scalar value = 0);
+
+}  // namespace taper::ops

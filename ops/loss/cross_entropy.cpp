@@ -1,0 +1,54 @@
+#include "taper/ops/loss/cross_entropy.h"
+
+#include "taper/ops/copy/copy.h"
+#include "taper/ops/loss/class_targets.h"
+#include "taper/ops/loss/cross_entropy_cpu.h"
+
+namespace taper::ops {
+namespace {
+
+/// Half types are computed in f32; other layouts than the two image formats are copied once.
+Tensor prepare_logits(const Tensor& logits) {
+  const bool in_order = logits.is_contiguous() || logits.is_contiguous(kChannelsLast);
+  return cast(in_order ? logits : contiguous(logits), compute_dtype(logits.dtype()));
+}
+
+CrossEntropyOptions prepare_options(CrossEntropyOptions options, DType dtype) {
+  if (options.weight.defined()) options.weight = contiguous(cast(options.weight, dtype));
+  return options;
+}
+
+}  // namespace
+
+CrossEntropy cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& options) {
+  check_class_targets("cross_entropy", "logits", logits, target, options.weight, options.ignore_index);
+  TAPER_CHECK(options.label_smoothing >= 0 && options.label_smoothing <= 1,
+              "cross_entropy: label_smoothing must be between 0 and 1, got {}", options.label_smoothing);
+  const Tensor x = prepare_logits(logits);
+  const Tensor y = contiguous(target);
+  const Device device = logits.device();
+  const bool per_position = options.reduction == Reduction::kNone;
+  CrossEntropy result{
+      .loss = empty(per_position ? target.shape() : Shape{}, {.dtype = x.dtype(), .device = device}),
+      .log_sum_exp = empty(target.shape(), {.dtype = kFloat64, .device = device}),
+      .total_weight = empty({}, {.dtype = kFloat64, .device = device})};
+  if (device.is_cpu()) {
+    cross_entropy_cpu(x, y, prepare_options(options, x.dtype()), result);
+  }
+  result.loss = cast(result.loss, logits.dtype());
+  return result;
+}
+
+Tensor cross_entropy_backward(const Tensor& grad, const Tensor& logits, const Tensor& target,
+                              const Tensor& log_sum_exp, const Tensor& total_weight,
+                              const CrossEntropyOptions& options) {
+  const Tensor x = prepare_logits(logits);
+  const Tensor result = empty_like(x);
+  if (x.device().is_cpu()) {
+    cross_entropy_backward_cpu(contiguous(cast(grad, x.dtype())), x, contiguous(target), log_sum_exp,
+                               total_weight, prepare_options(options, x.dtype()), result);
+  }
+  return cast(result, logits.dtype());
+}
+
+}  // namespace taper::ops

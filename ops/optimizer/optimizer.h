@@ -1,0 +1,65 @@
+#pragma once
+// Updates of many tensors in one call: an optimiser step over all parameters of a model is one parallel
+// region on the CPU, whatever the number of tensors. PyTorch's counterparts: the single-tensor functions of
+// torch/optim/sgd.py and adamw.py, whose formulas these are, and the "foreach" kernels, whose speed they are
+// after.
+//
+// In all of them the lists have one length, and tensors at one position one shape, any float dtype and any
+// memory order; those that do not share the parameter's dense order and dtype are converted on the way in and
+// out. Half types compute in f32. Everything written gets its version bumped. All throw Error naming the list
+// and the position that do not fit.
+
+#include <vector>
+
+#include "taper/core/tensor.h"
+
+namespace taper {
+
+/// As the arguments of torch.optim.SGD.
+struct SgdOptions {
+  double lr = 1e-3;
+  double momentum = 0;
+  double dampening = 0;
+  double weight_decay = 0;
+  bool nesterov = false;
+};
+
+/// As the arguments of torch.optim.AdamW.
+struct AdamWOptions {
+  double lr = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 1e-2;
+};
+
+}  // namespace taper
+
+namespace taper::ops {
+
+/// g = grad + weight_decay * param; buffer = momentum * buffer + (1 - dampening) * g; param -= lr * buffer,
+/// or with nesterov lr * (g + momentum * buffer). In the first step the buffer only receives g.
+/// momentum_buffers: empty if momentum is 0. (torch.optim.SGD)
+void sgd_update(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
+                const std::vector<Tensor>& momentum_buffers, const SgdOptions& options, bool first_step);
+
+/// param *= 1 - lr * weight_decay; m = beta1 * m + (1 - beta1) * grad; v = beta2 * v + (1 - beta2) * grad^2;
+/// param -= lr / (1 - beta1^step) * m / (sqrt(v / (1 - beta2^step)) + eps). `step` counts from 1.
+/// (torch.optim.AdamW)
+void adamw_update(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
+                  const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs,
+                  const AdamWOptions& options, int64_t step);
+
+/// average = decay * average + (1 - decay) * param. (torch.optim.swa_utils.AveragedModel with a decay)
+void ema_update(const std::vector<Tensor>& averages, const std::vector<Tensor>& params, double decay);
+
+/// The Euclidean norm of all elements of all tensors: a scalar, f64 if one of them is, else f32. Squares are
+/// added in f64, in an order fixed by the shapes.
+Tensor global_norm(const std::vector<Tensor>& tensors);
+
+/// Multiplies every element by `factor`.
+void scale_(const std::vector<Tensor>& tensors, double factor);
+/// As above with the factor in a tensor of one element, which need not travel to the host.
+void scale_(const std::vector<Tensor>& tensors, const Tensor& factor);
+
+}  // namespace taper::ops

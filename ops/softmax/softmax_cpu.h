@@ -1,0 +1,11 @@
+#pragma once
+// CPU code behind softmax.h.
+
+#include "taper/core/tensor.h"
+
+namespace taper::ops {
+
+/// x and y: dense, the same strides, f32 or f64.
+void softmax_cpu(const Tensor& x, const Tensor& y, int64_t axis, bool logarithm);
+
+}  // namespace taper::ops
