@@ -1,5 +1,5 @@
-// How many pictures a second one core turns into the network's input, step by step, and how the loader adds cores.
-// The pictures are 500 x 375 JPEG files of about 110 KB at 224 pixels out, which is what ImageNet looks like.
+// How many pictures a second one core turns into the network's input, step by step, and how the loader adds
+// cores. The pictures are JPEG files of 500 x 375 pixels and 84 KB, 224 pixels out, much like ImageNet's.
 
 #include <benchmark/benchmark.h>
 
@@ -75,7 +75,8 @@ void loader(benchmark::State& state, const ImageTransform& transform) {
 }
 void worker_counts(benchmark::internal::Benchmark* bench) {
   bench->Arg(0);
-  for (unsigned workers = 1; workers <= std::thread::hardware_concurrency(); workers *= 2) bench->Arg(workers);
+  for (unsigned workers = 1; workers <= std::thread::hardware_concurrency(); workers *= 2)
+    bench->Arg(workers);
   bench->UseRealTime()->Unit(benchmark::kMillisecond);
 }
 BENCHMARK_CAPTURE(loader, evaluation, evaluation_transform(224))->Apply(worker_counts);

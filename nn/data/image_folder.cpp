@@ -19,7 +19,8 @@ std::vector<std::string> find_pictures(const fs::path& folder) {
       found.emplace_back(entry.path().parent_path(), entry.path().filename());
   std::ranges::sort(found);
   std::vector<std::string> paths;
-  for (const auto& [parent, name] : found) paths.push_back(parent + "/" + name);
+  paths.reserve(found.size());
+  for (const auto& [parent, name] : found) paths.push_back(fmt::format("{}/{}", parent, name));
   return paths;
 }
 
