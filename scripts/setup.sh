@@ -4,15 +4,15 @@
 #   scripts/setup.sh [--no-oracle] [--no-checks]
 #
 #   --no-oracle   without PyTorch, against which the tests compare (some 1.5 GB installed)
-#   --no-checks   without clang-format and clang-tidy
+#   --no-checks   without what the source checks use
 set -euo pipefail
 
-build=(g++ cmake ninja-build ccache git
+build=(g++ cmake ninja-build ccache
   libfmt-dev nlohmann-json3-dev libcli11-dev libeigen3-dev libboost-context-dev
   libjpeg62-turbo-dev libpng-dev catch2 libbenchmark-dev)
 test=(python3 graphviz)
 oracle=(python3-torch python3-torchvision python3-sklearn python3-numpy python3-pil)
-checks=(clang-format clang-tidy)
+checks=(git clang-format clang-tidy)
 
 wanted=("${build[@]}" "${test[@]}")
 with_oracle=1 with_checks=1
