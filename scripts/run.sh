@@ -6,7 +6,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 
-"$root/scripts/setup.sh" --no-oracle --no-checks
+"$root/scripts/setup.sh" --build-only
 echo "==> building"
 (
   cd "$root"

@@ -1,30 +1,24 @@
 #!/usr/bin/env bash
 # Installs the Debian packages Taper needs. Does nothing, silently, when none is missing.
 #
-#   scripts/setup.sh [--no-oracle] [--no-checks]
+#   scripts/setup.sh [--build-only | --no-oracle]
 #
-#   --no-oracle   without PyTorch, against which the tests compare (some 1.5 GB installed)
-#   --no-checks   without what the source checks use
+#   --build-only  what compiling and running need, no more
+#   --no-oracle   that, the tests' tools and the source checks', but not PyTorch, with which the tests compare
 set -euo pipefail
 
-build=(g++ cmake ninja-build ccache
+build=(g++ cmake ninja-build ccache python3
   libfmt-dev nlohmann-json3-dev libcli11-dev libeigen3-dev libboost-context-dev
   libjpeg62-turbo-dev libpng-dev catch2 libbenchmark-dev)
-test=(python3 graphviz)
+test=(graphviz git clang-format clang-tidy)
 oracle=(python3-torch python3-torchvision python3-sklearn python3-numpy python3-pil)
-checks=(git clang-format clang-tidy)
 
-wanted=("${build[@]}" "${test[@]}")
-with_oracle=1 with_checks=1
-for argument in "$@"; do
-  case $argument in
-    --no-oracle) with_oracle=0 ;;
-    --no-checks) with_checks=0 ;;
-    *) echo "setup.sh: unknown argument '$argument'; use --no-oracle or --no-checks" >&2; exit 2 ;;
-  esac
-done
-if [ $with_oracle = 1 ]; then wanted+=("${oracle[@]}"); fi
-if [ $with_checks = 1 ]; then wanted+=("${checks[@]}"); fi
+case ${1:-} in
+  "") wanted=("${build[@]}" "${test[@]}" "${oracle[@]}") ;;
+  --no-oracle) wanted=("${build[@]}" "${test[@]}") ;;
+  --build-only) wanted=("${build[@]}") ;;
+  *) echo "setup.sh: unknown argument '$1'; use --build-only, --no-oracle or nothing" >&2; exit 2 ;;
+esac
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
   echo "setup.sh: this is not a Debian system; install what these packages hold: ${wanted[*]}" >&2
