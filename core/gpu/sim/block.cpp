@@ -310,7 +310,7 @@ std::string BlockRunner::describe_address(uintptr_t address) const {
                        kernel_->dynamic_shared_bytes);
   }
   const auto stack = reinterpret_cast<uintptr_t>(current_->stack);
-  if (address < stack && address >= stack - kPageBytes) {
+  if (address < stack && address >= stack - kFiberGuardBytes) {
     return fmt::format("past the end of the thread's stack of {} KiB", kFiberStackBytes / 1024);
   }
   return {};

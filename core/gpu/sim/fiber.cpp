@@ -1,7 +1,6 @@
 #include "taper/core/gpu/sim/fiber.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <boost/context/detail/fcontext.hpp>
 
@@ -18,8 +17,6 @@ namespace taper::gpu::sim {
 namespace {
 
 namespace context = boost::context::detail;
-
-const size_t kPageBytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
 
 // The sanitizers keep one shadow stack per fiber and must hear of every switch.
 void before_switch([[maybe_unused]] Fiber& from, [[maybe_unused]] Fiber& to) {
@@ -59,15 +56,15 @@ void* stack_top(const Fiber& fiber) {
 }  // namespace
 
 void create_fiber(Fiber& fiber, void (*entry)(), int colour) {
-  const size_t mapped = kPageBytes + kFiberStackBytes;
+  const size_t mapped = kFiberGuardBytes + kFiberStackBytes;
   void* base = mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-  if (base == MAP_FAILED || mprotect(base, kPageBytes, PROT_NONE) != 0) {
+  if (base == MAP_FAILED || mprotect(base, kFiberGuardBytes, PROT_NONE) != 0) {
     fail<OutOfMemoryError>("simulated GPU: no memory for the stack of a kernel thread ({} KiB)",
                            kFiberStackBytes / 1024);
   }
   fiber.entry = entry;
-  fiber.stack = static_cast<char*>(base) + kPageBytes;
+  fiber.stack = static_cast<char*>(base) + kFiberGuardBytes;
   // 16 colours, three cache lines apart, spread over the lines of one page.
   fiber.stack_bytes = kFiberStackBytes - static_cast<size_t>(colour % 16) * 192;
 #if defined(__SANITIZE_THREAD__)
@@ -103,7 +100,7 @@ void destroy_fiber(Fiber& fiber) {
 #elif defined(__SANITIZE_THREAD__)
   __tsan_destroy_fiber(fiber.shadow);
 #endif
-  munmap(static_cast<char*>(fiber.stack) - kPageBytes, kPageBytes + kFiberStackBytes);
+  munmap(static_cast<char*>(fiber.stack) - kFiberGuardBytes, kFiberGuardBytes + kFiberStackBytes);
   fiber = Fiber();
 }
 

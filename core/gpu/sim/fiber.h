@@ -12,19 +12,21 @@ namespace taper::gpu::sim {
 
 /// Bytes of stack per simulated thread. Only pages that a kernel touches become memory.
 constexpr size_t kFiberStackBytes = 256 * 1024;
+/// Inaccessible bytes below it: wider than one page, for frames that skip some.
+constexpr size_t kFiberGuardBytes = 64 * 1024;
 
 /// A stack and the simulated thread that runs on it. The default one stands for the OS thread's own stack.
 struct Fiber {
   void* context = nullptr;  // where it goes on; null while it runs or before it ever ran
   void (*entry)() = nullptr;
-  void* stack = nullptr;  // lowest address, above the guard page
+  void* stack = nullptr;  // lowest address, above the guard
   size_t stack_bytes = 0;
   void* shadow = nullptr;  // the sanitizers' own record of this stack
   int thread = -1;         // index in the block of the thread it runs; -1: none
   uint3 thread_index{};
 };
 
-/// Gives `fiber` a stack below a guard page and the function it starts in, which must not return. `colour`
+/// Gives `fiber` a stack above a guard region and the function it starts in, which must not return. `colour`
 /// shifts the top of the stack so that the fibers of a block do not all fall into the same cache sets. Throws
 /// OutOfMemoryError.
 void create_fiber(Fiber& fiber, void (*entry)(), int colour);
