@@ -1,0 +1,100 @@
+#include "taper/ops/random/random.h"
+
+#include "taper/ops/check.h"
+#include "taper/ops/copy/copy.h"
+#include "taper/ops/copy/create.h"
+#include "taper/ops/elementwise/elementwise.h"
+#include "taper/ops/random/random_cpu.h"
+
+namespace taper::ops {
+namespace {
+
+/// Takes the counters for x and calls fill(row-major tensor, state); other layouts get a copy of its values.
+template <class Fill>
+void fill_random(std::string_view op, const Tensor& x, bool two_lanes, Generator& generator, Fill fill) {
+  check_writable(op, x);
+  const int64_t per_block = two_lanes ? 2 : 4;
+  const GeneratorState state = generator.reserve(uint64_t((x.numel() + per_block - 1) / per_block));
+  if (x.numel() > 0) {
+    if (x.is_contiguous()) {
+      fill(x, state);
+    } else {
+      const Tensor values = empty(x.shape(), {.dtype = x.dtype(), .device = x.device()});
+      fill(values, state);
+      return copy_(x, values);
+    }
+  }
+  x.bump_version();
+}
+
+}  // namespace
+
+void uniform_(const Tensor& x, double low, double high, Generator& generator) {
+  check_defined("uniform_", "tensor", x);
+  check_floating_point("uniform_", x);
+  TAPER_CHECK(low <= high, "uniform_: needs low <= high, got {} and {}", low, high);
+  fill_random("uniform_", x, x.dtype() == kFloat64, generator,
+              [&](const Tensor& t, GeneratorState state) { uniform_cpu(t, low, high, state); });
+}
+
+void normal_(const Tensor& x, double mean, double std, Generator& generator) {
+  check_defined("normal_", "tensor", x);
+  check_floating_point("normal_", x);
+  TAPER_CHECK(std >= 0, "normal_: the standard deviation must not be negative, got {}", std);
+  fill_random("normal_", x, x.dtype() == kFloat64, generator,
+              [&](const Tensor& t, GeneratorState state) { normal_cpu(t, mean, std, state); });
+}
+
+void bernoulli_(const Tensor& x, double p, Generator& generator) {
+  check_defined("bernoulli_", "tensor", x);
+  TAPER_CHECK(p >= 0 && p <= 1, "bernoulli_: p must be between 0 and 1, got {}", p);
+  fill_random("bernoulli_", x, false, generator,
+              [&](const Tensor& t, GeneratorState state) { bernoulli_cpu(t, p, state); });
+}
+
+void randint_(const Tensor& x, int64_t low, int64_t high, Generator& generator) {
+  check_defined("randint_", "tensor", x);
+  TAPER_CHECK(low < high, "randint_: needs low < high, got {} and {}", low, high);
+  const uint64_t range = uint64_t(high) - uint64_t(low);
+  const bool wide = range > uint64_t(1) << 32;
+  fill_random("randint_", x, wide, generator,
+              [&](const Tensor& t, GeneratorState state) { randint_cpu(t, low, range, wide, state); });
+}
+
+Tensor rand(const Shape& shape, const TensorOptions& options, Generator& generator) {
+  const Tensor x = empty(shape, options);
+  uniform_(x, 0, 1, generator);
+  return x;
+}
+
+Tensor randn(const Shape& shape, const TensorOptions& options, Generator& generator) {
+  const Tensor x = empty(shape, options);
+  normal_(x, 0, 1, generator);
+  return x;
+}
+
+Tensor randint(int64_t low, int64_t high, const Shape& shape, const TensorOptions& options,
+               Generator& generator) {
+  const Tensor x = empty(shape, options);
+  randint_(x, low, high, generator);
+  return x;
+}
+
+Tensor randperm(int64_t count, Generator& generator) {
+  TAPER_CHECK(count >= 0, "randperm: count must not be negative, got {}", count);
+  const Tensor x = arange(count);
+  const GeneratorState state = generator.reserve(uint64_t((count + 1) / 2));
+  if (count > 0) shuffle_cpu(x, state);
+  return x;
+}
+
+DropoutResult dropout(const Tensor& x, double p, Generator& generator) {
+  check_defined("dropout", "input", x);
+  check_floating_point("dropout", x);
+  TAPER_CHECK(p >= 0 && p <= 1, "dropout: p must be between 0 and 1, got {}", p);
+  const Tensor mask = empty(x.shape(), {.dtype = kBool, .device = x.device()});
+  bernoulli_(mask, 1 - p, generator);
+  return {where(mask, mul(x, p < 1 ? 1 / (1 - p) : 0), 0), mask};
+}
+
+}  // namespace taper::ops
