@@ -1,0 +1,133 @@
+#include "taper/ops/conv/conv2d.h"
+
+#include "taper/ops/check.h"
+#include "taper/ops/conv/conv2d_cpu.h"
+#include "taper/ops/copy/copy.h"
+
+namespace taper::ops {
+namespace {
+
+int64_t output_size(std::string_view op, std::string_view axis, int64_t input, int64_t kernel, int64_t stride,
+                    int64_t padding, int64_t dilation) {
+  const int64_t reach = dilation * (kernel - 1) + 1;
+  TAPER_CHECK(
+      input + 2 * padding >= reach,
+      "{}: the kernel covers {} pixels along the {} (size {}, dilation {}) but the input has {} with padding "
+      "{}; use a larger image, more padding or a smaller kernel",
+      op, reach, axis, kernel, dilation, input + 2 * padding, padding);
+  return (input + 2 * padding - reach) / stride + 1;
+}
+
+/// Computes in f32 for half types: converts the operands, calls `compute`, and rounds its result once.
+template <class Compute>
+Tensor in_compute_dtype(std::string_view op, const Tensor& a, const Tensor& b, Compute&& compute) {
+  const DType dtype = a.dtype();
+  check_floating_point(op, a);
+  check_same_device(op, a, b);
+  TAPER_CHECK(b.dtype() == dtype, "{}: operands must have one dtype, got {} and {}; convert one with .to()",
+              op, dtype, b.dtype());
+  const DType wide = compute_dtype(dtype);
+  return cast(compute(contiguous(cast(a, wide), kChannelsLast), contiguous(cast(b, wide), kChannelsLast)),
+              dtype);
+}
+
+Tensor empty_channels_last(const Shape& shape, const Tensor& like) {
+  return empty(shape, {.dtype = like.dtype(), .device = like.device(), .memory_format = kChannelsLast});
+}
+
+void check_dimensions(std::string_view op, std::string_view what, const Shape& shape,
+                      std::string_view letters) {
+  TAPER_CHECK(shape.size() == 4, "{}: {} must be {}, got {}", op, what, letters, shape);
+}
+
+}  // namespace
+
+Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input_shape, const Shape& weight_shape,
+                               const Conv2dOptions& options) {
+  check_dimensions(op, "input", input_shape, "[N, C, H, W]");
+  check_dimensions(op, "weight", weight_shape, "[K, C / groups, R, S]");
+  TAPER_CHECK(options.stride.h > 0 && options.stride.w > 0, "{}: stride must be at least 1, got {}", op,
+              options.stride);
+  TAPER_CHECK(options.dilation.h > 0 && options.dilation.w > 0, "{}: dilation must be at least 1, got {}", op,
+              options.dilation);
+  TAPER_CHECK(options.padding.h >= 0 && options.padding.w >= 0, "{}: padding must not be negative, got {}",
+              op, options.padding);
+  TAPER_CHECK(options.groups >= 1, "{}: groups must be at least 1, got {}", op, options.groups);
+  TAPER_CHECK(weight_shape[1] * options.groups == input_shape[1],
+              "{}: weight has {} input channels but input {} has {} (groups = {})", op,
+              weight_shape[1] * options.groups, input_shape, input_shape[1], options.groups);
+  TAPER_CHECK(weight_shape[0] % options.groups == 0, "{}: {} output channels do not divide into {} groups",
+              op, weight_shape[0], options.groups);
+  TAPER_CHECK(weight_shape[2] > 0 && weight_shape[3] > 0,
+              "{}: the kernel must cover at least one pixel, got weight {}", op, weight_shape);
+  Conv2dGeometry conv{.n = input_shape[0],
+                      .c = input_shape[1],
+                      .h = input_shape[2],
+                      .w = input_shape[3],
+                      .k = weight_shape[0],
+                      .r = weight_shape[2],
+                      .s = weight_shape[3],
+                      .options = options};
+  conv.p = output_size(op, "height", conv.h, conv.r, options.stride.h, options.padding.h, options.dilation.h);
+  conv.q = output_size(op, "width", conv.w, conv.s, options.stride.w, options.padding.w, options.dilation.w);
+  return conv;
+}
+
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options) {
+  check_defined("conv2d", "input", x);
+  check_defined("conv2d", "weight", weight);
+  const Conv2dGeometry conv = conv2d_geometry("conv2d", x.shape(), weight.shape(), options);
+  if (bias.defined()) {
+    TAPER_CHECK(bias.shape() == Shape{conv.k},
+                "conv2d: bias must be [{}], one for each output channel, got {}", conv.k, bias.shape());
+    TAPER_CHECK(bias.dtype() == x.dtype(),
+                "conv2d: bias must have the input's dtype {}, got {}; convert it with .to()", x.dtype(),
+                bias.dtype());
+    check_same_device("conv2d", x, bias);
+  }
+  return in_compute_dtype("conv2d", x, weight, [&](const Tensor& x_cl, const Tensor& weight_cl) {
+    const Tensor y = empty_channels_last(conv.output_shape(), x_cl);
+    const Tensor wide_bias = bias.defined() ? contiguous(cast(bias, y.dtype())) : bias;
+    dispatch_compute_float(y.dtype(), "conv2d", [&]<class T>() {
+      conv2d_cpu(conv, x_cl.data<T>(), weight_cl.data<T>(), bias.defined() ? wide_bias.data<T>() : nullptr,
+                 y.data<T>());
+    });
+    return y;
+  });
+}
+
+Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Shape& input_shape,
+                             const Conv2dOptions& options) {
+  constexpr std::string_view op = "conv2d_backward_input";
+  check_defined(op, "grad", grad);
+  check_defined(op, "weight", weight);
+  const Conv2dGeometry conv = conv2d_geometry(op, input_shape, weight.shape(), options);
+  TAPER_CHECK(grad.shape() == conv.output_shape(), "{}: grad must have the output's shape {}, got {}", op,
+              conv.output_shape(), grad.shape());
+  return in_compute_dtype(op, grad, weight, [&](const Tensor& grad_cl, const Tensor& weight_cl) {
+    const Tensor grad_x = empty_channels_last(input_shape, grad_cl);
+    dispatch_compute_float(grad_x.dtype(), op, [&]<class T>() {
+      conv2d_backward_input_cpu(conv, grad_cl.data<T>(), weight_cl.data<T>(), grad_x.data<T>());
+    });
+    return grad_x;
+  });
+}
+
+Tensor conv2d_backward_weight(const Tensor& grad, const Tensor& x, const Shape& weight_shape,
+                              const Conv2dOptions& options) {
+  constexpr std::string_view op = "conv2d_backward_weight";
+  check_defined(op, "grad", grad);
+  check_defined(op, "input", x);
+  const Conv2dGeometry conv = conv2d_geometry(op, x.shape(), weight_shape, options);
+  TAPER_CHECK(grad.shape() == conv.output_shape(), "{}: grad must have the output's shape {}, got {}", op,
+              conv.output_shape(), grad.shape());
+  return in_compute_dtype(op, grad, x, [&](const Tensor& grad_cl, const Tensor& x_cl) {
+    const Tensor grad_weight = empty_channels_last(weight_shape, x_cl);
+    dispatch_compute_float(x_cl.dtype(), op, [&]<class T>() {
+      conv2d_backward_weight_cpu(conv, grad_cl.data<T>(), x_cl.data<T>(), grad_weight.data<T>());
+    });
+    return grad_weight;
+  });
+}
+
+}  // namespace taper::ops

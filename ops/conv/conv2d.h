@@ -1,0 +1,50 @@
+#pragma once
+// 2-d convolution and its two gradients. All three are bilinear maps over the same index set: each output
+// pixel (n, p, q) sees, through kernel tap (r, s), the input pixel
+//
+//   (n, h, w) = (n, p * stride.h - padding.h + r * dilation.h, q * stride.w - padding.w + s * dilation.w)
+//
+// and over all such (pixel, tap) pairs that fall inside the image
+//
+//   conv2d                  y[n, k, p, q]  = sum over c, r, s   of  x[n, c, h, w] * weight[k, c, r, s]
+//   conv2d_backward_input   gx[n, c, h, w] = sum over k, r, s   of  g[n, k, p, q] * weight[k, c, r, s]
+//   conv2d_backward_weight  gw[k, c, r, s] = sum over n, p, q   of  g[n, k, p, q] * x[n, c, h, w]
+//
+// With groups, output channel k sees only the input channels of its own group, numbered from 0 in `weight`.
+// Everything runs channels_last: images as [N, H, W, C] in memory and weights as [K, R, S, C]; other layouts
+// are converted at entry. PyTorch's counterpart: ATen/native/Convolution.cpp.
+
+#include "taper/core/tensor.h"
+#include "taper/ops/int_pair.h"
+
+namespace taper {
+
+/// Conv2dOptions{.stride = 2, .padding = {1, 0}}.
+struct Conv2dOptions {
+  IntPair stride = 1;
+  IntPair padding = 0;  ///< zeros added on both sides
+  IntPair dilation = 1;
+  int64_t groups = 1;
+};
+
+namespace ops {
+
+/// x: [N, C, H, W], weight: [K, C / groups, R, S], bias: [K] or undefined; all f32, f64, f16 or bf16 (half
+/// types multiply and accumulate in f32). Returns [N, K, P, Q], channels_last, with P = (H + 2 * padding -
+/// dilation * (R - 1) - 1) / stride + 1 and Q likewise. Throws Error if shapes, dtypes or options do not fit.
+/// (torch.nn.functional.conv2d; cuDNN: ConvolutionFwd)
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
+              const Conv2dOptions& options = {});
+
+/// The gradient by x of sum(grad * conv2d(x, weight)), for an x of `input_shape`: [N, C, H, W],
+/// channels_last. grad: [N, K, P, Q]. (torch.nn.grad.conv2d_input; cuDNN: ConvolutionBwdData)
+Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Shape& input_shape,
+                             const Conv2dOptions& options = {});
+
+/// The gradient by weight of sum(grad * conv2d(x, weight)), for a weight of `weight_shape`:
+/// [K, C / groups, R, S], channels_last. (torch.nn.grad.conv2d_weight; cuDNN: ConvolutionBwdFilter)
+Tensor conv2d_backward_weight(const Tensor& grad, const Tensor& x, const Shape& weight_shape,
+                              const Conv2dOptions& options = {});
+
+}  // namespace ops
+}  // namespace taper

@@ -1,0 +1,31 @@
+#pragma once
+// The sizes of one convolution, checked, for kernels on any device.
+
+#include <string_view>
+
+#include "taper/ops/conv/conv2d.h"
+
+namespace taper::ops {
+
+struct Conv2dGeometry {
+  int64_t n = 0;         ///< images
+  int64_t c = 0;         ///< input channels
+  int64_t h = 0, w = 0;  ///< input size
+  int64_t k = 0;         ///< output channels
+  int64_t r = 0, s = 0;  ///< kernel size
+  int64_t p = 0, q = 0;  ///< output size
+  Conv2dOptions options;
+
+  int64_t group_c() const { return c / options.groups; }
+  int64_t group_k() const { return k / options.groups; }
+  int64_t taps() const { return r * s; }
+  Shape input_shape() const { return {n, c, h, w}; }
+  Shape weight_shape() const { return {k, group_c(), r, s}; }
+  Shape output_shape() const { return {n, k, p, q}; }
+};
+
+/// Throws Error naming `op` unless an input and a weight of these shapes can be convolved.
+Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input_shape, const Shape& weight_shape,
+                               const Conv2dOptions& options);
+
+}  // namespace taper::ops

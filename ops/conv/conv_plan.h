@@ -1,0 +1,91 @@
+#pragma once
+// How the CPU turns a convolution into matrix products.
+//
+// In channels_last memory a pixel is a row of channels. Convolution is then: for a set of destination pixels,
+// collect the source pixels that their kernel taps see into a matrix with one row per destination pixel
+// (im2col), and multiply it by the weights. The plan says which destination pixels go together.
+//
+// Destination pixels that see the same taps form a region: the interior of the picture sees all of them, an
+// edge or a corner fewer. Treating the regions one by one leaves out all multiplications by padding: a 3x3
+// convolution of a 2x2 picture sees 4 taps of 9 from each pixel, and of a 1x1 picture 1 of 9. (ResNet-50 at
+// 32x32 pixels ends in such pictures.) Where regions would cost more than they save, one region with all taps
+// and zeros for the padding takes their place.
+//
+// The same plan serves the gradient by the input, with output pixels as the source: for stride 2 the input
+// pixels fall into four classes that see different taps, each a region of its own.
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "taper/ops/conv/conv2d_geometry.h"
+
+namespace taper::ops {
+
+/// Evenly spaced pixels of a channels_last image batch: an n x y x x grid, numbered in that order.
+struct PixelGrid {
+  int64_t offset = 0;                ///< of the first pixel's first channel, in elements
+  std::array<int64_t, 3> counts{};   ///< images, rows, columns
+  std::array<int64_t, 3> strides{};  ///< between them, in elements
+
+  int64_t size() const { return counts[0] * counts[1] * counts[2]; }
+  int64_t offset_of(int64_t pixel) const;
+  /// The distance between neighbouring pixels, where it is always the same.
+  std::optional<int64_t> uniform_stride() const;
+  /// Calls visit(i, offset, y, x) for pixels first + i, 0 <= i < count, y and x counted in the grid.
+  template <class Visit>
+  void for_each(int64_t first, int64_t count, Visit&& visit) const;
+};
+
+/// Consecutive kernel taps that see consecutive source pixels: one contiguous stretch of source memory.
+struct Strip {
+  int64_t tap = 0;       ///< the first tap, r * S + s
+  int64_t length = 1;    ///< taps
+  int64_t y = 0, x = 0;  ///< the source pixel of the first tap, for the region's first pixel
+  bool inside = true;    ///< every pixel of the region finds all taps inside the source image
+};
+
+struct Region {
+  PixelGrid destination;
+  std::array<int64_t, 2> source_steps{};  ///< source pixels from one destination pixel to the next: y, x
+  std::vector<Strip> strips;              ///< in the order of their taps; empty: the result is zero here
+
+  int64_t taps() const;
+};
+
+/// All images and channels as seen from one side: x and y of a convolution.
+struct ImageBatch {
+  int64_t n = 0, height = 0, width = 0, channels = 0;
+};
+
+struct ConvPlan {
+  ImageBatch source;
+  ImageBatch destination;
+  std::vector<Region> regions;  ///< together they cover each destination pixel once
+
+  /// The source pixels that `strip` sees, one for each destination pixel of `region`.
+  PixelGrid source_grid(const Region& region, const Strip& strip) const;
+};
+
+/// Source: the input; destination: the output.
+ConvPlan plan_forward(const Conv2dGeometry& conv);
+/// Source: the output's gradient; destination: the input's.
+ConvPlan plan_backward_input(const Conv2dGeometry& conv);
+
+template <class Visit>
+void PixelGrid::for_each(int64_t first, int64_t count, Visit&& visit) const {
+  int64_t x = first % counts[2], y = first / counts[2] % counts[1], n = first / counts[2] / counts[1];
+  for (int64_t i = 0; i < count; ++i) {
+    visit(i, offset + n * strides[0] + y * strides[1] + x * strides[2], y, x);
+    if (++x == counts[2]) {
+      x = 0;
+      if (++y == counts[1]) {
+        y = 0;
+        ++n;
+      }
+    }
+  }
+}
+
+}  // namespace taper::ops

@@ -1,0 +1,48 @@
+#pragma once
+// Matrix multiplication on the CPU. Eigen does the arithmetic of a block (it reaches 90% of a core's peak);
+// what is here is how matrices are described and how a product is cut into blocks for the threads. Everything
+// heavy on the CPU ends here: matmul, linear and, by way of im2col, convolution. PyTorch's counterpart:
+// ATen/native/CPUBlas.h.
+
+#include <cstdint>
+
+namespace taper::ops {
+
+/// A matrix in memory: element (i, j) is data[i * stride + j], or data[j * stride + i] when transposed.
+template <class T>
+struct Matrix {
+  T* data = nullptr;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  int64_t stride = 0;
+  bool transposed = false;
+
+  /// The same memory read as cols x rows.
+  Matrix t() const { return {data, cols, rows, stride, !transposed}; }
+  /// The part of `block_rows` x `block_cols` elements that begins at (row, col).
+  Matrix block(int64_t row, int64_t col, int64_t block_rows, int64_t block_cols) const {
+    const int64_t offset = transposed ? col * stride + row : row * stride + col;
+    return {data + offset, block_rows, block_cols, stride, transposed};
+  }
+};
+
+/// c = a * b + beta * c on the calling thread; beta = 0 overwrites whatever c held, NaN included. T is float
+/// or double; c is not transposed; sizes may be 0.
+template <class T>
+void gemm_block(const Matrix<const T>& a, const Matrix<const T>& b, T beta, const Matrix<T>& c);
+
+/// The same over all threads. The blocks depend on the sizes alone, so the result is the same bits for any
+/// number of threads.
+template <class T>
+void gemm(const Matrix<const T>& a, const Matrix<const T>& b, T beta, const Matrix<T>& c);
+
+/// What one thread should take on at once of an m x n result with inner size k.
+struct GemmBlocks {
+  int64_t rows = 0;  ///< of a full block
+  int64_t cols = 0;  ///< of a full block
+  int64_t count_rows = 0;
+  int64_t count_cols = 0;
+};
+GemmBlocks gemm_blocks(int64_t m, int64_t n, int64_t k);
+
+}  // namespace taper::ops

@@ -1,0 +1,100 @@
+#include "taper/ops/matmul/matmul.h"
+
+#include "taper/core/views.h"
+#include "taper/ops/check.h"
+#include "taper/ops/copy/copy.h"
+#include "taper/ops/matmul/matmul_cpu.h"
+
+namespace taper::ops {
+namespace {
+
+void check_operands(std::string_view op, const Tensor& a, const Tensor& b) {
+  check_defined(op, "first operand", a);
+  check_defined(op, "second operand", b);
+  check_floating_point(op, a);
+  check_same_device(op, a, b);
+  TAPER_CHECK(a.dtype() == b.dtype(),
+              "{}: operands must have one dtype, got {} and {}; convert one with .to()", op, a.dtype(),
+              b.dtype());
+}
+
+/// In the compute dtype, and copied if neither rows nor columns are contiguous.
+Tensor as_operand(const Tensor& x) {
+  const Tensor wide = cast(x, compute_dtype(x.dtype()));
+  return is_matrix_layout(wide) ? wide : contiguous(wide);
+}
+
+Shape with_matrix(Shape batch, int64_t rows, int64_t cols) {
+  batch.push_back(rows);
+  batch.push_back(cols);
+  return batch;
+}
+
+Shape batch_of(const Tensor& x) {
+  return Shape(std::span(x.shape().begin(), size_t(x.dim() - 2)));
+}
+
+/// Both with at least two dimensions.
+Tensor multiply(std::string_view op, const Tensor& a, const Tensor& b) {
+  const int64_t m = a.size(-2), k = a.size(-1), n = b.size(-1);
+  TAPER_CHECK(b.size(-2) == k, "{}: {} x {} does not fit: the first has {} columns, the second {} rows", op,
+              a.shape(), b.shape(), k, b.size(-2));
+  // A stack of matrices times one matrix is one tall product.
+  if (b.dim() == 2 && a.dim() > 2 && views::can_view(a, {a.numel() / std::max<int64_t>(k, 1), k}) && k > 0) {
+    Shape shape = a.shape();
+    shape[a.dim() - 1] = n;
+    return views::view(multiply(op, views::view(a, {a.numel() / k, k}), b), shape);
+  }
+  const Shape batch = broadcast_shapes(batch_of(a), batch_of(b), op);
+  const Tensor wide_a = as_operand(a), wide_b = as_operand(b);
+  const Tensor c = empty(with_matrix(batch, m, n), {.dtype = wide_a.dtype(), .device = a.device()});
+  matmul_cpu(views::expand(wide_a, with_matrix(batch, m, k)), views::expand(wide_b, with_matrix(batch, k, n)),
+             0, c);
+  return cast(c, a.dtype());
+}
+
+}  // namespace
+
+Tensor matmul(const Tensor& a, const Tensor& b) {
+  check_operands("matmul", a, b);
+  TAPER_CHECK(a.dim() > 0 && b.dim() > 0,
+              "matmul: operands need at least one dimension, got {} and {}; use mul", a.shape(), b.shape());
+  const Tensor left = a.dim() == 1 ? views::unsqueeze(a, 0) : a;
+  const Tensor right = b.dim() == 1 ? views::unsqueeze(b, 1) : b;
+  Tensor c = multiply("matmul", left, right);
+  if (a.dim() == 1) c = views::squeeze(c, -2);
+  if (b.dim() == 1) c = views::squeeze(c, -1);
+  return c;
+}
+
+Tensor bmm(const Tensor& a, const Tensor& b) {
+  check_operands("bmm", a, b);
+  TAPER_CHECK(a.dim() == 3 && b.dim() == 3 && a.size(0) == b.size(0),
+              "bmm: needs [B, M, K] and [B, K, N] of one B, got {} and {}; matmul broadcasts", a.shape(),
+              b.shape());
+  return multiply("bmm", a, b);
+}
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  check_operands("linear", x, weight);
+  TAPER_CHECK(weight.dim() == 2, "linear: weight must be [out, in], got {}", weight.shape());
+  const int64_t out = weight.size(0), in = weight.size(1);
+  TAPER_CHECK(x.dim() > 0 && x.size(-1) == in, "linear: weight {} takes {} features but the input is {}",
+              weight.shape(), in, x.shape());
+  Shape shape = x.shape();
+  shape[x.dim() - 1] = out;
+  const int64_t rows = numel(shape) / std::max<int64_t>(out, 1);
+
+  const DType wide = compute_dtype(x.dtype());
+  const Tensor y = empty({rows, out}, {.dtype = wide, .device = x.device()});
+  if (bias.defined()) {
+    check_operands("linear", x, bias);
+    TAPER_CHECK(bias.shape() == Shape{out}, "linear: bias must be [{}], got {}", out, bias.shape());
+    copy_(y, bias);
+  }
+  const Tensor x_rows = views::view(contiguous(cast(x, wide)), {rows, in});
+  matmul_cpu(x_rows, views::transpose(as_operand(weight), 0, 1), bias.defined() ? 1 : 0, y);
+  return views::view(cast(y, x.dtype()), shape);
+}
+
+}  // namespace taper::ops

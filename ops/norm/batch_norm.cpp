@@ -1,0 +1,88 @@
+#include "taper/ops/norm/batch_norm.h"
+
+#include "taper/ops/check.h"
+#include "taper/ops/norm/batch_norm_cpu.h"
+
+namespace taper::ops {
+namespace {
+
+void check_input(std::string_view op, const Tensor& x) {
+  check_defined(op, "input", x);
+  TAPER_CHECK(x.dim() == 2 || x.dim() == 4, "{}: input must be [N, C] or [N, C, H, W], got {}", op,
+              x.shape());
+  check_floating_point(op, x);
+}
+
+void check_per_channel(std::string_view op, std::string_view what, const Tensor& x, const Tensor& parameter) {
+  if (!parameter.defined()) return;
+  TAPER_CHECK(parameter.shape() == Shape{x.size(1)},
+              "{}: {} must be [{}], one for each channel of the input {}, got {}", op, what, x.size(1),
+              x.shape(), parameter.shape());
+  TAPER_CHECK(parameter.dtype() == x.dtype() || parameter.dtype() == compute_dtype(x.dtype()),
+              "{}: {} must be {} or {} for an input of {}, got {}", op, what, compute_dtype(x.dtype()),
+              x.dtype(), x.dtype(), parameter.dtype());
+  check_same_device(op, x, parameter);
+}
+
+void check_like_input(std::string_view op, std::string_view what, const Tensor& x, const Tensor& other) {
+  check_defined(op, what, other);
+  TAPER_CHECK(other.shape() == x.shape() && other.dtype() == x.dtype(),
+              "{}: {} must be as the input, {} {}, got {} {}", op, what, x.shape(), x.dtype(), other.shape(),
+              other.dtype());
+  check_same_device(op, x, other);
+}
+
+}  // namespace
+
+BatchNormOutput batch_norm_training(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                                    const Tensor& running_mean, const Tensor& running_var,
+                                    const BatchNormOptions& options, const Tensor& residual) {
+  constexpr std::string_view op = "batch_norm";
+  check_input(op, x);
+  check_per_channel(op, "weight", x, weight);
+  check_per_channel(op, "bias", x, bias);
+  check_per_channel(op, "running_mean", x, running_mean);
+  check_per_channel(op, "running_var", x, running_var);
+  TAPER_CHECK(running_mean.defined() == running_var.defined(),
+              "{}: running_mean and running_var must be given together", op);
+  if (residual.defined()) check_like_input(op, "residual", x, residual);
+  TAPER_CHECK(
+      x.numel() > x.size(1) || x.size(1) == 0,
+      "{}: training needs more than one value per channel, got input {}; use a larger batch or eval()", op,
+      x.shape());
+
+  return batch_norm_training_cpu(x, weight, bias, running_mean, running_var, options, residual);
+}
+
+Tensor batch_norm_inference(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                            const Tensor& running_mean, const Tensor& running_var,
+                            const BatchNormOptions& options, const Tensor& residual) {
+  constexpr std::string_view op = "batch_norm";
+  check_input(op, x);
+  TAPER_CHECK(running_mean.defined() && running_var.defined(),
+              "{}: inference needs running_mean and running_var", op);
+  check_per_channel(op, "weight", x, weight);
+  check_per_channel(op, "bias", x, bias);
+  check_per_channel(op, "running_mean", x, running_mean);
+  check_per_channel(op, "running_var", x, running_var);
+  if (residual.defined()) check_like_input(op, "residual", x, residual);
+  return batch_norm_inference_cpu(x, weight, bias, running_mean, running_var, options, residual);
+}
+
+BatchNormGrads batch_norm_backward(const Tensor& grad, const Tensor& x, const Tensor& y, const Tensor& weight,
+                                   const Tensor& save_mean, const Tensor& save_invstd,
+                                   const BatchNormOptions& options, bool needs_residual) {
+  constexpr std::string_view op = "batch_norm_backward";
+  check_input(op, x);
+  check_like_input(op, "grad", x, grad);
+  if (options.relu) check_like_input(op, "y", x, y);
+  check_per_channel(op, "weight", x, weight);
+  check_defined(op, "save_mean", save_mean);
+  check_defined(op, "save_invstd", save_invstd);
+  check_per_channel(op, "save_mean", x, save_mean);
+  check_per_channel(op, "save_invstd", x, save_invstd);
+
+  return batch_norm_backward_cpu(grad, x, y, weight, save_mean, save_invstd, options, needs_residual);
+}
+
+}  // namespace taper::ops

@@ -1,0 +1,56 @@
+#pragma once
+// Batch normalisation with the two operations that follow it in a residual network, in one pass over memory:
+//
+//   y = relu((x - mean) / sqrt(var + eps) * weight + bias + residual)
+//
+// mean and var are taken over all axes but the channels (axis 1). The backward pass reads which elements the
+// ReLU let through from y itself (y > 0). Ioffe and Szegedy, "Batch Normalization", 2015. PyTorch's
+// counterpart: ATen/native/Normalization.cpp; cuDNN: the batch norm + add + ReLU fusions.
+
+#include "taper/core/tensor.h"
+
+namespace taper {
+
+struct BatchNormOptions {
+  double momentum = 0.1;  ///< share of the new value in the running statistics
+  double eps = 1e-5;      ///< added to the variance
+  bool relu = false;      ///< clamp the result at 0
+};
+
+namespace ops {
+
+struct BatchNormOutput {
+  Tensor y;            ///< as x; channels_last if x has 4 dimensions
+  Tensor save_mean;    ///< [C], in x's compute dtype
+  Tensor save_invstd;  ///< [C], 1 / sqrt(var + eps) with the biased variance
+};
+
+/// x: [N, C] or [N, C, H, W], f32, f64, f16 or bf16 (half types compute in f32); weight, bias: [C], in x's
+/// dtype or its compute dtype, may be undefined (1 and 0); residual: as x, may be undefined. running_mean and
+/// running_var
+/// ([C], or both undefined) are updated in place: (1 - momentum) * old + momentum * new, with the unbiased
+/// variance. Throws Error if shapes or dtypes do not fit, or if there is only one value per channel.
+/// (torch.nn.functional.batch_norm, training=True)
+BatchNormOutput batch_norm_training(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                                    const Tensor& running_mean, const Tensor& running_var,
+                                    const BatchNormOptions& options = {}, const Tensor& residual = {});
+
+/// The same with given statistics instead of the batch's. (training=False)
+Tensor batch_norm_inference(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                            const Tensor& running_mean, const Tensor& running_var,
+                            const BatchNormOptions& options = {}, const Tensor& residual = {});
+
+struct BatchNormGrads {
+  Tensor x;         ///< as x
+  Tensor weight;    ///< [C] in x's compute dtype
+  Tensor bias;      ///< [C] in x's compute dtype
+  Tensor residual;  ///< as x if asked for, else undefined
+};
+
+/// The gradients of batch_norm_training. y is read only if options.relu; weight may be undefined.
+BatchNormGrads batch_norm_backward(const Tensor& grad, const Tensor& x, const Tensor& y, const Tensor& weight,
+                                   const Tensor& save_mean, const Tensor& save_invstd,
+                                   const BatchNormOptions& options = {}, bool needs_residual = false);
+
+}  // namespace ops
+}  // namespace taper

@@ -1,0 +1,261 @@
+// An image batch in channels_last memory is a matrix with one row for each pixel and one column for each
+// channel; statistics run down the columns. Sums are kept in double.
+
+#include "taper/ops/norm/batch_norm_cpu.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "taper/core/parallel.h"
+#include "taper/ops/copy/copy.h"
+
+namespace taper::ops {
+namespace {
+
+struct PixelMatrix {
+  int64_t rows = 0;
+  int64_t channels = 0;
+};
+
+/// Elements of one piece of work. The cut depends on the sizes alone, and so do the sums' rounding errors.
+constexpr int64_t kChunkElements = int64_t(1) << 15;
+
+int64_t rows_per_chunk(PixelMatrix size) {
+  return std::max<int64_t>(1, kChunkElements / std::max<int64_t>(size.channels, 1));
+}
+
+/// Two sums per channel over all rows: add_row(row, first, second) adds one row's share. Each chunk of rows
+/// has sums of its own, which are then added in order.
+template <class AddRow>
+void sum_rows(PixelMatrix size, double* first, double* second, AddRow&& add_row) {
+  const int64_t channels = size.channels, step = rows_per_chunk(size);
+  const int64_t chunks = (size.rows + step - 1) / step;
+  std::vector<double> partial(size_t(2 * chunks * channels), 0.0);
+  parallel_chunks(chunks, [&](int64_t chunk) {
+    double* chunk_first = partial.data() + 2 * chunk * channels;
+    const int64_t end = std::min(size.rows, (chunk + 1) * step);
+    for (int64_t row = chunk * step; row < end; ++row) add_row(row, chunk_first, chunk_first + channels);
+  });
+  std::fill(first, first + channels, 0.0);
+  std::fill(second, second + channels, 0.0);
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    const double* chunk_first = partial.data() + 2 * chunk * channels;
+    for (int64_t c = 0; c < channels; ++c) first[c] += chunk_first[c];
+    for (int64_t c = 0; c < channels; ++c) second[c] += chunk_first[channels + c];
+  }
+}
+
+template <class Body>
+void for_each_row(PixelMatrix size, Body&& body) {
+  parallel_for(size.rows, rows_per_chunk(size), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) body(row * size.channels);
+  });
+}
+
+/// Calls body with a compile-time bool, so that the loop inside has no branch.
+template <class Body>
+void with_flag(bool flag, Body&& body) {
+  if (flag) {
+    body(std::true_type());
+  } else {
+    body(std::false_type());
+  }
+}
+
+/// mean[c] and the biased variance var[c], each of `channels` elements.
+template <class T>
+void batch_statistics(PixelMatrix size, const T* x, double* mean, double* var) {
+  // Sums of (x - shift) and its square, the shift being the channel's first value: close enough to the mean
+  // that the difference of squares below does not cancel.
+  const std::vector<double> shift(x, x + (size.rows > 0 ? size.channels : 0));
+  sum_rows(size, mean, var, [&](int64_t row, double* __restrict sum, double* __restrict sum_squares) {
+    const T* __restrict values = x + row * size.channels;
+    const double* __restrict origin = shift.data();
+    for (int64_t c = 0; c < size.channels; ++c) {
+      const double difference = double(values[c]) - origin[c];
+      sum[c] += difference;
+      sum_squares[c] += difference * difference;
+    }
+  });
+  const double count = double(size.rows);
+  for (int64_t c = 0; c < size.channels; ++c) {
+    const double offset = mean[c] / count;
+    var[c] = std::max(0.0, var[c] / count - offset * offset);
+    mean[c] = shift[size_t(c)] + offset;
+  }
+}
+
+/// y = (x - mean) * scale + shift (+ residual) (then max with 0). residual may be null.
+template <class T>
+void normalize(PixelMatrix size, const T* x, const T* mean, const T* scale, const T* shift, const T* residual,
+               bool relu, T* y) {
+  with_flag(residual != nullptr, [&](auto has_residual) {
+    with_flag(relu, [&](auto has_relu) {
+      for_each_row(size, [&](int64_t offset) {
+        const T* __restrict in = x + offset;
+        T* __restrict out = y + offset;
+        for (int64_t c = 0; c < size.channels; ++c) {
+          T value = (in[c] - mean[c]) * scale[c] + shift[c];
+          if constexpr (has_residual) value += residual[offset + c];
+          if constexpr (has_relu) value = value < T(0) ? T(0) : value;
+          out[c] = value;
+        }
+      });
+    });
+  });
+}
+
+/// sum_grad[c] = sum of g and sum_grad_x[c] = sum of g * (x - mean), where g is grad, or with `y` given grad
+/// where y > 0 and else 0. masked_grad, if given, gets g.
+template <class T>
+void backward_sums(PixelMatrix size, const T* grad, const T* x, const T* y, const T* mean, double* sum_grad,
+                   double* sum_grad_x, T* masked_grad) {
+  with_flag(y != nullptr, [&](auto has_relu) {
+    with_flag(masked_grad != nullptr, [&](auto keep) {
+      sum_rows(size, sum_grad, sum_grad_x,
+               [&](int64_t row, double* __restrict sum, double* __restrict sum_x) {
+                 const int64_t offset = row * size.channels;
+                 for (int64_t c = 0; c < size.channels; ++c) {
+                   T g = grad[offset + c];
+                   if constexpr (has_relu) g = y[offset + c] > T(0) ? g : T(0);
+                   if constexpr (keep) masked_grad[offset + c] = g;
+                   sum[c] += double(g);
+                   sum_x[c] += double(g) * double(x[offset + c] - mean[c]);
+                 }
+               });
+    });
+  });
+}
+
+/// grad_x = g * a + (x - mean) * b + c, with one a, b, c per channel and g as above.
+template <class T>
+void backward_apply(PixelMatrix size, const T* grad, const T* x, const T* y, const T* mean, const T* a,
+                    const T* b, const T* c, T* grad_x) {
+  with_flag(y != nullptr, [&](auto has_relu) {
+    for_each_row(size, [&](int64_t offset) {
+      T* __restrict out = grad_x + offset;
+      for (int64_t i = 0; i < size.channels; ++i) {
+        T g = grad[offset + i];
+        if constexpr (has_relu) g = y[offset + i] > T(0) ? g : T(0);
+        out[i] = g * a[i] + (x[offset + i] - mean[i]) * b[i] + c[i];
+      }
+    });
+  });
+}
+
+PixelMatrix pixel_matrix(const Tensor& x) {
+  const int64_t channels = x.size(1);
+  return {channels == 0 ? 0 : x.numel() / channels, channels};
+}
+
+/// x as the kernels read it: in the compute dtype, channels innermost.
+Tensor as_pixels(const Tensor& x) {
+  return contiguous(cast(x, compute_dtype(x.dtype())), x.dim() == 4 ? kChannelsLast : kContiguous);
+}
+
+Tensor empty_pixels(const Tensor& like) {
+  return empty(like.shape(), {.dtype = compute_dtype(like.dtype()),
+                              .device = like.device(),
+                              .memory_format = like.dim() == 4 ? kChannelsLast : kContiguous});
+}
+
+template <class T>
+std::vector<T> per_channel(const Tensor& parameter, int64_t channels, T if_undefined) {
+  return parameter.defined() ? to_vector<T>(parameter) : std::vector<T>(size_t(channels), if_undefined);
+}
+
+/// running = (1 - momentum) * running + momentum * value.
+void update_running(const Tensor& running, const std::vector<double>& value, double momentum) {
+  std::vector<double> updated = to_vector<double>(running);
+  for (size_t c = 0; c < updated.size(); ++c) updated[c] += momentum * (value[c] - updated[c]);
+  copy_(running, from_vector(updated, running.shape()));
+}
+
+template <class T>
+Tensor apply(const Tensor& x, const std::vector<T>& mean, const std::vector<T>& invstd, const Tensor& weight,
+             const Tensor& bias, const BatchNormOptions& options, const Tensor& residual) {
+  const PixelMatrix size = pixel_matrix(x);
+  std::vector<T> scale = per_channel<T>(weight, size.channels, 1);
+  const std::vector<T> shift = per_channel<T>(bias, size.channels, 0);
+  for (size_t c = 0; c < scale.size(); ++c) scale[c] *= invstd[c];
+  const Tensor pixels = as_pixels(x), residual_pixels = residual.defined() ? as_pixels(residual) : residual;
+  const Tensor y = empty_pixels(x);
+  normalize<T>(size, pixels.data<T>(), mean.data(), scale.data(), shift.data(),
+               residual.defined() ? residual_pixels.data<T>() : nullptr, options.relu, y.data<T>());
+  return cast(y, x.dtype());
+}
+
+}  // namespace
+
+BatchNormOutput batch_norm_training_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                                        const Tensor& running_mean, const Tensor& running_var,
+                                        const BatchNormOptions& options, const Tensor& residual) {
+  const PixelMatrix size = pixel_matrix(x);
+  std::vector<double> mean(size_t(size.channels)), var(size_t(size.channels));
+  return dispatch_compute_float(compute_dtype(x.dtype()), "batch_norm", [&]<class T>() -> BatchNormOutput {
+    batch_statistics<T>(size, as_pixels(x).data<T>(), mean.data(), var.data());
+    std::vector<T> save_mean(mean.begin(), mean.end()), save_invstd(var.size());
+    for (size_t c = 0; c < var.size(); ++c) save_invstd[c] = T(1 / std::sqrt(var[c] + options.eps));
+    if (running_mean.defined()) {
+      const double unbiased = double(size.rows) / double(size.rows - 1);
+      for (double& value : var) value *= unbiased;
+      update_running(running_mean, mean, options.momentum);
+      update_running(running_var, var, options.momentum);
+    }
+    return {apply<T>(x, save_mean, save_invstd, weight, bias, options, residual), from_vector(save_mean),
+            from_vector(save_invstd)};
+  });
+}
+
+Tensor batch_norm_inference_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                                const Tensor& running_mean, const Tensor& running_var,
+                                const BatchNormOptions& options, const Tensor& residual) {
+  return dispatch_compute_float(compute_dtype(x.dtype()), "batch_norm", [&]<class T>() {
+    std::vector<T> invstd = to_vector<T>(running_var);
+    for (T& value : invstd) value = T(1 / std::sqrt(double(value) + options.eps));
+    return apply<T>(x, to_vector<T>(running_mean), invstd, weight, bias, options, residual);
+  });
+}
+
+BatchNormGrads batch_norm_backward_cpu(const Tensor& grad, const Tensor& x, const Tensor& y,
+                                       const Tensor& weight, const Tensor& save_mean,
+                                       const Tensor& save_invstd, const BatchNormOptions& options,
+                                       bool needs_residual) {
+  const PixelMatrix size = pixel_matrix(x);
+  return dispatch_compute_float(compute_dtype(x.dtype()), "batch_norm", [&]<class T>() -> BatchNormGrads {
+    const Tensor pixels = as_pixels(x), y_pixels = options.relu ? as_pixels(y) : Tensor();
+    Tensor grad_pixels = as_pixels(grad);
+    const T* relu_output = options.relu ? y_pixels.data<T>() : nullptr;
+    // The residual's gradient is the masked gradient itself; once written, the second pass reads it.
+    Tensor masked = needs_residual && options.relu ? empty_pixels(x) : Tensor();
+    const std::vector<T> mean = to_vector<T>(save_mean);
+    std::vector<double> sum_grad(mean.size()), sum_grad_x(mean.size());
+    backward_sums<T>(size, grad_pixels.data<T>(), pixels.data<T>(), relu_output, mean.data(), sum_grad.data(),
+                     sum_grad_x.data(), masked.defined() ? masked.data<T>() : nullptr);
+    if (masked.defined()) {
+      grad_pixels = masked;
+      relu_output = nullptr;
+    }
+
+    // grad_x = scale * (g - mean(g) - xhat * mean(g * xhat)) with xhat = (x - mean) * invstd.
+    const std::vector<double> invstd = to_vector<double>(save_invstd);
+    const std::vector<double> scale = per_channel<double>(weight, size.channels, 1);
+    const double rows = double(size.rows);
+    std::vector<T> a(mean.size()), b(mean.size()), c(mean.size()), grad_weight(mean.size());
+    for (size_t i = 0; i < mean.size(); ++i) {
+      a[i] = T(scale[i] * invstd[i]);
+      b[i] = T(-scale[i] * invstd[i] * invstd[i] * invstd[i] * sum_grad_x[i] / rows);
+      c[i] = T(-scale[i] * invstd[i] * sum_grad[i] / rows);
+      grad_weight[i] = T(sum_grad_x[i] * invstd[i]);
+    }
+    const Tensor grad_x = empty_pixels(x);
+    backward_apply<T>(size, grad_pixels.data<T>(), pixels.data<T>(), relu_output, mean.data(), a.data(),
+                      b.data(), c.data(), grad_x.data<T>());
+    const std::vector<T> grad_bias(sum_grad.begin(), sum_grad.end());
+    return {cast(grad_x, x.dtype()), from_vector(grad_weight), from_vector(grad_bias),
+            needs_residual ? cast(masked.defined() ? masked : grad, x.dtype()) : Tensor()};
+  });
+}
+
+}  // namespace taper::ops

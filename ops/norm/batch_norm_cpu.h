@@ -1,0 +1,19 @@
+#pragma once
+// The CPU's batch norm; batch_norm.cpp has checked the arguments. See batch_norm.h for what they are.
+
+#include "taper/ops/norm/batch_norm.h"
+
+namespace taper::ops {
+
+BatchNormOutput batch_norm_training_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                                        const Tensor& running_mean, const Tensor& running_var,
+                                        const BatchNormOptions& options, const Tensor& residual);
+Tensor batch_norm_inference_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                                const Tensor& running_mean, const Tensor& running_var,
+                                const BatchNormOptions& options, const Tensor& residual);
+BatchNormGrads batch_norm_backward_cpu(const Tensor& grad, const Tensor& x, const Tensor& y,
+                                       const Tensor& weight, const Tensor& save_mean,
+                                       const Tensor& save_invstd, const BatchNormOptions& options,
+                                       bool needs_residual);
+
+}  // namespace taper::ops

@@ -1,0 +1,61 @@
+#pragma once
+// Pooling over the height and width of images. Everything runs channels_last; other layouts are converted at
+// entry. PyTorch's counterparts: ATen/native/Pool.h, DilatedMaxPool2d.cpp, AveragePool2d.cpp and
+// AdaptiveAveragePooling.cpp.
+
+#include "taper/core/tensor.h"
+#include "taper/ops/int_pair.h"
+
+namespace taper {
+
+/// MaxPool2dOptions{.kernel = 3, .stride = 2, .padding = 1}.
+struct MaxPool2dOptions {
+  IntPair kernel;
+  IntPair stride = 0;   ///< 0: as the kernel
+  IntPair padding = 0;  ///< never chosen as the maximum; at most half the kernel
+  IntPair dilation = 1;
+  bool ceil_mode = false;  ///< keep a last window that reaches past the edge
+};
+
+struct AvgPool2dOptions {
+  IntPair kernel;
+  IntPair stride = 0;   ///< 0: as the kernel
+  IntPair padding = 0;  ///< at most half the kernel
+  bool ceil_mode = false;
+  bool count_include_pad = true;  ///< divide by the whole window, padding included
+};
+
+namespace ops {
+
+struct MaxPool2dOutput {
+  Tensor y;
+  Tensor indices;  ///< i64, as y: h * W + w of each maximum in its picture
+};
+
+/// x: [N, C, H, W], f32, f64, f16 or bf16. y: [N, C, P, Q] with
+/// P = (H + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1, rounded down (or up in ceil_mode, as
+/// long as the last window begins inside the image or the left padding). Of equal values the first wins; NaN
+/// wins over numbers. Throws Error if shapes or options do not fit. (torch.nn.functional.max_pool2d,
+/// return_indices=True)
+MaxPool2dOutput max_pool2d(const Tensor& x, const MaxPool2dOptions& options);
+
+/// Adds each element of grad [N, C, P, Q] to the place its index names, in zeros of `input_shape` [N, C, H,
+/// W]: the gradient of max_pool2d by x. (torch.nn.functional.max_unpool2d, but indices may repeat)
+Tensor max_pool2d_backward(const Tensor& grad, const Tensor& indices, const Shape& input_shape);
+
+/// The elements of x [N, C, H, W] at indices [N, C, P, Q]: the transpose of max_pool2d_backward.
+Tensor max_pool2d_gather(const Tensor& x, const Tensor& indices);
+
+/// The mean of each window; sizes as max_pool2d. (torch.nn.functional.avg_pool2d)
+Tensor avg_pool2d(const Tensor& x, const AvgPool2dOptions& options);
+/// The gradient of avg_pool2d by an x of `input_shape`.
+Tensor avg_pool2d_backward(const Tensor& grad, const Shape& input_shape, const AvgPool2dOptions& options);
+
+/// The mean of P x Q windows that cover x evenly: window p reaches from floor(p * H / P) to ceil((p + 1) * H
+/// / P). Output size 1 is the global mean. (torch.nn.functional.adaptive_avg_pool2d)
+Tensor adaptive_avg_pool2d(const Tensor& x, IntPair output_size);
+/// The gradient of adaptive_avg_pool2d by an x of `input_shape`; grad: [N, C, P, Q].
+Tensor adaptive_avg_pool2d_backward(const Tensor& grad, const Shape& input_shape);
+
+}  // namespace ops
+}  // namespace taper

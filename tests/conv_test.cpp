@@ -1,0 +1,210 @@
+// Convolution: against a plain loop in f64, as three maps that are each other's transposes, and PyTorch's
+// numbers.
+
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "taper/core/parallel.h"
+#include "taper/core/views.h"
+#include "taper/ops/conv/conv2d.h"
+#include "tests/test_tensors.h"
+#include "tests/tolerance.h"
+
+using namespace taper;
+
+namespace {
+
+struct ConvCase {
+  std::string name;
+  Shape input;
+  int64_t output_channels;
+  IntPair kernel;
+  Conv2dOptions options;
+
+  Shape weight() const { return {output_channels, input[1] / options.groups, kernel.h, kernel.w}; }
+};
+
+const std::vector<ConvCase> kCases = {
+    {"1x1", {2, 3, 5, 4}, 6, 1, {}},
+    {"1x1 stride 2", {3, 4, 5, 6}, 2, 1, {.stride = 2}},
+    {"1x1 with padding", {1, 2, 2, 3}, 3, 1, {.padding = 1}},
+    {"3x3", {2, 3, 7, 6}, 4, 3, {.padding = 1}},
+    {"3x3 no padding", {2, 3, 7, 6}, 4, 3, {}},
+    {"3x3 stride 2", {2, 5, 8, 7}, 3, 3, {.stride = 2, .padding = 1}},
+    {"7x7 stride 2", {2, 3, 19, 16}, 5, 7, {.stride = 2, .padding = 3}},
+    {"one pixel, 3x3", {5, 3, 1, 1}, 4, 3, {.padding = 1}},
+    {"four pixels, 3x3", {70, 2, 2, 2}, 3, 3, {.padding = 1}},
+    {"rectangles", {2, 3, 6, 9}, 4, {2, 5}, {.stride = {1, 2}, .padding = {0, 3}}},
+    {"dilation", {2, 2, 9, 8}, 3, 3, {.padding = 2, .dilation = 2}},
+    {"dilation and stride", {1, 2, 11, 13}, 3, {3, 2}, {.stride = {2, 3}, .padding = 1, .dilation = {3, 2}}},
+    {"stride beyond the kernel", {2, 3, 10, 11}, 2, 2, {.stride = 4}},
+    {"padding beyond the kernel", {1, 2, 2, 2}, 2, 2, {.padding = 4}},
+    {"groups", {2, 6, 5, 5}, 4, 3, {.padding = 1, .groups = 2}},
+    {"depthwise", {2, 5, 6, 6}, 5, 3, {.stride = 2, .padding = 1, .groups = 5}},
+    {"depthwise, two outputs each", {2, 3, 4, 6}, 6, 3, {.padding = 1, .groups = 3}},
+    {"large images", {1, 3, 40, 41}, 5, 3, {.padding = 1}},
+    {"many channels", {1, 130, 3, 3}, 150, 3, {.padding = 1}},
+    {"even kernel", {1, 1, 4, 4}, 1, {4, 2}, {.padding = {2, 1}}},
+    {"batch of none", {0, 3, 4, 4}, 2, 3, {.padding = 1}},
+    {"no output channels", {2, 3, 4, 4}, 0, 3, {.padding = 1}},
+    {"no input channels", {2, 0, 4, 4}, 2, 3, {.padding = 1}},
+};
+
+struct References {
+  Tensor y, grad_x, grad_weight;
+};
+
+/// All three results by the definition, in f64.
+References by_definition(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& o,
+                         const Shape& output, const Tensor& grad) {
+  const auto values = ops::to_vector<double>(x), weights = ops::to_vector<double>(weight);
+  const auto grads = ops::to_vector<double>(grad);
+  const Shape in = x.shape(), w = weight.shape();
+  std::vector<double> y(size_t(numel(output))), grad_x(values.size()), grad_weight(weights.size());
+  const int64_t group_c = in[1] / o.groups, group_k = output[1] / o.groups;
+  size_t out = 0;
+  for (int64_t n = 0; n < output[0]; ++n) {
+    for (int64_t k = 0; k < output[1]; ++k) {
+      for (int64_t p = 0; p < output[2]; ++p) {
+        for (int64_t q = 0; q < output[3]; ++q, ++out) {
+          if (bias.defined()) y[out] = ops::to_vector<double>(bias)[size_t(k)];
+          for (int64_t c = 0; c < group_c; ++c) {
+            for (int64_t r = 0; r < w[2]; ++r) {
+              for (int64_t s = 0; s < w[3]; ++s) {
+                const int64_t h = p * o.stride.h - o.padding.h + r * o.dilation.h;
+                const int64_t column = q * o.stride.w - o.padding.w + s * o.dilation.w;
+                if (h < 0 || h >= in[2] || column < 0 || column >= in[3]) continue;
+                const auto i = size_t(((n * in[1] + k / group_k * group_c + c) * in[2] + h) * in[3] + column);
+                const auto j = size_t(((k * group_c + c) * w[2] + r) * w[3] + s);
+                y[out] += values[i] * weights[j];
+                grad_x[i] += grads[out] * weights[j];
+                grad_weight[j] += grads[out] * values[i];
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+  return {from_vector(y, output), from_vector(grad_x, in), from_vector(grad_weight, w)};
+}
+
+}  // namespace
+
+TEST_CASE("convolution and its gradients agree with the definition") {
+  const PoisonedMemory poisoned;
+  const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
+  const MemoryFormat format = GENERATE(kContiguous, kChannelsLast);
+  for (const ConvCase& test : kCases) {
+    INFO(test.name << ", " << name(dtype) << (format == kChannelsLast ? ", channels_last" : ", row-major"));
+    const Tensor x = ops::contiguous(random_tensor(test.input, dtype, 1), format);
+    const Tensor weight = ops::contiguous(random_tensor(test.weight(), dtype, 2), format);
+    const Tensor bias = random_tensor({test.output_channels}, dtype, 3);
+    const Tensor y = ops::conv2d(x, weight, bias, test.options);
+    const Tensor grad = ops::contiguous(random_tensor(y.shape(), dtype, 4), format);
+    const Tensor grad_x = ops::conv2d_backward_input(grad, weight, x.shape(), test.options);
+    const Tensor grad_weight = ops::conv2d_backward_weight(grad, x, weight.shape(), test.options);
+
+    const References expected = by_definition(x, weight, bias, test.options, y.shape(), grad);
+    const int64_t filter = numel(test.weight()) / std::max<int64_t>(test.output_channels, 1);
+    check_close(y, expected.y, tolerance(dtype, filter));
+    check_close(ops::conv2d(x, weight, {}, test.options),
+                by_definition(x, weight, {}, test.options, y.shape(), grad).y, tolerance(dtype, filter));
+    check_close(grad_x, expected.grad_x,
+                tolerance(dtype, test.output_channels * test.kernel.h * test.kernel.w));
+    check_close(grad_weight, expected.grad_weight,
+                tolerance(dtype, y.numel() / std::max<int64_t>(y.size(1), 1)));
+    for (const Tensor& result : {y, grad_x, grad_weight}) {
+      CHECK(result.dtype() == dtype);
+      CHECK(result.is_contiguous(kChannelsLast));
+    }
+  }
+}
+
+TEST_CASE("the three convolutions are one trilinear form") {
+  for (const ConvCase& test : kCases) {
+    INFO(test.name);
+    const Tensor x = random_tensor(test.input, kFloat64, 5),
+                 weight = random_tensor(test.weight(), kFloat64, 6);
+    const Tensor y = ops::conv2d(x, weight, {}, test.options);
+    const Tensor grad = random_tensor(y.shape(), kFloat64, 7);
+    const double value = dot(y, grad);
+    CHECK(dot(x, ops::conv2d_backward_input(grad, weight, x.shape(), test.options)) ==
+          Approx(value).margin(1e-10));
+    CHECK(dot(weight, ops::conv2d_backward_weight(grad, x, weight.shape(), test.options)) ==
+          Approx(value).margin(1e-10));
+  }
+}
+
+TEST_CASE("a shifted picture gives a shifted result") {
+  const Tensor picture = random_tensor({1, 3, 8, 8}), weight = random_tensor({4, 3, 3, 3}, kFloat64, 2);
+  const Tensor y = ops::conv2d(picture, weight);
+  const Tensor shifted = ops::conv2d(views::slice(views::slice(picture, 2, 2, 8), 3, 1, 8), weight);
+  check_close(shifted, views::slice(views::slice(y, 2, 2, 6), 3, 1, 6), tolerance(kFloat64, 27));
+}
+
+TEST_CASE("convolutions are the same bits for any number of threads") {
+  const int threads = num_threads();
+  for (const Conv2dOptions& options :
+       {Conv2dOptions{.padding = 1}, Conv2dOptions{.stride = 2, .padding = 1}}) {
+    const Tensor x = random_tensor({40, 32, 9, 9}, kFloat32),
+                 weight = random_tensor({70, 32, 3, 3}, kFloat32, 2);
+    std::vector<std::vector<float>> first;
+    for (const int count : {1, 2, 3}) {
+      set_num_threads(count);
+      const Tensor y = ops::conv2d(x, weight, {}, options);
+      const std::vector<std::vector<float>> results = {
+          ops::to_vector<float>(y),
+          ops::to_vector<float>(ops::conv2d_backward_input(y, weight, x.shape(), options)),
+          ops::to_vector<float>(ops::conv2d_backward_weight(y, x, weight.shape(), options))};
+      if (first.empty()) first = results;
+      CHECK(results == first);
+    }
+  }
+  set_num_threads(threads);
+}
+
+TEST_CASE("convolution reads views in place of copies") {
+  const Tensor x = random_tensor({4, 6, 9, 8}), weight = random_tensor({5, 3, 3, 3}, kFloat64, 2);
+  const Tensor part = views::slice(views::slice(x, 1, 0, 6, 2), 2, 1, 8);
+  const Tensor flipped = views::transpose(weight, 2, 3);
+  check_close(ops::conv2d(part, flipped), ops::conv2d(ops::clone(part), ops::contiguous(flipped)), 0);
+}
+
+TEST_CASE("convolution refuses what does not fit") {
+  const Tensor x = random_tensor({8, 3, 224, 224}, kFloat32), weight = random_tensor({8, 64, 3, 3}, kFloat32);
+  const auto message = [&](const Tensor& input, const Tensor& filter, const Tensor& bias,
+                           const Conv2dOptions& options) {
+    try {
+      ops::conv2d(input, filter, bias, options);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("nothing thrown");
+  };
+  CHECK(message(x, weight, {}, {}) ==
+        "conv2d: weight has 64 input channels but input [8, 3, 224, 224] has 3 (groups = 1)");
+  const Tensor small = random_tensor({2, 4, 3, 3}, kFloat32), filter = random_tensor({6, 4, 5, 5}, kFloat32);
+  CHECK_THAT(message(small, filter, {}, {}), Catch::Contains("covers 5 pixels along the height"));
+  CHECK_THAT(message(small, filter, {}, {.padding = 1, .groups = 4}), Catch::Contains("groups = 4"));
+  CHECK_THAT(message(small, random_tensor({6, 1, 1, 1}, kFloat32), {}, {.groups = 4}),
+             Catch::Contains("6 output channels do not divide into 4 groups"));
+  CHECK_THAT(message(small, filter, random_tensor({5}, kFloat32), {.padding = 1}),
+             Catch::Contains("bias must be [6]"));
+  CHECK_THAT(message(small, ops::cast(filter, kFloat64), {}, {.padding = 1}),
+             Catch::Contains("one dtype, got f32 and f64"));
+  CHECK_THAT(message(small, filter, {}, {.stride = 0}), Catch::Contains("stride must be at least 1"));
+  CHECK_THAT(message(small, filter, {}, {.dilation = 0}), Catch::Contains("dilation must be at least 1"));
+  CHECK_THAT(message(small, filter, {}, {.padding = -1}), Catch::Contains("padding must not be negative"));
+  CHECK_THAT(message(small, filter, {}, {.groups = 0}), Catch::Contains("groups must be at least 1"));
+  CHECK_THAT(message(random_tensor({4, 3, 3}), filter, {}, {}),
+             Catch::Contains("input must be [N, C, H, W]"));
+  CHECK_THAT(message(Tensor(), filter, {}, {}), Catch::Contains("conv2d: the input is an undefined tensor"));
+  CHECK_THAT(message(ops::cast(small, kInt64), filter, {}, {.padding = 1}), Catch::Contains("floating"));
+  CHECK_THROWS_WITH(
+      ops::conv2d_backward_input(random_tensor({2, 6, 3, 3}), random_tensor({6, 4, 3, 3}), {2, 4, 4, 4}),
+      Catch::Contains("grad must have the output's shape [2, 6, 2, 2]"));
+  CHECK_THROWS_WITH(
+      ops::conv2d_backward_weight(random_tensor({2, 6, 3, 3}), random_tensor({2, 4, 4, 4}), {6, 4, 3, 3}),
+      Catch::Contains("grad must have the output's shape [2, 6, 2, 2]"));
+}

@@ -1,0 +1,155 @@
+// Matrix products: against a plain loop in f64, over batches, broadcasting, views and dtypes.
+
+#include <catch2/catch.hpp>
+
+#include "taper/core/parallel.h"
+#include "taper/core/views.h"
+#include "taper/ops/matmul/matmul.h"
+#include "tests/test_tensors.h"
+#include "tests/tolerance.h"
+
+using namespace taper;
+
+namespace {
+
+struct MatmulCase {
+  std::string name;
+  Shape a, b, result;
+};
+
+const std::vector<MatmulCase> kCases = {
+    {"square", {3, 3}, {3, 3}, {3, 3}},
+    {"rectangles", {5, 7}, {7, 2}, {5, 2}},
+    {"larger than a block", {131, 70}, {70, 257}, {131, 257}},
+    {"row times column", {9}, {9}, {}},
+    {"row times matrix", {4}, {4, 6}, {6}},
+    {"matrix times column", {6, 4}, {4}, {6}},
+    {"batch", {5, 2, 3}, {5, 3, 4}, {5, 2, 4}},
+    {"batch times matrix", {5, 2, 3}, {3, 4}, {5, 2, 4}},
+    {"matrix times batch", {2, 3}, {5, 3, 4}, {5, 2, 4}},
+    {"batch times column", {2, 5, 2, 3}, {3}, {2, 5, 2}},
+    {"row times batch", {3}, {5, 3, 4}, {5, 4}},
+    {"broadcast batches", {2, 1, 3, 4}, {5, 4, 2}, {2, 5, 3, 2}},
+    {"no inner size", {3, 0}, {0, 2}, {3, 2}},
+    {"no rows", {0, 3}, {3, 2}, {0, 2}},
+    {"no columns", {3, 2}, {2, 0}, {3, 0}},
+    {"empty batch", {0, 2, 3}, {3, 4}, {0, 2, 4}},
+    {"one by one", {1, 1}, {1, 1}, {1, 1}},
+    {"outer product", {17, 1}, {1, 19}, {17, 19}},
+};
+
+/// By the definition, on operands that are expanded to at least two dimensions and one batch shape.
+Tensor by_definition(const Tensor& left, const Tensor& right, const Shape& result) {
+  Tensor a = left.dim() == 1 ? views::unsqueeze(left, 0) : left;
+  Tensor b = right.dim() == 1 ? views::unsqueeze(right, 1) : right;
+  const int64_t m = a.size(-2), k = a.size(-1), n = b.size(-1);
+  Shape batch = broadcast_shapes(Shape(std::span(a.shape().begin(), size_t(a.dim() - 2))),
+                                 Shape(std::span(b.shape().begin(), size_t(b.dim() - 2))), "test");
+  const int64_t count = numel(batch);
+  batch.push_back(m);
+  batch.push_back(k);
+  const auto x = ops::to_vector<double>(views::expand(a, batch));
+  batch[batch.size() - 2] = k;
+  batch[batch.size() - 1] = n;
+  const auto y = ops::to_vector<double>(views::expand(b, batch));
+  std::vector<double> sums(size_t(count * m * n));
+  for (int64_t i = 0; i < count * m * n; ++i) {
+    const int64_t matrix = i / (m * n), row = i / n % m, col = i % n;
+    for (int64_t j = 0; j < k; ++j)
+      sums[size_t(i)] += x[size_t((matrix * m + row) * k + j)] * y[size_t((matrix * k + j) * n + col)];
+  }
+  return from_vector(sums, result);
+}
+
+}  // namespace
+
+TEST_CASE("matmul agrees with the definition") {
+  const PoisonedMemory poisoned;
+  const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
+  for (const MatmulCase& test : kCases) {
+    INFO(test.name << ", " << name(dtype));
+    const Tensor a = random_tensor(test.a, dtype, 1), b = random_tensor(test.b, dtype, 2);
+    const Tensor c = ops::matmul(a, b);
+    CHECK(c.dtype() == dtype);
+    check_close(c, by_definition(a, b, test.result), tolerance(dtype, a.size(-1)));
+  }
+}
+
+TEST_CASE("matmul reads views of any strides") {
+  const Tensor a = random_tensor({6, 8, 10}), b = random_tensor({6, 10, 12}, kFloat64, 2);
+  const auto check = [](const Tensor& x, const Tensor& y) {
+    Shape result = broadcast_shapes({x.size(0)}, {y.size(0)}, "test");
+    result.push_back(x.size(1));
+    result.push_back(y.size(2));
+    check_close(ops::matmul(x, y), by_definition(x, y, result), tolerance(kFloat64, x.size(2)));
+  };
+  check(views::transpose(views::transpose(a, 1, 2), 1, 2), b);
+  check(views::transpose(random_tensor({6, 10, 8}), 1, 2), b);
+  check(a, views::transpose(random_tensor({6, 12, 10}), 1, 2));
+  check(views::slice(a, 2, 0, 10, 2), views::slice(b, 1, 0, 10, 2));
+  check(views::slice(a, 1, 1, 7, 3), views::slice(b, 2, 0, 12, 5));
+  check(views::permute(random_tensor({10, 6, 8}), {1, 2, 0}),
+        views::permute(random_tensor({12, 10, 6}), {2, 1, 0}));
+  check(views::expand(random_tensor({1, 1, 10}), {6, 8, 10}),
+        views::expand(random_tensor({1, 10, 1}), {6, 10, 3}));
+  check(views::slice(a, 2, 3, 4), views::slice(b, 1, 2, 3));
+}
+
+TEST_CASE("bmm and linear") {
+  const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
+  const Tensor a = random_tensor({4, 3, 5}, dtype), b = random_tensor({4, 5, 2}, dtype, 2);
+  check_close(ops::bmm(a, b), by_definition(a, b, {4, 3, 2}), tolerance(dtype, 5));
+
+  const Tensor weight = random_tensor({7, 5}, dtype, 3), bias = random_tensor({7}, dtype, 4);
+  const Tensor product = by_definition(a, views::transpose(weight, 0, 1), {4, 3, 7});
+  check_close(ops::linear(a, weight), product, tolerance(dtype, 5));
+  std::vector<double> sums = ops::to_vector<double>(product), biases = ops::to_vector<double>(bias);
+  for (size_t i = 0; i < sums.size(); ++i) sums[i] += biases[i % 7];
+  check_close(ops::linear(a, weight, bias), from_vector(sums, {4, 3, 7}), tolerance(dtype, 5));
+  CHECK(ops::linear(a, weight).dtype() == dtype);
+  CHECK(ops::linear(random_tensor({5}, dtype), weight, bias).shape() == Shape{7});
+  CHECK(ops::linear(random_tensor({0, 5}, dtype), weight, bias).shape() == Shape{0, 7});
+  check_close(ops::linear(random_tensor({2, 0}, dtype), random_tensor({7, 0}, dtype), bias),
+              views::expand(bias, {2, 7}), 0);
+}
+
+TEST_CASE("a product with the identity is the operand") {
+  const Tensor a = random_tensor({67, 129}, kFloat32);
+  std::vector<float> ones(129 * 129);
+  for (size_t i = 0; i < 129; ++i) ones[i * 130] = 1;
+  check_close(ops::matmul(a, from_vector(ones, {129, 129})), a, 0);
+}
+
+TEST_CASE("matmul is the same bits for any number of threads") {
+  const int threads = num_threads();
+  const Tensor a = random_tensor({300, 500}, kFloat32), b = random_tensor({500, 400}, kFloat32, 2);
+  const Tensor many_a = random_tensor({50, 9, 70}, kFloat32),
+               many_b = random_tensor({50, 70, 80}, kFloat32, 2);
+  std::vector<std::vector<float>> first;
+  for (const int count : {1, 2, 3}) {
+    set_num_threads(count);
+    const std::vector<std::vector<float>> results = {ops::to_vector<float>(ops::matmul(a, b)),
+                                                     ops::to_vector<float>(ops::matmul(many_a, many_b))};
+    if (first.empty()) first = results;
+    CHECK(results == first);
+  }
+  set_num_threads(threads);
+}
+
+TEST_CASE("matrix products refuse what does not fit") {
+  const Tensor a = random_tensor({2, 3}), b = random_tensor({4, 5});
+  CHECK_THROWS_WITH(ops::matmul(a, b),
+                    "matmul: [2, 3] x [4, 5] does not fit: the first has 3 columns, the second 4 rows");
+  CHECK_THROWS_WITH(ops::matmul(a, random_tensor({})), Catch::Contains("at least one dimension"));
+  CHECK_THROWS_WITH(ops::matmul(random_tensor({2, 2, 3}), random_tensor({3, 3, 5})),
+                    Catch::Contains("matmul"));
+  CHECK_THROWS_WITH(ops::matmul(a, random_tensor({3, 2}, kFloat32)),
+                    Catch::Contains("one dtype, got f64 and f32"));
+  CHECK_THROWS_WITH(ops::matmul(ops::cast(a, kInt64), ops::cast(b, kInt64)), Catch::Contains("matmul"));
+  CHECK_THROWS_WITH(ops::matmul(Tensor(), b), Catch::Contains("undefined"));
+  CHECK_THROWS_WITH(ops::bmm(a, b), Catch::Contains("bmm: needs [B, M, K] and [B, K, N]"));
+  CHECK_THROWS_WITH(ops::linear(a, b), "linear: weight [4, 5] takes 5 features but the input is [2, 3]");
+  CHECK_THROWS_WITH(ops::linear(a, random_tensor({3})), Catch::Contains("weight must be [out, in]"));
+  CHECK_THROWS_WITH(ops::linear(a, random_tensor({4, 3}), random_tensor({3})),
+                    "linear: bias must be [4], got [3]");
+}

@@ -1,0 +1,248 @@
+// Batch norm: against the formulas in f64, finite differences of the fused backward, running statistics.
+
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "taper/core/parallel.h"
+#include "taper/core/views.h"
+#include "taper/ops/norm/batch_norm.h"
+#include "tests/test_tensors.h"
+#include "tests/tolerance.h"
+
+using namespace taper;
+
+namespace {
+
+struct NormCase {
+  std::string name;
+  Shape input;
+  bool affine, residual, relu;
+};
+
+const std::vector<NormCase> kCases = {
+    {"plain", {4, 3, 5, 2}, false, false, false},
+    {"affine", {4, 3, 5, 2}, true, false, false},
+    {"affine, relu", {3, 17, 2, 4}, true, false, true},
+    {"affine, residual, relu", {5, 6, 3, 3}, true, true, true},
+    {"residual alone", {2, 4, 3, 3}, false, true, false},
+    {"one pixel", {7, 5, 1, 1}, true, true, true},
+    {"features", {9, 4}, true, true, true},
+    {"many rows", {40, 3, 30, 31}, true, false, true},
+    {"many channels", {2, 1030, 3, 1}, true, true, true},
+    {"no channels", {2, 0, 3, 3}, true, false, false},
+};
+
+struct Inputs {
+  Tensor x, weight, bias, residual;
+};
+
+Inputs make_inputs(const NormCase& test, DType dtype) {
+  const Shape channels = {test.input[1]};
+  return {random_tensor(test.input, dtype, 1), test.affine ? random_tensor(channels, dtype, 2) : Tensor(),
+          test.affine ? random_tensor(channels, dtype, 3) : Tensor(),
+          test.residual ? random_tensor(test.input, dtype, 4) : Tensor()};
+}
+
+/// Channel of element i of a row-major tensor.
+size_t channel_of(const Shape& shape, size_t i) {
+  const int64_t plane = shape.size() == 4 ? shape[2] * shape[3] : 1;
+  return size_t(int64_t(i) / plane % shape[1]);
+}
+
+std::vector<double> values_or(const Tensor& x, size_t count, double otherwise) {
+  return x.defined() ? ops::to_vector<double>(x) : std::vector<double>(count, otherwise);
+}
+
+/// The formula with given statistics, in f64 and row-major order.
+std::vector<double> normalized(const Inputs& in, const std::vector<double>& mean,
+                               const std::vector<double>& var, const BatchNormOptions& options) {
+  const auto x = ops::to_vector<double>(in.x), weight = values_or(in.weight, mean.size(), 1);
+  const auto bias = values_or(in.bias, mean.size(), 0), residual = values_or(in.residual, x.size(), 0);
+  std::vector<double> y(x.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    const size_t c = channel_of(in.x.shape(), i);
+    y[i] = (x[i] - mean[c]) / std::sqrt(var[c] + options.eps) * weight[c] + bias[c] + residual[i];
+    if (options.relu) y[i] = std::max(y[i], 0.0);
+  }
+  return y;
+}
+
+struct Statistics {
+  std::vector<double> mean, var;
+};
+
+Statistics statistics_of(const Tensor& x) {
+  const auto values = ops::to_vector<double>(x);
+  const size_t channels = size_t(x.size(1));
+  const double rows = channels == 0 ? 0 : double(values.size() / channels);
+  Statistics result{std::vector<double>(channels), std::vector<double>(channels)};
+  for (size_t i = 0; i < values.size(); ++i) result.mean[channel_of(x.shape(), i)] += values[i] / rows;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const size_t c = channel_of(x.shape(), i);
+    result.var[c] += (values[i] - result.mean[c]) * (values[i] - result.mean[c]) / rows;
+  }
+  return result;
+}
+
+/// Errors of a mean are relative to the values (here about 1), which may cancel.
+void check_means(const Tensor& actual, std::vector<double> expected, double tolerance) {
+  std::vector<double> means = ops::to_vector<double>(actual);
+  for (double& value : means) value += 1;
+  for (double& value : expected) value += 1;
+  check_close(means, expected, tolerance);
+}
+
+}  // namespace
+
+TEST_CASE("batch norm agrees with its formula") {
+  const PoisonedMemory poisoned;
+  const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
+  const MemoryFormat format = GENERATE(kContiguous, kChannelsLast);
+  for (const NormCase& test : kCases) {
+    INFO(test.name << ", " << name(dtype));
+    Inputs in = make_inputs(test, dtype);
+    if (in.x.dim() == 4) in.x = ops::contiguous(in.x, format);
+    const BatchNormOptions options = {.momentum = 0.3, .eps = 1e-3, .relu = test.relu};
+    const Statistics batch = statistics_of(in.x);
+    const int64_t rows = test.input[1] == 0 ? 2 : numel(test.input) / test.input[1];
+
+    const DType wide = compute_dtype(dtype);
+    const Tensor running_mean = random_tensor({test.input[1]}, wide, 5),
+                 running_var = random_tensor({test.input[1]}, wide, 6);
+    std::vector<double> new_mean = ops::to_vector<double>(running_mean),
+                        new_var = ops::to_vector<double>(running_var);
+    for (size_t c = 0; c < new_mean.size(); ++c) {
+      new_mean[c] = 0.7 * new_mean[c] + 0.3 * batch.mean[c];
+      new_var[c] = 0.7 * new_var[c] + 0.3 * batch.var[c] * double(rows) / double(rows - 1);
+    }
+    const uint32_t version = running_mean.version();
+    const auto [y, save_mean, save_invstd] =
+        ops::batch_norm_training(in.x, in.weight, in.bias, running_mean, running_var, options, in.residual);
+    check_close(ops::to_vector<double>(y), normalized(in, batch.mean, batch.var, options),
+                tolerance(dtype, rows));
+    check_means(running_mean, new_mean, tolerance(wide, rows));
+    check_close(ops::to_vector<double>(running_var), new_var, tolerance(wide, rows));
+    CHECK(running_mean.version() == version + 1);
+    check_means(save_mean, batch.mean, tolerance(wide, rows));
+    CHECK(y.dtype() == dtype);
+    if (y.dim() == 4) CHECK(y.is_contiguous(kChannelsLast));
+
+    for (double& value : new_var) value = std::fabs(value);
+    const Tensor given_var = ops::cast(from_vector(new_var), wide),
+                 given_mean = ops::cast(from_vector(new_mean), wide);
+    const Tensor inference =
+        ops::batch_norm_inference(in.x, in.weight, in.bias, given_mean, given_var, options, in.residual);
+    check_close(ops::to_vector<double>(inference), normalized(in, new_mean, new_var, options),
+                tolerance(dtype, 4));
+  }
+}
+
+TEST_CASE("batch norm's fused backward agrees with finite differences") {
+  for (const NormCase& test : kCases) {
+    if (numel(test.input) > 2000) continue;
+    INFO(test.name);
+    const Inputs in = make_inputs(test, kFloat64);
+    const BatchNormOptions options = {.relu = test.relu};
+    const auto forward = [&](const Inputs& at) {
+      return ops::batch_norm_training(at.x, at.weight, at.bias, {}, {}, options, at.residual);
+    };
+    const ops::BatchNormOutput out = forward(in);
+    const Tensor grad = random_tensor(test.input, kFloat64, 9);
+    const ops::BatchNormGrads grads = ops::batch_norm_backward(grad, in.x, out.y, in.weight, out.save_mean,
+                                                               out.save_invstd, options, test.residual);
+    const auto check = [&](Tensor Inputs::*input, const Tensor& analytic) {
+      const Tensor original = in.*input;
+      if (!original.defined()) return;
+      std::vector<double> numeric(size_t(original.numel()));
+      for (size_t i = 0; i < numeric.size(); ++i) {
+        const auto at = [&](double step) {
+          std::vector<double> values = ops::to_vector<double>(original);
+          values[i] += step;
+          Inputs moved = in;
+          moved.*input = from_vector(values, original.shape());
+          return dot(forward(moved).y, grad);
+        };
+        numeric[i] = (at(1e-6) - at(-1e-6)) / 2e-6;
+      }
+      check_close(ops::to_vector<double>(analytic), numeric, 1e-6);
+    };
+    check(&Inputs::x, grads.x);
+    check(&Inputs::weight, grads.weight);
+    check(&Inputs::bias, grads.bias);
+    check(&Inputs::residual, grads.residual);
+    CHECK(grads.residual.defined() == test.residual);
+  }
+}
+
+TEST_CASE("batch norm's backward computes half types in f32") {
+  const DType dtype = GENERATE(kFloat32, kFloat16, kBFloat16);
+  for (const NormCase& test : kCases) {
+    INFO(test.name << ", " << name(dtype));
+    const Inputs in = make_inputs(test, dtype);
+    const BatchNormOptions options = {.relu = test.relu};
+    const Tensor grad = random_tensor(test.input, dtype, 9);
+    const auto run = [&](DType at) {
+      const auto as = [&](const Tensor& x) { return x.defined() ? ops::cast(x, at) : x; };
+      const auto out =
+          ops::batch_norm_training(as(in.x), as(in.weight), as(in.bias), {}, {}, options, as(in.residual));
+      // The same mask for both: that of the narrow type.
+      const auto mask = ops::batch_norm_training(in.x, in.weight, in.bias, {}, {}, options, in.residual).y;
+      return ops::batch_norm_backward(as(grad), as(in.x), as(mask), as(in.weight), out.save_mean,
+                                      out.save_invstd, options, true);
+    };
+    const ops::BatchNormGrads actual = run(dtype), expected = run(kFloat64);
+    const int64_t rows = test.input[1] == 0 ? 1 : numel(test.input) / test.input[1];
+    check_close(actual.x, expected.x, tolerance(dtype, rows));
+    check_close(actual.weight, expected.weight, tolerance(kFloat32, rows));
+    check_close(actual.bias, expected.bias, tolerance(kFloat32, rows));
+    check_close(actual.residual, expected.residual, tolerance(dtype));
+    CHECK(actual.x.dtype() == dtype);
+  }
+}
+
+TEST_CASE("the variance of values far from zero does not cancel") {
+  std::vector<double> values(4000);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = 1e4 + std::sin(double(i));
+  const Tensor x = ops::cast(from_vector(values, {1000, 4}), kFloat32);
+  const Statistics exact = statistics_of(x);
+  const auto out = ops::batch_norm_training(x, {}, {}, {}, {}, {.eps = 0});
+  const auto invstd = ops::to_vector<double>(out.save_invstd);
+  for (size_t c = 0; c < 4; ++c) CHECK(invstd[c] == Approx(1 / std::sqrt(exact.var[c])).epsilon(1e-6));
+}
+
+TEST_CASE("batch norm is the same bits for any number of threads") {
+  const int threads = num_threads();
+  const Tensor x = random_tensor({30, 37, 13, 11}, kFloat32), grad = random_tensor(x.shape(), kFloat32, 2);
+  std::vector<std::vector<float>> first;
+  for (const int count : {1, 2, 3}) {
+    set_num_threads(count);
+    const auto out = ops::batch_norm_training(x, {}, {}, {}, {}, {.relu = true});
+    const auto grads =
+        ops::batch_norm_backward(grad, x, out.y, {}, out.save_mean, out.save_invstd, {.relu = true});
+    const std::vector<std::vector<float>> results = {
+        ops::to_vector<float>(out.y), ops::to_vector<float>(out.save_invstd), ops::to_vector<float>(grads.x),
+        ops::to_vector<float>(grads.weight)};
+    if (first.empty()) first = results;
+    CHECK(results == first);
+  }
+  set_num_threads(threads);
+}
+
+TEST_CASE("batch norm refuses what does not fit") {
+  const Tensor x = random_tensor({2, 3, 4, 4}), three = random_tensor({3}), four = random_tensor({4});
+  CHECK_THROWS_WITH(
+      ops::batch_norm_training(x, four, three, {}, {}),
+      "batch_norm: weight must be [3], one for each channel of the input [2, 3, 4, 4], got [4]");
+  CHECK_THROWS_WITH(ops::batch_norm_training(x, three, three, three, {}),
+                    Catch::Contains("must be given together"));
+  CHECK_THROWS_WITH(ops::batch_norm_training(x, {}, {}, {}, {}, {}, random_tensor({2, 3, 4, 5})),
+                    Catch::Contains("residual must be as the input"));
+  CHECK_THROWS_WITH(ops::batch_norm_training(random_tensor({1, 3, 1, 1}), {}, {}, {}, {}),
+                    Catch::Contains("more than one value per channel, got input [1, 3, 1, 1]"));
+  CHECK_THROWS_WITH(ops::batch_norm_training(random_tensor({2, 3, 4}), {}, {}, {}, {}),
+                    Catch::Contains("[N, C] or [N, C, H, W]"));
+  CHECK_THROWS_WITH(ops::batch_norm_training(x, ops::cast(three, kFloat32), {}, {}, {}),
+                    Catch::Contains("weight must be f64"));
+  CHECK_THROWS_WITH(ops::batch_norm_inference(x, {}, {}, {}, {}),
+                    Catch::Contains("needs running_mean and running_var"));
+}

@@ -1,0 +1,227 @@
+// Pooling: against a plain loop in f64, adjointness, ties and NaN, PyTorch's numbers.
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <limits>
+
+#include "taper/core/parallel.h"
+#include "taper/core/views.h"
+#include "taper/ops/pool/pool2d.h"
+#include "tests/test_tensors.h"
+#include "tests/tolerance.h"
+
+using namespace taper;
+
+namespace {
+
+struct PoolCase {
+  std::string name;
+  Shape input;
+  MaxPool2dOptions options;
+  Shape result;
+};
+
+const std::vector<PoolCase> kCases = {
+    {"2x2", {2, 3, 6, 4}, {.kernel = 2}, {2, 3, 3, 2}},
+    {"3x3 stride 2", {2, 3, 7, 9}, {.kernel = 3, .stride = 2, .padding = 1}, {2, 3, 4, 5}},
+    {"a rest is left out", {1, 2, 8, 5}, {.kernel = 3}, {1, 2, 2, 1}},
+    {"ceil_mode", {1, 2, 8, 5}, {.kernel = 3, .ceil_mode = true}, {1, 2, 3, 2}},
+    {"ceil_mode, last window in the padding",
+     {1, 2, 5, 6},
+     {.kernel = 2, .stride = 3, .padding = 1, .ceil_mode = true},
+     {1, 2, 2, 3}},
+    {"rectangles", {2, 1, 9, 8}, {.kernel = {4, 1}, .stride = {1, 3}, .padding = {2, 0}}, {2, 1, 10, 3}},
+    {"whole picture", {3, 5, 4, 3}, {.kernel = {4, 3}}, {3, 5, 1, 1}},
+    {"overlap", {1, 300, 5, 5}, {.kernel = 3, .stride = 1}, {1, 300, 3, 3}},
+    {"one pixel", {2, 2, 1, 1}, {.kernel = 1}, {2, 2, 1, 1}},
+    {"batch of none", {0, 2, 4, 4}, {.kernel = 2}, {0, 2, 2, 2}},
+    {"no channels", {2, 0, 4, 4}, {.kernel = 2}, {2, 0, 2, 2}},
+};
+
+/// Calls visit(plane, output position, h, w) for every input element that a window sees.
+template <class Visit>
+void for_each_seen(const Shape& input, const Shape& output, MaxPool2dOptions o, Visit&& visit) {
+  if (o.stride == IntPair(0)) o.stride = o.kernel;
+  for (int64_t plane = 0; plane < input[0] * input[1]; ++plane) {
+    for (int64_t p = 0; p < output[2]; ++p) {
+      for (int64_t q = 0; q < output[3]; ++q) {
+        for (int64_t r = 0; r < o.kernel.h; ++r) {
+          for (int64_t s = 0; s < o.kernel.w; ++s) {
+            const int64_t h = p * o.stride.h - o.padding.h + r * o.dilation.h;
+            const int64_t w = q * o.stride.w - o.padding.w + s * o.dilation.w;
+            if (h >= 0 && h < input[2] && w >= 0 && w < input[3])
+              visit(plane, (plane * output[2] + p) * output[3] + q, h, w);
+          }
+        }
+      }
+    }
+  }
+}
+
+AvgPool2dOptions average_options(const MaxPool2dOptions& o, bool count_include_pad) {
+  return {.kernel = o.kernel,
+          .stride = o.stride,
+          .padding = o.padding,
+          .ceil_mode = o.ceil_mode,
+          .count_include_pad = count_include_pad};
+}
+
+}  // namespace
+
+TEST_CASE("max_pool2d agrees with the definition") {
+  const PoisonedMemory poisoned;
+  const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
+  const MemoryFormat format = GENERATE(kContiguous, kChannelsLast);
+  std::vector<PoolCase> cases = kCases;
+  cases.push_back(
+      {"dilation", {2, 3, 9, 8}, {.kernel = 3, .stride = 2, .padding = 1, .dilation = {2, 1}}, {2, 3, 4, 4}});
+  for (const PoolCase& test : cases) {
+    INFO(test.name << ", " << name(dtype));
+    const Tensor x = ops::contiguous(random_tensor(test.input, dtype), format);
+    const auto [y, indices] = ops::max_pool2d(x, test.options);
+    REQUIRE(y.shape() == test.result);
+    const auto values = ops::to_vector<double>(x);
+    std::vector<double> best(size_t(numel(test.result)), -std::numeric_limits<double>::infinity());
+    std::vector<int64_t> place(best.size());
+    for_each_seen(test.input, test.result, test.options,
+                  [&](int64_t plane, int64_t out, int64_t h, int64_t w) {
+                    const double value = values[size_t((plane * test.input[2] + h) * test.input[3] + w)];
+                    if (value > best[size_t(out)])
+                      best[size_t(out)] = value, place[size_t(out)] = h * test.input[3] + w;
+                  });
+    check_close(y, from_vector(best, test.result), 0);
+    CHECK(ops::to_vector<int64_t>(indices) == place);
+    check_close(ops::max_pool2d_gather(x, indices), y, 0);
+    CHECK(y.is_contiguous(kChannelsLast));
+
+    const Tensor grad = random_tensor(y.shape(), dtype, 2);
+    const auto grads = ops::to_vector<double>(grad);
+    std::vector<double> grad_x(values.size());
+    for (size_t i = 0; i < grads.size(); ++i) {
+      const int64_t plane = int64_t(i) / (test.result[2] * test.result[3]);
+      grad_x[size_t(plane * test.input[2] * test.input[3] + place[i])] += grads[i];
+    }
+    check_close(ops::max_pool2d_backward(ops::contiguous(grad, format), indices, test.input),
+                from_vector(grad_x, test.input), tolerance(dtype, 9));
+  }
+}
+
+TEST_CASE("avg_pool2d agrees with the definition") {
+  const PoisonedMemory poisoned;
+  const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
+  const bool count_include_pad = GENERATE(true, false);
+  for (const PoolCase& test : kCases) {
+    INFO(test.name << ", " << name(dtype) << (count_include_pad ? "" : ", without padding"));
+    const AvgPool2dOptions options = average_options(test.options, count_include_pad);
+    const Tensor x = random_tensor(test.input, dtype);
+    const Tensor y = ops::avg_pool2d(x, options);
+    REQUIRE(y.shape() == test.result);
+    const auto values = ops::to_vector<double>(x);
+    std::vector<double> sum(size_t(numel(test.result))), seen(sum.size());
+    for_each_seen(test.input, test.result, test.options,
+                  [&](int64_t plane, int64_t out, int64_t h, int64_t w) {
+                    sum[size_t(out)] += values[size_t((plane * test.input[2] + h) * test.input[3] + w)];
+                    seen[size_t(out)] += 1;
+                  });
+    const IntPair stride = test.options.stride == IntPair(0) ? test.options.kernel : test.options.stride;
+    for (size_t i = 0; i < sum.size(); ++i) {
+      double divisor = seen[i];
+      if (count_include_pad) {
+        // The window up to the end of the padding, which ceil_mode may pass.
+        const int64_t q = int64_t(i) % test.result[3], p = int64_t(i) / test.result[3] % test.result[2];
+        const int64_t h = p * stride.h - test.options.padding.h, w = q * stride.w - test.options.padding.w;
+        divisor = double(std::min(test.options.kernel.h, test.input[2] + test.options.padding.h - h) *
+                         std::min(test.options.kernel.w, test.input[3] + test.options.padding.w - w));
+      }
+      sum[i] /= divisor;
+    }
+    check_close(y, from_vector(sum, test.result),
+                tolerance(dtype, test.options.kernel.h * test.options.kernel.w));
+  }
+}
+
+TEST_CASE("average pooling's gradients are its transposes") {
+  for (const PoolCase& test : kCases) {
+    for (const bool count_include_pad : {true, false}) {
+      INFO(test.name);
+      const AvgPool2dOptions options = average_options(test.options, count_include_pad);
+      const Tensor x = random_tensor(test.input), y = ops::avg_pool2d(x, options),
+                   grad = random_tensor(y.shape(), kFloat64, 2);
+      CHECK(dot(ops::avg_pool2d_backward(grad, x.shape(), options), x) == Approx(dot(y, grad)).margin(1e-12));
+    }
+  }
+  for (const IntPair size : {IntPair(1), IntPair(2), IntPair(5, 3), IntPair(7, 6)}) {
+    const Tensor x = random_tensor({2, 3, 7, 6}), y = ops::adaptive_avg_pool2d(x, size);
+    const Tensor grad = random_tensor(y.shape(), kFloat64, 2);
+    REQUIRE(y.shape() == Shape{2, 3, size.h, size.w});
+    CHECK(dot(ops::adaptive_avg_pool2d_backward(grad, x.shape()), x) == Approx(dot(y, grad)).margin(1e-12));
+  }
+}
+
+TEST_CASE("adaptive_avg_pool2d: the global mean, the identity, and uneven windows") {
+  const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
+  const Tensor x = random_tensor({2, 3, 5, 4}, dtype);
+  const auto values = ops::to_vector<double>(x);
+  std::vector<double> means(6);
+  for (size_t i = 0; i < values.size(); ++i) means[i / 20] += values[i] / 20;
+  check_close(ops::adaptive_avg_pool2d(x, 1), from_vector(means, {2, 3, 1, 1}), tolerance(dtype, 20));
+  check_close(ops::adaptive_avg_pool2d(x, {5, 4}), x, 0);
+  // 5 rows in 2 windows: rows 0..2 and 2..4.
+  const Tensor line = from_vector(std::vector<double>{1, 2, 3, 4, 5}, {1, 1, 5, 1});
+  check_close(ops::adaptive_avg_pool2d(line, {2, 1}), from_vector(std::vector<double>{2, 4}, {1, 1, 2, 1}),
+              0);
+  check_close(ops::adaptive_avg_pool2d(line, {7, 1}),
+              from_vector(std::vector<double>{1, 1.5, 2.5, 3, 3.5, 4.5, 5}, {1, 1, 7, 1}), 0);
+}
+
+TEST_CASE("the first of equal maxima wins, and NaN wins over numbers") {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const Tensor x = from_vector(std::vector<double>{1, 1, nan, 2, 0, -1, 5, 5}, {1, 1, 2, 4});
+  const auto [y, indices] = ops::max_pool2d(x, {.kernel = 2});
+  CHECK(ops::to_vector<int64_t>(indices) == std::vector<int64_t>{0, 2});
+  CHECK(ops::to_vector<double>(y)[0] == 1);
+  CHECK(std::isnan(ops::to_vector<double>(y)[1]));
+}
+
+TEST_CASE("pooling is the same bits for any number of threads") {
+  const int threads = num_threads();
+  const Tensor x = random_tensor({5, 33, 17, 16}, kFloat32);
+  const MaxPool2dOptions options = {.kernel = 3, .stride = 2, .padding = 1};
+  std::vector<std::vector<float>> first;
+  for (const int count : {1, 2, 3}) {
+    set_num_threads(count);
+    const auto [y, indices] = ops::max_pool2d(x, options);
+    const std::vector<std::vector<float>> results = {
+        ops::to_vector<float>(y), ops::to_vector<float>(ops::max_pool2d_backward(y, indices, x.shape())),
+        ops::to_vector<float>(ops::avg_pool2d(x, average_options(options, true))),
+        ops::to_vector<float>(ops::adaptive_avg_pool2d_backward(y, x.shape()))};
+    if (first.empty()) first = results;
+    CHECK(results == first);
+  }
+  set_num_threads(threads);
+}
+
+TEST_CASE("pooling refuses what does not fit") {
+  const Tensor x = random_tensor({2, 3, 4, 4});
+  CHECK_THROWS_WITH(ops::max_pool2d(x, {}), "max_pool2d: kernel must be at least 1, got 0x0");
+  CHECK_THROWS_WITH(ops::max_pool2d(x, {.kernel = 5}), Catch::Contains("max_pool2d: a window of 5 pixels"));
+  CHECK_THROWS_WITH(ops::max_pool2d(x, {.kernel = 2, .padding = 2}), Catch::Contains("half the kernel"));
+  CHECK_THROWS_WITH(ops::max_pool2d(x, {.kernel = 2, .dilation = 0}),
+                    Catch::Contains("dilation must be at least 1"));
+  CHECK_THROWS_WITH(ops::max_pool2d(random_tensor({3, 4, 4}), {.kernel = 2}),
+                    Catch::Contains("[N, C, H, W], got [3, 4, 4]"));
+  CHECK_THROWS_WITH(ops::avg_pool2d(x, {.kernel = {2, 0}}), Catch::Contains("avg_pool2d: kernel"));
+  CHECK_THROWS_WITH(ops::adaptive_avg_pool2d(x, 0), Catch::Contains("output size must be at least 1"));
+  CHECK_THROWS_WITH(ops::adaptive_avg_pool2d(random_tensor({2, 3, 0, 4}), 1),
+                    Catch::Contains("has no pixels"));
+  CHECK_THROWS_WITH(ops::avg_pool2d_backward(x, {2, 3, 12, 12}, {.kernel = 2}),
+                    Catch::Contains("grad must be [2, 3, 6, 6], got [2, 3, 4, 4]"));
+  const Tensor indices = from_vector(std::vector<int64_t>{3, 16}, {1, 1, 1, 2});
+  const Tensor grad = random_tensor({1, 1, 1, 2});
+  CHECK_THROWS_WITH(ops::max_pool2d_backward(grad, indices, {1, 1, 4, 4}),
+                    Catch::Contains("indices reach from 3 to 16 but a picture has 16 pixels"));
+  CHECK_THROWS_WITH(ops::max_pool2d_backward(grad, ops::cast(indices, kInt32), {1, 1, 4, 4}),
+                    Catch::Contains("must be i64"));
+  CHECK_THROWS_WITH(ops::max_pool2d_backward(grad, indices, {1, 2, 4, 4}),
+                    Catch::Contains("input shape must be [1, 1, H, W]"));
+}

@@ -1,0 +1,34 @@
+#pragma once
+// Tensors for tests: random ones that are the same on every run, and what is asked of results.
+
+#include <random>
+#include <vector>
+
+#include "taper/ops/copy/copy.h"
+
+namespace taper {
+
+/// Uniform in [-1, 1), row-major. Different seeds give different numbers.
+inline Tensor random_tensor(const Shape& shape, DType dtype = kFloat64, uint64_t seed = 1) {
+  std::mt19937_64 engine(seed);
+  std::vector<double> values(static_cast<size_t>(numel(shape)));
+  for (double& value : values) value = double(engine() >> 11) * 0x1p-52 - 1;
+  return ops::cast(from_vector(values, shape), dtype);
+}
+
+/// The sum of a * b over all elements.
+inline double dot(const Tensor& a, const Tensor& b) {
+  const auto x = ops::to_vector<double>(a), y = ops::to_vector<double>(b);
+  TAPER_CHECK(a.shape() == b.shape(), "dot: shapes {} and {} differ", a.shape(), b.shape());
+  double sum = 0;
+  for (size_t i = 0; i < x.size(); ++i) sum += x[i] * y[i];
+  return sum;
+}
+
+/// While it lives, fresh memory is NaN, so that a test sees what an op forgot to write.
+struct PoisonedMemory {
+  PoisonedMemory() { set_poison_new_memory(true); }
+  ~PoisonedMemory() { set_poison_new_memory(false); }
+};
+
+}  // namespace taper
