@@ -143,7 +143,7 @@ class Tensor {
   const Tensor& copy_(const Tensor& source) const;  ///< Broadcasts; converts the dtype.
   const Tensor& fill_(Scalar value) const;
   const Tensor& zero_() const { return fill_(0); }
-  const Tensor& add_(const Tensor& other, double alpha = 1) const;
+  const Tensor& add_(const Tensor& other, Scalar alpha = 1) const;
   const Tensor& add_(Scalar value) const;
   const Tensor& sub_(const Tensor& other) const { return add_(other, -1); }
   const Tensor& mul_(const Tensor& other) const;
