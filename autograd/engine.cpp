@@ -215,8 +215,9 @@ std::vector<Root> make_roots(const std::vector<Tensor>& outputs, const std::vect
   std::vector<Root> roots;
   for (size_t i = 0; i < outputs.size(); ++i) {
     const Tensor& output = outputs[i];
+    TAPER_CHECK(output.defined(), "backward: output {} is an undefined tensor", i);
     TAPER_CHECK(
-        output.defined() && output.requires_grad(),
+        output.requires_grad(),
         "backward: the tensor does not require a gradient; set_requires_grad() on a leaf it is computed "
         "from, and do not compute it under no_grad");
     Tensor grad = gradients.empty() ? Tensor() : gradients[i];
