@@ -29,7 +29,6 @@ if(TAPER_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
       ${TAPER_CCACHE})
 endif()
 
-# -Wno-restrict: GCC 12 warns about std::string in its own headers (GCC bug 105651).
 # Everything Taper itself compiles gets these; consumers inherit only the language level.
 add_library(taper_build_flags INTERFACE)
 target_compile_features(taper_build_flags INTERFACE cxx_std_20)
