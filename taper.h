@@ -2,12 +2,37 @@
 // All of Taper in one include, for programs: #include <taper/taper.h>. The library itself includes only what
 // it uses. From the ground up:
 
+#include "taper/version.h"
+
+// Tensors.
 #include "taper/core/device.h"
+#include "taper/core/dtype.h"
 #include "taper/core/error.h"
+#include "taper/core/generator.h"
+#include "taper/core/parallel.h"
+#include "taper/core/tensor.h"
+
+// Operations with derivatives, one header per family.
+#include "taper/autograd/copy.h"
+#include "taper/autograd/elementwise.h"
+#include "taper/autograd/index.h"
+#include "taper/autograd/random.h"
+#include "taper/autograd/reduce.h"
+#include "taper/autograd/views.h"
+
+// The tape.
+#include "taper/autograd/checkpoint.h"
+#include "taper/autograd/engine.h"
+#include "taper/autograd/function.h"
+#include "taper/autograd/grad_mode.h"
+#include "taper/autograd/gradcheck.h"
+#include "taper/autograd/graph_drawing.h"
+
+// Data sets and files.
 #include "taper/nn/data/dataset.h"
 #include "taper/nn/data/digits.h"
 #include "taper/nn/data/image.h"
 #include "taper/nn/data/loader.h"
 #include "taper/nn/data/resize.h"
 #include "taper/nn/data/transforms.h"
-#include "taper/version.h"
+#include "taper/nn/io/safetensors.h"
