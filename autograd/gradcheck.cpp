@@ -34,16 +34,18 @@ std::vector<std::vector<double>> numeric_column(const TensorsFunction& function,
   Tensor element = input.detach();
   for (const int64_t index : position) element = element.select(0, index);
   const double original = element.item();
-  element.fill_(original + eps);
-  const std::vector<Tensor> above = function(inputs);
-  std::vector<std::vector<double>> result;
-  for (const Tensor& y : above) result.push_back(values(y));
-  element.fill_(original - eps);
-  const std::vector<Tensor> below = function(inputs);
+  // Read before the next write: an output may share memory with the input.
+  const auto outputs_at = [&](double value) {
+    element.fill_(value);
+    std::vector<std::vector<double>> outputs;
+    for (const Tensor& y : function(inputs)) outputs.push_back(values(y));
+    return outputs;
+  };
+  std::vector<std::vector<double>> result = outputs_at(original + eps);
+  const std::vector<std::vector<double>> below = outputs_at(original - eps);
   element.fill_(original);
   for (size_t i = 0; i < below.size(); ++i) {
-    const std::vector<double> low = values(below[i]);
-    for (size_t k = 0; k < low.size(); ++k) result[i][k] = (result[i][k] - low[k]) / (2 * eps);
+    for (size_t k = 0; k < below[i].size(); ++k) result[i][k] = (result[i][k] - below[i][k]) / (2 * eps);
   }
   return result;
 }

@@ -4,6 +4,8 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
+#include "taper/autograd/conv.h"
+#include "taper/autograd/gradcheck.h"
 #include "taper/core/parallel.h"
 #include "taper/core/views.h"
 #include "taper/ops/conv/conv2d.h"
@@ -207,4 +209,40 @@ TEST_CASE("convolution refuses what does not fit") {
   CHECK_THROWS_WITH(
       ops::conv2d_backward_weight(random_tensor({2, 6, 3, 3}), random_tensor({2, 4, 4, 4}), {6, 4, 3, 3}),
       Catch::Contains("grad must have the output's shape [2, 6, 2, 2]"));
+}
+
+TEST_CASE("convolution's derivatives of first and second order agree with finite differences") {
+  for (const ConvCase& test : kCases) {
+    if (numel(test.input) == 0 || numel(test.input) > 400 || numel(test.weight()) > 300) continue;
+    INFO(test.name);
+    const auto leaf = [](const Shape& shape, uint64_t seed) {
+      return random_tensor(shape, kFloat64, seed).set_requires_grad();
+    };
+    const Tensor x = leaf(test.input, 1), weight = leaf(test.weight(), 2),
+                 bias = leaf({test.output_channels}, 3);
+    const Conv2dOptions& options = test.options;
+    const auto convolve = [&](const std::vector<Tensor>& in) { return conv2d(in[0], in[1], in[2], options); };
+    CHECK(gradcheck(convolve, {x, weight, bias}));
+    if (numel(test.input) > 150 || numel(test.weight()) > 150) continue;
+    CHECK(gradgradcheck(convolve, {x, weight, bias}));
+
+    const Tensor grad = leaf(ops::conv2d(x, weight, {}, options).shape(), 4);
+    CHECK(gradgradcheck(
+        [&](const std::vector<Tensor>& in) {
+          return conv2d_backward_input(in[0], in[1], x.shape(), options);
+        },
+        {grad, weight}));
+    CHECK(gradgradcheck(
+        [&](const std::vector<Tensor>& in) {
+          return conv2d_backward_weight(in[0], in[1], weight.shape(), options);
+        },
+        {grad, x}));
+  }
+}
+
+TEST_CASE("convolution gives gradients only where they are wanted") {
+  const Tensor x = random_tensor({2, 3, 4, 4}), weight = random_tensor({2, 3, 3, 3}).set_requires_grad();
+  conv2d(x, weight).sum().backward();
+  CHECK(weight.grad().shape() == weight.shape());
+  CHECK_FALSE(x.grad().defined());
 }

@@ -2,6 +2,8 @@
 
 #include <catch2/catch.hpp>
 
+#include "taper/autograd/gradcheck.h"
+#include "taper/autograd/matmul.h"
 #include "taper/core/parallel.h"
 #include "taper/core/views.h"
 #include "taper/ops/matmul/matmul.h"
@@ -152,4 +154,40 @@ TEST_CASE("matrix products refuse what does not fit") {
   CHECK_THROWS_WITH(ops::linear(a, random_tensor({3})), Catch::Contains("weight must be [out, in]"));
   CHECK_THROWS_WITH(ops::linear(a, random_tensor({4, 3}), random_tensor({3})),
                     "linear: bias must be [4], got [3]");
+}
+
+TEST_CASE("the derivatives of matrix products agree with finite differences") {
+  const auto leaf = [](const Shape& shape, uint64_t seed) {
+    return random_tensor(shape, kFloat64, seed).set_requires_grad();
+  };
+  const auto product = [](const std::vector<Tensor>& in) { return matmul(in[0], in[1]); };
+  for (const MatmulCase& test : kCases) {
+    if (numel(test.a) + numel(test.b) > 100) continue;
+    INFO(test.name);
+    const std::vector<Tensor> inputs = {leaf(test.a, 1), leaf(test.b, 2)};
+    CHECK(matmul(inputs[0], inputs[1]).shape() == test.result);
+    CHECK(gradcheck(product, inputs));
+    CHECK(gradgradcheck(product, inputs));
+  }
+  const auto batched = [](const std::vector<Tensor>& in) { return bmm(in[0], in[1]); };
+  CHECK(gradcheck(batched, {leaf({3, 2, 4}, 1), leaf({3, 4, 3}, 2)}));
+  CHECK(gradgradcheck(batched, {leaf({3, 2, 4}, 1), leaf({3, 4, 3}, 2)}));
+
+  for (const Shape& input : {Shape{4, 3}, Shape{3}, Shape{2, 2, 3}, Shape{0, 3}}) {
+    INFO("linear of " << input.str());
+    const auto affine = [](const std::vector<Tensor>& in) { return linear(in[0], in[1], in[2]); };
+    const std::vector<Tensor> inputs = {leaf(input, 1), leaf({5, 3}, 2), leaf({5}, 3)};
+    CHECK(gradcheck(affine, inputs));
+    CHECK(gradgradcheck(affine, inputs));
+    CHECK(gradcheck([](const std::vector<Tensor>& in) { return linear(in[0], in[1]); },
+                    {inputs[0], inputs[1]}));
+  }
+}
+
+TEST_CASE("differentiable matrix products refuse what does not fit") {
+  CHECK_THROWS_WITH(matmul(random_tensor({3}), random_tensor({4})), Catch::Contains("matmul: "));
+  CHECK_THROWS_WITH(matmul(random_tensor({}), random_tensor({4})), Catch::Contains("at least one dimension"));
+  CHECK_THROWS_WITH(matmul(random_tensor({2, 2, 3}), random_tensor({4, 2})),
+                    Catch::Contains("[2, 2, 3] x [4, 2]"));
+  CHECK_THROWS_WITH(matmul(Tensor(), random_tensor({4})), Catch::Contains("undefined"));
 }

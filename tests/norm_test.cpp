@@ -3,8 +3,11 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
+#include "taper/autograd/gradcheck.h"
+#include "taper/autograd/norm.h"
 #include "taper/core/parallel.h"
 #include "taper/core/views.h"
+#include "taper/ops/elementwise/elementwise.h"
 #include "taper/ops/norm/batch_norm.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
@@ -245,4 +248,28 @@ TEST_CASE("batch norm refuses what does not fit") {
                     Catch::Contains("weight must be f64"));
   CHECK_THROWS_WITH(ops::batch_norm_inference(x, {}, {}, {}, {}),
                     Catch::Contains("needs running_mean and running_var"));
+}
+
+TEST_CASE("batch norm's derivatives of first and second order agree with finite differences") {
+  const bool training = GENERATE(true, false);
+  for (const NormCase& test : kCases) {
+    if (numel(test.input) == 0 || numel(test.input) > 300) continue;
+    INFO(test.name << (training ? ", training" : ", inference"));
+    const Inputs in = make_inputs(test, kFloat64);
+    std::vector<Tensor> wanted = {in.x};
+    for (const Tensor& input : {in.weight, in.bias, in.residual}) {
+      if (input.defined()) wanted.push_back(input);
+    }
+    for (Tensor& input : wanted) input.set_requires_grad();
+    const Tensor mean = training ? Tensor() : random_tensor({test.input[1]}, kFloat64, 5);
+    const Tensor var = training ? Tensor() : ops::square(random_tensor({test.input[1]}, kFloat64, 6));
+    const auto normalize = [&](const std::vector<Tensor>& at) {
+      size_t next = 1;
+      const Tensor weight = test.affine ? at[next++] : Tensor(), bias = test.affine ? at[next++] : Tensor();
+      return batch_norm(at[0], weight, bias, mean, var, training, {.eps = 1e-2, .relu = test.relu},
+                        test.residual ? at[next] : Tensor());
+    };
+    CHECK(gradcheck(normalize, wanted));
+    CHECK(gradgradcheck(normalize, wanted));
+  }
 }

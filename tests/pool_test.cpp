@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "taper/autograd/gradcheck.h"
+#include "taper/autograd/pool.h"
 #include "taper/core/parallel.h"
 #include "taper/core/views.h"
 #include "taper/ops/pool/pool2d.h"
@@ -224,4 +226,27 @@ TEST_CASE("pooling refuses what does not fit") {
                     Catch::Contains("must be i64"));
   CHECK_THROWS_WITH(ops::max_pool2d_backward(grad, indices, {1, 2, 4, 4}),
                     Catch::Contains("input shape must be [1, 1, H, W]"));
+}
+
+TEST_CASE("the derivatives of pooling agree with finite differences") {
+  for (const PoolCase& test : kCases) {
+    if (numel(test.input) == 0 || numel(test.input) > 300) continue;
+    INFO(test.name);
+    const Tensor x = random_tensor(test.input).set_requires_grad();
+    const auto maximum = [&](const std::vector<Tensor>& in) { return max_pool2d(in[0], test.options); };
+    CHECK(gradcheck(maximum, {x}));
+    CHECK(gradgradcheck(maximum, {x}));
+    for (const bool count_include_pad : {true, false}) {
+      const AvgPool2dOptions options = average_options(test.options, count_include_pad);
+      const auto average = [&](const std::vector<Tensor>& in) { return avg_pool2d(in[0], options); };
+      CHECK(gradcheck(average, {x}));
+      CHECK(gradgradcheck(average, {x}));
+    }
+    const auto adaptive = [](const std::vector<Tensor>& in) { return adaptive_avg_pool2d(in[0], {2, 1}); };
+    CHECK(gradcheck(adaptive, {x}));
+    CHECK(gradgradcheck(adaptive, {x}));
+    const Tensor indices = ops::max_pool2d(x, test.options).indices;
+    CHECK(
+        gradgradcheck([&](const std::vector<Tensor>& in) { return max_pool2d_gather(in[0], indices); }, {x}));
+  }
 }

@@ -1,0 +1,44 @@
+#include "taper/autograd/conv.h"
+
+#include "taper/autograd/reduce.h"
+#include "taper/autograd/tape.h"
+
+namespace taper {
+
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options) {
+  Tape tape("conv2d", {x, weight, bias});
+  return tape.record(
+      ops::conv2d(x, weight, bias, options), {x, weight},
+      [options, input_shape = x.shape(), weight_shape = weight.shape()](const Backward& bw) -> Grads {
+        const Tensor g = bw.grad();
+        return {bw.needs(0) ? conv2d_backward_input(g, bw.saved(1), input_shape, options) : Tensor(),
+                bw.needs(1) ? conv2d_backward_weight(g, bw.saved(0), weight_shape, options) : Tensor(),
+                bw.needs(2) ? sum(g, {0, 2, 3}) : Tensor()};
+      });
+}
+
+Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Shape& input_shape,
+                             const Conv2dOptions& options) {
+  Tape tape("conv2d_backward_input", {grad, weight});
+  return tape.record(
+      ops::conv2d_backward_input(grad, weight, input_shape, options), {grad, weight},
+      [options, weight_shape = weight.shape()](const Backward& bw) -> Grads {
+        const Tensor x = bw.grad();
+        return {bw.needs(0) ? conv2d(x, bw.saved(1), {}, options) : Tensor(),
+                bw.needs(1) ? conv2d_backward_weight(bw.saved(0), x, weight_shape, options) : Tensor()};
+      });
+}
+
+Tensor conv2d_backward_weight(const Tensor& grad, const Tensor& x, const Shape& weight_shape,
+                              const Conv2dOptions& options) {
+  Tape tape("conv2d_backward_weight", {grad, x});
+  return tape.record(
+      ops::conv2d_backward_weight(grad, x, weight_shape, options), {grad, x},
+      [options, input_shape = x.shape()](const Backward& bw) -> Grads {
+        const Tensor weight = bw.grad();
+        return {bw.needs(0) ? conv2d(bw.saved(1), weight, {}, options) : Tensor(),
+                bw.needs(1) ? conv2d_backward_input(bw.saved(0), weight, input_shape, options) : Tensor()};
+      });
+}
+
+}  // namespace taper

@@ -1,0 +1,25 @@
+#pragma once
+// Differentiable convolution. Convolution is linear in the image and in the weight, so with a third factor,
+// the output's gradient g, there is one trilinear form
+//
+//   F(x, w, g) = sum(g * conv2d(x, w)) = sum(x * conv2d_backward_input(g, w)) = sum(w *
+//   conv2d_backward_weight(g, x))
+//
+// and each of the three functions is F's gradient by the factor that it does not take. Hence the derivative
+// of each is made of the other two, and convolutions can be differentiated any number of times. PyTorch's
+// counterpart: convolution_backward and convolution_double_backward, which spells the second order out.
+
+#include "taper/core/tensor.h"
+#include "taper/ops/conv/conv2d.h"
+
+namespace taper {
+
+/// Shapes, dtypes and errors as documented in ops/conv/conv2d.h; any order of derivatives.
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
+              const Conv2dOptions& options = {});
+Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Shape& input_shape,
+                             const Conv2dOptions& options = {});
+Tensor conv2d_backward_weight(const Tensor& grad, const Tensor& x, const Shape& weight_shape,
+                              const Conv2dOptions& options = {});
+
+}  // namespace taper
