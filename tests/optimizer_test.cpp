@@ -3,11 +3,11 @@
 #include "taper/ops/optimizer/optimizer.h"
 
 #include "oracle_cases.h"
-#include "taper/core/parallel.h"
 #include "taper/core/views.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/index/join.h"
+#include "test_tensors.h"
 #include "tolerance.h"
 
 using namespace taper;
@@ -15,13 +15,6 @@ using namespace taper;
 namespace {
 
 using Tensors = std::vector<Tensor>;
-
-/// cos(start), cos(start + 1), ...
-Tensor waves(const Shape& shape, DType dtype, double start, MemoryFormat format = kContiguous) {
-  const Tensor x = empty(shape, {.dtype = kFloat64});
-  for (int64_t i = 0; i < x.numel(); ++i) x.data<double>()[i] = std::cos(start + double(i));
-  return ops::cast(ops::contiguous(x, format), dtype);
-}
 
 Tensors list(const OracleCase& c, const std::string& prefix) {
   Tensors tensors;
@@ -53,13 +46,6 @@ void check_close(const Tensors& actual, const Tensors& expected, double tol) {
   REQUIRE(actual.size() == expected.size());
   taper::check_close(joined(actual), joined(expected), tol);
 }
-
-/// Restores the number of threads.
-struct ThreadsGuard {
-  explicit ThreadsGuard(int count) { set_num_threads(count); }
-  ~ThreadsGuard() { set_num_threads(before); }
-  int before = num_threads();
-};
 
 SgdOptions sgd_options(const OracleCase& c) {
   return {.lr = c.number("lr"),
@@ -111,8 +97,8 @@ TEST_CASE("updates give the same result whatever the memory order and dtype of e
   const SgdOptions options{
       .lr = 0.1, .momentum = 0.9, .dampening = 0.1, .weight_decay = 0.01, .nesterov = true};
   for (const DType dtype : {kFloat64, kFloat32, kFloat16, kBFloat16}) {
-    const Tensor param = waves(shape, dtype, 0), grad = waves(shape, dtype, 1),
-                 buffer = waves(shape, dtype, 2);
+    const Tensor param = random_tensor(shape, dtype, 1), grad = random_tensor(shape, dtype, 3),
+                 buffer = random_tensor(shape, dtype, 2);
     const Tensor p = ops::clone(ops::cast(param, kFloat64)), b = ops::clone(ops::cast(buffer, kFloat64));
     const Tensor g = ops::cast(grad, kFloat64);
     ops::sgd_update({p}, {g}, {b}, options, false);
@@ -132,8 +118,8 @@ TEST_CASE("updates give the same result whatever the memory order and dtype of e
 }
 
 TEST_CASE("parameters that are not dense are updated in place") {
-  const Tensor whole = waves({6, 8}, kFloat32, 0), before = ops::clone(whole);
-  const Tensor part = views::slice(whole, 1, 0, 8, 2), grad = waves({6, 4}, kFloat32, 3);
+  const Tensor whole = random_tensor({6, 8}, kFloat32, 1), before = ops::clone(whole);
+  const Tensor part = views::slice(whole, 1, 0, 8, 2), grad = random_tensor({6, 4}, kFloat32, 3);
   ops::sgd_update({part}, {grad}, {}, {.lr = 0.5}, true);
   for (int64_t row = 0; row < 6; ++row) {
     for (int64_t column = 0; column < 8; ++column) {
@@ -145,7 +131,7 @@ TEST_CASE("parameters that are not dense are updated in place") {
 }
 
 TEST_CASE("gradients of another dtype than the parameters are converted") {
-  const Tensor param = waves({50}, kFloat32, 0), grad = waves({50}, kBFloat16, 1),
+  const Tensor param = random_tensor({50}, kFloat32, 1), grad = random_tensor({50}, kBFloat16, 2),
                expected = ops::clone(param);
   ops::sgd_update({expected}, {ops::cast(grad, kFloat32)}, {}, {.lr = 0.5}, true);
   ops::sgd_update({param}, {grad}, {}, {.lr = 0.5}, true);
@@ -155,8 +141,8 @@ TEST_CASE("gradients of another dtype than the parameters are converted") {
 TEST_CASE("updates and norms are the same bits for any number of threads and any grouping") {
   Tensors params, grads;
   for (const int64_t size : {1, 40000, 0, 7, 32768, 100001, 3}) {
-    params.push_back(waves({size}, kFloat32, double(size)));
-    grads.push_back(waves({size}, kFloat32, double(size) + 1));
+    params.push_back(random_tensor({size}, kFloat32, uint64_t(size)));
+    grads.push_back(random_tensor({size}, kFloat32, uint64_t(size) + 1));
   }
   const AdamWOptions options{.lr = 0.1};
   const auto update = [&](int threads) {
@@ -177,7 +163,7 @@ TEST_CASE("updates and norms are the same bits for any number of threads and any
 
 TEST_CASE("adamw without decay moves each element by the learning rate in its first step") {
   // m / sqrt(v) is the gradient's sign after bias correction.
-  const Tensor param = ops::zeros({3, 5}, {.dtype = kFloat64}), grad = waves({3, 5}, kFloat64, 1);
+  const Tensor param = ops::zeros({3, 5}, {.dtype = kFloat64}), grad = random_tensor({3, 5}, kFloat64, 1);
   ops::adamw_update({param}, {grad}, {ops::zeros_like(param)}, {ops::zeros_like(param)},
                     {.lr = 0.25, .eps = 0, .weight_decay = 0}, 1);
   for (int64_t i = 0; i < 15; ++i) {
@@ -187,7 +173,7 @@ TEST_CASE("adamw without decay moves each element by the learning rate in its fi
 
 TEST_CASE("ema_update weighs the old average and the new value") {
   for (const DType dtype : {kFloat32, kFloat64, kBFloat16}) {
-    const Tensor average = waves({11, 3}, dtype, 0), param = waves({11, 3}, dtype, 5);
+    const Tensor average = random_tensor({11, 3}, dtype, 1), param = random_tensor({11, 3}, dtype, 5);
     const auto a = ops::to_vector<double>(average), p = ops::to_vector<double>(param);
     ops::ema_update({average}, {param}, 0.75);
     const auto result = ops::to_vector<double>(average);

@@ -4,16 +4,22 @@
 #include <random>
 #include <vector>
 
+#include "taper/core/parallel.h"
 #include "taper/ops/copy/copy.h"
 
 namespace taper {
 
-/// Uniform in [-1, 1), row-major. Different seeds give different numbers.
-inline Tensor random_tensor(const Shape& shape, DType dtype = kFloat64, uint64_t seed = 1) {
+/// Uniform in [-scale, scale), row-major. Different seeds give different numbers.
+inline Tensor random_tensor(const Shape& shape, DType dtype = kFloat64, uint64_t seed = 1, double scale = 1) {
   std::mt19937_64 engine(seed);
   std::vector<double> values(static_cast<size_t>(numel(shape)));
-  for (double& value : values) value = double(engine() >> 11) * 0x1p-52 - 1;
+  for (double& value : values) value = double(engine() >> 11) * 0x1p-52 * scale - scale;
   return ops::cast(from_vector(values, shape), dtype);
+}
+
+/// A leaf for gradcheck.
+inline Tensor leaf(const Shape& shape, uint64_t seed = 1) {
+  return random_tensor(shape, kFloat64, seed).set_requires_grad();
 }
 
 /// The sum of a * b over all elements.
@@ -29,6 +35,18 @@ inline double dot(const Tensor& a, const Tensor& b) {
 struct PoisonedMemory {
   PoisonedMemory() { set_poison_new_memory(true); }
   ~PoisonedMemory() { set_poison_new_memory(false); }
+};
+
+/// Sets the number of threads while it lives.
+class ThreadsGuard {
+ public:
+  explicit ThreadsGuard(int count) { set_num_threads(count); }
+  ~ThreadsGuard() { set_num_threads(before_); }
+  ThreadsGuard(const ThreadsGuard&) = delete;
+  ThreadsGuard& operator=(const ThreadsGuard&) = delete;
+
+ private:
+  int before_ = num_threads();
 };
 
 }  // namespace taper

@@ -36,32 +36,36 @@ inline double tolerance(DType dtype, int64_t reduction_length = 1) {
   return growth * epsilon(dtype);
 }
 
-/// Fails the test unless every element is within tolerance * (|expected| + mean |expected|) of what is
-/// expected; the second term is for elements in which large terms cancel. NaN matches NaN, infinity itself.
+/// Fails the test unless every element is within tolerance * (|expected| + magnitude) of what is expected.
+/// `magnitude` is for elements in which large terms cancel: the size of those terms, by default mean
+/// |expected|. NaN matches NaN, infinity itself.
 inline void check_close(const std::vector<double>& actual, const std::vector<double>& expected,
-                        double tolerance) {
+                        double tolerance, double magnitude = -1) {
   REQUIRE(actual.size() == expected.size());
-  double mean = 0, finite = 0;
-  for (const double value : expected) {
-    if (std::isfinite(value)) mean += std::fabs(value), ++finite;
+  if (magnitude < 0) {
+    double sum = 0, finite = 0;
+    for (const double value : expected) {
+      if (std::isfinite(value)) sum += std::fabs(value), ++finite;
+    }
+    magnitude = finite > 0 ? sum / finite : 0;
   }
-  mean = finite > 0 ? mean / finite : 0;
   for (size_t i = 0; i < actual.size(); ++i) {
     const double a = actual[i], e = expected[i];
     const bool same = a == e || (std::isnan(a) && std::isnan(e));
-    if (same || std::fabs(a - e) <= tolerance * (std::fabs(e) + mean)) continue;
+    if (same || std::fabs(a - e) <= tolerance * (std::fabs(e) + magnitude)) continue;
     FAIL_CHECK(fmt::format("element {} of {}: got {:.9g}, expected {:.9g}; off by {:.3g}, allowed {:.3g}", i,
-                           actual.size(), a, e, std::fabs(a - e), tolerance * (std::fabs(e) + mean)));
+                           actual.size(), a, e, std::fabs(a - e), tolerance * (std::fabs(e) + magnitude)));
     return;
   }
   SUCCEED();
 }
 
 /// As above for tensors of one shape, in row-major order; layouts and dtypes may differ.
-inline void check_close(const Tensor& actual, const Tensor& expected, double tolerance) {
+inline void check_close(const Tensor& actual, const Tensor& expected, double tolerance,
+                        double magnitude = -1) {
   REQUIRE(actual.defined());
   REQUIRE(actual.shape() == expected.shape());
-  check_close(ops::to_vector<double>(actual), ops::to_vector<double>(expected), tolerance);
+  check_close(ops::to_vector<double>(actual), ops::to_vector<double>(expected), tolerance, magnitude);
 }
 
 /// With the tolerance of an elementwise op in actual's dtype.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "taper/core/parallel.h"
+#include "taper/ops/elementwise/vector_math.h"
 #include "taper/ops/lanes.h"
 
 namespace taper::ops {
@@ -28,15 +29,27 @@ struct Terms {
   double total = 0;  ///< of the weights of all classes
 };
 
+/// The sum of exp(x - largest) over a lane, in f64. Exponentials go through a buffer so that they vectorise.
+template <class T>
+double sum_of_exponentials(const T* x, int64_t size, int64_t step, T largest) {
+  constexpr int64_t kBuffer = 128;
+  T buffer[kBuffer];
+  double sum = 0;
+  for (int64_t begin = 0; begin < size; begin += kBuffer) {
+    const int64_t count = std::min(kBuffer, size - begin);
+    for (int64_t i = 0; i < count; ++i) buffer[i] = vector_math::exp(x[(begin + i) * step] - largest);
+    for (int64_t i = 0; i < count; ++i) sum += double(buffer[i]);
+  }
+  return sum;
+}
+
 /// The log-sum-exp of a lane and its loss, in f64 beyond the exponentials.
 template <class T>
 double lane_loss(const T* x, int64_t size, int64_t step, int64_t target, const Terms<T>& terms,
                  double& log_sum_exp) {
   T largest = x[0];
   for (int64_t c = 1; c < size; ++c) largest = std::max(largest, x[c * step]);
-  double sum = 0;
-  for (int64_t c = 0; c < size; ++c) sum += double(std::exp(x[c * step] - largest));
-  log_sum_exp = double(largest) + std::log(sum);
+  log_sum_exp = double(largest) + std::log(sum_of_exponentials(x, size, step, largest));
   if (target == terms.ignore_index) return 0;
   double loss = terms.target_share * terms.weight_of(target) * (log_sum_exp - double(x[target * step]));
   if (terms.class_share > 0) {
@@ -57,7 +70,9 @@ void lane_gradient(const T* x, T* dx, int64_t size, int64_t step, int64_t target
   }
   const double own = terms.target_share * terms.weight_of(target);
   const T mass = T(scale * (own + terms.class_share * terms.total));
-  for (int64_t c = 0; c < size; ++c) dx[c * step] = mass * std::exp(T(double(x[c * step]) - log_sum_exp));
+  for (int64_t c = 0; c < size; ++c) {
+    dx[c * step] = mass * vector_math::exp(T(double(x[c * step]) - log_sum_exp));
+  }
   if (terms.class_share > 0) {
     for (int64_t c = 0; c < size; ++c) dx[c * step] -= T(scale * terms.class_share * terms.weight_of(c));
   }

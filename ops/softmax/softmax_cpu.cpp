@@ -4,23 +4,24 @@
 #include <cmath>
 
 #include "taper/core/parallel.h"
+#include "taper/ops/elementwise/vector_math.h"
 #include "taper/ops/lanes.h"
 
 namespace taper::ops {
 namespace {
 
-/// The largest element is subtracted first, so that no exponential overflows; sums are in f64.
+/// The largest element is subtracted first, so that no exponential overflows; the sum is in f64.
 template <class T>
 void softmax_lane(const T* x, T* y, int64_t size, int64_t step, bool logarithm) {
   T largest = x[0];
   for (int64_t i = 1; i < size; ++i) largest = std::max(largest, x[i * step]);
+  for (int64_t i = 0; i < size; ++i) y[i * step] = vector_math::exp(x[i * step] - largest);
   double sum = 0;
+  for (int64_t i = 0; i < size; ++i) sum += double(y[i * step]);
   if (logarithm) {
-    for (int64_t i = 0; i < size; ++i) sum += double(std::exp(x[i * step] - largest));
     const T log_sum = T(std::log(sum));
     for (int64_t i = 0; i < size; ++i) y[i * step] = x[i * step] - largest - log_sum;
   } else {
-    for (int64_t i = 0; i < size; ++i) sum += double(y[i * step] = std::exp(x[i * step] - largest));
     const T scale = T(1 / sum);
     for (int64_t i = 0; i < size; ++i) y[i * step] *= scale;
   }
