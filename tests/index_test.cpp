@@ -27,22 +27,16 @@ Tensor indices(const Shape& shape, int64_t limit) {
   return index;
 }
 
-/// The inputs "x0", "x1", ... of a case as leaves.
-Tensors leaves(const OracleCase& c) {
-  Tensors result;
-  for (int i = 0; c["x" + std::to_string(i)].defined(); ++i) {
-    result.push_back(ops::clone(c["x" + std::to_string(i)]).set_requires_grad());
-  }
-  return result;
-}
-
 void check_joined(const OracleCase& c) {
-  const Tensors parts = leaves(c);
+  Tensors parts;
+  for (const Tensor& x : c.numbered("x")) parts.push_back(ops::clone(x).set_requires_grad());
   const int64_t axis = int64_t(c.number("axis"));
   const Tensor y = c.op == "cat" ? cat(parts, axis) : stack(parts, axis);
   check_close(y, c["y"], 0);
   const Tensors grads = grad({y}, parts, {oracle_gradient(y)});
-  for (size_t i = 0; i < parts.size(); ++i) check_close(grads[i], c["grad" + std::to_string(i)], 0);
+  const Tensors expected = c.numbered("grad");
+  REQUIRE(expected.size() == parts.size());
+  for (size_t i = 0; i < parts.size(); ++i) check_close(grads[i], expected[i], 0);
 }
 
 Dims dims(const std::vector<int64_t>& values) {

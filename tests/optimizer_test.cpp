@@ -16,13 +16,6 @@ namespace {
 
 using Tensors = std::vector<Tensor>;
 
-Tensors list(const OracleCase& c, const std::string& prefix) {
-  Tensors tensors;
-  for (int i = 0; c[prefix + std::to_string(i)].defined(); ++i)
-    tensors.push_back(c[prefix + std::to_string(i)]);
-  return tensors;
-}
-
 Tensors zeros_like(const Tensors& tensors) {
   Tensors result;
   for (const Tensor& x : tensors) result.push_back(ops::zeros_like(x));
@@ -70,7 +63,7 @@ AdamWOptions adamw_options(const OracleCase& c) {
 TEST_CASE("sgd and adamw follow torch.optim step by step") {
   for (const OracleCase& c : oracle_cases("optimizer")) {
     INFO(c.name);
-    const Tensors params = list(c, "param");
+    const Tensors params = c.numbered("param");
     REQUIRE(params.size() >= 6);
     const bool sgd = c.op == "sgd";
     const Tensors first = zeros_like(params), second = zeros_like(params);
@@ -79,14 +72,14 @@ TEST_CASE("sgd and adamw follow torch.optim step by step") {
       if (sgd) ops::fill_(buffer, std::nan(""));
     }
     for (int step = 0; step < 5; ++step) {
-      const Tensors grads = list(c, "grad" + std::to_string(step) + "_");
+      const Tensors grads = c.numbered(fmt::format("grad{}_", step));
       if (sgd) {
         const SgdOptions options = sgd_options(c);
         ops::sgd_update(params, grads, options.momentum == 0 ? Tensors() : first, options, step == 0);
       } else {
         ops::adamw_update(params, grads, first, second, adamw_options(c), step + 1);
       }
-      check_close(params, list(c, "param" + std::to_string(step) + "_"), tolerance(params[1].dtype()));
+      check_close(params, c.numbered(fmt::format("param{}_", step)), tolerance(params[1].dtype()));
     }
   }
 }

@@ -17,6 +17,15 @@ Tensor OracleCase::operator[](const std::string& tensor) const {
   return {};
 }
 
+std::vector<Tensor> OracleCase::numbered(const std::string& prefix) const {
+  std::vector<Tensor> result;
+  for (Tensor x = (*this)[prefix + "0"]; x.defined();
+       x = (*this)[fmt::format("{}{}", prefix, result.size())]) {
+    result.push_back(x);
+  }
+  return result;
+}
+
 double OracleCase::number(const std::string& option) const {
   return json::parse(options_json).at(option).get<double>();
 }

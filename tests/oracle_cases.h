@@ -17,6 +17,8 @@ class OracleCase {
 
   /// The tensor of that name; undefined if the case has none.
   Tensor operator[](const std::string& tensor) const;
+  /// The tensors PREFIX0, PREFIX1, ... as far as there are any.
+  std::vector<Tensor> numbered(const std::string& prefix) const;
   double number(const std::string& option) const;
   double number(const std::string& option, double otherwise) const;
   bool flag(const std::string& option, bool otherwise = false) const;
