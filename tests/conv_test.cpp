@@ -9,6 +9,7 @@
 #include "taper/core/parallel.h"
 #include "taper/core/views.h"
 #include "taper/ops/conv/conv2d.h"
+#include "tests/oracle_cases.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
 
@@ -245,4 +246,27 @@ TEST_CASE("convolution gives gradients only where they are wanted") {
   conv2d(x, weight).sum().backward();
   CHECK(weight.grad().shape() == weight.shape());
   CHECK_FALSE(x.grad().defined());
+}
+
+TEST_CASE("convolution agrees with PyTorch") {
+  const auto pair = [](const std::vector<int64_t>& values) { return IntPair(values.at(0), values.at(1)); };
+  for (const OracleCase& test : oracle_cases("conv")) {
+    Tensor x = test["x"], weight = test["weight"], bias = test["bias"];
+    INFO(test.name << ", " << name(x.dtype()));
+    for (Tensor* leaf : {&x, &weight, &bias}) {
+      if (leaf->defined()) leaf->set_requires_grad();
+    }
+    const Tensor y = conv2d(x, weight, bias,
+                            {.stride = pair(test.list("stride")),
+                             .padding = pair(test.list("padding")),
+                             .dilation = pair(test.list("dilation")),
+                             .groups = int64_t(test.number("groups"))});
+    y.backward(oracle_gradient(y));
+    const DType dtype = x.dtype();
+    const int64_t filter = weight.numel() / weight.size(0), pixels = y.numel() / y.size(1);
+    check_close(y, test["y"], tolerance(dtype, filter));
+    check_close(x.grad(), test["grad_x"], tolerance(dtype, weight.numel() / weight.size(1)));
+    check_close(weight.grad(), test["grad_weight"], tolerance(dtype, pixels));
+    if (bias.defined()) check_close(bias.grad(), test["grad_bias"], tolerance(dtype, pixels));
+  }
 }

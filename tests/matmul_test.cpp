@@ -7,6 +7,7 @@
 #include "taper/core/parallel.h"
 #include "taper/core/views.h"
 #include "taper/ops/matmul/matmul.h"
+#include "tests/oracle_cases.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
 
@@ -190,4 +191,23 @@ TEST_CASE("differentiable matrix products refuse what does not fit") {
   CHECK_THROWS_WITH(matmul(random_tensor({2, 2, 3}), random_tensor({4, 2})),
                     Catch::Contains("[2, 2, 3] x [4, 2]"));
   CHECK_THROWS_WITH(matmul(Tensor(), random_tensor({4})), Catch::Contains("undefined"));
+}
+
+TEST_CASE("matrix products agree with PyTorch") {
+  for (const OracleCase& test : oracle_cases("matmul")) {
+    const bool is_linear = test.op == "linear";
+    std::vector<std::string> names =
+        is_linear ? std::vector<std::string>{"x", "weight", "bias"} : std::vector<std::string>{"a", "b"};
+    std::vector<Tensor> in;
+    for (const std::string& input : names) in.push_back(test[input].set_requires_grad());
+    INFO(test.name << ", " << name(in[0].dtype()) << " " << in[0].shape().str());
+    const Tensor c = is_linear          ? linear(in[0], in[1], in[2])
+                     : test.op == "bmm" ? bmm(in[0], in[1])
+                                        : matmul(in[0], in[1]);
+    c.backward(oracle_gradient(c));
+    check_close(c, test[is_linear ? "y" : "c"], tolerance(c.dtype(), in[0].size(-1)));
+    for (size_t i = 0; i < in.size(); ++i) {
+      check_close(in[i].grad(), test["grad_" + names[i]], tolerance(c.dtype(), c.numel()));
+    }
+  }
 }

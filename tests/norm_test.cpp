@@ -9,6 +9,7 @@
 #include "taper/core/views.h"
 #include "taper/ops/elementwise/elementwise.h"
 #include "taper/ops/norm/batch_norm.h"
+#include "tests/oracle_cases.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
 
@@ -271,5 +272,29 @@ TEST_CASE("batch norm's derivatives of first and second order agree with finite 
     };
     CHECK(gradcheck(normalize, wanted));
     CHECK(gradgradcheck(normalize, wanted));
+  }
+}
+
+TEST_CASE("batch norm agrees with PyTorch") {
+  for (const OracleCase& test : oracle_cases("norm")) {
+    Tensor x = test["x"], weight = test["weight"], bias = test["bias"], residual = test["residual"];
+    INFO(test.name << ", " << name(x.dtype()) << " " << x.shape().str());
+    for (Tensor* leaf : {&x, &weight, &bias, &residual}) {
+      if (leaf->defined()) leaf->set_requires_grad();
+    }
+    const Tensor running_mean = test["running_mean"], running_var = test["running_var"];
+    const BatchNormOptions options = {
+        .momentum = test.number("momentum"), .eps = test.number("eps"), .relu = test.flag("relu")};
+    const Tensor y =
+        batch_norm(x, weight, bias, running_mean, running_var, test.flag("training"), options, residual);
+    y.backward(oracle_gradient(y));
+    const double tol = tolerance(x.dtype(), x.numel() / x.size(1));
+    check_close(y, test["y"], tol);
+    check_close(running_mean, test["mean_after"], tol);
+    check_close(running_var, test["var_after"], tol);
+    check_close(x.grad(), test["grad_x"], tol);
+    if (weight.defined()) check_close(weight.grad(), test["grad_weight"], tol);
+    if (bias.defined()) check_close(bias.grad(), test["grad_bias"], tol);
+    if (residual.defined()) check_close(residual.grad(), test["grad_residual"], tol);
   }
 }

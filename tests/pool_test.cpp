@@ -9,6 +9,7 @@
 #include "taper/core/parallel.h"
 #include "taper/core/views.h"
 #include "taper/ops/pool/pool2d.h"
+#include "tests/oracle_cases.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
 
@@ -248,5 +249,35 @@ TEST_CASE("the derivatives of pooling agree with finite differences") {
     const Tensor indices = ops::max_pool2d(x, test.options).indices;
     CHECK(
         gradgradcheck([&](const std::vector<Tensor>& in) { return max_pool2d_gather(in[0], indices); }, {x}));
+  }
+}
+
+TEST_CASE("pooling agrees with PyTorch") {
+  const auto pair = [](const std::vector<int64_t>& values) { return IntPair(values.at(0), values.at(1)); };
+  for (const OracleCase& test : oracle_cases("pool")) {
+    Tensor x = test["x"];
+    x.set_requires_grad();
+    INFO(test.name << ", " << name(x.dtype()));
+    Tensor y;
+    if (test.op == "adaptive_avg_pool2d") {
+      y = adaptive_avg_pool2d(x, pair(test.list("size")));
+    } else if (test.op == "max_pool2d") {
+      const auto [maxima, indices] = max_pool2d_with_indices(x, {.kernel = pair(test.list("kernel")),
+                                                                 .stride = pair(test.list("stride")),
+                                                                 .padding = pair(test.list("padding")),
+                                                                 .dilation = pair(test.list("dilation")),
+                                                                 .ceil_mode = test.flag("ceil_mode")});
+      y = maxima;
+      CHECK(ops::to_vector<int64_t>(indices) == ops::to_vector<int64_t>(test["indices"]));
+    } else {
+      y = avg_pool2d(x, {.kernel = pair(test.list("kernel")),
+                         .stride = pair(test.list("stride")),
+                         .padding = pair(test.list("padding")),
+                         .ceil_mode = test.flag("ceil_mode"),
+                         .count_include_pad = test.flag("count_include_pad")});
+    }
+    y.backward(oracle_gradient(y));
+    check_close(y, test["y"], tolerance(x.dtype(), 16));
+    check_close(x.grad(), test["grad_x"], tolerance(x.dtype(), 16));
   }
 }
