@@ -5,20 +5,17 @@
 #include "taper/version.h"
 
 // Tensors.
+#include "taper/core/allocator.h"
 #include "taper/core/device.h"
 #include "taper/core/dtype.h"
 #include "taper/core/error.h"
 #include "taper/core/generator.h"
 #include "taper/core/parallel.h"
 #include "taper/core/tensor.h"
+#include "taper/core/views.h"
 
-// Operations with derivatives, one header per family.
-#include "taper/autograd/copy.h"
-#include "taper/autograd/elementwise.h"
-#include "taper/autograd/index.h"
-#include "taper/autograd/random.h"
-#include "taper/autograd/reduce.h"
-#include "taper/autograd/views.h"
+// Operations with derivatives.
+#include "taper/autograd/functions.h"
 
 // The tape.
 #include "taper/autograd/checkpoint.h"

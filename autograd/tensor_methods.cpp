@@ -4,6 +4,7 @@
 #include "taper/autograd/copy.h"
 #include "taper/autograd/elementwise.h"
 #include "taper/autograd/engine.h"
+#include "taper/autograd/matmul.h"
 #include "taper/autograd/meta.h"
 #include "taper/autograd/reduce.h"
 #include "taper/autograd/views.h"
@@ -168,6 +169,9 @@ Tensor Tensor::mean() const {
 }
 Tensor Tensor::mean(const Dims& axes, bool keepdim) const {
   return taper::mean(*this, axes, keepdim);
+}
+Tensor Tensor::matmul(const Tensor& other) const {
+  return taper::matmul(*this, other);
 }
 Tensor Tensor::relu() const {
   return taper::relu(*this);
