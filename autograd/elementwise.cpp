@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "taper/autograd/copy.h"
+#include "taper/autograd/grad_mode.h"
 #include "taper/autograd/reduce.h"
 #include "taper/autograd/tape.h"
 
@@ -21,12 +22,16 @@ Tensor share(const Tensor& wins, const Tensor& ties, DType dtype) {
   return add(cast(wins, dtype), mul(cast(ties, dtype), 0.5));
 }
 
-/// The other operand of an in-place product as it was before the write: x.mul_(x) overwrites it.
-Tensor before_write(Tape& tape, const Tensor& self, const Tensor& other) {
-  if (other.storage() != self.storage()) return other;
-  tape.first_order_only();  // the copy has no history
-  return ops::clone(other);
-}
+/// The operands of an in-place product as they were before the write, with their histories. The second shares
+/// memory with the first in x.mul_(x).
+struct BeforeWrite {
+  BeforeWrite(const Tape& tape, const Tensor& self_now, const Tensor& other_now) {
+    if (!tape.recording()) return;
+    if (other_now.requires_grad()) self = clone(self_now);
+    other = other_now.storage() == self_now.storage() ? clone(other_now) : other_now;
+  }
+  Tensor self, other;
+};
 
 }  // namespace
 
@@ -260,6 +265,8 @@ Tensor erf(const Tensor& x) {
 }
 
 // ---- Activations ----
+// Their gradients are single ops, which compute half types in f32; only when the backward pass is itself
+// recorded are they composed of differentiable functions.
 
 Tensor relu(const Tensor& x) {
   Tape tape("relu", {x});
@@ -286,6 +293,7 @@ Tensor sigmoid(const Tensor& x) {
   const Tensor y = ops::sigmoid(x);
   return tape.record(y, {y}, [](const Backward& bw) -> Grads {
     const Tensor s = bw.saved(0);
+    if (!GradMode::is_enabled()) return {ops::sigmoid_backward(bw.grad(), s)};
     return {mul(bw.grad(), mul(s, sub(1, s)))};
   });
 }
@@ -293,15 +301,17 @@ Tensor sigmoid(const Tensor& x) {
 Tensor tanh(const Tensor& x) {
   Tape tape("tanh", {x});
   const Tensor y = ops::tanh(x);
-  return tape.record(
-      y, {y}, [](const Backward& bw) -> Grads { return {mul(bw.grad(), sub(1, square(bw.saved(0))))}; });
+  return tape.record(y, {y}, [](const Backward& bw) -> Grads {
+    if (!GradMode::is_enabled()) return {ops::tanh_backward(bw.grad(), bw.saved(0))};
+    return {mul(bw.grad(), sub(1, square(bw.saved(0))))};
+  });
 }
 
 Tensor gelu(const Tensor& x) {
   Tape tape("gelu", {x});
   return tape.record(ops::gelu(x), {x}, [](const Backward& bw) -> Grads {
-    // Phi(x) + x * phi(x), with the normal distribution function and its density.
     const Tensor input = bw.saved(0);
+    if (!GradMode::is_enabled()) return {ops::gelu_backward(bw.grad(), input)};
     const Tensor distribution = mul(add(erf(mul(input, 1 / std::numbers::sqrt2)), 1), 0.5);
     const double scale = std::numbers::inv_sqrtpi / std::numbers::sqrt2;
     const Tensor density = mul(exp(mul(square(input), -0.5)), scale);
@@ -312,7 +322,9 @@ Tensor gelu(const Tensor& x) {
 Tensor silu(const Tensor& x) {
   Tape tape("silu", {x});
   return tape.record(ops::silu(x), {x}, [](const Backward& bw) -> Grads {
-    const Tensor input = bw.saved(0), s = sigmoid(input);
+    const Tensor input = bw.saved(0);
+    if (!GradMode::is_enabled()) return {ops::silu_backward(bw.grad(), input)};
+    const Tensor s = sigmoid(input);
     return {mul(bw.grad(), mul(s, add(mul(input, sub(1, s)), 1)))};
   });
 }
@@ -362,13 +374,13 @@ void add_(const Tensor& self, Scalar value) {
 void mul_(const Tensor& self, const Tensor& other) {
   Tape tape("mul_", {self, other});
   tape.check_in_place(self);
-  const Tensor before = tape.recording() && other.requires_grad() ? ops::clone(self) : Tensor();
-  const Tensor factor = before_write(tape, self, other);
+  const BeforeWrite before(tape, self, other);
   ops::mul_(self, other);
-  tape.record_in_place(self, {before, factor}, [shape = other.shape()](const Backward& bw) -> Grads {
-    return {bw.needs(0) ? mul(bw.grad(), bw.saved(1)) : Tensor(),
-            operand(bw, 1, shape, [&] { return mul(bw.grad(), bw.saved(0)); })};
-  });
+  tape.record_in_place(self, {before.self, before.other},
+                       [shape = other.shape()](const Backward& bw) -> Grads {
+                         return {bw.needs(0) ? mul(bw.grad(), bw.saved(1)) : Tensor(),
+                                 operand(bw, 1, shape, [&] { return mul(bw.grad(), bw.saved(0)); })};
+                       });
 }
 
 void mul_(const Tensor& self, Scalar value) {
@@ -381,13 +393,14 @@ void mul_(const Tensor& self, Scalar value) {
 void div_(const Tensor& self, const Tensor& other) {
   Tape tape("div_", {self, other});
   tape.check_in_place(self);
-  const Tensor before = tape.recording() && other.requires_grad() ? ops::clone(self) : Tensor();
-  const Tensor factor = before_write(tape, self, other);
+  const BeforeWrite before(tape, self, other);
   ops::div_(self, other);
-  tape.record_in_place(self, {before, factor}, [shape = other.shape()](const Backward& bw) -> Grads {
-    const Tensor to_self = div(bw.grad(), bw.saved(1));
-    return {to_self, operand(bw, 1, shape, [&] { return neg(mul(to_self, div(bw.saved(0), bw.saved(1)))); })};
-  });
+  tape.record_in_place(
+      self, {before.self, before.other}, [shape = other.shape()](const Backward& bw) -> Grads {
+        const Tensor to_self = div(bw.grad(), bw.saved(1));
+        return {to_self,
+                operand(bw, 1, shape, [&] { return neg(mul(to_self, div(bw.saved(0), bw.saved(1)))); })};
+      });
 }
 
 void div_(const Tensor& self, Scalar value) {

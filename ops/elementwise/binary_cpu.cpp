@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "taper/ops/elementwise/block_kernel.h"
+#include "taper/ops/elementwise/vector_math.h"
 
 namespace taper::ops {
 namespace {
@@ -62,6 +63,20 @@ T between(T a, T b, T weight) {
   return weight < T(0.5) ? a + weight * (b - a) : b - (b - a) * (1 - weight);
 }
 
+/// Phi(x) + x phi(x), with the normal distribution function and its density.
+template <class T>
+T gelu_slope(T x) {
+  constexpr T kSqrtHalf = T(0.70710678118654752440), kDensityAtZero = T(0.39894228040143267794);
+  const T distribution = T(0.5) * (T(1) + vector_math::erf(x * kSqrtHalf));
+  return distribution + x * kDensityAtZero * vector_math::exp(T(-0.5) * x * x);
+}
+
+template <class T>
+T silu_slope(T x) {
+  const T s = vector_math::sigmoid(x);
+  return s * (1 + x * (1 - s));
+}
+
 }  // namespace
 
 BlockKernel binary_kernel(ElementwiseOp op, DType compute) {
@@ -85,6 +100,15 @@ BlockKernel binary_kernel(ElementwiseOp op, DType compute) {
       return float_block_kernel([](auto x, auto slope) { return x > 0 ? x : x * slope; }, compute);
     case kReluBackward:
       return block_kernel([](auto grad, auto y) { return y > 0 ? grad : decltype(grad)(0); }, compute);
+
+    case kSigmoidBackward:
+      return float_block_kernel([](auto grad, auto y) { return grad * (1 - y) * y; }, compute);
+    case kTanhBackward:
+      return float_block_kernel([](auto grad, auto y) { return grad * (1 - y * y); }, compute);
+    case kGeluBackward:
+      return float_block_kernel([](auto grad, auto x) { return grad * gelu_slope(x); }, compute);
+    case kSiluBackward:
+      return float_block_kernel([](auto grad, auto x) { return grad * silu_slope(x); }, compute);
 
     case kEq:
       return block_kernel([](auto a, auto b) { return a == b; }, compute);

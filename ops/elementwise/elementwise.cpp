@@ -106,6 +106,10 @@ Tensor binary(Op op, const Tensor& a, Scalar b) {
   return compute(op, {a, number(b, a.device())}, common);
 }
 
+Tensor binary_float(Op op, const Tensor& a, const Tensor& b) {
+  return compute(op, {a, b}, floating(common_type(op, a, b)));
+}
+
 Tensor compare(Op op, const Tensor& a, const Tensor& b) {
   return compute(op, {a, b}, common_type(op, a, b), kBool);
 }
@@ -166,7 +170,7 @@ Tensor mul(const Tensor& a, Scalar b) {
   return binary(Op::kMul, a, b);
 }
 Tensor div(const Tensor& a, const Tensor& b) {
-  return compute(Op::kDiv, {a, b}, floating(common_type(Op::kDiv, a, b)));
+  return binary_float(Op::kDiv, a, b);
 }
 Tensor div(const Tensor& a, Scalar b) {
   const DType common = floating(common_type(Op::kDiv, a, b));
@@ -281,7 +285,19 @@ Tensor relu(const Tensor& x) {
   return unary(Op::kRelu, x);
 }
 Tensor relu_backward(const Tensor& grad, const Tensor& y) {
-  return compute(Op::kReluBackward, {grad, y}, common_type(Op::kReluBackward, grad, y));
+  return binary(Op::kReluBackward, grad, y);
+}
+Tensor sigmoid_backward(const Tensor& grad, const Tensor& y) {
+  return binary_float(Op::kSigmoidBackward, grad, y);
+}
+Tensor tanh_backward(const Tensor& grad, const Tensor& y) {
+  return binary_float(Op::kTanhBackward, grad, y);
+}
+Tensor gelu_backward(const Tensor& grad, const Tensor& x) {
+  return binary_float(Op::kGeluBackward, grad, x);
+}
+Tensor silu_backward(const Tensor& grad, const Tensor& x) {
+  return binary_float(Op::kSiluBackward, grad, x);
 }
 Tensor leaky_relu(const Tensor& x, double slope) {
   check_floating_point("leaky_relu", defined(Op::kLeakyRelu, x));

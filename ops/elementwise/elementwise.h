@@ -73,6 +73,11 @@ Tensor erf(const Tensor& x);
 Tensor relu(const Tensor& x);
 /// grad where y > 0, else 0: relu's gradient from its output.
 Tensor relu_backward(const Tensor& grad, const Tensor& y);
+/// (float) Gradients of the activations below from their output y or input x.
+Tensor sigmoid_backward(const Tensor& grad, const Tensor& y);
+Tensor tanh_backward(const Tensor& grad, const Tensor& y);
+Tensor gelu_backward(const Tensor& grad, const Tensor& x);
+Tensor silu_backward(const Tensor& grad, const Tensor& x);
 /// x where x > 0, else slope * x. Floating-point.
 Tensor leaky_relu(const Tensor& x, double slope = 0.01);
 /// (float) 1 / (1 + exp(-x)).
