@@ -25,6 +25,23 @@
 #include "taper/autograd/gradcheck.h"
 #include "taper/autograd/graph_drawing.h"
 
+// Modules, layers and models.
+#include "taper/nn/init.h"
+#include "taper/nn/layers/adaptive_avg_pool2d.h"
+#include "taper/nn/layers/avg_pool2d.h"
+#include "taper/nn/layers/batch_norm2d.h"
+#include "taper/nn/layers/conv2d.h"
+#include "taper/nn/layers/dropout.h"
+#include "taper/nn/layers/flatten.h"
+#include "taper/nn/layers/identity.h"
+#include "taper/nn/layers/linear.h"
+#include "taper/nn/layers/max_pool2d.h"
+#include "taper/nn/layers/relu.h"
+#include "taper/nn/layers/sequential.h"
+#include "taper/nn/models/resnet.h"
+#include "taper/nn/module.h"
+#include "taper/nn/report/summary.h"
+
 // Data sets and files.
 #include "taper/nn/data/dataset.h"
 #include "taper/nn/data/digits.h"

@@ -7,11 +7,10 @@
 #include <map>
 #include <string>
 
-#include "taper/core/tensor.h"
+#include "taper/nn/tensor_map.h"
 
 namespace taper {
 
-using TensorMap = std::map<std::string, Tensor>;
 using Metadata = std::map<std::string, std::string>;
 
 /// The content of one file: tensors by name, and the free text under "__metadata__".

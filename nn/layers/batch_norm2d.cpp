@@ -1,0 +1,33 @@
+#include "taper/nn/layers/batch_norm2d.h"
+
+#include "taper/autograd/norm.h"
+#include "taper/ops/copy/create.h"
+#include "taper/ops/elementwise/elementwise.h"
+
+namespace taper {
+
+BatchNorm2d::BatchNorm2d(int64_t channels, double eps_, double momentum_) : eps(eps_), momentum(momentum_) {
+  TAPER_CHECK(channels >= 1, "BatchNorm2d: needs at least 1 channel, got {}", channels);
+  weight = register_parameter("weight", ops::ones({channels}));
+  bias = register_parameter("bias", ops::zeros({channels}));
+  running_mean = register_buffer("running_mean", ops::zeros({channels}));
+  running_var = register_buffer("running_var", ops::ones({channels}));
+  num_batches_tracked = register_buffer("num_batches_tracked", ops::zeros({}, {.dtype = kInt64}));
+}
+
+Tensor BatchNorm2d::forward(const Tensor& x, const BatchNormFusion& fusion) {
+  TAPER_CHECK(x.dim() == 4, "BatchNorm2d: input must be [N, C, H, W], got {}", x.shape());
+  if (is_training()) ops::add_(num_batches_tracked, 1);
+  const BatchNormOptions options{.momentum = momentum, .eps = eps, .relu = fusion.relu};
+  return batch_norm(x, weight, bias, running_mean, running_var, is_training(), options, fusion.residual);
+}
+
+Tensor BatchNorm2d::operator()(const Tensor& x, const BatchNormFusion& fusion) {
+  return run_with_hooks(x, [&](const Tensor& input) { return forward(input, fusion); });
+}
+
+int64_t BatchNorm2d::flops(const Tensor&, const Tensor& output) const {
+  return 2 * output.numel();  // a factor and a term for each element; the statistics come on top in training
+}
+
+}  // namespace taper

@@ -1,0 +1,44 @@
+#pragma once
+// Batch normalisation of images, with the residual add and the ReLU that follow it in a residual network as
+// an option: one pass over memory instead of three. PyTorch's counterpart: torch.nn.BatchNorm2d.
+//
+//   y = bn(x);                                        // by itself
+//   y = bn(x, {.residual = shortcut, .relu = true});  // relu(bn(x) + shortcut)
+
+#include "taper/nn/module.h"
+
+namespace taper {
+
+/// What BatchNorm2d does to its result before it is stored.
+struct BatchNormFusion {
+  Tensor residual = {};  ///< added; undefined for nothing
+  bool relu = false;     ///< then clamped at 0
+};
+
+class BatchNorm2d : public Module {
+ public:
+  /// weight starts at 1, bias at 0; the running statistics at mean 0, variance 1.
+  explicit BatchNorm2d(int64_t channels, double eps = 1e-5, double momentum = 0.1);
+
+  /// x: [N, channels, H, W]. In training normalises by the batch's statistics and moves the running ones
+  /// towards them; in evaluation normalises by the running ones. See ops::batch_norm_training.
+  Tensor forward(const Tensor& x) override { return forward(x, {}); }
+  Tensor forward(const Tensor& x, const BatchNormFusion& fusion);
+
+  using Module::operator();
+  /// forward(x, fusion) between the hooks, which see the fused result.
+  Tensor operator()(const Tensor& x, const BatchNormFusion& fusion);
+
+  std::string type_name() const override { return "BatchNorm2d"; }
+  int64_t flops(const Tensor& input, const Tensor& output) const override;
+
+  const double eps;
+  const double momentum;       ///< share of the new batch in the running statistics
+  Tensor weight;               ///< [channels]; the paper's gamma
+  Tensor bias;                 ///< [channels]; beta
+  Tensor running_mean;         ///< [channels]
+  Tensor running_var;          ///< [channels]; unbiased
+  Tensor num_batches_tracked;  ///< i64; training batches seen
+};
+
+}  // namespace taper

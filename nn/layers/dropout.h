@@ -1,0 +1,24 @@
+#pragma once
+// Sets a random share of the elements to 0 in training and scales the others up, so that the mean stays; does
+// nothing in evaluation. Srivastava et al. 2014. PyTorch's counterpart: torch.nn.Dropout.
+
+#include "taper/core/generator.h"
+#include "taper/nn/module.h"
+
+namespace taper {
+
+class Dropout : public Module {
+ public:
+  /// p: probability of a 0, in [0, 1]. The generator must outlive the module.
+  explicit Dropout(double p = 0.5, Generator& generator = default_generator());
+
+  Tensor forward(const Tensor& x) override;
+  std::string type_name() const override { return "Dropout"; }
+
+  const double p;
+
+ private:
+  Generator& generator_;
+};
+
+}  // namespace taper

@@ -1,0 +1,11 @@
+#include "taper/nn/layers/relu.h"
+
+#include "taper/autograd/elementwise.h"
+
+namespace taper {
+
+Tensor ReLU::forward(const Tensor& x) {
+  return relu(x);
+}
+
+}  // namespace taper

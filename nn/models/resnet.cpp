@@ -1,0 +1,131 @@
+#include "taper/nn/models/resnet.h"
+
+#include "taper/nn/init.h"
+
+namespace taper {
+namespace {
+
+/// A 1x1 convolution and a batch norm that give the shortcut the block's output shape, registered as
+/// "downsample". Null where it has that shape already.
+std::shared_ptr<Sequential> make_downsample(int64_t in_channels, int64_t out_channels, int64_t stride) {
+  if (stride == 1 && in_channels == out_channels) return nullptr;
+  auto downsample = std::make_shared<Sequential>();
+  downsample->add<Conv2d>(in_channels, out_channels, 1, Conv2dOptions{.stride = stride}, kNoBias)
+      .add<BatchNorm2d>(out_channels);
+  return downsample;
+}
+
+/// One stage: its first block changes the shape, the others keep it.
+template <class B>
+std::shared_ptr<Sequential> make_stage(int64_t in_channels, int64_t width, int64_t stride, int64_t blocks) {
+  auto stage = std::make_shared<Sequential>();
+  for (int64_t i = 0; i < blocks; ++i) {
+    stage->add<B>(i == 0 ? in_channels : width * B::kExpansion, width, i == 0 ? stride : 1);
+  }
+  return stage;
+}
+
+std::shared_ptr<Sequential> make_stage(ResNet::Block block, int64_t index, int64_t blocks) {
+  TAPER_CHECK(blocks >= 1, "ResNet: stage {} needs at least one block, got {}", index + 1, blocks);
+  const int64_t width = 64 << index;
+  const int64_t stride = index == 0 ? 1 : 2;
+  const auto inputs = [&](int64_t expansion) { return index == 0 ? 64 : width / 2 * expansion; };
+  if (block == ResNet::Block::kBasic) {
+    return make_stage<BasicBlock>(inputs(BasicBlock::kExpansion), width, stride, blocks);
+  }
+  return make_stage<Bottleneck>(inputs(Bottleneck::kExpansion), width, stride, blocks);
+}
+
+int64_t features(ResNet::Block block) {
+  return 512 * (block == ResNet::Block::kBasic ? BasicBlock::kExpansion : Bottleneck::kExpansion);
+}
+
+}  // namespace
+
+BasicBlock::BasicBlock(int64_t in_channels, int64_t width, int64_t stride)
+    : conv1(register_module<Conv2d>("conv1", in_channels, width, 3,
+                                    Conv2dOptions{.stride = stride, .padding = 1}, kNoBias)),
+      bn1(register_module<BatchNorm2d>("bn1", width)),
+      conv2(register_module<Conv2d>("conv2", width, width, 3, Conv2dOptions{.padding = 1}, kNoBias)),
+      bn2(register_module<BatchNorm2d>("bn2", width)),
+      downsample(register_optional("downsample", make_downsample(in_channels, width, stride))) {}
+
+Tensor BasicBlock::forward(const Tensor& x) {
+  const Tensor shortcut = downsample ? (*downsample)(x) : x;
+  const Tensor y = bn1(conv1(x), {.relu = true});
+  return bn2(conv2(y), {.residual = shortcut, .relu = true});
+}
+
+Bottleneck::Bottleneck(int64_t in_channels, int64_t width, int64_t stride)
+    : conv1(register_module<Conv2d>("conv1", in_channels, width, 1, Conv2dOptions{}, kNoBias)),
+      bn1(register_module<BatchNorm2d>("bn1", width)),
+      conv2(register_module<Conv2d>("conv2", width, width, 3, Conv2dOptions{.stride = stride, .padding = 1},
+                                    kNoBias)),
+      bn2(register_module<BatchNorm2d>("bn2", width)),
+      conv3(register_module<Conv2d>("conv3", width, width * kExpansion, 1, Conv2dOptions{}, kNoBias)),
+      bn3(register_module<BatchNorm2d>("bn3", width * kExpansion)),
+      downsample(register_optional("downsample", make_downsample(in_channels, width * kExpansion, stride))) {}
+
+Tensor Bottleneck::forward(const Tensor& x) {
+  const Tensor shortcut = downsample ? (*downsample)(x) : x;
+  const Tensor narrow = bn1(conv1(x), {.relu = true});
+  const Tensor y = bn2(conv2(narrow), {.relu = true});
+  return bn3(conv3(y), {.residual = shortcut, .relu = true});
+}
+
+ResNet::ResNet(Block block, const std::array<int64_t, 4>& blocks, const ResNetOptions& options)
+    : conv1(register_module<Conv2d>("conv1", 3, 64, 7, Conv2dOptions{.stride = 2, .padding = 3}, kNoBias)),
+      bn1(register_module<BatchNorm2d>("bn1", 64)),
+      maxpool(
+          register_module<MaxPool2d>("maxpool", MaxPool2dOptions{.kernel = 3, .stride = 2, .padding = 1})),
+      layer1(register_module("layer1", make_stage(block, 0, blocks[0]))),
+      layer2(register_module("layer2", make_stage(block, 1, blocks[1]))),
+      layer3(register_module("layer3", make_stage(block, 2, blocks[2]))),
+      layer4(register_module("layer4", make_stage(block, 3, blocks[3]))),
+      avgpool(register_module<AdaptiveAvgPool2d>("avgpool", 1)),
+      fc(register_module<Linear>("fc", features(block), options.num_classes)) {
+  for (const auto& [name, module] : named_modules()) {
+    if (const auto* conv = dynamic_cast<Conv2d*>(module)) {
+      init::kaiming_normal_(conv->weight,
+                            {.mode = init::FanMode::kFanOut, .nonlinearity = init::Nonlinearity::kRelu});
+    }
+    if (!options.zero_init_residual) continue;
+    if (const auto* basic = dynamic_cast<BasicBlock*>(module)) init::constant_(basic->bn2.weight, 0);
+    if (const auto* bottleneck = dynamic_cast<Bottleneck*>(module))
+      init::constant_(bottleneck->bn3.weight, 0);
+  }
+}
+
+Tensor ResNet::forward(const Tensor& x) {
+  const Tensor stem = maxpool(bn1(conv1(x), {.relu = true}));
+  const Tensor y = layer4(layer3(layer2(layer1(stem))));
+  return fc(avgpool(y).flatten(1));
+}
+
+ResNet resnet18(const ResNetOptions& options) {
+  return ResNet(ResNet::Block::kBasic, {2, 2, 2, 2}, options);
+}
+ResNet resnet34(const ResNetOptions& options) {
+  return ResNet(ResNet::Block::kBasic, {3, 4, 6, 3}, options);
+}
+ResNet resnet50(const ResNetOptions& options) {
+  return ResNet(ResNet::Block::kBottleneck, {3, 4, 6, 3}, options);
+}
+ResNet resnet101(const ResNetOptions& options) {
+  return ResNet(ResNet::Block::kBottleneck, {3, 4, 23, 3}, options);
+}
+ResNet resnet152(const ResNetOptions& options) {
+  return ResNet(ResNet::Block::kBottleneck, {3, 8, 36, 3}, options);
+}
+
+ResNet make_resnet(std::string_view architecture, const ResNetOptions& options) {
+  if (architecture == "resnet18") return resnet18(options);
+  if (architecture == "resnet34") return resnet34(options);
+  if (architecture == "resnet50") return resnet50(options);
+  if (architecture == "resnet101") return resnet101(options);
+  if (architecture == "resnet152") return resnet152(options);
+  fail("'{}' is not an architecture Taper knows; use resnet18, resnet34, resnet50, resnet101 or resnet152",
+       architecture);
+}
+
+}  // namespace taper
