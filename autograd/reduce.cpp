@@ -82,7 +82,15 @@ Tensor var(const Tensor& x, const Dims& axes, int64_t correction, bool keepdim) 
 }
 
 Tensor std(const Tensor& x, const Dims& axes, int64_t correction, bool keepdim) {
-  return sqrt(var(x, axes, correction, keepdim));
+  Tape tape("std", {x});
+  const Tensor y = ops::std(x, axes, correction, keepdim);
+  const Dims reduced = ops::normalize_axes(axes, x.dim(), "std");
+  return tape.record(y, {x, y}, [reduced, correction, shape = x.shape()](const Backward& bw) -> Grads {
+    const Tensor input = bw.saved(0), deviation = bw.saved(1);
+    const auto degrees = double(count(shape, reduced) - correction);
+    const Tensor scale = where(eq(deviation, 0), 0.0, div(bw.grad(), mul(deviation, degrees)));
+    return {mul(sub(input, mean(input, reduced, true)), stretch(scale, shape, reduced))};
+  });
 }
 
 Tensor norm(const Tensor& x, const Dims& axes, bool keepdim) {

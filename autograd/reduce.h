@@ -10,6 +10,7 @@ namespace taper {
 Tensor sum(const Tensor& x, const Dims& axes = {}, bool keepdim = false);
 Tensor mean(const Tensor& x, const Dims& axes = {}, bool keepdim = false);
 Tensor var(const Tensor& x, const Dims& axes = {}, int64_t correction = 1, bool keepdim = false);
+/// The gradient at 0 is 0.
 Tensor std(const Tensor& x, const Dims& axes = {}, int64_t correction = 1, bool keepdim = false);
 /// The gradient at 0 is 0.
 Tensor norm(const Tensor& x, const Dims& axes = {}, bool keepdim = false);
