@@ -5,6 +5,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "taper/core/error.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -104,8 +106,10 @@ std::string BlockRunner::run(const Kernel& kernel, uint64_t block) {
   switch_fiber(root_, first);
   active_runner = nullptr;
 
-  if (!fault_
-           .empty()) {  // fibers stopped in mid-kernel are dropped; kernels own nothing that needs unwinding
+  if (trap_.signal != 0)
+    fault_ = describe_trap(std::exchange(trap_, Trap()), this) + "; " + describe_thread();
+  // Fibers stopped in mid-kernel are dropped; kernels own nothing that needs unwinding.
+  if (!fault_.empty()) {
     idle_.clear();
     for (auto& fiber : fibers_) {
       reset_fiber(*fiber);
@@ -262,8 +266,16 @@ Fiber& BlockRunner::idle_fiber() {
   return fiber;
 }
 
-void BlockRunner::abandon(const std::string& message) {
-  fault_ = fmt::format("{}; {}", message, describe_thread());
+// Nothing on this fiber is destroyed any more, so nothing here may own memory when it switches away.
+void BlockRunner::abandon(std::string message) {
+  fault_ = std::move(message);
+  fault_.append("; ").append(describe_thread());
+  switch_fiber(*current_, root_);
+  __builtin_unreachable();
+}
+
+void BlockRunner::abandon(const Trap& trap) {
+  trap_ = trap;
   switch_fiber(*current_, root_);
   __builtin_unreachable();
 }

@@ -29,6 +29,20 @@ struct Kernel {
   const void* arguments = nullptr;
 };
 
+/// What a signal says about a faulting instruction; signal 0: nothing.
+struct Trap {
+  int signal = 0;
+  int code = 0;
+  const void* address = nullptr;
+  bool write = false;
+};
+
+class BlockRunner;
+
+/// In words: "illegal write to 0x..: 4 bytes past the end of a 1024-byte block on cuda:0". `runner` is where
+/// a kernel faulted, null for host code.
+std::string describe_trap(const Trap& trap, const BlockRunner* runner);
+
 /// One OS thread's means to run blocks: fibers, warp state, dynamic shared memory.
 class BlockRunner {
  public:
@@ -51,9 +65,11 @@ class BlockRunner {
   int lane() const { return current_->thread % 32; }
   void* dynamic_shared() const { return dynamic_shared_; }
 
-  /// Abandons the block; run() returns `message` followed by the kernel, block and thread. Works in a signal
-  /// handler.
-  [[noreturn]] void abandon(const std::string& message);
+  /// Abandons the block; run() returns `message` with the kernel, block and thread.
+  [[noreturn]] void abandon(std::string message);
+  /// The same for a fault that the CPU reports. Signal handlers may call it: the message is made later, in
+  /// run().
+  [[noreturn]] void abandon(const Trap& trap);
 
   /// "kernel NAME, block (x, y, z), thread (x, y, z)" for the running thread.
   std::string describe_thread() const;
@@ -107,6 +123,7 @@ class BlockRunner {
   Fiber root_;
   Fiber* current_ = nullptr;
   std::string fault_;
+  Trap trap_;
   void* shared_pages_ = nullptr;  // dynamic shared memory, ending at a guard page
   void* dynamic_shared_ = nullptr;
   void* signal_stack_ = nullptr;

@@ -12,35 +12,23 @@
 #include "taper/core/gpu/sim/block.h"
 #include "taper/core/gpu/sim/schedule.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace taper::gpu::sim {
 namespace {
 
 struct sigaction previous_handler[64];
 std::atomic<bool> passed_on{false};
 
-const char* access_kind([[maybe_unused]] void* context) {
+bool is_write([[maybe_unused]] void* context) {
 #if defined(__x86_64__)
   constexpr greg_t kWriteBit = 2;  // of the page-fault error code
-  return (static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_ERR] & kWriteBit) != 0 ? "write to"
-                                                                                          : "read from";
+  return (static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_ERR] & kWriteBit) != 0;
 #else
-  return "access to";
+  return false;
 #endif
-}
-
-std::string describe(const siginfo_t* info, void* context, const BlockRunner* runner) {
-  Machine& machine = Machine::instance();
-  if (info->si_signo == SIGFPE) return "integer division by zero";
-  const int device = machine.device_of(info->si_addr);
-  std::string where;
-  if (device >= 0)
-    where = machine.arena(device).describe(info->si_addr);
-  else if (runner != nullptr)
-    where = runner->describe_address(reinterpret_cast<uintptr_t>(info->si_addr));
-  if (info->si_code != SEGV_MAPERR && info->si_code != SEGV_ACCERR)
-    return "illegal access: misaligned or wild address";
-  return fmt::format("illegal {} {}: {}", access_kind(context), info->si_addr,
-                     where.empty() ? "not device memory" : where);
 }
 
 void pass_on(int signal_number, siginfo_t* info, void* context) {
@@ -53,20 +41,51 @@ void pass_on(int signal_number, siginfo_t* info, void* context) {
 }
 
 void on_fault(int signal_number, siginfo_t* info, void* context) {
-  BlockRunner* runner = BlockRunner::active();
-  if (runner != nullptr) runner->abandon(describe(info, context, runner));
+  const Trap trap{signal_number, info->si_code, info->si_addr, is_write(context)};
+  if (BlockRunner* runner = BlockRunner::active()) {
+    // The handler is left by switching fibers, not by returning, which would restore the signal mask.
+    pthread_sigmask(SIG_SETMASK, &static_cast<ucontext_t*>(context)->uc_sigmask, nullptr);
+    runner->abandon(trap);
+  }
   if (signal_number == SIGSEGV && Machine::instance().device_of(info->si_addr) >= 0) {
     const std::string line =
         fmt::format("taper: host code touched device memory: {}; copy it to the host first\n",
-                    describe(info, context, nullptr));
+                    describe_trap(trap, nullptr));
     [[maybe_unused]] const auto written = write(STDERR_FILENO, line.data(), line.size());
   }
   pass_on(signal_number, info, context);
 }
 
+#if defined(__SANITIZE_ADDRESS__)
+// AddressSanitizer's report says where in the code; this line says in which thread of which block.
+void after_asan_report(const char*) {
+  const BlockRunner* runner = BlockRunner::active();
+  if (runner == nullptr) return;
+  const std::string line = fmt::format("taper: in {}\n", runner->describe_thread());
+  [[maybe_unused]] const auto written = write(STDERR_FILENO, line.data(), line.size());
+}
+#endif
+
 }  // namespace
 
+std::string describe_trap(const Trap& trap, const BlockRunner* runner) {
+  if (trap.signal == SIGFPE) return "integer division by zero";
+  if (trap.code != SEGV_MAPERR && trap.code != SEGV_ACCERR)
+    return "illegal access: misaligned or wild address";
+  Machine& machine = Machine::instance();
+  std::string where;
+  if (const int device = machine.device_of(trap.address); device >= 0)
+    where = machine.arena(device).describe(trap.address);
+  else if (runner != nullptr)
+    where = runner->describe_address(reinterpret_cast<uintptr_t>(trap.address));
+  if (where.empty()) where = "not device memory";
+  return fmt::format("illegal {} {}: {}", trap.write ? "write to" : "read from", trap.address, where);
+}
+
 void install_fault_handler() {
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_set_error_report_callback(after_asan_report);
+#endif
   for (int signal_number : {SIGSEGV, SIGFPE}) {
     struct sigaction present {};
     sigaction(signal_number, nullptr, &present);
@@ -74,8 +93,7 @@ void install_fault_handler() {
     previous_handler[signal_number] = present;
     struct sigaction ours {};
     ours.sa_sigaction = on_fault;
-    // NODEFER: the handler leaves by switching fibers, never by returning, when a kernel faulted.
-    ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+    ours.sa_flags = SA_SIGINFO | SA_ONSTACK;
     sigaction(signal_number, &ours, nullptr);
   }
 }

@@ -90,6 +90,9 @@ void reset_fiber(Fiber& fiber) {
 #if defined(__SANITIZE_ADDRESS__)
   __asan_unpoison_memory_region(fiber.stack, fiber.stack_bytes);
   fiber.shadow = nullptr;
+#elif defined(__SANITIZE_THREAD__)
+  __tsan_destroy_fiber(fiber.shadow);
+  fiber.shadow = __tsan_create_fiber(0);
 #endif
 }
 
