@@ -44,6 +44,12 @@ const std::vector<ConvCase> kCases = {
     {"padding beyond the kernel", {1, 2, 2, 2}, 2, 2, {.padding = 4}},
     {"groups", {2, 6, 5, 5}, 4, 3, {.padding = 1, .groups = 2}},
     {"depthwise", {2, 5, 6, 6}, 5, 3, {.stride = 2, .padding = 1, .groups = 5}},
+    {"depthwise, many pixels", {12, 37, 9, 10}, 37, 3, {.padding = 1, .groups = 37}},
+    {"depthwise, rectangles",
+     {2, 3, 8, 7},
+     3,
+     {2, 4},
+     {.stride = {3, 1}, .padding = {0, 2}, .dilation = {2, 1}, .groups = 3}},
     {"depthwise, two outputs each", {2, 3, 4, 6}, 6, 3, {.padding = 1, .groups = 3}},
     {"large images", {1, 3, 40, 41}, 5, 3, {.padding = 1}},
     {"many channels", {1, 130, 3, 3}, 150, 3, {.padding = 1}},
@@ -149,9 +155,11 @@ TEST_CASE("a shifted picture gives a shifted result") {
 TEST_CASE("convolutions are the same bits for any number of threads") {
   const int threads = num_threads();
   for (const Conv2dOptions& options :
-       {Conv2dOptions{.padding = 1}, Conv2dOptions{.stride = 2, .padding = 1}}) {
-    const Tensor x = random_tensor({40, 32, 9, 9}, kFloat32),
-                 weight = random_tensor({70, 32, 3, 3}, kFloat32, 2);
+       {Conv2dOptions{.padding = 1}, Conv2dOptions{.stride = 2, .padding = 1},
+        Conv2dOptions{.padding = 1, .groups = 4}, Conv2dOptions{.groups = 32}}) {
+    const Tensor x = random_tensor({40, 32, 9, 9}, kFloat32);
+    const Shape filters = {options.groups > 1 ? 32 : 70, 32 / options.groups, 3, 3};
+    const Tensor weight = random_tensor(filters, kFloat32, 2);
     std::vector<std::vector<float>> first;
     for (const int count : {1, 2, 3}) {
       set_num_threads(count);

@@ -1,5 +1,6 @@
 #include "taper/core/parallel.h"
 #include "taper/ops/conv/conv2d_cpu.h"
+#include "taper/ops/conv/depthwise_cpu.h"
 #include "taper/ops/conv/source_columns.h"
 
 namespace taper::ops {
@@ -78,6 +79,7 @@ template <class T>
 void conv2d_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, const T* x, T* grad_weight) {
   if (numel(conv.weight_shape()) == 0) return;
   const ConvPlan plan = plan_forward(conv);
+  if (is_depthwise(conv)) return depthwise_backward_weight_cpu(plan, conv.taps(), grad, x, grad_weight);
   const WeightWork work = cut_weight_work(conv, plan);
   const int64_t filter = conv.taps() * conv.group_c(), size = conv.k * filter;
   const int64_t parts = work.parts();

@@ -1,6 +1,7 @@
 #include "taper/ops/conv/conv2d_cpu.h"
 
 #include "taper/core/parallel.h"
+#include "taper/ops/conv/depthwise_cpu.h"
 #include "taper/ops/conv/source_columns.h"
 
 namespace taper::ops {
@@ -78,6 +79,7 @@ void convolve(const ConvPlan& plan, int64_t groups, bool join_columns, const T* 
 
 template <class T>
 void conv2d_cpu(const Conv2dGeometry& conv, const T* x, const T* weight, const T* bias, T* y) {
+  if (is_depthwise(conv)) return depthwise_convolve_cpu(plan_forward(conv), conv.taps(), x, weight, bias, y);
   const int64_t group_c = conv.group_c(), filter = conv.taps() * group_c;
   // Weights of one output channel are contiguous: a column of the second factor. So the columns of
   // neighbouring taps can be multiplied together.
@@ -91,6 +93,9 @@ void conv2d_cpu(const Conv2dGeometry& conv, const T* x, const T* weight, const T
 
 template <class T>
 void conv2d_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x) {
+  if (is_depthwise(conv)) {
+    return depthwise_convolve_cpu<T>(plan_backward_input(conv), conv.taps(), grad, weight, nullptr, grad_x);
+  }
   const int64_t group_c = conv.group_c(), filter = conv.taps() * group_c;
   convolve<T>(plan_backward_input(conv), conv.options.groups, false, grad, nullptr, grad_x,
               [&](const Tile& tile, const Columns<T>& columns) {

@@ -1,0 +1,115 @@
+// How close do ResNet-50's convolutions come to the arithmetic limit of the machine? Each layer shape at
+// 32x32 pictures in batches of 64 and at 224x224 in batches of 8: forward, gradient by the input, gradient by
+// the weight. GFLOP/s counts multiplications and additions of pixels inside the picture, not of padding;
+// ceiling/... is the same matrix product without a convolution around it.
+//
+//   conv_bench --benchmark_filter='/32/' --benchmark_out=conv.json --benchmark_min_time=0.2
+
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+
+#include "taper/ops/conv/conv2d.h"
+#include "taper/ops/copy/create.h"
+#include "taper/ops/matmul/matmul.h"
+
+using namespace taper;
+
+namespace {
+
+struct Layer {
+  const char* name;
+  int64_t shrink;  ///< picture size / input size of the layer
+  int64_t in, out, kernel, stride;
+};
+
+const Layer kLayers[] = {
+    {"conv1 7x7/2 3-64", 1, 3, 64, 7, 2},
+    {"layer1 1x1 64-64", 4, 64, 64, 1, 1},
+    {"layer1 3x3 64-64", 4, 64, 64, 3, 1},
+    {"layer1 1x1 64-256", 4, 64, 256, 1, 1},
+    {"layer1 1x1 256-64", 4, 256, 64, 1, 1},
+    {"layer2 3x3/2 128-128", 4, 128, 128, 3, 2},
+    {"layer2 1x1/2 256-512", 4, 256, 512, 1, 2},
+    {"layer2 3x3 128-128", 8, 128, 128, 3, 1},
+    {"layer2 1x1 128-512", 8, 128, 512, 1, 1},
+    {"layer2 1x1 512-128", 8, 512, 128, 1, 1},
+    {"layer3 3x3/2 256-256", 8, 256, 256, 3, 2},
+    {"layer3 1x1/2 512-1024", 8, 512, 1024, 1, 2},
+    {"layer3 3x3 256-256", 16, 256, 256, 3, 1},
+    {"layer3 1x1 256-1024", 16, 256, 1024, 1, 1},
+    {"layer3 1x1 1024-256", 16, 1024, 256, 1, 1},
+    {"layer4 3x3/2 512-512", 16, 512, 512, 3, 2},
+    {"layer4 1x1/2 1024-2048", 16, 1024, 2048, 1, 2},
+    {"layer4 3x3 512-512", 32, 512, 512, 3, 1},
+    {"layer4 1x1 512-2048", 32, 512, 2048, 1, 1},
+    {"layer4 1x1 2048-512", 32, 2048, 512, 1, 1},
+};
+
+/// (Output position, kernel tap) pairs along one axis that meet inside the picture.
+int64_t pairs_inside(int64_t input, int64_t output, const Layer& layer) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < output * layer.kernel; ++i) {
+    const int64_t position = i / layer.kernel * layer.stride - layer.kernel / 2 + i % layer.kernel;
+    count += position >= 0 && position < input;
+  }
+  return count;
+}
+
+void count_flops(benchmark::State& state, double flops) {
+  state.counters["GFLOP/s"] = benchmark::Counter(flops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+enum class Pass { kForward, kBackwardInput, kBackwardWeight };
+
+void convolution(benchmark::State& state, const Layer& layer, int64_t pixels, int64_t batch, Pass pass) {
+  const int64_t size = pixels / layer.shrink;
+  const Conv2dOptions options = {.stride = layer.stride, .padding = layer.kernel / 2};
+  const TensorOptions image = {.memory_format = kChannelsLast};
+  const Tensor x = ops::full({batch, layer.in, size, size}, 0.5, image);
+  const Tensor weight = ops::full({layer.out, layer.in, layer.kernel, layer.kernel}, 0.5, image);
+  const Tensor y = ops::conv2d(x, weight, {}, options);
+  for (auto _ : state) {
+    if (pass == Pass::kForward) benchmark::DoNotOptimize(ops::conv2d(x, weight, {}, options));
+    if (pass == Pass::kBackwardInput) {
+      benchmark::DoNotOptimize(ops::conv2d_backward_input(y, weight, x.shape(), options));
+    }
+    if (pass == Pass::kBackwardWeight) {
+      benchmark::DoNotOptimize(ops::conv2d_backward_weight(y, x, weight.shape(), options));
+    }
+  }
+  const double pairs = double(pairs_inside(size, y.size(2), layer));
+  count_flops(state, 2 * pairs * pairs * double(batch * layer.in * layer.out));
+}
+
+void product(benchmark::State& state, int64_t m, int64_t n, int64_t k) {
+  const Tensor a = ops::full({m, k}, 0.5), b = ops::full({k, n}, 0.5);
+  for (auto _ : state) benchmark::DoNotOptimize(ops::matmul(a, b));
+  count_flops(state, 2 * double(m) * double(n) * double(k));
+}
+
+void add(const std::string& name, auto run) {
+  benchmark::RegisterBenchmark(name.c_str(), run)->UseRealTime()->Unit(benchmark::kMicrosecond);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  add("ceiling/2048x2048x2048", [](benchmark::State& state) { product(state, 2048, 2048, 2048); });
+  for (const auto& [pixels, batch] : {std::pair<int64_t, int64_t>{32, 64}, {224, 8}}) {
+    for (const Layer& layer : kLayers) {
+      const auto with = [&layer, size = pixels, count = batch](Pass pass) {
+        return [&layer, size, count, pass](benchmark::State& state) {
+          convolution(state, layer, size, count, pass);
+        };
+      };
+      const std::string name = fmt::format("{}/{}", pixels, layer.name);
+      add("forward/" + name, with(Pass::kForward));
+      add("backward_input/" + name, with(Pass::kBackwardInput));
+      add("backward_weight/" + name, with(Pass::kBackwardWeight));
+    }
+  }
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+}
