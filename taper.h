@@ -40,6 +40,12 @@
 #include "taper/nn/layers/sequential.h"
 #include "taper/nn/models/resnet.h"
 #include "taper/nn/module.h"
+#include "taper/nn/optim/adamw.h"
+#include "taper/nn/optim/clip.h"
+#include "taper/nn/optim/ema.h"
+#include "taper/nn/optim/schedule.h"
+#include "taper/nn/optim/sgd.h"
+#include "taper/nn/report/accuracy.h"
 #include "taper/nn/report/summary.h"
 
 // Data sets and files.

@@ -25,7 +25,6 @@
 namespace taper {
 
 class Module;
-using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 using NamedModules = std::vector<std::pair<std::string, Module*>>;
 
 /// What load_state_dict() could not match.

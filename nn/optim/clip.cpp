@@ -1,0 +1,34 @@
+#include "taper/nn/optim/clip.h"
+
+#include "taper/ops/copy/copy.h"
+#include "taper/ops/elementwise/elementwise.h"
+#include "taper/ops/optimizer/optimizer.h"
+
+namespace taper {
+namespace {
+
+std::vector<Tensor> grads_of(const std::vector<Tensor>& parameters) {
+  std::vector<Tensor> grads;
+  for (const Tensor& parameter : parameters) {
+    if (const Tensor grad = parameter.grad(); grad.defined()) grads.push_back(grad);
+  }
+  return grads;
+}
+
+}  // namespace
+
+Tensor clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm) {
+  TAPER_CHECK(max_norm >= 0, "clip_grad_norm: max_norm must not be negative, got {}", max_norm);
+  const std::vector<Tensor> grads = grads_of(parameters);
+  const Tensor norm = ops::global_norm(grads);
+  // The factor stays a tensor, so that a GPU need not wait for the host.
+  ops::scale_(grads, ops::clamp(ops::div(max_norm, ops::add(norm, 1e-6)), {}, 1.0));
+  return norm;
+}
+
+void clip_grad_value(const std::vector<Tensor>& parameters, double limit) {
+  TAPER_CHECK(limit >= 0, "clip_grad_value: limit must not be negative, got {}", limit);
+  for (const Tensor& grad : grads_of(parameters)) ops::copy_(grad, ops::clamp(grad, -limit, limit));
+}
+
+}  // namespace taper

@@ -1,0 +1,20 @@
+#pragma once
+// Limits on gradients, between backward() and the optimiser's step. PyTorch's counterpart:
+// torch/nn/utils/clip_grad.py.
+
+#include <vector>
+
+#include "taper/core/tensor.h"
+
+namespace taper {
+
+/// Scales all gradients by min(1, max_norm / (norm + 1e-6)), where norm is that of all of them together.
+/// Returns norm, a scalar; parameters without a gradient count as 0. Throws Error for a negative max_norm.
+/// (torch.nn.utils.clip_grad_norm_)
+Tensor clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm);
+
+/// Limits every element of every gradient to [-limit, limit]. Throws Error for a negative limit.
+/// (torch.nn.utils.clip_grad_value_)
+void clip_grad_value(const std::vector<Tensor>& parameters, double limit);
+
+}  // namespace taper

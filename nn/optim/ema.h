@@ -1,0 +1,49 @@
+#pragma once
+// Exponential moving average of a model's weights: often better on new data than the weights themselves.
+// PyTorch's counterpart: torch/optim/swa_utils.py (AveragedModel).
+
+#include "taper/nn/optim/optimizer.h"
+
+namespace taper {
+
+class Ema {
+ public:
+  /// Averages of `tensors`: parameters, and buffers if they are to be averaged too. Throws Error unless
+  /// 0 <= decay <= 1.
+  Ema(const NamedTensors& tensors, double decay);
+
+  /// average = decay * average + (1 - decay) * value; the first time, and for integers always, average =
+  /// value.
+  void update();
+  int64_t updates() const { return updates_; }
+  /// Exchanges the averages with the values.
+  void swap();
+
+  /// The averages, under the tensors' names, and the number "updates".
+  SavedState state_dict() const;
+  /// Copies them back. Throws Error, with nothing changed, for a name that is missing or of another shape.
+  void load_state_dict(const SavedState& state);
+
+ private:
+  struct Slot {
+    std::string name;
+    Tensor value, average;
+  };
+  std::vector<Slot> slots_;
+  double decay_;
+  int64_t updates_ = 0;
+};
+
+/// Inside its scope the model has the averaged weights: for evaluation.
+class EmaScope {
+ public:
+  explicit EmaScope(Ema& ema) : ema_(ema) { ema_.swap(); }
+  ~EmaScope() { ema_.swap(); }
+  EmaScope(const EmaScope&) = delete;
+  EmaScope& operator=(const EmaScope&) = delete;
+
+ private:
+  Ema& ema_;
+};
+
+}  // namespace taper

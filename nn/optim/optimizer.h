@@ -1,0 +1,91 @@
+#pragma once
+// Optimizer: changes parameters by their gradients. Parameters come in groups, each with its own options, and
+// bring their names, under which the optimiser's memory is saved. PyTorch's counterpart:
+// torch/optim/optimizer.py.
+//
+//   SGD optimizer(model.named_parameters(), {.lr = 0.1, .momentum = 0.9});
+//   for (...) {
+//     optimizer.zero_grad();
+//     cross_entropy(model(images), labels).backward();
+//     optimizer.step();
+//   }
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "taper/core/tensor.h"
+#include "taper/nn/optim/saved_state.h"
+
+namespace taper {
+
+/// Parameters that share options: a model's body and its head, weights with and without decay.
+template <class Options>
+struct ParameterGroup {
+  NamedTensors parameters;
+  Options options;
+};
+
+/// The names "0", "1", ... for parameters that have none.
+NamedTensors number_names(const std::vector<Tensor>& parameters);
+
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
+
+  /// One update of every parameter that has a gradient. Writes into the parameters in place.
+  virtual void step() = 0;
+  /// Drops the gradients, or fills those that exist with zeros.
+  void zero_grad(bool set_to_none = true);
+
+  size_t group_count() const { return groups_.size(); }
+  /// All parameters, group by group.
+  std::vector<Tensor> parameters() const;
+
+  /// A group's learning rate, to read or to set.
+  virtual double& lr(size_t group = 0) = 0;
+  /// What a one-cycle schedule moves against the learning rate: SGD's momentum, AdamW's beta1.
+  virtual double& momentum(size_t group = 0) = 0;
+  /// The learning rate a group was made with: where schedules start from.
+  double initial_lr(size_t group = 0) const { return groups_.at(group).initial_lr; }
+
+  /// Tensors "momentum_buffer.conv1.weight", numbers "step.conv1.weight" and the groups' options "group0.lr".
+  SavedState state_dict();
+  /// Takes over what state_dict() gave, converted to the parameters' dtypes, devices and memory orders.
+  /// Throws Error, with nothing changed, for another number of groups, parameters it does not have, other
+  /// shapes, or missing numbers.
+  void load_state_dict(const SavedState& state);
+
+ protected:
+  /// A parameter and what the optimiser remembers of it.
+  struct Slot {
+    std::string name;
+    Tensor parameter;
+    std::vector<Tensor> memory = {};  ///< as memory_names(); empty before the first update
+    int64_t steps = 0;                ///< updates so far
+  };
+  struct Group {
+    std::vector<Slot> slots;
+    double initial_lr = 0;
+  };
+  using Numbers = std::vector<std::pair<std::string, double*>>;
+
+  /// Throws Error, naming `optimizer`, for no parameters, an undefined or integer one, or one given twice.
+  Optimizer(std::string_view optimizer, const std::vector<NamedTensors>& groups);
+
+  /// "momentum_buffer", or "exp_avg" and "exp_avg_sq".
+  virtual std::vector<std::string> memory_names() const = 0;
+  /// A group's options that are numbers, by name.
+  virtual Numbers numbers(size_t group) = 0;
+
+  std::string optimizer_;  ///< "SGD", for messages
+  std::vector<Group> groups_;
+
+ private:
+  Slot* find(const std::string& parameter);
+  void check_state(const SavedState& state);
+};
+
+}  // namespace taper

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "taper/nn/tensor_map.h"
+
+namespace taper {
+
+/// What an optimiser, a schedule or an average needs to go on where it stopped: tensors, which share memory
+/// with their owner, and numbers, by name.
+struct SavedState {
+  TensorMap tensors;
+  std::map<std::string, double> numbers;
+
+  /// The number of that name. Throws Error naming it and `owner` if there is none.
+  double number(const std::string& name, std::string_view owner) const {
+    const auto found = numbers.find(name);
+    TAPER_CHECK(found != numbers.end(), "{}: the saved state has no {}", owner, name);
+    return found->second;
+  }
+};
+
+}  // namespace taper

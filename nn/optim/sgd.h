@@ -1,0 +1,36 @@
+#pragma once
+// Stochastic gradient descent with momentum. PyTorch's counterpart: torch/optim/sgd.py.
+
+#include "taper/nn/optim/optimizer.h"
+#include "taper/ops/optimizer/optimizer.h"
+
+namespace taper {
+
+/// g = grad + weight_decay * parameter; the buffer starts as g and then becomes momentum * buffer + (1 -
+/// dampening) * g; the parameter moves by -lr times the buffer, with nesterov by -lr * (g + momentum *
+/// buffer). (torch.optim.SGD)
+class SGD final : public Optimizer {
+ public:
+  using Group = ParameterGroup<SgdOptions>;
+
+  /// Throws Error for negative options, and for nesterov without momentum or with dampening.
+  explicit SGD(const std::vector<Group>& groups);
+  explicit SGD(const NamedTensors& parameters, const SgdOptions& options = {})
+      : SGD(std::vector<Group>{{parameters, options}}) {}
+  explicit SGD(const std::vector<Tensor>& parameters, const SgdOptions& options = {})
+      : SGD(number_names(parameters), options) {}
+
+  void step() override;
+  /// To read or to set.
+  SgdOptions& options(size_t group = 0) { return options_.at(group); }
+  double& lr(size_t group = 0) override { return options(group).lr; }
+  double& momentum(size_t group = 0) override { return options(group).momentum; }
+
+ private:
+  std::vector<std::string> memory_names() const override { return {"momentum_buffer"}; }
+  Numbers numbers(size_t group) override;
+
+  std::vector<SgdOptions> options_;
+};
+
+}  // namespace taper
