@@ -91,10 +91,10 @@ class Tape {
 
   /// Before an in-place write: throws Error if `self` is a leaf that wants a gradient, or a view of one.
   void check_in_place(const Tensor& self) const;
-  /// After it: bumps the version and makes the operation self's history. `self` must be the first input.
+  /// After it (the op has bumped the version): makes the operation self's history. `self` must be the first
+  /// input.
   template <class F>
   void record_in_place(const Tensor& self, std::initializer_list<Tensor> saved, F&& formula) {
-    self.bump_version();
     if (recording_) record_in_place_output(self, {saved.begin(), saved.size()}, std::forward<F>(formula));
   }
 

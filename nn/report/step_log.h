@@ -15,8 +15,8 @@ struct StepRecord {
   int64_t epoch = 0;  ///< from 0
   double loss = 0;
   double lr = 0;
-  std::optional<double> images_per_second;  ///< null in the file if left out
-  std::optional<int64_t> device_memory_bytes;
+  std::optional<double> images_per_second = {};  ///< null in the file if left out
+  std::optional<int64_t> device_memory_bytes = {};
 };
 
 class StepLog {

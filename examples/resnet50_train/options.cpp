@@ -1,0 +1,255 @@
+#include "options.h"
+
+#include <sys/stat.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "taper/core/allocator.h"
+#include "taper/core/error.h"
+#include "taper/version.h"
+
+namespace taper {
+namespace {
+
+constexpr const char* kDescription =
+    "Trains a ResNet on pictures. Without arguments: ResNet-50 on the embedded handwritten digits, in a few\n"
+    "minutes on a laptop.";
+
+constexpr const char* kExamples =
+    "Examples:\n"
+    "  resnet50_train                                     the digits, about 98% right after the last epoch\n"
+    "  resnet50_train --arch resnet18 --epochs 3          a smaller network, a shorter run\n"
+    "  resnet50_train --dataset imagefolder --data pictures/train --val pictures/val --batch-size 64\n"
+    "                                                     your own pictures: one folder for each class\n"
+    "  resnet50_train --dataset synthetic --max-steps 20  how fast does it go?\n"
+    "  resnet50_train --init weights.safetensors --eval-only\n"
+    "                                                     score weights that torchvision or Taper wrote\n"
+    "\n"
+    "--log writes one JSON object per optimiser step, --summary one for the run.\n"
+    "Exit codes: 0 done, 1 failed while running, 2 bad flag or file, 130 interrupted (the summary is "
+    "written).";
+
+void add_data_flags(CLI::App& app, TrainOptions& options) {
+  const char* group = "Data";
+  app.add_option("--dataset", options.dataset, "digits (embedded), imagefolder (--data, --val), or synthetic")
+      ->check(CLI::IsMember({"digits", "imagefolder", "synthetic"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--data", options.data, "training pictures, DIR/CLASS/*.jpg|jpeg|png (imagefolder)")
+      ->type_name("DIR")
+      ->group(group);
+  app.add_option("--val", options.val, "validation pictures, laid out as --data")
+      ->type_name("DIR")
+      ->group(group);
+  app.add_option("--image-size", options.image_size,
+                 "side of the network's input in pixels (32 for digits, else 224)")
+      ->check(CLI::Range(8, 4096))
+      ->type_name("N")
+      ->group(group);
+  app.add_option("--resize", options.resize, "shorter side before the centre crop (image size * 256 / 224)")
+      ->check(CLI::Range(8, 8192))
+      ->type_name("N")
+      ->group(group);
+  app.add_option("--num-classes", options.num_classes, "outputs of the network (the data set's classes)")
+      ->check(CLI::Range(1, 1000000))
+      ->type_name("N")
+      ->group(group);
+  app.add_option_function<std::string>(
+         "--augment", [&options](const std::string& value) { options.augment = value == "on"; },
+         "random crops and flips in training [on]")
+      ->check(CLI::IsMember({"on", "off"}))
+      ->type_name("on|off")
+      ->group(group);
+  app.add_option_function<std::string>(
+         "--shuffle", [&options](const std::string& value) { options.shuffle = value == "on"; },
+         "a new order of pictures each epoch [on]")
+      ->check(CLI::IsMember({"on", "off"}))
+      ->type_name("on|off")
+      ->group(group);
+  app.add_flag("--strict-data", options.strict_data, "stop at an unreadable picture instead of skipping it")
+      ->group(group);
+  app.add_option("--workers", options.workers, "threads that read pictures; 0 reads them between steps")
+      ->check(CLI::Range(0, 256))
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(group);
+}
+
+void add_model_flags(CLI::App& app, TrainOptions& options) {
+  const char* group = "Model";
+  app.add_option("--arch", options.arch, "which ResNet")
+      ->check(CLI::IsMember({"resnet18", "resnet34", "resnet50", "resnet101", "resnet152"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--init", options.init, "start from these weights (safetensors, torchvision's names)")
+      ->type_name("FILE")
+      ->group(group);
+  app.add_option_function<std::string>(
+         "--zero-init-residual",
+         [&options](const std::string& value) { options.zero_init_residual = value == "on"; },
+         "begin with every residual branch at zero [on]")
+      ->check(CLI::IsMember({"on", "off"}))
+      ->type_name("on|off")
+      ->group(group);
+  app.add_option_function<std::string>(
+         "--dtype", [&options](const std::string& value) { options.dtype = parse_dtype(value); },
+         "arithmetic of the whole run [f32]; f64 to check against a reference")
+      ->check(CLI::IsMember({"f32", "f64"}))
+      ->type_name("f32|f64")
+      ->group(group);
+}
+
+void add_optimiser_flags(CLI::App& app, TrainOptions& options) {
+  const char* group = "Optimisation";
+  app.add_option("--epochs", options.epochs, "passes over the training set (12 for digits, else 90)")
+      ->check(CLI::Range(1, 1000000))
+      ->type_name("N")
+      ->group(group);
+  app.add_option("--max-steps", options.max_steps, "stop after this many optimiser steps")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 40))
+      ->type_name("N")
+      ->group(group);
+  app.add_option("--batch-size", options.batch_size, "pictures per step (32 for digits, else 64)")
+      ->check(CLI::Range(1, 1 << 20))
+      ->type_name("N")
+      ->group(group);
+  app.add_option("--accumulate", options.accumulate, "batches whose gradients are averaged into one step")
+      ->check(CLI::Range(1, 1 << 20))
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--optimizer", options.optimizer, "sgd (with momentum) or adamw")
+      ->check(CLI::IsMember({"sgd", "adamw"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--lr", options.lr, "peak learning rate (sgd: 0.1 * batch / 256, adamw: 0.001)")
+      ->check(CLI::PositiveNumber)
+      ->type_name("X")
+      ->group(group);
+  app.add_option("--momentum", options.momentum, "of sgd")
+      ->check(CLI::Range(0.0, 1.0))
+      ->type_name("X")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--weight-decay", options.weight_decay, "of all parameters (sgd: 0.0001, adamw: 0.01)")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("X")
+      ->group(group);
+  app.add_option("--schedule", options.schedule,
+                 "learning rate over the run: cosine to 0, step (/10 at 1/3, 2/3), constant")
+      ->check(CLI::IsMember({"cosine", "step", "constant"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--warmup-epochs", options.warmup_epochs,
+                 "linear warm-up (1 for cosine and step, 0 for constant)")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("X")
+      ->group(group);
+  app.add_option("--label-smoothing", options.label_smoothing, "share of the target spread over all classes")
+      ->check(CLI::Range(0.0, 1.0))
+      ->type_name("X")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--ema", options.ema,
+                 "decay of a moving average of the weights, used for validation; 0 for none")
+      ->check(CLI::Range(0.0, 1.0))
+      ->type_name("X")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--clip-grad", options.clip_grad, "largest global norm of the gradient; 0 for none")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("X")
+      ->capture_default_str()
+      ->group(group);
+}
+
+void add_run_flags(CLI::App& app, TrainOptions& options) {
+  const char* group = "Running";
+  app.add_option_function<std::string>(
+         "--device", [&options](const std::string& value) { options.device = Device(value); },
+         "where to compute [cpu]")
+      ->check([](const std::string& value) {
+        try {
+          const Device device(value);
+          allocator_for(device);
+          return std::string();
+        } catch (const Error& error) {
+          return std::string(error.what());
+        }
+      })
+      ->type_name("cpu")
+      ->group(group);
+  app.add_flag("--deterministic", options.deterministic,
+               "the same bits for every run, thread and worker count; the log leaves out what time decides")
+      ->group(group);
+  app.add_option("--seed", options.seed, "of weights, order, augmentation")
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--threads", options.threads, "threads that compute (all CPUs)")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N")
+      ->group(group);
+  app.add_flag("--eval-only", options.eval_only, "score the --init weights on the validation set and stop")
+      ->group(group);
+  app.add_option("--log", options.log, "one JSON object per optimiser step")->type_name("FILE")->group(group);
+  app.add_option("--summary", options.summary, "results of the run as JSON")->type_name("FILE")->group(group);
+  app.add_option("--progress", options.progress, "live progress line; auto: when stderr is a terminal")
+      ->check(CLI::IsMember({"auto", "on", "off"}))
+      ->capture_default_str()
+      ->group(group);
+}
+
+/// What one flag alone cannot tell. Throws CLI::ValidationError naming the flag.
+void check_together(const TrainOptions& options) {
+  const auto need = [](bool condition, const char* flag, const std::string& message) {
+    if (!condition) throw CLI::ValidationError(flag, message);
+  };
+  if (options.dataset == "imagefolder") {
+    need(!options.data.empty() || options.eval_only, "--data",
+         "imagefolder needs a folder of training pictures");
+    need(!options.val.empty() || !options.eval_only, "--val",
+         "--eval-only needs a folder of validation pictures");
+  } else {
+    need(options.data.empty(), "--data", "belongs to --dataset imagefolder");
+    need(options.val.empty(), "--val", "belongs to --dataset imagefolder");
+  }
+  need(!options.eval_only || !options.init.empty(), "--eval-only", "needs weights: give --init FILE");
+  need(!options.eval_only || options.dataset != "synthetic", "--eval-only",
+       "synthetic pictures have no validation set");
+  need(options.ema < 1, "--ema", "must be below 1");
+}
+
+}  // namespace
+
+std::optional<Exit> parse_options(int argc, char** argv, TrainOptions& options) {
+  CLI::App app(kDescription, "resnet50_train");
+  app.footer(kExamples);
+  app.set_version_flag("--version", std::string("Taper ") + kVersion);
+  app.get_formatter()->column_width(34);
+  add_data_flags(app, options);
+  add_model_flags(app, options);
+  add_optimiser_flags(app, options);
+  add_run_flags(app, options);
+  try {
+    app.parse(argc, argv);
+    check_together(options);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return Exit{app.exit(error)};
+    std::fprintf(stderr, "resnet50_train: %s (see --help)\n", error.what());
+    return Exit{2};
+  }
+  if (options.image_size == 0) options.image_size = options.dataset == "digits" ? 32 : 224;
+  if (options.epochs == 0) options.epochs = options.dataset == "digits" ? 12 : 90;
+  if (options.batch_size == 0) options.batch_size = options.dataset == "digits" ? 32 : 64;
+  if (options.warmup_epochs < 0) options.warmup_epochs = options.schedule == "constant" ? 0 : 1;
+  if (!options.weight_decay) options.weight_decay = options.optimizer == "sgd" ? 1e-4 : 1e-2;
+  if (!options.lr) {
+    options.lr =
+        options.optimizer == "sgd" ? 0.1 * double(options.batch_size * options.accumulate) / 256 : 1e-3;
+  }
+  return std::nullopt;
+}
+
+}  // namespace taper

@@ -1,0 +1,328 @@
+#include "training.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "taper/autograd/engine.h"
+#include "taper/autograd/functions.h"
+#include "taper/autograd/grad_mode.h"
+#include "taper/core/generator.h"
+#include "taper/core/parallel.h"
+#include "taper/nn/data/dataset.h"
+#include "taper/nn/io/atomic_file.h"
+#include "taper/nn/io/safetensors.h"
+#include "taper/nn/optim/adamw.h"
+#include "taper/nn/optim/clip.h"
+#include "taper/nn/optim/sgd.h"
+#include "taper/nn/report/accuracy.h"
+#include "taper/version.h"
+
+namespace taper {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// The first steps fill caches; the summary's speed leaves them out.
+constexpr size_t kWarmupSteps = 3;
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  const size_t middle = values.size() / 2;
+  std::nth_element(values.begin(), values.begin() + ptrdiff_t(middle), values.end());
+  return values[middle];
+}
+
+ProgressMode progress_mode(const std::string& text) {
+  if (text == "on") return ProgressMode::kOn;
+  return text == "off" ? ProgressMode::kOff : ProgressMode::kAuto;
+}
+
+std::shared_ptr<LrScheduler> make_schedule(Optimizer& optimizer, const std::string& name, int64_t steps) {
+  if (name == "cosine") return std::make_shared<CosineAnnealingLr>(optimizer, steps);
+  if (name == "step")
+    return std::make_shared<MultiStepLr>(optimizer, std::vector<int64_t>{steps / 3, steps * 2 / 3});
+  return std::make_shared<MultiStepLr>(optimizer, std::vector<int64_t>{});  // constant
+}
+
+/// How many pictures the synthetic data set holds: an epoch of it is as long as it needs to be.
+constexpr int64_t kSyntheticPictures = 12800;
+constexpr int64_t kSyntheticClasses = 1000;
+
+}  // namespace
+
+Training::Training(const TrainOptions& options)
+    : options_(options), progress_(progress_mode(options.progress)) {
+  if (options_.threads > 0) set_num_threads(options_.threads);
+  manual_seed(options_.seed);
+  try {
+    load_data();
+    build_model();
+    build_optimizer();
+    if (!options_.log.empty()) log_ = std::make_unique<StepLog>(options_.log);
+  } catch (const OutOfMemoryError&) {
+    throw;
+  } catch (const Error& error) {
+    throw BadInput(error.what());
+  }
+}
+
+void Training::load_data() {
+  std::shared_ptr<const Dataset> train, validation;
+  if (options_.dataset == "digits") {
+    train = std::make_shared<DigitsDataset>(DigitsDataset::Split::kTrain);
+    validation = std::make_shared<DigitsDataset>(DigitsDataset::Split::kTest);
+  } else if (options_.dataset == "synthetic") {
+    const int64_t classes = options_.num_classes > 0 ? options_.num_classes : kSyntheticClasses;
+    train =
+        std::make_shared<SyntheticDataset>(kSyntheticPictures, classes, options_.image_size, options_.seed);
+  } else {
+    if (!options_.data.empty()) train = std::make_shared<ImageFolderDataset>(options_.data);
+    if (!options_.val.empty()) validation = std::make_shared<ImageFolderDataset>(options_.val);
+    if (train && validation) check_same_classes(*train, *validation);
+  }
+  const int64_t found = (train ? train : validation)->num_classes();
+  num_classes_ = options_.num_classes > 0 ? options_.num_classes : found;
+  TAPER_CHECK(num_classes_ >= found, "--num-classes {}: the data set has {} classes", num_classes_, found);
+
+  const ImageTransform evaluation = evaluation_transform(
+      options_.image_size,
+      options_.dataset == "digits" && options_.resize == 0 ? options_.image_size : options_.resize);
+  if (train && !options_.eval_only) {
+    ImageTransform transform = options_.augment ? training_transform(options_.image_size) : evaluation;
+    if (options_.dataset == "digits") transform.flip = false;  // a mirrored digit is no digit
+    train_ = std::make_unique<DataLoader>(
+        train, transform,
+        DataLoaderOptions{.batch_size = std::min(options_.batch_size, train->size()),
+                          .shuffle = options_.shuffle,
+                          .drop_last = true,
+                          .workers = options_.workers,
+                          .broken = options_.strict_data ? BrokenPictures::kRefuse : BrokenPictures::kReplace,
+                          .seed = options_.seed});
+  }
+  if (validation) {
+    validation_ = std::make_unique<DataLoader>(
+        validation, evaluation,
+        DataLoaderOptions{.batch_size = options_.batch_size,
+                          .workers = options_.workers,
+                          .broken = options_.strict_data ? BrokenPictures::kRefuse : BrokenPictures::kSkip,
+                          .seed = options_.seed});
+  }
+}
+
+void Training::build_model() {
+  model_.reset(new ResNet(make_resnet(
+      options_.arch, {.num_classes = num_classes_, .zero_init_residual = options_.zero_init_residual})));
+  model_->to(options_.dtype);
+  if (!options_.init.empty()) {
+    try {
+      model_->load_state_dict(load_safetensors(options_.init).tensors);
+    } catch (const FileError&) {
+      throw;
+    } catch (const Error& error) {
+      fail("--init {}: {}", options_.init, error.what());
+    }
+  }
+}
+
+void Training::build_optimizer() {
+  const NamedTensors parameters = model_->named_parameters();
+  if (options_.optimizer == "sgd") {
+    optimizer_ = std::make_unique<SGD>(parameters, SgdOptions{.lr = *options_.lr,
+                                                              .momentum = options_.momentum,
+                                                              .weight_decay = *options_.weight_decay});
+  } else {
+    optimizer_ = std::make_unique<AdamW>(
+        parameters, AdamWOptions{.lr = *options_.lr, .weight_decay = *options_.weight_decay});
+  }
+  if (options_.ema > 0) {
+    // The running statistics belong to the averaged weights as much as the weights do.
+    NamedTensors state = model_->named_parameters();
+    for (const auto& buffer : model_->named_buffers()) state.push_back(buffer);
+    ema_ = std::make_unique<Ema>(state, options_.ema);
+  }
+  if (!train_) return;
+  steps_per_epoch_ = std::max<int64_t>(train_->batches_per_epoch() / options_.accumulate, 1);
+  total_steps_ = options_.epochs * steps_per_epoch_;
+  if (options_.max_steps > 0) total_steps_ = std::min(total_steps_, options_.max_steps);
+  const auto warmup =
+      std::min(int64_t(std::llround(options_.warmup_epochs * double(steps_per_epoch_))), total_steps_ - 1);
+  schedule_ =
+      with_warmup(*optimizer_, warmup, make_schedule(*optimizer_, options_.schedule, total_steps_ - warmup));
+}
+
+void Training::print_header() const {
+  const std::string data =
+      options_.dataset == "imagefolder" ? (train_ ? options_.data : options_.val) : options_.dataset;
+  fmt::print("{} ({} parameters, {} classes) on {}, {} px, {}, {}, {} threads\n", options_.arch,
+             model_->parameter_count(), num_classes_, data, options_.image_size, options_.device,
+             options_.dtype, num_threads());
+  if (train_) {
+    fmt::print("{} pictures to learn from{}, {} steps of {} pictures, {} lr {:g} {}\n",
+               train_->dataset().size(),
+               validation_ ? fmt::format(", {} to be judged by", validation_->dataset().size()) : "",
+               total_steps_, train_->options().batch_size * options_.accumulate, options_.optimizer,
+               *options_.lr, options_.schedule);
+  }
+  std::fflush(stdout);
+}
+
+void Training::run(const std::function<bool()>& interrupted) {
+  print_header();
+  const auto start = Clock::now();
+  if (options_.eval_only) {
+    score_ = evaluate(interrupted);
+    if (score_)
+      fmt::print("top1 {:.2f}%  top5 {:.2f}%  loss {:.4f}\n", 100 * score_->top1, 100 * score_->top5,
+                 score_->loss);
+  }
+  for (int64_t epoch = 0; train_ && step_ < total_steps_ && !interrupted(); ++epoch) {
+    const double loss = train_epoch(epoch, interrupted);
+    if (!interrupted()) score_ = evaluate(interrupted);
+    progress_.clear();
+    fmt::print("epoch {:>{}}/{}  loss {:.4f}", epoch + 1, std::to_string(options_.epochs).size(),
+               options_.epochs, loss);
+    if (score_)
+      fmt::print("  val loss {:.4f}  top1 {:.2f}%  top5 {:.2f}%", score_->loss, 100 * score_->top1,
+                 100 * score_->top5);
+    fmt::print("  {:.0f} img/s  {}\n", median(images_per_second_), format_duration(seconds_since(start)));
+    std::fflush(stdout);
+  }
+  progress_.clear();
+  if (train_) report_broken(*train_);
+  if (validation_) report_broken(*validation_);
+  if (interrupted()) fmt::print("interrupted after {} of {} steps\n", step_, total_steps_);
+  if (!options_.summary.empty()) write_summary(seconds_since(start), interrupted());
+}
+
+double Training::train_epoch(int64_t epoch, const std::function<bool()>& interrupted) {
+  model_->train();
+  train_->start(epoch);
+  double loss_sum = 0;
+  int64_t steps = 0;
+  while (step_ < total_steps_ && steps < steps_per_epoch_ && !interrupted()) {
+    const auto start = Clock::now();
+    std::vector<Batch> batches;
+    int64_t images = 0;
+    while (int64_t(batches.size()) < options_.accumulate) {
+      std::optional<Batch> batch = train_->next();
+      if (!batch) break;
+      images += batch->size();
+      batches.push_back(std::move(*batch));
+    }
+    if (batches.empty()) break;
+    const double lr = optimizer_->lr();
+    last_loss_ = train_step(batches);
+    TAPER_CHECK(std::isfinite(last_loss_),
+                "the loss became {} in step {}; try a smaller --lr or --clip-grad 1", last_loss_, step_ + 1);
+    loss_sum += last_loss_;
+    ++step_;
+    ++steps;
+    const double speed = double(images) / seconds_since(start);
+    if (size_t(step_) > kWarmupSteps || size_t(total_steps_) <= kWarmupSteps)
+      images_per_second_.push_back(speed);
+    const int64_t memory = allocator_for(options_.device).stats().allocated_bytes;
+    if (log_) {
+      StepRecord record{.step = step_, .epoch = epoch, .loss = last_loss_, .lr = lr};
+      if (!options_.deterministic) {
+        record.images_per_second = speed;
+        record.device_memory_bytes = memory;
+      }
+      log_->write(record);
+    }
+    progress_.update(fmt::format("epoch {}/{}", epoch + 1, options_.epochs), step_, total_steps_,
+                     fmt::format("loss {:.4f}  lr {:.4g}  {:.0f} img/s  mem {}", last_loss_, lr, speed,
+                                 format_bytes(memory)));
+  }
+  return steps > 0 ? loss_sum / double(steps) : 0;
+}
+
+double Training::train_step(const std::vector<Batch>& batches) {
+  optimizer_->zero_grad();
+  double loss_sum = 0;
+  for (const Batch& batch : batches) {
+    const Tensor loss =
+        cross_entropy((*model_)(input(batch)), batch.labels, {.label_smoothing = options_.label_smoothing});
+    (batches.size() > 1 ? loss / double(batches.size()) : loss).backward();
+    loss_sum += loss.item();
+  }
+  if (options_.clip_grad > 0) clip_grad_norm(model_->parameters(), options_.clip_grad);
+  optimizer_->step();
+  if (ema_) ema_->update();
+  schedule_->step();
+  return loss_sum / double(batches.size());
+}
+
+Tensor Training::input(const Batch& batch) const {
+  return batch.images.to(options_.dtype).to(options_.device);
+}
+
+std::optional<Training::Score> Training::evaluate(const std::function<bool()>& interrupted) {
+  if (!validation_) return std::nullopt;
+  const NoGradGuard no_grad;
+  std::optional<EmaScope> averaged;
+  if (ema_) averaged.emplace(*ema_);
+  model_->eval();
+  Accuracy accuracy;
+  double loss_sum = 0;
+  validation_->start(0);
+  while (const std::optional<Batch> batch = validation_->next()) {
+    if (interrupted()) return std::nullopt;
+    const Tensor logits = (*model_)(input(*batch));
+    loss_sum += cross_entropy(logits, batch->labels).item() * double(batch->size());
+    accuracy.add(logits, batch->labels);
+    progress_.update("validation", batch->step + 1, validation_->batches_per_epoch(), "");
+  }
+  TAPER_CHECK(accuracy.count() > 0, "the validation set has no readable picture");
+  return Score{accuracy.top1(), accuracy.top5(), loss_sum / double(accuracy.count())};
+}
+
+void Training::report_broken(const DataLoader& loader) const {
+  const std::vector<std::string> broken = loader.broken_pictures();
+  if (broken.empty()) return;
+  constexpr size_t kShown = 5;
+  std::fprintf(stderr, "%zu unreadable %s left out:\n", broken.size(),
+               broken.size() == 1 ? "picture was" : "pictures were");
+  for (size_t i = 0; i < std::min(broken.size(), kShown); ++i)
+    std::fprintf(stderr, "  %s\n", broken[i].c_str());
+  if (broken.size() > kShown) std::fprintf(stderr, "  and %zu more\n", broken.size() - kShown);
+}
+
+void Training::write_summary(double seconds, bool was_interrupted) const {
+  nlohmann::ordered_json summary;
+  summary["arch"] = options_.arch;
+  summary["dataset"] = options_.dataset;
+  summary["top1"] = nullptr;
+  summary["top5"] = nullptr;
+  if (score_) {
+    summary["top1"] = score_->top1;
+    summary["top5"] = score_->top5;
+  }
+  summary["final_loss"] = nullptr;
+  summary["images_per_second"] = nullptr;
+  if (step_ > 0) {
+    summary["final_loss"] = last_loss_;
+    summary["images_per_second"] = median(images_per_second_);
+  } else if (score_) {
+    summary["final_loss"] = score_->loss;
+  }
+  summary["steps"] = step_;
+  summary["interrupted"] = was_interrupted;
+  summary["seconds"] = seconds;
+  summary["parameters"] = model_->parameter_count();
+  summary["device"] = options_.device.str();
+  summary["dtype"] = name(options_.dtype);
+  summary["peak_memory_bytes"] = allocator_for(options_.device).stats().peak_allocated_bytes;
+  summary["version"] = kVersion;
+  write_file_atomically(options_.summary, summary.dump(2) + "\n");
+}
+
+}  // namespace taper

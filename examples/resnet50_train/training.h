@@ -1,0 +1,74 @@
+#pragma once
+// One training run: data, model, optimiser and the loop over them.
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "options.h"
+#include "taper/core/error.h"
+#include "taper/nn/data/loader.h"
+#include "taper/nn/models/resnet.h"
+#include "taper/nn/optim/ema.h"
+#include "taper/nn/optim/optimizer.h"
+#include "taper/nn/optim/schedule.h"
+#include "taper/nn/report/progress.h"
+#include "taper/nn/report/step_log.h"
+
+namespace taper {
+
+/// A file or folder named on the command line cannot be used: exit code 2.
+class BadInput : public Error {
+ public:
+  using Error::Error;
+};
+
+class Training {
+ public:
+  /// Reads data and weights and builds everything. Throws BadInput before anything is written.
+  explicit Training(const TrainOptions& options);
+
+  /// Trains (or only evaluates), prints a line per epoch, writes the log and the summary. Stops early and
+  /// cleanly once `interrupted()` is true.
+  void run(const std::function<bool()>& interrupted);
+
+ private:
+  struct Score {
+    double top1 = 0, top5 = 0, loss = 0;
+  };
+
+  void load_data();
+  void build_model();
+  void build_optimizer();
+  void print_header() const;
+  /// Trains on the batches of one epoch. Returns the mean loss.
+  double train_epoch(int64_t epoch, const std::function<bool()>& interrupted);
+  /// One optimiser step over `accumulate` batches. Returns the mean loss.
+  double train_step(const std::vector<Batch>& batches);
+  Tensor input(const Batch& batch) const;
+  /// The validation set's score with the averaged weights if there are any; nothing if interrupted or no set.
+  std::optional<Score> evaluate(const std::function<bool()>& interrupted);
+  void write_summary(double seconds, bool was_interrupted) const;
+  void report_broken(const DataLoader& loader) const;
+
+  TrainOptions options_;
+  int64_t num_classes_ = 0;
+  std::unique_ptr<DataLoader> train_;
+  std::unique_ptr<DataLoader> validation_;
+  std::unique_ptr<ResNet> model_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::shared_ptr<LrScheduler> schedule_;
+  std::unique_ptr<Ema> ema_;
+  ProgressLine progress_;
+  std::unique_ptr<StepLog> log_;
+
+  int64_t steps_per_epoch_ = 0;
+  int64_t total_steps_ = 0;
+  int64_t step_ = 0;
+  double last_loss_ = 0;
+  std::vector<double> images_per_second_;
+  std::optional<Score> score_;
+};
+
+}  // namespace taper

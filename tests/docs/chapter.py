@@ -1,0 +1,95 @@
+"""The code in the chapters of docs/, made into programs and compared with the output the chapters show.
+
+A chapter is Markdown with fenced blocks:
+  ```cpp        statements; all of a chapter's together are the body of one main()
+  ```cpp top    declarations, placed before main()
+  ```output     what the cpp block before it prints, to the letter ("..." on a line of its own skips lines)
+
+  chapter.py extract CHAPTER.md PROGRAM.cpp
+  chapter.py check CHAPTER.md EXECUTABLE
+  chapter.py update CHAPTER.md EXECUTABLE   writes what the code prints into the chapter
+"""
+import re
+import subprocess
+import sys
+
+FENCE = re.compile(r"^```(\w*) ?(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MARK = "\x1e"  # printed after each block
+
+HEAD = """// Made from {source}; change that instead.
+#include <taper/taper.h>
+#include <fmt/format.h>
+#include <cstdio>
+using namespace taper;
+"""
+
+
+def blocks(path):
+    with open(path) as file:
+        text = file.read()
+    return [(match[1], match[2], match[3], text.count("\n", 0, match.start(3)) + 1) for match in FENCE.finditer(text)]
+
+
+def extract(chapter, program):
+    top, body = [], []
+    for language, kind, code, line in blocks(chapter):
+        if language != "cpp":
+            continue
+        located = f'#line {line} "{chapter}"\n{code}'
+        if kind == "top":
+            top.append(located)
+        else:
+            body.append(located + f'std::fputs("{MARK}", stdout);\n')
+    with open(program, "w") as file:
+        file.write(HEAD.format(source=chapter.rsplit("/", 1)[-1]) + "".join(top) + "int main() {\n" + "".join(body) + "}\n")
+
+
+def matches(expected, actual):
+    pattern = r"\n(?:.*\n)*?".join(re.escape(part) for part in re.split(r"\n?^\.\.\.\n", expected, flags=re.MULTILINE))
+    return re.fullmatch(pattern, actual) is not None
+
+
+def printed_by(chapter, executable):
+    run = subprocess.run([executable], stdout=subprocess.PIPE, text=True)
+    if run.returncode != 0:
+        sys.exit(f"{chapter}: its program ended with code {run.returncode}\n{run.stdout}")
+    return iter(run.stdout.split(MARK))
+
+
+def update(chapter, executable):
+    printed, latest = printed_by(chapter, executable), ""
+
+    def replace(match):
+        nonlocal latest
+        if match[1] == "cpp" and match[2] != "top":
+            latest = next(printed)
+        if match[1] == "output" and not matches(match[3], latest):
+            return f"```output\n{latest}```"
+        return match[0]
+
+    with open(chapter) as file:
+        text = FENCE.sub(replace, file.read())
+    with open(chapter, "w") as file:
+        file.write(text)
+
+
+def check(chapter, executable):
+    printed = printed_by(chapter, executable)
+    latest, compared, failed = "", 0, False
+    for language, kind, content, line in blocks(chapter):
+        if language == "cpp" and kind != "top":
+            latest = next(printed)
+        elif language == "output":
+            compared += 1
+            if not matches(content, latest):
+                failed = True
+                print(f"{chapter}:{line}: the chapter shows\n{content}\nbut the code prints\n{latest}")
+    if compared == 0:
+        sys.exit(f"{chapter}: shows no output to compare")
+    if failed:
+        sys.exit(1)
+    print(f"{chapter}: {compared} outputs as shown")
+
+
+if __name__ == "__main__":
+    {"extract": extract, "check": check, "update": update}[sys.argv[1]](sys.argv[2], sys.argv[3])

@@ -1,0 +1,108 @@
+"""Ten training steps of ResNet-50 by torchvision and by resnet50_train, from the same weights and pictures.
+
+  parity.py RESNET50_TRAIN FOLDER --size N --lr X [--dtype f64]
+
+Writes pictures and weights into FOLDER, trains with PyTorch (SGD, momentum 0.9, weight decay 1e-4), runs
+resnet50_train with the same settings and compares the losses of its --log step by step. With the residual branches'
+last batch norm at zero, rounding errors grow slowly enough for ten steps to be comparable: PyTorch's own two memory
+formats differ from each other by about the bounds below.
+"""
+import argparse
+import json
+import os
+import struct
+import subprocess
+import sys
+
+try:
+    import numpy as np
+    import torch
+    import torchvision
+    from PIL import Image
+except ImportError as error:
+    print(f"skipped: {error}")
+    sys.exit(77)
+
+STEPS, BATCH, CLASSES = 10, 40, 10
+# (steps, largest relative difference of their losses)
+BOUNDS = {"f32": [(1, 1e-5), (3, 3e-4), (10, 5e-2)], "f64": [(10, 1e-6)]}
+
+
+def write_pictures(folder, size):
+    """Smooth random pictures with a tint for each class, PNG, so that both sides read the same pixels."""
+    rng = np.random.default_rng(1)
+    for label in range(CLASSES):
+        os.makedirs(f"{folder}/class{label}", exist_ok=True)
+        tint = rng.integers(0, 120, 3)
+        for i in range(BATCH // CLASSES * STEPS):
+            coarse = rng.integers(0, 136, (6, 6, 3)) + tint
+            picture = Image.fromarray(coarse.astype(np.uint8)).resize((size, size), Image.BILINEAR)
+            picture.save(f"{folder}/class{label}/{i:04}.png")
+
+
+def write_safetensors(path, state):
+    """The format by hand: the safetensors package is not in Debian."""
+    header, blobs, offset = {}, [], 0
+    for name, tensor in state.items():
+        data = np.ascontiguousarray(tensor.numpy()).tobytes()
+        kind = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64"}[tensor.dtype]
+        header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [offset, offset + len(data)]}
+        blobs.append(data)
+        offset += len(data)
+    text = json.dumps(header).encode()
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+
+
+def train_with_pytorch(folder, weights, size, lr, dtype):
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+    model = torchvision.models.resnet50(num_classes=CLASSES, zero_init_residual=True)
+    write_safetensors(weights, model.state_dict())
+    model.to(dtype)
+    t = torchvision.transforms
+    transform = t.Compose([t.Resize(size), t.CenterCrop(size), t.ToTensor(),
+                           t.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
+    data = torchvision.datasets.ImageFolder(folder, transform)
+    loader = torch.utils.data.DataLoader(data, batch_size=BATCH, shuffle=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=1e-4)
+    losses = []
+    for images, labels in loader:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(images.to(dtype)), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("program")
+    parser.add_argument("folder")
+    parser.add_argument("--size", type=int, required=True)
+    parser.add_argument("--lr", type=float, required=True)
+    parser.add_argument("--dtype", choices=["f32", "f64"], default="f32")
+    args = parser.parse_args()
+    pictures, weights, log = f"{args.folder}/pictures", f"{args.folder}/weights.safetensors", f"{args.folder}/log.jsonl"
+    write_pictures(pictures, args.size)
+    expected = train_with_pytorch(pictures, weights, args.size, args.lr,
+                                  torch.float64 if args.dtype == "f64" else torch.float32)
+    subprocess.run([args.program, "--arch", "resnet50", "--dataset", "imagefolder", "--data", pictures, "--init", weights,
+                    "--shuffle", "off", "--augment", "off", "--image-size", str(args.size), "--resize", str(args.size),
+                    "--batch-size", str(BATCH), "--max-steps", str(STEPS), "--schedule", "constant", "--lr", str(args.lr),
+                    "--dtype", args.dtype, "--log", log], check=True)
+    with open(log) as file:
+        actual = [json.loads(line)["loss"] for line in file]
+    assert len(actual) == STEPS, f"{len(actual)} steps in the log"
+    failed = False
+    for step, (ours, theirs) in enumerate(zip(actual, expected), 1):
+        difference = abs(ours - theirs) / abs(theirs)
+        bound = next(bound for steps, bound in BOUNDS[args.dtype] if step <= steps)
+        failed |= not difference <= bound
+        print(f"step {step:2}  taper {ours:.9f}  pytorch {theirs:.9f}  difference {difference:.1e}  allowed {bound:.0e}")
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
