@@ -215,7 +215,7 @@ LoadReport Module::load_state_dict(const TensorMap& state, bool strict) {
     } else if (found->second.shape() != tensor.shape()) {
       report.mismatched.push_back({name, found->second.shape(), tensor.shape()});
     } else {
-      copies.push_back({tensor, found->second});
+      copies.emplace_back(tensor, found->second);
     }
   }
   for (const auto& [name, tensor] : state) {

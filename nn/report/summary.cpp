@@ -6,7 +6,7 @@
 #include <unordered_map>
 
 #include "taper/autograd/grad_mode.h"
-#include "taper/ops/copy/create.cpp"
+#include "taper/ops/copy/create.h"
 
 namespace taper {
 namespace {
