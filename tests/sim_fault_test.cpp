@@ -5,6 +5,7 @@
 #include <csignal>
 
 #include "taper/core/error.h"
+#include "taper/core/gpu/async_copy.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/core/gpu/sim.h"
 #include "tests/child_process.h"
@@ -75,6 +76,15 @@ __global__ void copy_one(const float* in, float* out) {
   *out = *in;
 }
 
+__global__ void read_too_early(const float* in, float* out) {
+  float* shared = gpu::dynamic_shared<float>();
+  gpu::async_copy<4>(shared, in);
+  gpu::async_copy_commit();
+  out[0] = shared[0];
+  gpu::async_copy_wait<0>();
+  out[1] = shared[0];
+}
+
 __global__ void touch(int* data) {
   data[threadIdx.x] += 1;
 }
@@ -132,8 +142,9 @@ TEST_CASE("a kernel that touches a freed block is reported") {
   }
   const auto text =
       report([&] { gpu::launch("write_at", write_at, {.grid = 3, .block = 32}, freed, 5, 10); });
-  REQUIRE_THAT(text, (Contains("40 bytes into a freed 400-byte block on cuda:0") || Contains("use-after-poison")) &&
-                         Contains("kernel write_at, block (2, 0, 0), thread (5, 0, 0)"));
+  REQUIRE_THAT(text,
+               (Contains("40 bytes into a freed 400-byte block on cuda:0") || Contains("use-after-poison")) &&
+                   Contains("kernel write_at, block (2, 0, 0), thread (5, 0, 0)"));
 }
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -281,6 +292,14 @@ TEST_CASE("memory that an allocator took back reads as NaN for who comes too lat
   gpu::annotate_allocated(data.data(), 4 * sizeof(float), gpu::current_stream());
   gpu::launch("copy_one", copy_one, {.grid = 1, .block = 1}, data.data(), out.data());
   REQUIRE(std::isnan(out.host()[0]));
+}
+
+TEST_CASE("an asynchronous copy lands no earlier than it must") {
+  DeviceArray<float> in(std::vector<float>{3.0f}), out(2);
+  gpu::launch("read_too_early", read_too_early, {.grid = 1, .block = 1, .dynamic_shared_bytes = 4}, in.data(),
+              out.data());
+  REQUIRE(std::isnan(out.host()[0]));
+  REQUIRE(out.host()[1] == 3.0f);
 }
 
 TEST_CASE("copies and fills that do not fit are refused at the call") {

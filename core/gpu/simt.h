@@ -7,6 +7,7 @@
 // atomics, __half. The few things that differ from CUDA as written elsewhere:
 // - launch with gpu::launch (launch.h), never with <<< >>>;
 // - dynamic shared memory is gpu::dynamic_shared<T>(), never `extern __shared__`;
+// - alignment of shared arrays is `__shared__ __align__(16) float x[64]`, not alignas in that place;
 // - every thread of a block reaches every __syncthreads, early returns included: hardware forgives that, the
 //   simulated GPU reports it;
 // - a thread that spins until another one writes calls __nanosleep in its loop.

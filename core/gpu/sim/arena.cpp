@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kReservedBytes = size_t{256} << 30;  // addresses only
 constexpr size_t kAlignment = 256;
+constexpr size_t kHugePageBytes = size_t{2} << 20;
 constexpr size_t kRememberedFrees = 4096;
 
 const size_t kPageBytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
@@ -53,8 +54,10 @@ void* Arena::allocate(size_t size_bytes, size_t limit_bytes) {
         "TAPER_SIM_MEMORY",
         device_, size_bytes, used_bytes_, limit_bytes);
   }
-  const size_t page_bytes = round_up(std::max(size_bytes, size_t{1}), kPageBytes);
-  const uintptr_t pages = find_pages(page_bytes);
+  // Huge pages for all but small blocks: opening and closing them for a kernel costs 500 times less.
+  const size_t granularity = size_bytes >= kHugePageBytes / 2 ? kHugePageBytes : kPageBytes;
+  const size_t page_bytes = round_up(std::max(size_bytes, size_t{1}), granularity);
+  const uintptr_t pages = find_pages(page_bytes, granularity);
   // The end of the block meets the guard page, as nearly as the alignment allows.
   const uintptr_t begin = pages + page_bytes - round_up(std::max(size_bytes, size_t{1}), kAlignment);
   const Block block{size_bytes, pages, page_bytes};
@@ -62,7 +65,7 @@ void* Arena::allocate(size_t size_bytes, size_t limit_bytes) {
     fail<OutOfMemoryError>("cuda:{}: allocate of {} bytes failed: the host has no memory for it", device_,
                            size_bytes);
   }
-  madvise(pointer(pages), page_bytes, MADV_HUGEPAGE);
+  if (granularity == kHugePageBytes) madvise(pointer(pages), page_bytes, MADV_HUGEPAGE);
   allow_access(pointer(pages), page_bytes);
   std::memset(pointer(pages), kPoison, page_bytes);
   forbid_access(pointer(pages), page_bytes);
@@ -89,7 +92,7 @@ void Arena::deallocate(void* device_ptr) {
   blocks_.erase(found);
 }
 
-uintptr_t Arena::find_pages(size_t page_bytes) {
+uintptr_t Arena::find_pages(size_t page_bytes, size_t alignment) {
   if (base_ == 0) {
     void* reserved =
         mmap(nullptr, kReservedBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -104,8 +107,8 @@ uintptr_t Arena::find_pages(size_t page_bytes) {
     auto next = blocks_.lower_bound(cursor_);
     for (;;) {
       const uintptr_t end = next == blocks_.end() ? base_ + kReservedBytes : next->second.pages;
-      if (cursor_ + page_bytes + 2 * kPageBytes <= end) {
-        const uintptr_t pages = cursor_ + kPageBytes;
+      const uintptr_t pages = round_up(cursor_ + kPageBytes, alignment);
+      if (pages + page_bytes + kPageBytes <= end) {
         cursor_ = pages + page_bytes;
         return pages;
       }

@@ -47,7 +47,7 @@ class Arena {
   };
   using Blocks = std::map<uintptr_t, Block>;
 
-  uintptr_t find_pages(size_t page_bytes);
+  uintptr_t find_pages(size_t page_bytes, size_t alignment);
   void protect(const Block& block, bool accessible) const;
   Blocks::const_iterator block_at_or_before(uintptr_t address) const;
 

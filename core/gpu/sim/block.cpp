@@ -18,7 +18,7 @@ namespace {
 
 constexpr size_t kMaxDynamicSharedBytes = 228 * 1024;
 constexpr size_t kSignalStackBytes = 64 * 1024;
-constexpr size_t kReadyCapacity = 1024;  // a power of two, the most threads a block can have
+constexpr size_t kReadyCapacity = kMaxThreads;  // a power of two
 
 const size_t kPageBytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
 
@@ -98,6 +98,11 @@ std::string BlockRunner::run(const Kernel& kernel, uint64_t block) {
   blockIdx = {static_cast<unsigned>(block % kernel.grid.x),
               static_cast<unsigned>(block / kernel.grid.x % kernel.grid.y),
               static_cast<unsigned>(block / kernel.grid.x / kernel.grid.y)};
+
+  for (AsyncCopies& copies : async_copies_) {
+    copies.pending.clear();
+    copies.group_ends.clear();
+  }
 
   fault_.clear();
   active_runner = this;

@@ -29,6 +29,18 @@ struct Kernel {
   const void* arguments = nullptr;
 };
 
+/// The asynchronous copies of one thread that have not landed; see core/gpu/async_copy.h.
+struct AsyncCopies {
+  struct Copy {
+    void* shared;
+    const void* global;
+    size_t size_bytes;
+    size_t valid_bytes;
+  };
+  std::vector<Copy> pending;
+  std::vector<size_t> group_ends;  // the groups' ends in `pending`, oldest first
+};
+
 /// What a signal says about a faulting instruction; signal 0: nothing.
 struct Trap {
   int signal = 0;
@@ -42,6 +54,8 @@ class BlockRunner;
 /// In words: "illegal write to 0x..: 4 bytes past the end of a 1024-byte block on cuda:0". `runner` is where
 /// a kernel faulted, null for host code.
 std::string describe_trap(const Trap& trap, const BlockRunner* runner);
+
+constexpr int kMaxThreads = 1024;  // in a block
 
 /// One OS thread's means to run blocks: fibers, warp state, dynamic shared memory.
 class BlockRunner {
@@ -64,6 +78,10 @@ class BlockRunner {
   void yield();
   int lane() const { return current_->thread % 32; }
   void* dynamic_shared() const { return dynamic_shared_; }
+  AsyncCopies& async_copies() {
+    if (current_->thread >= static_cast<int>(async_copies_.size())) async_copies_.resize(kMaxThreads);
+    return async_copies_[static_cast<size_t>(current_->thread)];
+  }
 
   /// Abandons the block; run() returns `message` with the kernel, block and thread.
   [[noreturn]] void abandon(std::string message);
@@ -119,7 +137,8 @@ class BlockRunner {
   size_t ready_first_ = 0, ready_count_ = 0;
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::vector<Fiber*> idle_;
-  Warp warps_[32];
+  Warp warps_[kMaxThreads / 32];
+  std::vector<AsyncCopies> async_copies_;  // by thread; empty until a kernel makes some
   Fiber root_;
   Fiber* current_ = nullptr;
   std::string fault_;
