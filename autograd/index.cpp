@@ -59,6 +59,7 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t axis) {
   Tape tape("cat", tensors);
   const Tensor result = ops::cat(tensors, axis);
   std::vector<std::pair<int64_t, DType>> parts;
+  parts.reserve(tensors.size());
   for (const Tensor& x : tensors) parts.emplace_back(x.size(axis), x.dtype());
   return tape.record(result, {}, [axis, parts](const Backward& bw) -> Grads {
     Grads grads;
@@ -74,6 +75,7 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t axis) {
 Tensor stack(const std::vector<Tensor>& tensors, int64_t axis) {
   Tape tape("stack", tensors);
   std::vector<DType> dtypes;
+  dtypes.reserve(tensors.size());
   for (const Tensor& x : tensors) dtypes.push_back(x.dtype());
   return tape.record(ops::stack(tensors, axis), {}, [axis, dtypes](const Backward& bw) -> Grads {
     Grads grads;

@@ -55,7 +55,8 @@ Tensor cross_entropy_backward(const Tensor& grad, const Tensor& logits, const Sa
   return tape.record(
       result, {grad, logits, saved.target, saved.weight, saved.log_sum_exp, saved.total_weight},
       [options](const Backward& bw) -> Grads {
-        const Tensor gg = bw.grad(), g = bw.saved(0), x = bw.saved(1);
+        const Tensor& gg = bw.grad();
+        const Tensor g = bw.saved(0), x = bw.saved(1);
         const Saved again{bw.saved(2), bw.saved(3), bw.saved(4), bw.saved(5)};
         const int64_t axis = x.dim() == 1 ? 0 : 1;
         Tensor grad_g, grad_x;

@@ -7,12 +7,6 @@
 namespace taper {
 namespace {
 
-std::vector<NamedTensors> parameters_of(const std::vector<AdamW::Group>& groups) {
-  std::vector<NamedTensors> result;
-  for (const AdamW::Group& group : groups) result.push_back(group.parameters);
-  return result;
-}
-
 void check(const AdamWOptions& options) {
   TAPER_CHECK(options.lr >= 0 && options.eps >= 0 && options.weight_decay >= 0,
               "AdamW: lr ({}), eps ({}) and weight_decay ({}) must not be negative", options.lr, options.eps,

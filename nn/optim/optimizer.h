@@ -26,6 +26,14 @@ struct ParameterGroup {
   Options options;
 };
 
+/// The parameters of each group.
+template <class Options>
+std::vector<NamedTensors> parameters_of(const std::vector<ParameterGroup<Options>>& groups) {
+  std::vector<NamedTensors> result;
+  result.reserve(groups.size());
+  for (const auto& group : groups) result.push_back(group.parameters);
+  return result;
+}
 /// The names "0", "1", ... for parameters that have none.
 NamedTensors number_names(const std::vector<Tensor>& parameters);
 

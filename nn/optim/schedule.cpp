@@ -27,7 +27,8 @@ StepLr::StepLr(Optimizer& optimizer, int64_t step_size, double gamma)
 }
 
 double StepLr::lr_at(size_t group, int64_t step) const {
-  return base_lr(group) * std::pow(gamma_, double(step / step_size_));
+  const int64_t reductions = step / step_size_;
+  return base_lr(group) * std::pow(gamma_, double(reductions));
 }
 
 MultiStepLr::MultiStepLr(Optimizer& optimizer, std::vector<int64_t> milestones, double gamma)

@@ -3,12 +3,6 @@
 namespace taper {
 namespace {
 
-std::vector<NamedTensors> parameters_of(const std::vector<SGD::Group>& groups) {
-  std::vector<NamedTensors> result;
-  for (const SGD::Group& group : groups) result.push_back(group.parameters);
-  return result;
-}
-
 void check(const SgdOptions& options) {
   TAPER_CHECK(options.lr >= 0 && options.momentum >= 0 && options.weight_decay >= 0,
               "SGD: lr ({}), momentum ({}) and weight_decay ({}) must not be negative", options.lr,

@@ -29,7 +29,7 @@ TensorOptions common_options(std::string_view op, const std::vector<Tensor>& ten
 Tensor cat(const std::vector<Tensor>& tensors, int64_t axis) {
   const TensorOptions options = common_options("cat", tensors);
   Shape shape = tensors[0].shape();
-  TAPER_CHECK(shape.size() > 0, "cat: tensors without dimensions cannot be joined; use stack");
+  TAPER_CHECK(!shape.empty(), "cat: tensors without dimensions cannot be joined; use stack");
   axis = normalize_axis(axis, shape.size(), "cat");
   shape[axis] = 0;
   for (size_t i = 0; i < tensors.size(); ++i) {
