@@ -119,9 +119,9 @@ void add_optimiser_flags(CLI::App& app, TrainOptions& options) {
       ->type_name("N")
       ->capture_default_str()
       ->group(group);
-  app.add_option("--optimizer", options.optimizer, "sgd (with momentum) or adamw")
+  app.add_option("--optimizer", options.optimizer,
+                 "sgd (with momentum) or adamw (adamw for digits, else sgd)")
       ->check(CLI::IsMember({"sgd", "adamw"}))
-      ->capture_default_str()
       ->group(group);
   app.add_option("--lr", options.lr, "peak learning rate (sgd: 0.1 * batch / 256, adamw: 0.001)")
       ->check(CLI::PositiveNumber)
@@ -132,7 +132,7 @@ void add_optimiser_flags(CLI::App& app, TrainOptions& options) {
       ->type_name("X")
       ->capture_default_str()
       ->group(group);
-  app.add_option("--weight-decay", options.weight_decay, "of all parameters (sgd: 0.0001, adamw: 0.01)")
+  app.add_option("--weight-decay", options.weight_decay, "of all parameters (sgd: 0.0001, adamw: 0.05)")
       ->check(CLI::NonNegativeNumber)
       ->type_name("X")
       ->group(group);
@@ -228,6 +228,7 @@ std::optional<Exit> parse_options(int argc, char** argv, TrainOptions& options) 
   app.footer(kExamples);
   app.set_version_flag("--version", std::string("Taper ") + kVersion);
   app.get_formatter()->column_width(34);
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // as other tools have it
   add_data_flags(app, options);
   add_model_flags(app, options);
   add_optimiser_flags(app, options);
@@ -244,7 +245,8 @@ std::optional<Exit> parse_options(int argc, char** argv, TrainOptions& options) 
   if (options.epochs == 0) options.epochs = options.dataset == "digits" ? 12 : 90;
   if (options.batch_size == 0) options.batch_size = options.dataset == "digits" ? 32 : 64;
   if (options.warmup_epochs < 0) options.warmup_epochs = options.schedule == "constant" ? 0 : 1;
-  if (!options.weight_decay) options.weight_decay = options.optimizer == "sgd" ? 1e-4 : 1e-2;
+  if (options.optimizer.empty()) options.optimizer = options.dataset == "digits" ? "adamw" : "sgd";
+  if (!options.weight_decay) options.weight_decay = options.optimizer == "sgd" ? 1e-4 : 0.05;
   if (!options.lr) {
     options.lr =
         options.optimizer == "sgd" ? 0.1 * double(options.batch_size * options.accumulate) / 256 : 1e-3;

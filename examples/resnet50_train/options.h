@@ -35,7 +35,7 @@ struct TrainOptions {
   int64_t max_steps = 0;   ///< 0: no limit
   int64_t batch_size = 0;  ///< 0: chosen by data set
   int64_t accumulate = 1;
-  std::string optimizer = "sgd";
+  std::string optimizer;     ///< empty: chosen by data set
   std::optional<double> lr;  ///< default chosen by optimiser and batch size
   double momentum = 0.9;
   std::optional<double> weight_decay;

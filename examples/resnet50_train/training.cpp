@@ -67,6 +67,7 @@ Training::Training(const TrainOptions& options)
     load_data();
     build_model();
     build_optimizer();
+    if (!options_.summary.empty()) AtomicFile writable(options_.summary);  // before hours of work, not after
     if (!options_.log.empty()) log_ = std::make_unique<StepLog>(options_.log);
   } catch (const OutOfMemoryError&) {
     throw;

@@ -1,0 +1,250 @@
+"""resnet50_train as a user meets it: exit codes, one-line errors, logs, summaries, determinism, interruption.
+
+  train_test.py RESNET50_TRAIN [TEST...]
+"""
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import zlib
+
+PROGRAM = sys.argv.pop(1)
+SMALL = ["--arch", "resnet18", "--batch-size", "8", "--progress", "off"]
+
+
+def run(*arguments, **options):
+    return subprocess.run([PROGRAM, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          timeout=300, **options)
+
+
+def png(path, width=32, height=32, color=(200, 30, 60), channels=3):
+    """Writes a plain picture; 1 channel is gray, 3 RGB, 4 RGBA."""
+    kind = {1: 0, 3: 2, 4: 6}[channels]
+    pixel = bytes((list(color) + [128])[:channels])
+    rows = b"".join(b"\0" + pixel * width for _ in range(height))
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    with open(path, "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)) +
+                   chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+class TrainTest(unittest.TestCase):
+    def setUp(self):
+        self.temporary = tempfile.TemporaryDirectory()
+        self.folder = self.temporary.name
+        self.addCleanup(self.temporary.cleanup)
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def pictures(self, classes=("cat", "dog"), count=8):
+        root = self.path("pictures")
+        for number, name in enumerate(classes):
+            os.makedirs(f"{root}/{name}")
+            for i in range(count):
+                png(f"{root}/{name}/{i}.png", color=(90 * number + i, 100, 250 - 90 * number))
+        return root
+
+    def refused(self, *arguments, says, code=2):
+        result = run(*arguments)
+        self.assertEqual(result.returncode, code, result.stderr)
+        lines = result.stderr.strip().splitlines()
+        self.assertEqual(len(lines), 1, result.stderr)
+        self.assertRegex(lines[0], says)
+        return lines[0]
+
+    # ---- the command line ----
+
+    def test_help_names_every_flag_and_gives_examples(self):
+        result = run("--help")
+        self.assertEqual(result.returncode, 0)
+        for flag in ("--dataset --data --val --arch --image-size --resize --num-classes --epochs --max-steps --batch-size "
+                     "--accumulate --optimizer --lr --momentum --weight-decay --schedule --warmup-epochs --label-smoothing "
+                     "--ema --clip-grad --device --deterministic --seed --workers --threads --augment --shuffle --init "
+                     "--eval-only --log --summary --progress").split():
+            self.assertRegex(result.stdout, rf"{flag}\b")
+        self.assertIn("Examples:", result.stdout)
+
+    def test_bad_flags_get_one_line_with_their_name(self):
+        self.refused("--no-such-flag", says="--no-such-flag")
+        self.refused("--arch", "resnet51", says="--arch.*resnet51")
+        self.refused("--epochs", "0", says="--epochs")
+        self.refused("--epochs", "many", says="--epochs")
+        self.refused("--lr", "-1", says="--lr")
+        self.refused("--batch-size", says="--batch-size")
+        self.refused("--shuffle", "maybe", says="--shuffle")
+        self.refused("--device", "tpu", says="--device.*tpu")
+        self.refused("--eval-only", says="--eval-only.*--init")
+        self.refused("--data", self.folder, says="--data.*imagefolder")
+        self.refused("--dataset", "imagefolder", says="--data")
+        self.refused("--image-size", "64", "--resize", "32", says="resize")
+        self.refused("--num-classes", "5", says="--num-classes 5.*10 classes")
+
+    # ---- files and folders ----
+
+    def test_folders_that_cannot_be_used(self):
+        def imagefolder(folder):
+            return ["--dataset", "imagefolder", "--data", folder]
+        self.refused(*imagefolder(self.path("nowhere")), says="nowhere")
+        os.makedirs(self.path("empty"))
+        self.refused(*imagefolder(self.path("empty")), says="empty")
+        root = self.pictures()
+        os.makedirs(f"{root}/owl")
+        self.refused(*imagefolder(root), says="owl")
+
+    def test_weights_that_cannot_be_used(self):
+        self.refused("--init", self.path("none.safetensors"), says="none.safetensors")
+        with open(self.path("bad.safetensors"), "wb") as file:
+            file.write(b"\xff" * 64)
+        self.refused("--init", self.path("bad.safetensors"), says="bad.safetensors")
+        header = json.dumps({"conv1.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+        with open(self.path("other.safetensors"), "wb") as file:
+            file.write(struct.pack("<Q", len(header)) + header + b"\0" * 4)
+        self.refused(*SMALL, "--init", self.path("other.safetensors"), says=r"--init.*missing.*conv1\.weight: got \[1\]")
+
+    def test_a_log_that_cannot_be_written_is_refused_before_training(self):
+        self.refused(*SMALL, "--log", self.path("no/folder/log.jsonl"), says="no/folder/log.jsonl")
+        self.refused(*SMALL, "--summary", self.path("no/folder/s.json"), says="no/folder/s.json")
+
+    def test_broken_pictures_are_counted_or_refused(self):
+        root = self.pictures()
+        with open(f"{root}/cat/0.png", "rb") as file:
+            whole = file.read()
+        with open(f"{root}/cat/cut.png", "wb") as file:
+            file.write(whole[:40])
+        with open(f"{root}/dog/text.jpg", "w") as file:
+            file.write("not a picture")
+        arguments = ["--dataset", "imagefolder", "--data", root, "--val", root, "--image-size", 32, *SMALL, "--epochs", 1]
+        result = run(*arguments, "--summary", self.path("s.json"))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("2 unreadable pictures", result.stderr)
+        self.assertIn("cut.png", result.stderr)
+        self.refused(*arguments, "--strict-data", says="cut.png|text.jpg", code=1)
+
+    def test_gray_and_transparent_pictures_are_converted(self):
+        root = self.pictures()
+        png(f"{root}/cat/gray.png", channels=1)
+        png(f"{root}/dog/clear.png", channels=4)
+        result = run("--dataset", "imagefolder", "--data", root, "--image-size", 32, *SMALL, "--epochs", 1, "--strict-data")
+        self.assertEqual(result.returncode, 0, result.stderr)
+
+    # ---- what a run leaves behind ----
+
+    def records(self, *arguments):
+        log = self.path("log.jsonl")
+        result = run(*SMALL, "--log", log, *arguments)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        with open(log) as file:
+            return [json.loads(line) for line in file]
+
+    def test_log_and_summary(self):
+        records = self.records("--max-steps", 5, "--lr", 0.01, "--warmup-epochs", 0, "--schedule", "constant", "--summary",
+                               self.path("s.json"))
+        self.assertEqual([record["step"] for record in records], [1, 2, 3, 4, 5])
+        for record in records:
+            self.assertEqual(set(record), {"step", "epoch", "loss", "lr", "images_per_second", "device_memory_bytes"})
+            self.assertEqual(record["lr"], 0.01)
+            self.assertGreater(record["images_per_second"], 0)
+            self.assertGreater(record["device_memory_bytes"], 4 * 11_000_000)
+        with open(self.path("s.json")) as file:
+            summary = json.load(file)
+        self.assertEqual(summary["final_loss"], records[-1]["loss"])
+        self.assertEqual(summary["parameters"], 11_181_642)  # ResNet-18 with 10 classes
+        self.assertEqual((summary["device"], summary["dtype"]), ("cpu", "f32"))
+        self.assertTrue(0 <= summary["top1"] <= summary["top5"] <= 1)
+        self.assertGreater(summary["peak_memory_bytes"], 4 * 11_000_000)
+        self.assertRegex(summary["version"], r"^\d+\.\d+\.\d+$")
+
+    def test_schedules_and_warm_up(self):
+        epoch = ["--max-steps", 12, "--lr", 1e-3]
+        cosine = [record["lr"] for record in self.records(*epoch, "--warmup-epochs", 0)]
+        self.assertAlmostEqual(cosine[0], 1e-3)
+        self.assertAlmostEqual(cosine[6], 5e-4)
+        self.assertEqual(cosine, sorted(cosine, reverse=True))
+        step = [record["lr"] for record in self.records(*epoch, "--schedule", "step", "--warmup-epochs", 0)]
+        for lr, expected in zip(step, [1e-3] * 4 + [1e-4] * 4 + [1e-5] * 4):
+            self.assertAlmostEqual(lr, expected)
+        warm = [record["lr"] for record in self.records(*epoch, "--warmup-epochs", 0.05)]  # 9 of 179 steps
+        self.assertEqual(warm[:9], sorted(warm[:9]))
+        self.assertLess(warm[0], 2e-5)
+        self.assertAlmostEqual(warm[9], 1e-3)
+
+    def losses(self, *arguments):
+        return [record["loss"] for record in self.records("--max-steps", 3, *arguments)]
+
+    def test_flags_change_what_they_name(self):
+        base = self.losses("--seed", 5)
+        self.assertEqual(base, self.losses("--seed", 5))
+        for flags in (["--seed", 6], ["--seed", 5, "--shuffle", "off"], ["--seed", 5, "--augment", "off"],
+                      ["--seed", 5, "--label-smoothing", 0.1], ["--seed", 5, "--zero-init-residual", "off"],
+                      ["--seed", 5, "--image-size", 40]):
+            self.assertNotEqual(base[0], self.losses(*flags)[0], flags)
+        for flags in (["--lr", 0.5], ["--optimizer", "adamw"], ["--clip-grad", 1e-3], ["--momentum", 0],
+                      ["--weight-decay", 0.5], ["--warmup-epochs", 0]):
+            other = self.losses("--seed", 5, *flags)
+            self.assertEqual(base[0], other[0], flags)
+            self.assertNotEqual(base[2], other[2], flags)
+
+    def test_accumulating_two_batches_shows_both_and_steps_once(self):
+        twice = self.records("--max-steps", 2, "--accumulate", 2, "--batch-size", 4, "--shuffle", "off", "--augment", "off")
+        self.assertEqual(len(twice), 2)
+        once = self.records("--max-steps", 1, "--batch-size", 4, "--shuffle", "off", "--augment", "off")
+        self.assertNotEqual(once[0]["loss"], twice[0]["loss"])
+
+    def test_averaged_weights_are_what_is_validated(self):
+        def score(*flags):
+            result = run(*SMALL, "--max-steps", 6, "--summary", self.path("s.json"), *flags)
+            found = re.search(r"val loss ([\d.]+)", result.stdout)
+            return float(found[1])
+        self.assertNotEqual(score(), score("--ema", 0.9))
+
+    def test_deterministic_logs_are_the_same_bits(self):
+        def log(*flags):
+            path = self.path("log.jsonl")
+            result = run(*SMALL, "--deterministic", "--seed", 3, "--max-steps", 4, "--log", path, *flags)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            with open(path, "rb") as file:
+                return file.read()
+        first = log()
+        self.assertEqual(first, log())
+        for flags in (["--workers", 0], ["--workers", 3], ["--threads", 1], ["--threads", 3]):
+            self.assertEqual(first, log(*flags), flags)
+
+    def test_interrupting_ends_with_the_summary_so_far(self):
+        path, log = self.path("s.json"), self.path("log.jsonl")
+        process = subprocess.Popen([PROGRAM, *SMALL, "--epochs", "1000", "--summary", path, "--log", log],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.time() + 120
+        while time.time() < deadline and not (os.path.exists(log) and os.path.getsize(log) > 0):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 130, errors)
+        self.assertIn("interrupted after", output)
+        with open(path) as file:
+            summary = json.load(file)
+        self.assertTrue(summary["interrupted"])
+        self.assertGreaterEqual(summary["steps"], 1)
+
+    def test_progress_is_drawn_when_asked_for_and_silent_otherwise(self):
+        drawn = run("--arch", "resnet18", "--batch-size", 8, "--max-steps", 2, "--progress", "on")
+        for part in ("\r", "loss", "img/s", "mem", "2/2"):
+            self.assertIn(part, drawn.stderr)
+        self.assertEqual(run("--arch", "resnet18", "--batch-size", 8, "--max-steps", 2).stderr, "")
+
+    def test_synthetic_pictures(self):
+        records = self.records("--dataset", "synthetic", "--image-size", 32, "--num-classes", 7, "--max-steps", 2)
+        self.assertEqual(len(records), 2)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
