@@ -32,8 +32,11 @@ class Allocator {
   virtual void reset_peak() = 0;
 };
 
-/// The allocator of `device`. Throws Error if this build or machine has no such device.
+/// The allocator of `device`: the CPU's, or the GPU's caching allocator (core/gpu/caching_allocator.h).
+/// Throws Error if the machine has no such device.
 Allocator& allocator_for(Device device);
+
+Allocator& cpu_allocator();
 
 /// Fills every fresh CPU block with 0xFF bytes (NaN in all float dtypes), so that a test sees what an op
 /// forgot to write.

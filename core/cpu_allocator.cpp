@@ -133,8 +133,7 @@ void set_poison_new_memory(bool enabled) {
   poison_new_memory = enabled;
 }
 
-Allocator& allocator_for(Device device) {
-  TAPER_CHECK(device.is_cpu(), "device {}: this build of Taper has no GPU runtime; use cpu", device);
+Allocator& cpu_allocator() {
   // Never destroyed: tensors with static lifetime may outlive any other static object.
   static CpuAllocator& allocator = *new CpuAllocator;
   return allocator;

@@ -33,6 +33,8 @@ class Storage {
   void* data() const { return data_; }
   size_t size_bytes() const { return size_bytes_; }
   Device device() const { return device_; }
+  /// Null if the memory is owned by someone else.
+  const Allocator* allocator() const { return allocator_; }
 
   /// Counts in-place writes by any view: the tape compares it to refuse a gradient from overwritten values.
   uint32_t version() const { return version_.load(std::memory_order_acquire); }

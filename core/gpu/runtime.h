@@ -234,7 +234,7 @@ bool is_capturing(Stream stream);
 
 /// An allocator calls these where it hands out, and takes back, a piece of a block from allocate. The
 /// simulated GPU fills the piece with NaNs in stream order, and its checks learn what kernels may touch; with
-/// CUDA they do nothing.
+/// CUDA they do nothing. They never throw.
 void annotate_allocated(void* device_ptr, size_t size_bytes, Stream stream);
 void annotate_freed(void* device_ptr, size_t size_bytes, Stream stream);
 

@@ -23,6 +23,10 @@ enum class FaultPoint : uint8_t { kAllocate, kCopy, kLaunch };
 /// The n-th call from now (1: the next) of allocate, copy_async or launch fails, once, as the real one can.
 void fail_call(FaultPoint point, int n);
 
+/// Whether annotate_allocated and annotate_freed (runtime.h) do anything; true at first. Off, allocators are
+/// measured without the cost of poisoning and without its protection.
+void set_annotations(bool enabled);
+
 /// Back to what the environment says, with no failure pending and a fresh schedule. Memory and streams stay.
 void reset();
 

@@ -12,7 +12,8 @@
 namespace taper::gpu {
 namespace {
 
-constexpr int kMaxDevices = 64;
+using detail::kMaxDevices;
+
 constexpr int kPoolSize = 32;
 
 struct Pool {
@@ -59,8 +60,8 @@ Stream stream_from_pool(int device, StreamPriority priority) {
 
 Stream current_stream(int device) {
   const auto index = static_cast<size_t>(device);
-  if (index < current_streams.size() && current_streams[index]) return *current_streams[index];
-  return default_stream(device);
+  if (index >= current_streams.size() || !current_streams[index]) set_current_stream(default_stream(device));
+  return *current_streams[index];
 }
 
 void set_current_stream(Stream stream) {

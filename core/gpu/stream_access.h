@@ -13,6 +13,8 @@ struct StreamAccess {
 
 namespace detail {
 
+constexpr int kMaxDevices = 64;
+
 /// A new non-blocking cudaStream_t; null in the simulated build.
 CUstream_st* create_stream_handle(int device, StreamPriority priority);
 

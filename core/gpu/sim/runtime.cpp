@@ -148,7 +148,8 @@ bool is_pinned(const void* host_ptr) {
 void annotate_allocated(void* device_ptr, size_t size_bytes, Stream stream) {
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
-  machine.enqueue(stream, [=] { sim::allow_access(device_ptr, size_bytes); });
+  if (!machine.annotations()) return;
+  machine.enqueue_quietly(stream, [=] { sim::allow_access(device_ptr, size_bytes); });
 }
 
 // The poison is written when the piece is freed: kernels that come too late read NaN, and so does its next
@@ -156,7 +157,8 @@ void annotate_allocated(void* device_ptr, size_t size_bytes, Stream stream) {
 void annotate_freed(void* device_ptr, size_t size_bytes, Stream stream) {
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
-  machine.enqueue(stream, [=] {
+  if (!machine.annotations()) return;
+  machine.enqueue_quietly(stream, [=] {
     Machine::instance().unlock_only(stream.device());
     std::memset(device_ptr, sim::kPoison, size_bytes);
     sim::forbid_access(device_ptr, size_bytes);

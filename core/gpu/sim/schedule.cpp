@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "taper/core/error.h"
 #include "taper/core/gpu/sim.h"
@@ -48,6 +49,8 @@ void Machine::reset() {
   memory_limit_ = environment("TAPER_SIM_MEMORY", uint64_t{8} << 30);
   std::fill(std::begin(countdown_), std::end(countdown_), 0);
   set_seed(environment("TAPER_SIM_SEED", 0));
+  annotations_ = true;
+  held_failure_ = nullptr;
 }
 
 // Weights are powers of two up to 64: under some seed a stream starves until it is waited for, under another
@@ -81,7 +84,29 @@ void Machine::enqueue(Stream stream, Work work) {
   }
   target.tasks.push_back({std::move(work), nullptr, nullptr});
   ++pending_;
-  while (pending_ > kMaxPending) run_one();
+  run_surplus();
+}
+
+void Machine::enqueue_quietly(Stream stream, Work work) {
+  try {
+    enqueue(stream, std::move(work));
+  } catch (...) {
+    held_failure_ = std::current_exception();
+  }
+}
+
+// Half of the queue at a time: opening and closing the devices' memory for each task would cost more than
+// most tasks.
+void Machine::run_surplus() {
+  if (pending_ <= kMaxPending) return;
+  install_fault_handler();
+  while (pending_ > kMaxPending / 2 && step()) {
+  }
+  lock_all();
+}
+
+void Machine::rethrow_held_failure() {
+  if (held_failure_) std::rethrow_exception(std::exchange(held_failure_, nullptr));
 }
 
 std::shared_ptr<Mark> Machine::record(Stream stream) {
@@ -136,6 +161,7 @@ void Machine::leave_capture(const std::shared_ptr<Capture>& capture) {
 }
 
 void Machine::run_until(const Mark& mark) {
+  rethrow_held_failure();
   install_fault_handler();
   while (!mark.reached) {
     if (!step()) {
@@ -147,12 +173,14 @@ void Machine::run_until(const Mark& mark) {
 }
 
 void Machine::run_one() {
+  rethrow_held_failure();
   install_fault_handler();
   step();
   lock_all();
 }
 
 void Machine::run_all(int device) {
+  rethrow_held_failure();
   install_fault_handler();
   auto pending = [&] {
     return std::any_of(queues_.begin(), queues_.end(), [&](const auto& entry) {
@@ -263,6 +291,12 @@ void fail_call(FaultPoint point, int n) {
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   machine.fail_call(static_cast<int>(point), n);
+}
+
+void set_annotations(bool enabled) {
+  Machine& machine = Machine::instance();
+  std::lock_guard lock(machine.mutex);
+  machine.set_annotations(enabled);
 }
 
 void reset() {

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <map>
 #include <memory>
@@ -74,6 +75,8 @@ class Machine {
 
   Queue& queue(Stream stream);
   void enqueue(Stream stream, Work work);
+  /// As enqueue, for callers that must not throw: what fails meanwhile is thrown by the next wait or query.
+  void enqueue_quietly(Stream stream, Work work);
   std::shared_ptr<Mark> record(Stream stream);
   void wait(Stream stream, const std::shared_ptr<Mark>& mark);
 
@@ -88,6 +91,9 @@ class Machine {
   bool capturing(int device) const;
   /// Ends `capture` on every stream that belongs to it.
   void leave_capture(const std::shared_ptr<Capture>& capture);
+
+  bool annotations() const { return annotations_; }
+  void set_annotations(bool enabled) { annotations_ = enabled; }
 
   /// Draws the next number of the schedule's sequence.
   uint64_t draw();
@@ -107,6 +113,8 @@ class Machine {
   void run(Task task, std::pair<int, int> key);
   void drop_work(int device);
   void lock_all();
+  void run_surplus();
+  void rethrow_held_failure();
 
   int device_count_ = 1;
   size_t memory_limit_ = 0;
@@ -114,6 +122,8 @@ class Machine {
   uint64_t seed_ = 0;
   int countdown_[3] = {};
   size_t pending_ = 0;
+  bool annotations_ = true;
+  std::exception_ptr held_failure_;
   std::vector<std::unique_ptr<Arena>> arenas_;
   std::map<std::pair<int, int>, Queue> queues_;  // by device and stream
 };

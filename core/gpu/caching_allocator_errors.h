@@ -1,0 +1,11 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace taper::gpu::detail {
+
+/// "512 bytes", "1.50 KiB", "20.00 MiB", "7.25 GiB".
+std::string readable_bytes(size_t size_bytes);
+
+}  // namespace taper::gpu::detail
