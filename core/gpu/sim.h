@@ -18,9 +18,10 @@ void set_device_count(int count);
 /// What one device can allocate, and reports as its total. Blocks held already stay held.
 void set_memory_limit(size_t bytes);
 
-enum class FaultPoint : uint8_t { kAllocate, kCopy, kLaunch };
+enum class FaultPoint : uint8_t { kAllocate, kAllocatePinned, kCopy, kLaunch };
 
-/// The n-th call from now (1: the next) of allocate, copy_async or launch fails, once, as the real one can.
+/// The n-th call from now (1: the next) of allocate, allocate_pinned, copy_async or launch fails, once, as
+/// the real one can.
 void fail_call(FaultPoint point, int n);
 
 /// Whether annotate_allocated and annotate_freed (runtime.h) do anything; true at first. Off, allocators are

@@ -121,7 +121,8 @@ void* allocate_pinned(size_t size_bytes) {
   if (size_bytes == 0) return nullptr;
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
-  void* host_ptr = std::aligned_alloc(4096, (size_bytes + 4095) / 4096 * 4096);
+  const bool fails = machine.fails_now(static_cast<int>(sim::FaultPoint::kAllocatePinned));
+  void* host_ptr = fails ? nullptr : std::aligned_alloc(4096, (size_bytes + 4095) / 4096 * 4096);
   if (host_ptr == nullptr) fail<OutOfMemoryError>("allocate_pinned: the host has no {} bytes", size_bytes);
   machine.pinned.emplace(reinterpret_cast<uintptr_t>(host_ptr), size_bytes);
   return host_ptr;
@@ -160,6 +161,7 @@ void annotate_freed(void* device_ptr, size_t size_bytes, Stream stream) {
   if (!machine.annotations()) return;
   machine.enqueue_quietly(stream, [=] {
     Machine::instance().unlock_only(stream.device());
+    sim::allow_access(device_ptr, size_bytes);  // unless annotations were off when it was handed out
     std::memset(device_ptr, sim::kPoison, size_bytes);
     sim::forbid_access(device_ptr, size_bytes);
   });

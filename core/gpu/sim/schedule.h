@@ -120,7 +120,7 @@ class Machine {
   size_t memory_limit_ = 0;
   uint64_t random_ = 0;
   uint64_t seed_ = 0;
-  int countdown_[3] = {};
+  int countdown_[4] = {};
   size_t pending_ = 0;
   bool annotations_ = true;
   std::exception_ptr held_failure_;
