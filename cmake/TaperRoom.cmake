@@ -9,6 +9,9 @@ configure_file(${CMAKE_CURRENT_LIST_DIR}/version.h.in ${PROJECT_BINARY_DIR}/incl
 function(taper_compile_kernels)
   if(TAPER_GPU STREQUAL "sim")
     set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++;-Wno-unknown-pragmas")
+    if(TAPER_SIM_RACES)
+      set_property(SOURCE ${ARGN} APPEND PROPERTY COMPILE_OPTIONS ${TAPER_RACE_FLAGS})
+    endif()
   endif()
 endfunction()
 

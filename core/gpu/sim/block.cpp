@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "taper/core/error.h"
+#include "taper/core/gpu/sim/race.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -104,6 +105,8 @@ std::string BlockRunner::run(const Kernel& kernel, uint64_t block) {
     copies.group_ends.clear();
   }
 
+  if constexpr (kFindRaces) race::begin_block();
+
   fault_.clear();
   active_runner = this;
   Fiber& first = idle_fiber();
@@ -185,6 +188,7 @@ int BlockRunner::barrier(bool predicate, const Where& where) {
     suspend();
     return last_votes_;
   }
+  if constexpr (kFindRaces) race::block_barrier();
   last_votes_ = votes_;
   votes_ = 0;
   at_barrier_.pop_back();
@@ -219,6 +223,7 @@ bool BlockRunner::complete_collective(Warp& warp, uint32_t mask, Combine combine
   for (uint32_t rest = members; rest != 0; rest &= rest - 1)
     data[__builtin_ctz(rest)] = warp.lanes[__builtin_ctz(rest)].data;
   combine(data, members);
+  if constexpr (kFindRaces) race::warp_collective(static_cast<int>(&warp - warps_), members);
   warp.waiting &= ~members;
   for (uint32_t rest = members; rest != 0; rest &= rest - 1) {
     Fiber* fiber = warp.lanes[__builtin_ctz(rest)].fiber;
@@ -317,6 +322,10 @@ std::string BlockRunner::describe_deadlock() const {
       "returned",
       at_barrier_.size(), threads_, triple(at_barrier_.front().fiber->thread_index),
       place(at_barrier_.front().where), returned_);
+}
+
+std::string BlockRunner::describe_index(int thread) const {
+  return triple(thread_index(thread));
 }
 
 std::string BlockRunner::describe_address(uintptr_t address) const {

@@ -77,6 +77,7 @@ class BlockRunner {
   void collective(const char* intrinsic, uint32_t mask, void* data, Combine combine, const Where& where);
   void yield();
   int lane() const { return current_->thread % 32; }
+  int thread() const { return current_->thread; }
   void* dynamic_shared() const { return dynamic_shared_; }
   AsyncCopies& async_copies() {
     if (current_->thread >= static_cast<int>(async_copies_.size())) async_copies_.resize(kMaxThreads);
@@ -91,6 +92,13 @@ class BlockRunner {
 
   /// "kernel NAME, block (x, y, z), thread (x, y, z)" for the running thread.
   std::string describe_thread() const;
+
+  /// "(x, y, z)" of a thread of this block by its number.
+  std::string describe_index(int thread) const;
+  /// True if `address` lies in the running block's dynamic shared memory.
+  bool in_dynamic_shared(uintptr_t address) const {
+    return address - reinterpret_cast<uintptr_t>(dynamic_shared_) < kernel_->dynamic_shared_bytes;
+  }
 
   /// What lies at `address` of this runner's own memory: a fiber's guard page, the end of shared memory; or
   /// empty.

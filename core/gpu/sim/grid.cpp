@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "taper/core/gpu/sim/block.h"
+#include "taper/core/gpu/sim/race.h"
 #include "taper/core/gpu/sim/schedule.h"
 #include "taper/core/parallel.h"
 
@@ -49,9 +50,10 @@ class Grid {
 }  // namespace
 
 std::string run_grid(const Kernel& kernel) {
+  if constexpr (kFindRaces) race::begin_launch();
   Grid grid(kernel);
   const uint64_t threads = grid.blocks() * kernel.block.x * kernel.block.y * kernel.block.z;
-  if (grid.blocks() > 1 && threads >= kParallelThreads) {
+  if (!kFindRaces && grid.blocks() > 1 && threads >= kParallelThreads) {
     parallel_chunks(num_threads(), [&](int64_t) { grid.run_blocks(); });
   } else {
     grid.run_blocks();

@@ -4,6 +4,7 @@
 
 #include "taper/core/gpu/sim/block.h"
 #include "taper/core/gpu/sim/half.h"
+#include "taper/core/gpu/sim/race.h"
 
 namespace taper::gpu::sim {
 namespace {
@@ -65,6 +66,7 @@ void load_matrices(uint32_t* x, int count, bool transposed, const void* shared_r
   if (lane_id() < 8 * count && reinterpret_cast<uintptr_t>(shared_row) % 16 != 0) {
     fault("ldmatrix: a row's address is not aligned to 16 bytes");
   }
+  if (kFindRaces && lane_id() < 8 * count) race::watch(shared_row, 16, false, __builtin_return_address(0));
   warp_collective(
       "ldmatrix", kWholeWarp, &lane,
       [](void* const* lanes, uint32_t members) {
@@ -106,6 +108,10 @@ void async_copy_wait(int groups_in_flight) {
   const size_t finished = copies.group_ends[finished_groups - 1];
   for (size_t i = 0; i < finished; ++i) {
     const AsyncCopies::Copy& copy = copies.pending[i];
+    if constexpr (kFindRaces) {
+      race::watch(copy.global, copy.valid_bytes, false, __builtin_return_address(0));
+      race::watch(copy.shared, copy.size_bytes, true, __builtin_return_address(0));
+    }
     std::memcpy(copy.shared, copy.global, copy.valid_bytes);
     std::memset(static_cast<char*>(copy.shared) + copy.valid_bytes, 0, copy.size_bytes - copy.valid_bytes);
   }
