@@ -12,7 +12,7 @@ if(TAPER_SIM_RACES AND (TAPER_SANITIZE OR NOT TAPER_GPU STREQUAL "sim"))
   message(FATAL_ERROR "TAPER_SIM_RACES needs TAPER_GPU=sim and no TAPER_SANITIZE")
 endif()
 # Files with kernels only; linked with core/gpu/sim/race.cpp instead of the sanitizer's runtime.
-set(TAPER_RACE_FLAGS -fsanitize=thread "SHELL:--param tsan-distinguish-volatile=1" -Wno-tsan -g)
+set(TAPER_RACE_FLAGS -fsanitize=thread --param=tsan-distinguish-volatile=1 -Wno-tsan -g)
 set(TAPER_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize= (address,undefined or thread)")
 set(TAPER_MARCH "native" CACHE STRING
     "CPU to build for, as for -march= (native, or x86-64-v3 for binaries that travel)")
