@@ -180,7 +180,7 @@ class Pass {
     TAPER_CHECK(grad.shape() == info.shape,
                 "backward of {}: the formula returned a gradient of shape {} for an input of shape {}",
                 from.describe(), grad.shape(), info.shape);
-    return grad.dtype() == info.dtype ? grad : grad.to(info.dtype);
+    return grad.dtype() == info.dtype ? std::move(grad) : grad.to(info.dtype);
   }
 
   void accumulate(const Edge& edge, Tensor grad) {
