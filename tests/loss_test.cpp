@@ -135,6 +135,11 @@ TEST_CASE("cross_entropy gives ignored positions no gradient, and NaN as the mea
   const Tensor nothing = ops::full({7}, -100, {.dtype = kInt64});
   CHECK(std::isnan(cross_entropy(x, nothing).item()));
   CHECK(cross_entropy(x, nothing, {.reduction = Reduction::kSum}).item() == 0);
+  // Not even where an ignored position holds what has no probabilities.
+  const Tensor broken = ops::full({2, 3}, std::nan("")).set_requires_grad();
+  const Tensor ignored = ops::full({2}, -100, {.dtype = kInt64});
+  check_close(grad({cross_entropy(broken, ignored, {.reduction = Reduction::kSum})}, {broken})[0],
+              ops::zeros({2, 3}), 0);
   CHECK(std::isnan(cross_entropy(ops::zeros({0, 3}), ops::zeros({0}, {.dtype = kInt64})).item()));
 }
 
@@ -185,16 +190,20 @@ TEST_CASE("binary cross entropy has the right slope at zero and no overflow far 
 }
 
 TEST_CASE("cross_entropy is the same bits for any number of threads") {
-  const Tensor x = random_tensor({1009, 37}, kFloat32, 1, 4), target = classes_in_turn({1009}, 37, 7);
-  const auto run = [&](int threads) {
-    const ThreadsGuard guard(threads);
-    const Tensor logits = ops::clone(x).set_requires_grad();
-    const Tensor y = cross_entropy(logits, target, {.label_smoothing = 0.1});
-    return std::vector<Tensor>{y.detach(), grad({y}, {logits})[0]};
-  };
-  const auto one = run(1), three = run(3);
-  check_close(three[0], one[0], 0);
-  check_close(three[1], one[1], 0);
+  for (const Shape& shape : {Shape{1009, 37}, Shape{3, 37, 23, 29}}) {
+    Shape positions = shape;
+    positions.erase(1);
+    const Tensor x = random_tensor(shape, kFloat32, 1, 4), target = classes_in_turn(positions, 37, 7);
+    const auto run = [&](int threads) {
+      const ThreadsGuard guard(threads);
+      const Tensor logits = ops::clone(x).set_requires_grad();
+      const Tensor y = cross_entropy(logits, target, {.label_smoothing = 0.1});
+      return std::vector<Tensor>{y.detach(), grad({y}, {logits})[0]};
+    };
+    const auto one = run(1), three = run(3);
+    check_close(three[0], one[0], 0);
+    check_close(three[1], one[1], 0);
+  }
 }
 
 TEST_CASE("losses name what does not fit") {

@@ -1,12 +1,10 @@
 #include "taper/ops/loss/cross_entropy_cpu.h"
 
-#include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "taper/core/parallel.h"
-#include "taper/ops/elementwise/vector_math.h"
-#include "taper/ops/lanes.h"
+#include "taper/ops/softmax/lane_tile.h"
 
 namespace taper::ops {
 namespace {
@@ -29,54 +27,58 @@ struct Terms {
   double total = 0;  ///< of the weights of all classes
 };
 
-/// The sum of exp(x - largest) over a lane, in f64. Exponentials go through a buffer so that they vectorise.
+/// What label smoothing adds to a lane's loss: the mean over all classes.
 template <class T>
-double sum_of_exponentials(const T* x, int64_t size, int64_t step, T largest) {
-  constexpr int64_t kBuffer = 128;
-  T buffer[kBuffer];
+double smoothed_loss(const T* x, const Lanes& lanes, const Terms<T>& terms, double log_sum_exp) {
   double sum = 0;
-  for (int64_t begin = 0; begin < size; begin += kBuffer) {
-    const int64_t count = std::min(kBuffer, size - begin);
-    for (int64_t i = 0; i < count; ++i) buffer[i] = vector_math::exp(x[(begin + i) * step] - largest);
-    for (int64_t i = 0; i < count; ++i) sum += double(buffer[i]);
+  for (int64_t c = 0; c < lanes.size; ++c) {
+    sum += terms.weight_of(c) * (log_sum_exp - double(x[c * lanes.inner]));
   }
-  return sum;
+  return terms.class_share * sum;
 }
 
-/// The log-sum-exp of a lane and its loss, in f64 beyond the exponentials.
+/// Losses and log-sum-exps of a tile's lanes, in f64 beyond the exponentials.
 template <class T>
-double lane_loss(const T* x, int64_t size, int64_t step, int64_t target, const Terms<T>& terms,
-                 double& log_sum_exp) {
-  T largest = x[0];
-  for (int64_t c = 1; c < size; ++c) largest = std::max(largest, x[c * step]);
-  log_sum_exp = double(largest) + std::log(sum_of_exponentials(x, size, step, largest));
-  if (target == terms.ignore_index) return 0;
-  double loss = terms.target_share * terms.weight_of(target) * (log_sum_exp - double(x[target * step]));
-  if (terms.class_share > 0) {
-    double smooth = 0;
-    for (int64_t c = 0; c < size; ++c) smooth += terms.weight_of(c) * (log_sum_exp - double(x[c * step]));
-    loss += terms.class_share * smooth;
+void tile_losses(const T* x, const Lanes& lanes, int64_t width, const int64_t* targets, const Terms<T>& terms,
+                 double* log_sum_exp, double* losses) {
+  T largest[kTileWidth];
+  double sum[kTileWidth];
+  tile_statistics(x, lanes, width, largest, sum);
+  for (int64_t i = 0; i < width; ++i) {
+    log_sum_exp[i] = double(largest[i]) + std::log(sum[i]);
+    losses[i] = 0;
+    const int64_t y = targets[i];
+    if (y == terms.ignore_index) continue;
+    losses[i] = terms.target_share * terms.weight_of(y) * (log_sum_exp[i] - double(x[i + y * lanes.inner]));
+    if (terms.class_share > 0) losses[i] += smoothed_loss(x + i, lanes, terms, log_sum_exp[i]);
   }
-  return loss;
 }
 
 /// d loss / d x[c] = scale * (mass * p[c] - class_share * w[c]), less the target's own share at c = target.
 template <class T>
-void lane_gradient(const T* x, T* dx, int64_t size, int64_t step, int64_t target, const Terms<T>& terms,
-                   double log_sum_exp, double scale) {
-  if (target == terms.ignore_index) {
-    for (int64_t c = 0; c < size; ++c) dx[c * step] = 0;
-    return;
+void tile_gradient(const T* x, T* dx, const Lanes& lanes, int64_t width, const int64_t* targets,
+                   const Terms<T>& terms, const double* log_sum_exp, const double* scales) {
+  T mass[kTileWidth] = {};
+  for (int64_t i = 0; i < width; ++i) {
+    const bool ignored = targets[i] == terms.ignore_index;
+    const double own = ignored ? 0 : terms.target_share * terms.weight_of(targets[i]);
+    mass[i] = ignored ? T(0) : T(scales[i] * (own + terms.class_share * terms.total));
   }
-  const double own = terms.target_share * terms.weight_of(target);
-  const T mass = T(scale * (own + terms.class_share * terms.total));
-  for (int64_t c = 0; c < size; ++c) {
-    dx[c * step] = mass * vector_math::exp(T(double(x[c * step]) - log_sum_exp));
+  map_tile(x, dx, lanes, width, log_sum_exp, mass,
+           [](T v, double lse, T m) { return m * vector_math::exp(T(double(v) - lse)); });
+  for (int64_t i = 0; i < width; ++i) {
+    const int64_t y = targets[i];
+    T* lane = dx + i;
+    if (y == terms.ignore_index) {  // 0 times the probability may be NaN
+      for (int64_t c = 0; c < lanes.size; ++c) lane[c * lanes.inner] = 0;
+      continue;
+    }
+    if (terms.class_share > 0) {
+      const double share = scales[i] * terms.class_share;
+      for (int64_t c = 0; c < lanes.size; ++c) lane[c * lanes.inner] -= T(share * terms.weight_of(c));
+    }
+    lane[y * lanes.inner] -= T(scales[i] * terms.target_share * terms.weight_of(y));
   }
-  if (terms.class_share > 0) {
-    for (int64_t c = 0; c < size; ++c) dx[c * step] -= T(scale * terms.class_share * terms.weight_of(c));
-  }
-  dx[target * step] -= T(scale * own);
 }
 
 }  // namespace
@@ -95,14 +97,16 @@ void cross_entropy_cpu(const Tensor& logits, const Tensor& target, const CrossEn
     const T* x = logits.data<T>();
     T* each = options.reduction == Reduction::kNone ? out.loss.data<T>() : nullptr;
     parallel_for(lanes.count(), grain, [&](int64_t begin, int64_t end) {
-      for (int64_t lane = begin; lane < end; ++lane) {
-        const int64_t y = targets[lane];
-        const double loss =
-            lane_loss(x + lanes.start(lane), lanes.size, lanes.inner, y, terms, log_sum_exp[lane]);
-        if (each) each[lane] = T(loss);
-        losses[size_t(begin / grain)] += loss;
-        if (y != terms.ignore_index) weights[size_t(begin / grain)] += terms.weight_of(y);
-      }
+      for_each_tile(lanes, begin, end, [&](int64_t start, int64_t lane, int64_t width) {
+        double tile[kTileWidth];
+        tile_losses(x + start, lanes, width, targets + lane, terms, log_sum_exp + lane, tile);
+        for (int64_t i = 0; i < width; ++i) {
+          if (each) each[lane + i] = T(tile[i]);
+          losses[size_t(begin / grain)] += tile[i];
+          const int64_t y = targets[lane + i];
+          if (y != terms.ignore_index) weights[size_t(begin / grain)] += terms.weight_of(y);
+        }
+      });
     });
     double loss = 0, weight = 0;
     for (const double piece : losses) loss += piece;
@@ -127,11 +131,13 @@ void cross_entropy_backward_cpu(const Tensor& grad, const Tensor& logits, const 
     T* dx = result.data<T>();
     const bool per_position = options.reduction == Reduction::kNone;
     parallel_for(lanes.count(), lane_grain(lanes), [&](int64_t begin, int64_t end) {
-      for (int64_t lane = begin; lane < end; ++lane) {
-        const int64_t start = lanes.start(lane);
-        const double scale = double(upstream[per_position ? lane : 0]) / divisor;
-        lane_gradient(x + start, dx + start, lanes.size, lanes.inner, targets[lane], terms, lse[lane], scale);
-      }
+      for_each_tile(lanes, begin, end, [&](int64_t start, int64_t lane, int64_t width) {
+        double scales[kTileWidth];
+        for (int64_t i = 0; i < width; ++i) {
+          scales[i] = double(upstream[per_position ? lane + i : 0]) / divisor;
+        }
+        tile_gradient(x + start, dx + start, lanes, width, targets + lane, terms, lse + lane, scales);
+      });
     });
   });
 }

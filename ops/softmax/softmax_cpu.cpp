@@ -1,29 +1,25 @@
 #include "taper/ops/softmax/softmax_cpu.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "taper/core/parallel.h"
-#include "taper/ops/elementwise/vector_math.h"
-#include "taper/ops/lanes.h"
+#include "taper/ops/softmax/lane_tile.h"
 
 namespace taper::ops {
 namespace {
 
-/// The largest element is subtracted first, so that no exponential overflows; the sum is in f64.
 template <class T>
-void softmax_lane(const T* x, T* y, int64_t size, int64_t step, bool logarithm) {
-  T largest = x[0];
-  for (int64_t i = 1; i < size; ++i) largest = std::max(largest, x[i * step]);
-  for (int64_t i = 0; i < size; ++i) y[i * step] = vector_math::exp(x[i * step] - largest);
-  double sum = 0;
-  for (int64_t i = 0; i < size; ++i) sum += double(y[i * step]);
+void softmax_tile(const T* x, T* y, const Lanes& lanes, int64_t width, bool logarithm) {
+  T largest[kTileWidth], factor[kTileWidth];
+  double sum[kTileWidth];
+  tile_statistics(x, lanes, width, largest, sum);
   if (logarithm) {
-    const T log_sum = T(std::log(sum));
-    for (int64_t i = 0; i < size; ++i) y[i * step] = x[i * step] - largest - log_sum;
+    for (int64_t i = 0; i < width; ++i) factor[i] = T(std::log(sum[i]));
+    map_tile(x, y, lanes, width, largest, factor, [](T v, T most, T log_sum) { return v - most - log_sum; });
   } else {
-    const T scale = T(1 / sum);
-    for (int64_t i = 0; i < size; ++i) y[i * step] *= scale;
+    for (int64_t i = 0; i < width; ++i) factor[i] = T(1 / sum[i]);
+    map_tile(x, y, lanes, width, largest, factor,
+             [](T v, T most, T scale) { return vector_math::exp(v - most) * scale; });
   }
 }
 
@@ -35,10 +31,9 @@ void softmax_cpu(const Tensor& x, const Tensor& y, int64_t axis, bool logarithm)
     const T* from = x.data<T>();
     T* to = y.data<T>();
     parallel_for(lanes.count(), lane_grain(lanes), [&](int64_t begin, int64_t end) {
-      for (int64_t lane = begin; lane < end; ++lane) {
-        const int64_t start = lanes.start(lane);
-        softmax_lane(from + start, to + start, lanes.size, lanes.inner, logarithm);
-      }
+      for_each_tile(lanes, begin, end, [&](int64_t start, int64_t /*lane*/, int64_t width) {
+        softmax_tile(from + start, to + start, lanes, width, logarithm);
+      });
     });
   });
 }

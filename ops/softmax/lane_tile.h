@@ -1,0 +1,81 @@
+#pragma once
+// Softmax and cross entropy both need, for each lane, its largest element and the sum of the exponentials.
+// How to get them fast depends on the layout: a lane that is a row in memory vectorises along itself; lanes
+// that are columns vectorise side by side, a tile of them at a time. CPU code.
+
+#include <algorithm>
+
+#include "taper/ops/elementwise/vector_math.h"
+#include "taper/ops/lanes.h"
+
+namespace taper::ops {
+
+/// Columns in a tile: their sums stay in the first-level cache.
+inline constexpr int64_t kTileWidth = 64;
+
+/// Calls body(start, lane, width) for tiles that cover lanes [begin, end): `width` lanes from `lane` on,
+/// whose first elements lie side by side from element `start` on. Rows come one by one.
+template <class Body>
+void for_each_tile(const Lanes& lanes, int64_t begin, int64_t end, Body&& body) {
+  while (begin < end) {
+    const int64_t in_memory = lanes.inner - begin % lanes.inner;  // before the next outer step
+    const int64_t width = std::min({in_memory, end - begin, kTileWidth});
+    body(lanes.start(begin), begin, width);
+    begin += width;
+  }
+}
+
+/// Writes each lane's largest element and sum of exp(x - largest), in f64; x points at the tile's first
+/// element. Several sums side by side keep the adders busy; their order is fixed.
+template <class T>
+void tile_statistics(const T* x, const Lanes& lanes, int64_t width, T* largest, double* sum) {
+  const auto larger = [](T a, T b) { return b > a ? b : a; };  // a NaN is met again in the exponentials
+  if (lanes.inner == 1) {
+    T best[16];
+    std::fill(best, best + 16, x[0]);
+    int64_t c = 0;
+    for (; c + 16 <= lanes.size; c += 16) {
+      for (int64_t k = 0; k < 16; ++k) best[k] = larger(best[k], x[c + k]);
+    }
+    for (; c < lanes.size; ++c) best[c % 16] = larger(best[c % 16], x[c]);
+    for (int64_t k = 1; k < 16; ++k) best[0] = larger(best[0], best[k]);
+    double sums[16] = {};
+    for (c = 0; c + 16 <= lanes.size; c += 16) {
+      for (int64_t k = 0; k < 16; ++k) sums[k] += double(vector_math::exp(x[c + k] - best[0]));
+    }
+    for (; c < lanes.size; ++c) sums[c % 16] += double(vector_math::exp(x[c] - best[0]));
+    for (int64_t k = 1; k < 16; ++k) sums[0] += sums[k];
+    *largest = best[0];
+    *sum = sums[0];
+    return;
+  }
+  std::copy(x, x + width, largest);
+  for (int64_t c = 1; c < lanes.size; ++c) {
+    const T* row = x + c * lanes.inner;
+    for (int64_t i = 0; i < width; ++i) largest[i] = larger(largest[i], row[i]);
+  }
+  std::fill(sum, sum + width, 0.0);
+  for (int64_t c = 0; c < lanes.size; ++c) {
+    const T* row = x + c * lanes.inner;
+    for (int64_t i = 0; i < width; ++i) sum[i] += double(vector_math::exp(row[i] - largest[i]));
+  }
+}
+
+/// y = function(x, a of the lane, b of the lane) for every element of a tile.
+template <class T, class A, class B, class Function>
+void map_tile(const T* x, T* y, const Lanes& lanes, int64_t width, const A* a, const B* b,
+              Function&& function) {
+  if (lanes.inner == 1) {
+    const A lane_a = *a;
+    const B lane_b = *b;
+    for (int64_t c = 0; c < lanes.size; ++c) y[c] = function(x[c], lane_a, lane_b);
+    return;
+  }
+  for (int64_t c = 0; c < lanes.size; ++c) {
+    const T* from = x + c * lanes.inner;
+    T* to = y + c * lanes.inner;
+    for (int64_t i = 0; i < width; ++i) to[i] = function(from[i], a[i], b[i]);
+  }
+}
+
+}  // namespace taper::ops
