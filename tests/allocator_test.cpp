@@ -14,6 +14,14 @@
 
 using namespace taper;
 
+// The sanitizers abort on a huge request unless told that the caller handles it.
+extern "C" const char* __asan_default_options() {
+  return "allocator_may_return_null=1";
+}
+extern "C" const char* __tsan_default_options() {
+  return "allocator_may_return_null=1";
+}
+
 TEST_CASE("blocks are aligned, separate and reused") {
   Allocator& allocator = allocator_for(Device());
   CHECK(allocator.allocate(0) == nullptr);
