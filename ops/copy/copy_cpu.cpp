@@ -103,7 +103,8 @@ void copy_bits(const StridedLoop& loop) {
 
 template <class T>
 void copy_converted(const StridedLoop& loop) {
-  const auto& [dst, src, unused1, unused2] = loop.operands;
+  const LoopOperand& dst = loop.operands[0];
+  const LoopOperand& src = loop.operands[1];
   parallel_for(loop.numel, kGrainSize, [&](int64_t begin, int64_t end) {
     T buffer[kBlockSize];
     for (int64_t at = begin; at < end; at += kBlockSize) {

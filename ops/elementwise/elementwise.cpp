@@ -120,7 +120,7 @@ Tensor compare(Op op, const Tensor& a, Scalar b) {
 }
 
 /// Checks, then self = op(self, others...) computed in `common`.
-void in_place(Op op, const Tensor& self, Inputs others, DType common) {
+void in_place(Op op, const Tensor& self, const Inputs& others, DType common) {
   check_writable(name(op), self);
   Inputs inputs = {self};
   for (const Tensor& other : others) inputs.push_back(overlaps_partly(self, other) ? clone(other) : other);
