@@ -24,7 +24,8 @@ ProgressLine::ProgressLine(ProgressMode mode)
 void ProgressLine::update(const std::string& title, int64_t done, int64_t total, const std::string& text) {
   if (!enabled_) return;
   const auto now = Clock::now();
-  if (first_done_ < 0) {
+  if (total != total_) {
+    total_ = total;
     first_done_ = done;
     start_ = now;
   }

@@ -20,7 +20,8 @@ class ProgressLine {
   ProgressLine& operator=(const ProgressLine&) = delete;
 
   bool enabled() const { return enabled_; }
-  /// Shows `done` of `total` steps with `text` behind the bar and the time left, judged from the pace so far.
+  /// Shows `done` of `total` steps with `text` behind the bar and the time left, judged from the pace
+  /// since the task (a new `total`) began.
   void update(const std::string& title, int64_t done, int64_t total, const std::string& text);
   /// Wipes the line, so that other output starts on a clean one.
   void clear();
@@ -31,7 +32,8 @@ class ProgressLine {
   bool drawn_ = false;
   Clock::time_point start_ = Clock::now();
   Clock::time_point last_drawn_{};
-  int64_t first_done_ = -1;
+  int64_t first_done_ = 0;
+  int64_t total_ = -1;  ///< of the task being timed
 };
 
 /// "0:41", "1:02:03".
