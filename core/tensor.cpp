@@ -9,7 +9,8 @@ Strides strides_for(const Shape& shape, MemoryFormat format) {
   int64_t step = 1;
   const auto place = [&](int64_t axis) {
     strides[axis] = step;
-    step *= std::max<int64_t>(shape[axis], 1);
+    // Wraps for shapes like [2^62, 4, 0], which have no elements and so no use for their strides.
+    step = int64_t(uint64_t(step) * uint64_t(std::max<int64_t>(shape[axis], 1)));
   };
   if (format == kChannelsLast) {
     TAPER_CHECK(shape.size() == 4, "channels_last needs 4 dimensions [N, C, H, W], got shape {}", shape);
