@@ -8,6 +8,7 @@
 #include "taper/autograd/elementwise.h"
 #include "taper/autograd/grad_mode.h"
 #include "taper/autograd/meta.h"
+#include "taper/core/op_scope.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
@@ -155,6 +156,7 @@ class Pass {
     Grads kept;
     const bool keep = node.has_hooks();
     if (keep) kept = grads;
+    const OpScope scope(intern(node.name() + " backward"));
     Grads results = node.apply(std::move(grads));
     TAPER_CHECK(results.size() <= node.next_edges().size(),
                 "backward of {}: the formula returned {} gradients for {} inputs", node.describe(),

@@ -37,7 +37,7 @@ void FormulaNode::release_saved() {
   saved_.clear();
 }
 
-Tape::Tape(std::string_view op, std::span<const Tensor> inputs) : op_(op) {
+Tape::Tape(std::string_view op, std::span<const Tensor> inputs) : scope_(op), op_(op) {
   if (!GradMode::is_enabled()) return;
   for (const Tensor& input : inputs) recording_ = recording_ || (input.defined() && input.requires_grad());
   if (!recording_) return;

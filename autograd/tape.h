@@ -23,6 +23,7 @@
 
 #include "taper/autograd/node.h"
 #include "taper/autograd/saved_tensor.h"
+#include "taper/core/op_scope.h"
 #include "taper/core/tensor.h"
 
 namespace taper {
@@ -52,7 +53,8 @@ using Formula = std::function<Grads(const Backward&)>;
 
 class Tape {
  public:
-  /// Looks at the inputs (undefined ones are optional arguments left out) and at the thread's grad mode.
+  /// Looks at the inputs (undefined ones are optional arguments left out) and at the thread's grad mode. `op`
+  /// is a literal: reports name it after the Tape is gone.
   Tape(std::string_view op, std::initializer_list<Tensor> inputs)
       : Tape(op, std::span<const Tensor>(inputs.begin(), inputs.size())) {}
   Tape(std::string_view op, std::span<const Tensor> inputs);
@@ -105,6 +107,7 @@ class Tape {
   void record_in_place_output(const Tensor& self, std::span<const Tensor> saved, Formula formula);
   static void declare_view(const Tensor& parent, const Tensor& output);
 
+  OpScope scope_;  // memory asked for while the Tape lives is the operation's
   std::string_view op_;
   std::vector<Edge> edges_;
   std::string call_;

@@ -1,5 +1,6 @@
 # taper_embed_file(TARGET FILE): puts FILE's bytes into TARGET. For data/digits.bin they are
 #   extern "C" const uint8_t taper_embedded_digits_bin[];
+# with a zero behind them, so that a text file is a C string.
 # The assembler reads the file (.incbin), so size costs no compile time.
 function(taper_embed_file target file)
   cmake_path(ABSOLUTE_PATH file BASE_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR} OUTPUT_VARIABLE path)
@@ -16,6 +17,7 @@ __asm__(
     ".type @symbol@, STT_OBJECT\n"
     "@symbol@:\n"
     ".incbin \"@path@\"\n"
+    ".byte 0\n"
     ".size @symbol@, . - @symbol@\n"
     ".popsection\n");
 ]])

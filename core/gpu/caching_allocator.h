@@ -41,6 +41,8 @@ class CachingAllocator final : public Allocator {
   CachingAllocator(const CachingAllocator&) = delete;
   CachingAllocator& operator=(const CachingAllocator&) = delete;
 
+  int device() const { return device_; }
+
   // ---- Blocks ----
 
   /// At least `size_bytes` bytes for work on the device's current stream, aligned to 512; null for 0.

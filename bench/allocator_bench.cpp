@@ -1,0 +1,141 @@
+// What a block of device memory costs, in ns per allocate and free: from the caching allocator with one
+// thread and four, from the runtime underneath, and over the recorded allocations of a training step.
+
+#include <benchmark/benchmark.h>
+
+#include <random>
+
+#include "taper/core/gpu/caching_allocator.h"
+#include "taper/core/gpu/pinned_allocator.h"
+#include "taper/nn/report/memory_trace.h"
+#if TAPER_SIMULATED_GPU
+#include "taper/core/gpu/sim.h"
+#endif
+
+using namespace taper;
+
+namespace {
+
+constexpr int64_t kKiB = 1024, kMiB = 1024 * kKiB;
+
+/// An allocator with a warm cache, the same for all threads of a benchmark. Poisoning is the simulated GPU's
+/// own business and not measured.
+gpu::CachingAllocator& warm_allocator() {
+  static gpu::CachingAllocator allocator(0);
+#if TAPER_SIMULATED_GPU
+  gpu::sim::set_annotations(false);
+#endif
+  return allocator;
+}
+
+// The block is whole when it comes back: found and put back, nothing more. In a training step that repeats,
+// nearly all requests are of this kind.
+void cached(benchmark::State& state) {
+  gpu::CachingAllocator& allocator = warm_allocator();
+  const gpu::StreamGuard guard(gpu::stream_from_pool(0));
+  const auto size = size_t(state.range(0));
+  // Neighbours in use keep the block from merging.
+  void* const before = allocator.allocate(size);
+  void* const block = allocator.allocate(size);
+  void* const after = allocator.allocate(size);
+  allocator.deallocate(block, size);
+  for (auto _ : state) {
+    void* const ptr = allocator.allocate(size);
+    benchmark::DoNotOptimize(ptr);
+    allocator.deallocate(ptr, size);
+  }
+  allocator.deallocate(before, size);
+  allocator.deallocate(after, size);
+}
+BENCHMARK(cached)->Arg(512)->Arg(64 * kKiB)->Arg(4 * kMiB)->Threads(1)->Threads(4)->UseRealTime();
+
+// Cut from a larger free block and merged into it again.
+void split_and_merge(benchmark::State& state) {
+  gpu::CachingAllocator& allocator = warm_allocator();
+  const gpu::StreamGuard guard(gpu::stream_from_pool(0));
+  const auto size = size_t(state.range(0));
+  for (auto _ : state) {
+    void* const ptr = allocator.allocate(size);
+    benchmark::DoNotOptimize(ptr);
+    allocator.deallocate(ptr, size);
+  }
+}
+BENCHMARK(split_and_merge)->Arg(512)->Arg(4 * kMiB)->Threads(1)->Threads(4)->UseRealTime();
+
+// 200 blocks of mixed sizes alive, a random one replaced each time.
+void mixed(benchmark::State& state) {
+  gpu::CachingAllocator& allocator = warm_allocator();
+  const gpu::StreamGuard guard(gpu::stream_from_pool(0));
+  std::mt19937 random(uint32_t(state.thread_index()));
+  auto random_size = [&] { return size_t{1} << (random() % 22); };
+  std::vector<std::pair<void*, size_t>> live(200);
+  for (auto& [ptr, size] : live) ptr = allocator.allocate(size = random_size());
+  auto replace_one = [&] {
+    auto& [ptr, size] = live[random() % live.size()];
+    allocator.deallocate(ptr, size);
+    ptr = allocator.allocate(size = random_size());
+  };
+  for (int i = 0; i < 20'000; ++i) replace_one();  // until the segments suffice
+  for (auto _ : state) replace_one();
+  for (const auto& [ptr, size] : live) allocator.deallocate(ptr, size);
+}
+BENCHMARK(mixed)->Threads(1)->Threads(4)->UseRealTime();
+
+// Blocks that a second stream uses wait for an event each.
+void with_record_stream(benchmark::State& state) {
+  gpu::CachingAllocator& allocator = warm_allocator();
+  const gpu::Stream own = gpu::stream_from_pool(0), other = gpu::stream_from_pool(0);
+  for (auto _ : state) {
+    void* const ptr = allocator.allocate(4096, own);
+    allocator.record_stream(ptr, other);
+    allocator.deallocate(ptr, 4096);
+  }
+  gpu::synchronize(0);
+}
+BENCHMARK(with_record_stream);
+
+// What the cache saves.
+void runtime(benchmark::State& state) {
+  const auto size = size_t(state.range(0));
+  for (auto _ : state) {
+    void* const ptr = gpu::allocate(size, 0);
+    benchmark::DoNotOptimize(ptr);
+    gpu::deallocate(ptr, 0);
+  }
+}
+BENCHMARK(runtime)->Arg(512)->Arg(64 * kKiB)->Arg(4 * kMiB)->Threads(1)->Threads(4)->UseRealTime();
+
+void pinned_cached(benchmark::State& state) {
+  gpu::PinnedAllocator allocator;
+  for (auto _ : state) {
+    void* const ptr = allocator.allocate(64 * kKiB);
+    benchmark::DoNotOptimize(ptr);
+    allocator.deallocate(ptr, 64 * kKiB);
+  }
+}
+BENCHMARK(pinned_cached);
+
+void pinned_runtime(benchmark::State& state) {
+  for (auto _ : state) {
+    void* const ptr = gpu::allocate_pinned(64 * kKiB);
+    benchmark::DoNotOptimize(ptr);
+    gpu::deallocate_pinned(ptr);
+  }
+}
+BENCHMARK(pinned_runtime);
+
+// The tensors of one training step of ResNet-50, over and over.
+void resnet50_step(benchmark::State& state) {
+  gpu::CachingAllocator& allocator = warm_allocator();
+  const auto events = read_memory_trace(TAPER_TRACE);
+  replay_memory_trace(events, allocator);
+  for (auto _ : state) replay_memory_trace(events, allocator);
+  const double calls = double(events.size()) * double(state.iterations());
+  state.counters["per_call"] =
+      benchmark::Counter(calls, benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+}
+BENCHMARK(resnet50_step);
+
+}  // namespace
+
+BENCHMARK_MAIN();

@@ -1,0 +1,103 @@
+#include "taper/nn/report/memory_trace.h"
+
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+
+#include "taper/core/error.h"
+#include "taper/core/op_scope.h"
+#include "taper/nn/io/atomic_file.h"
+
+namespace taper {
+namespace {
+
+/// The blocks of a replay; what is left goes back at the end, however it ends.
+class LiveBlocks {
+ public:
+  explicit LiveBlocks(gpu::CachingAllocator& allocator) : allocator_(allocator) {}
+  ~LiveBlocks() {
+    for (const auto& [address, ptr] : blocks_) allocator_.deallocate(ptr, 0);
+  }
+  LiveBlocks(const LiveBlocks&) = delete;
+  LiveBlocks& operator=(const LiveBlocks&) = delete;
+
+  void allocate(const gpu::TraceEvent& event, gpu::Stream stream) {
+    free(event);  // a damaged trace may use an address twice
+    const OpScope scope(event.op);
+    blocks_[event.address] = allocator_.allocate(event.size_bytes, stream);
+  }
+  void free(const gpu::TraceEvent& event) {
+    const auto found = blocks_.find(event.address);
+    if (found == blocks_.end()) return;
+    allocator_.deallocate(found->second, 0);
+    blocks_.erase(found);
+  }
+
+ private:
+  gpu::CachingAllocator& allocator_;
+  std::unordered_map<uintptr_t, void*> blocks_;
+};
+
+gpu::TraceEvent parse(const nlohmann::json& line) {
+  const auto action = line.at("action").get<std::string>();
+  gpu::TraceEvent event;
+  event.address = line.at("addr").get<uintptr_t>();
+  if (action == "free_requested") {
+    event.action = gpu::TraceAction::kFreeRequested;
+    return event;
+  }
+  if (action != "alloc") throw std::invalid_argument("the action is neither alloc nor free_requested");
+  event.size_bytes = line.at("size").get<size_t>();
+  event.stream = line.value("stream", 0);
+  event.op = intern(line.value("op", std::string()));
+  return event;
+}
+
+}  // namespace
+
+void write_memory_trace(const std::string& path, std::span<const gpu::TraceEvent> events) {
+  AtomicFile file(path);
+  for (const gpu::TraceEvent& event : events) {
+    nlohmann::ordered_json line = {{"action", name_of(event.action)}, {"addr", event.address}};
+    if (event.action == gpu::TraceAction::kAlloc) {
+      line["size"] = event.size_bytes;
+      line["stream"] = event.stream;
+      line["op"] = event.op;
+    } else if (event.action != gpu::TraceAction::kFreeRequested) {
+      continue;
+    }
+    file.write(line.dump() + '\n');
+  }
+  file.commit();
+}
+
+std::vector<gpu::TraceEvent> read_memory_trace(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) fail<FileError>("{}: cannot be opened", path);
+  std::vector<gpu::TraceEvent> events;
+  std::string line;
+  for (int number = 1; std::getline(file, line); ++number) {
+    try {
+      events.push_back(parse(nlohmann::json::parse(line)));
+    } catch (const std::exception& error) {
+      fail<FileError>("{}: line {} is not an allocation or a free: {}", path, number, error.what());
+    }
+  }
+  return events;
+}
+
+void replay_memory_trace(std::span<const gpu::TraceEvent> events, gpu::CachingAllocator& allocator) {
+  LiveBlocks blocks(allocator);
+  std::map<int, gpu::Stream> streams = {{0, gpu::default_stream(allocator.device())}};
+  for (const gpu::TraceEvent& event : events) {
+    if (event.action == gpu::TraceAction::kFreeRequested) blocks.free(event);
+    if (event.action != gpu::TraceAction::kAlloc) continue;
+    auto stream = streams.find(event.stream);
+    if (stream == streams.end())
+      stream = streams.emplace(event.stream, gpu::stream_from_pool(allocator.device())).first;
+    blocks.allocate(event, stream->second);
+  }
+}
+
+}  // namespace taper
