@@ -61,7 +61,7 @@ void collect_strip(const ConvPlan& plan, const Region& region, const Strip& stri
     if (source_y < 0 || source_y >= plan.source.height) begin = end = 0;
     std::fill(row, row + begin * source.count, T(0));
     if (begin < end) {
-      copy_channels(source.data + offset + begin * plan.source.channels, (end - begin) * source.count,
+      copy_channels(source.data + (offset + begin * plan.source.channels), (end - begin) * source.count,
                     row + begin * source.count);
     }
     std::fill(row + end * source.count, row + strip.length * source.count, T(0));
