@@ -58,7 +58,9 @@ class Node : public std::enable_shared_from_this<Node> {
   /// Runs after apply() with (gradients it returned, gradients it was given).
   void register_hook(NodeHook hook) { hooks_.push_back(std::move(hook)); }
   /// Runs on the gradient of output `index` before apply(); a defined result replaces it.
-  void register_tensor_hook(int index, TensorHook hook) { tensor_hooks_.push_back({index, std::move(hook)}); }
+  void register_tensor_hook(int index, TensorHook hook) {
+    tensor_hooks_.emplace_back(index, std::move(hook));
+  }
 
   // Set up by Tape.
   void set_next_edges(std::vector<Edge> edges) { next_edges_ = std::move(edges); }

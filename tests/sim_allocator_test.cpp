@@ -232,11 +232,14 @@ TEST_CASE("the way out depends on what is wrong") {
   CachingAllocator allocator(0);
   CHECK_THAT(message_of(allocator, 1000 * size_t{1} << 30), Contains("more than the device has"));
   CHECK_THAT(message_of(allocator, SIZE_MAX), Contains("more than the device has"));
+  void* const held = allocator.allocate(40 * kMiB);
   {
     gpu::MemoryPool pool(allocator);
     const gpu::MemoryPoolGuard guard(pool);
-    CHECK_THAT(message_of(allocator, 65 * kMiB), Contains("call empty_cache() before the capture"));
+    CHECK_THAT(message_of(allocator, 40 * kMiB), Contains("call empty_cache() before the capture"));
   }
+  allocator.deallocate(held, 40 * kMiB);
+  allocator.empty_cache();
   std::vector<void*> blocks;
   for (int i = 0; i < 12; ++i) blocks.push_back(allocator.allocate(5 * kMiB));
   for (size_t i = 0; i < blocks.size(); i += 2) allocator.deallocate(blocks[i], 5 * kMiB);
