@@ -10,9 +10,15 @@
 #include "taper/core/dtype.h"
 #include "taper/core/error.h"
 #include "taper/core/generator.h"
+#include "taper/core/op_scope.h"
 #include "taper/core/parallel.h"
 #include "taper/core/tensor.h"
 #include "taper/core/views.h"
+
+// The GPU and its memory.
+#include "taper/core/gpu/caching_allocator.h"
+#include "taper/core/gpu/pinned_allocator.h"
+#include "taper/core/gpu/runtime.h"
 
 // Operations with derivatives.
 #include "taper/autograd/functions.h"
@@ -46,6 +52,8 @@
 #include "taper/nn/optim/schedule.h"
 #include "taper/nn/optim/sgd.h"
 #include "taper/nn/report/accuracy.h"
+#include "taper/nn/report/memory_report.h"
+#include "taper/nn/report/memory_trace.h"
 #include "taper/nn/report/summary.h"
 
 // Data sets and files.

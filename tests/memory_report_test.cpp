@@ -54,7 +54,9 @@ TEST_CASE("the allocations of a ResNet-50 step replay from a file") {
   }
 
   gpu::CachingAllocator allocator(0);
-  replay_memory_trace(events, allocator);
+  size_t replayed = 0;
+  replay_memory_trace(events, allocator, [&](size_t index) { replayed += index == replayed; });
+  CHECK(replayed == events.size());
   const gpu::CachingAllocatorStats first = allocator.memory_stats();
   CHECK(first.all.requested_bytes.peak == peak);
   CHECK(first.all.allocation.allocated == allocations);

@@ -87,16 +87,19 @@ std::vector<gpu::TraceEvent> read_memory_trace(const std::string& path) {
   return events;
 }
 
-void replay_memory_trace(std::span<const gpu::TraceEvent> events, gpu::CachingAllocator& allocator) {
+void replay_memory_trace(std::span<const gpu::TraceEvent> events, gpu::CachingAllocator& allocator,
+                         const std::function<void(size_t index)>& after_event) {
   LiveBlocks blocks(allocator);
   std::map<int, gpu::Stream> streams = {{0, gpu::default_stream(allocator.device())}};
-  for (const gpu::TraceEvent& event : events) {
-    if (event.action == gpu::TraceAction::kFreeRequested) blocks.free(event);
-    if (event.action != gpu::TraceAction::kAlloc) continue;
-    auto stream = streams.find(event.stream);
-    if (stream == streams.end())
-      stream = streams.emplace(event.stream, gpu::stream_from_pool(allocator.device())).first;
-    blocks.allocate(event, stream->second);
+  auto stream_of = [&](const gpu::TraceEvent& event) {
+    const auto found = streams.find(event.stream);
+    if (found != streams.end()) return found->second;
+    return streams.emplace(event.stream, gpu::stream_from_pool(allocator.device())).first->second;
+  };
+  for (size_t i = 0; i < events.size(); ++i) {
+    if (events[i].action == gpu::TraceAction::kAlloc) blocks.allocate(events[i], stream_of(events[i]));
+    if (events[i].action == gpu::TraceAction::kFreeRequested) blocks.free(events[i]);
+    if (after_event) after_event(i);
   }
 }
 
