@@ -120,6 +120,7 @@ void Training::load_data() {
 }
 
 void Training::build_model() {
+  // NOLINTNEXTLINE(modernize-make-unique): a ResNet can be neither copied nor moved into place.
   model_.reset(new ResNet(make_resnet(
       options_.arch, {.num_classes = num_classes_, .zero_init_residual = options_.zero_init_residual})));
   model_->to(options_.dtype);
