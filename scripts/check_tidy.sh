@@ -14,4 +14,4 @@ if [ $# -gt 0 ]; then files=("$@"); else
 fi
 printf '%s\0' "${files[@]}" |
   xargs -0 -n 1 -P "$(nproc)" clang-tidy --quiet -p build/default --warnings-as-errors='*' \
-    --extra-arg=-Wno-unknown-warning-option 2> >(grep -v 'warnings\? generated' >&2)
+    --extra-arg=-Wno-unknown-warning-option --extra-arg=-Wno-unknown-pragmas 2> >(grep -v 'warnings\? generated' >&2)
