@@ -97,6 +97,9 @@ Tensor empty(const Shape& shape, const TensorOptions& options) {
 Tensor empty_strided(const Shape& shape, const Strides& strides, DType dtype, Device device) {
   TAPER_CHECK(shape.size() == strides.size(), "empty_strided: shape {} and strides {} differ in length",
               shape, strides);
+  // The runtime and its allocator are there, the kernels are not: better refused here than met halfway.
+  TAPER_CHECK(device.is_cpu(), "device {}: this version has no GPU kernels for its operations; use cpu",
+              device);
   auto impl = std::make_shared<TensorImpl>();
   impl->numel = numel(shape);
   int64_t last = 0;

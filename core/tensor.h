@@ -189,7 +189,7 @@ struct TensorImpl {
 
 // ---- Making tensors without arithmetic ----
 
-/// Uninitialised memory.
+/// Uninitialised memory. All throw Error for a device other than the CPU: there are no GPU kernels yet.
 Tensor empty(const Shape& shape, const TensorOptions& options = {});
 /// Uninitialised, with given strides (in elements, non-negative).
 Tensor empty_strided(const Shape& shape, const Strides& strides, DType dtype = kFloat32, Device device = {});

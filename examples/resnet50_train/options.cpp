@@ -5,8 +5,8 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
-#include "taper/core/allocator.h"
 #include "taper/core/error.h"
+#include "taper/core/tensor.h"
 #include "taper/version.h"
 
 namespace taper {
@@ -18,7 +18,7 @@ constexpr const char* kDescription =
 
 constexpr const char* kExamples =
     "Examples:\n"
-    "  resnet50_train                                     the digits, about 98% right after the last epoch\n"
+    "  resnet50_train                                     the digits, about 99% right after the last epoch\n"
     "  resnet50_train --arch resnet18 --epochs 3          a smaller network, a shorter run\n"
     "  resnet50_train --dataset imagefolder --data pictures/train --val pictures/val --batch-size 64\n"
     "                                                     your own pictures: one folder for each class\n"
@@ -172,7 +172,7 @@ void add_run_flags(CLI::App& app, TrainOptions& options) {
       ->check([](const std::string& value) {
         try {
           const Device device(value);
-          allocator_for(device);
+          empty({}, {.device = device});
           return std::string();
         } catch (const Error& error) {
           return std::string(error.what());
