@@ -80,12 +80,3 @@ void write_file(const std::string& path, const std::vector<uint8_t>& bytes) {
   file.write(reinterpret_cast<const char*>(bytes.data()), std::streamsize(bytes.size()));
   TAPER_CHECK(file.good(), "write_file: cannot write {}", path);
 }
-
-TemporaryFolder::TemporaryFolder() : path_(std::filesystem::temp_directory_path() / "taper_XXXXXX") {
-  TAPER_CHECK(mkdtemp(path_.data()), "TemporaryFolder: cannot make {}", path_);
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code error;
-  std::filesystem::remove_all(path_, error);
-}

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "taper/nn/data/image.h"
+#include "temporary_folder.h"
 
 /// A picture of waves and edges that differs with `seed`.
 taper::Image test_picture(int width, int height, int seed = 0);
@@ -21,18 +22,3 @@ std::vector<uint8_t> jpeg_bytes(const taper::Image& image, int quality = 90);
 
 /// Writes a file and the folders it is in.
 void write_file(const std::string& path, const std::vector<uint8_t>& bytes);
-
-/// A folder that is new and empty, and gone with the object.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  const std::string& path() const { return path_; }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
