@@ -18,12 +18,12 @@ Tensor cast(const Tensor& x, DType dtype) {
                      [from = x.dtype()](const Backward& bw) -> Grads { return {cast(bw.grad(), from)}; });
 }
 
-Tensor to_device(const Tensor& x, Device device) {
+Tensor to_device(const Tensor& x, Device device, bool non_blocking) {
   if (x.device() == device) return x;
   Tape tape("to_device", {x});
-  return tape.record(ops::to_device(x, device), {}, [from = x.device()](const Backward& bw) -> Grads {
-    return {to_device(bw.grad(), from)};
-  });
+  return tape.record(
+      ops::to_device(x, device, non_blocking), {},
+      [from = x.device()](const Backward& bw) -> Grads { return {to_device(bw.grad(), from)}; });
 }
 
 Tensor clone(const Tensor& x) {
@@ -31,13 +31,15 @@ Tensor clone(const Tensor& x) {
   return tape.record(ops::clone(x), {}, [](const Backward& bw) -> Grads { return {bw.grad()}; });
 }
 
-void copy_(const Tensor& self, const Tensor& source) {
+void copy_(const Tensor& self, const Tensor& source, bool non_blocking) {
   Tape tape("copy_", {self, source});
   tape.check_in_place(self);
-  ops::copy_(self, source);
-  tape.record_in_place(self, {}, [shape = source.shape()](const Backward& bw) -> Grads {
-    return {Tensor(), bw.needs(1) ? sum_to(bw.grad(), shape) : Tensor()};
-  });
+  ops::copy_(self, source, non_blocking);
+  tape.record_in_place(self, {},
+                       [shape = source.shape(), device = source.device()](const Backward& bw) -> Grads {
+                         if (!bw.needs(1)) return {Tensor()};
+                         return {Tensor(), to_device(sum_to(bw.grad(), shape), device)};
+                       });
 }
 
 void fill_(const Tensor& self, Scalar value) {

@@ -122,8 +122,11 @@ Tensor Tensor::contiguous(MemoryFormat format) const {
 Tensor Tensor::to(DType dtype) const {
   return taper::cast(*this, dtype);
 }
-Tensor Tensor::to(Device device) const {
-  return taper::to_device(*this, device);
+Tensor Tensor::to(Device device, bool non_blocking) const {
+  return taper::to_device(*this, device, non_blocking);
+}
+Tensor Tensor::pin_memory() const {
+  return ops::pin_memory(*this);
 }
 Tensor Tensor::clone() const {
   return taper::clone(*this);
@@ -134,8 +137,8 @@ double Tensor::item_as_double() const {
 
 // ---- In place ----
 
-const Tensor& Tensor::copy_(const Tensor& source) const {
-  return taper::copy_(*this, source), *this;
+const Tensor& Tensor::copy_(const Tensor& source, bool non_blocking) const {
+  return taper::copy_(*this, source, non_blocking), *this;
 }
 const Tensor& Tensor::fill_(Scalar value) const {
   return taper::fill_(*this, value), *this;

@@ -62,6 +62,8 @@ if(TAPER_GPU STREQUAL "cuda")
     set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
     set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
   endif()
+  # fmt 9 switches its constexpr off for nvcc, and then no format string can be checked at compile time.
+  target_compile_definitions(taper_build_flags INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:FMT_USE_CONSTEXPR=1>)
   target_compile_options(taper_build_flags INTERFACE
     "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall;-lineinfo;$<$<BOOL:${TAPER_WARNINGS_AS_ERRORS}>:-Werror=all-warnings>>")
 endif()

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "taper/core/gpu/runtime.h"
 #include "taper/core/tensor.h"
 #include "taper/core/views.h"
 
@@ -118,15 +119,38 @@ class Printer {
   size_t width_ = 0;
 };
 
+/// The nested brackets of a tensor that has elements.
+std::string print_values(const Tensor& x) {
+  return Printer(x).print(x, 7);
+}
+
+/// x itself, or the same view of a copy of its storage on the CPU.
+Tensor on_cpu(const Tensor& x) {
+  if (x.device().is_cpu()) return x;
+  const Storage& from = *x.storage();
+  const Tensor bytes = empty({int64_t(from.size_bytes())}, {.dtype = kUInt8});
+  const gpu::Stream stream = gpu::current_stream(x.device().index);
+  gpu::copy_async(bytes.data_ptr(), from.data(), from.size_bytes(), gpu::CopyKind::kDeviceToHost, stream);
+  stream.synchronize();
+  auto impl = std::make_shared<TensorImpl>();
+  impl->storage = bytes.storage();
+  impl->storage_offset = x.storage_offset();
+  impl->shape = x.shape();
+  impl->strides = x.strides();
+  impl->numel = x.numel();
+  impl->dtype = x.dtype();
+  return Tensor(std::move(impl));
+}
+
 }  // namespace
 
 std::string to_string(const Tensor& x) {
   if (!x.defined()) return "tensor(undefined)";
-  TAPER_CHECK(x.device().is_cpu(), "to_string: the tensor is on {}; print x.cpu()", x.device());
   std::string result = "tensor(";
-  result += x.numel() == 0 ? "[]" : Printer(x).print(x, 7);
+  result += x.numel() == 0 ? "[]" : print_values(on_cpu(x));
   if (x.numel() == 0 && x.dim() != 1) result += fmt::format(", shape={}", x.shape());
   if (x.dtype() != kFloat32) result += fmt::format(", dtype={}", x.dtype());
+  if (x.device().is_cuda()) result += fmt::format(", device={}", x.device());
   return result + ")";
 }
 

@@ -15,11 +15,13 @@ namespace taper {
 
 class Storage {
  public:
-  /// Fresh memory from the device's allocator. Throws OutOfMemoryError.
-  Storage(size_t size_bytes, Device device)
-      : allocator_(&allocator_for(device)), size_bytes_(size_bytes), device_(device) {
+  /// Fresh memory from `allocator`, whose memory is on `device`. Throws OutOfMemoryError.
+  Storage(size_t size_bytes, Device device, Allocator& allocator)
+      : allocator_(&allocator), size_bytes_(size_bytes), device_(device) {
     data_ = allocator_->allocate(size_bytes);
   }
+  /// Fresh memory from the device's own allocator.
+  Storage(size_t size_bytes, Device device) : Storage(size_bytes, device, allocator_for(device)) {}
   /// Memory owned by someone else; `release` is called when the last view is gone.
   Storage(void* data, size_t size_bytes, Device device, std::function<void()> release)
       : data_(data), size_bytes_(size_bytes), device_(device), release_(std::move(release)) {}

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "taper/core/gpu/pinned_allocator.h"
+
 namespace taper {
 
 Strides strides_for(const Shape& shape, MemoryFormat format) {
@@ -60,6 +62,10 @@ void* Tensor::data_ptr() const {
   return static_cast<char*>(impl.storage->data()) + size_t(impl.storage_offset) * size_of(impl.dtype);
 }
 
+bool Tensor::is_pinned() const {
+  return checked().storage->allocator() == &gpu::pinned_allocator();
+}
+
 bool Tensor::is_contiguous(MemoryFormat format) const {
   if (format == kChannelsLast && dim() != 4) return false;
   if (numel() == 0) return true;
@@ -91,15 +97,20 @@ MemoryFormat Tensor::memory_format() const {
 }
 
 Tensor empty(const Shape& shape, const TensorOptions& options) {
-  return empty_strided(shape, strides_for(shape, options.memory_format), options.dtype, options.device);
+  const Strides strides = strides_for(shape, options.memory_format);
+  if (!options.pinned_memory) return empty_strided(shape, strides, options.dtype, options.device);
+  TAPER_CHECK(options.device.is_cpu(), "empty: pinned memory is the CPU's, not {}'s", options.device);
+  return empty_from(gpu::pinned_allocator(), shape, strides, options.dtype, options.device);
 }
 
 Tensor empty_strided(const Shape& shape, const Strides& strides, DType dtype, Device device) {
+  return empty_from(allocator_for(device), shape, strides, dtype, device);
+}
+
+Tensor empty_from(Allocator& allocator, const Shape& shape, const Strides& strides, DType dtype,
+                  Device device) {
   TAPER_CHECK(shape.size() == strides.size(), "empty_strided: shape {} and strides {} differ in length",
               shape, strides);
-  // The runtime and its allocator are there, the kernels are not: better refused here than met halfway.
-  TAPER_CHECK(device.is_cpu(), "device {}: this version has no GPU kernels for its operations; use cpu",
-              device);
   auto impl = std::make_shared<TensorImpl>();
   impl->numel = numel(shape);
   int64_t last = 0;
@@ -108,7 +119,7 @@ Tensor empty_strided(const Shape& shape, const Strides& strides, DType dtype, De
     last += (shape[axis] - 1) * strides[axis];
   }
   const int64_t elements = impl->numel == 0 ? 0 : last + 1;
-  impl->storage = std::make_shared<Storage>(size_t(elements) * size_of(dtype), device);
+  impl->storage = std::make_shared<Storage>(size_t(elements) * size_of(dtype), device, allocator);
   impl->shape = shape;
   impl->strides = strides;
   impl->dtype = dtype;

@@ -40,6 +40,7 @@ struct TensorOptions {
   DType dtype = kFloat32;
   Device device = {};
   MemoryFormat memory_format = kContiguous;
+  bool pinned_memory = false;  ///< CPU only: page-locked, for copies to and from a GPU that need not wait
 };
 
 class Tensor {
@@ -63,6 +64,8 @@ class Tensor {
   /// In elements.
   int64_t storage_offset() const;
   size_t size_bytes() const { return size_t(numel()) * size_of(dtype()); }
+  /// True if the elements are in page-locked CPU memory from Taper's allocator.
+  bool is_pinned() const;
 
   /// True when the elements lie in `format`'s order without gaps (dimensions of size 1 do not matter).
   bool is_contiguous(MemoryFormat format = kContiguous) const;
@@ -127,9 +130,16 @@ class Tensor {
   /// Copies where needed; this tensor itself when nothing would change.
   Tensor contiguous(MemoryFormat format = kContiguous) const;
   Tensor to(DType dtype) const;
-  Tensor to(Device device) const;
+  /// With `non_blocking`, a copy between pinned CPU memory and a GPU is only enqueued on the GPU's current
+  /// stream; a result on the CPU is then in pinned memory and must not be read before that stream is
+  /// synchronized. Work on the same stream needs no care.
+  Tensor to(Device device, bool non_blocking = false) const;
   Tensor cpu() const { return to(Device(kCPU)); }
-  Tensor cuda(int index = 0) const { return to(Device(kCUDA, index)); }
+  Tensor cuda(int index = 0, bool non_blocking = false) const {
+    return to(Device(kCUDA, index), non_blocking);
+  }
+  /// This tensor if it is in pinned memory, else a copy there. Throws Error for a tensor on a GPU.
+  Tensor pin_memory() const;
   /// A copy on its own storage, in the same memory format.
   Tensor clone() const;
 
@@ -140,7 +150,8 @@ class Tensor {
   }
 
   /// In place; each returns this tensor, bumps the version and is recorded.
-  const Tensor& copy_(const Tensor& source) const;  ///< Broadcasts; converts the dtype.
+  /// Broadcasts; converts the dtype; may cross devices. For `non_blocking` see to().
+  const Tensor& copy_(const Tensor& source, bool non_blocking = false) const;
   const Tensor& fill_(Scalar value) const;
   const Tensor& zero_() const { return fill_(0); }
   const Tensor& add_(const Tensor& other, Scalar alpha = 1) const;
@@ -189,10 +200,13 @@ struct TensorImpl {
 
 // ---- Making tensors without arithmetic ----
 
-/// Uninitialised memory. All throw Error for a device other than the CPU: there are no GPU kernels yet.
+/// Uninitialised memory. All throw Error if the machine has no such device, OutOfMemoryError if it is full.
 Tensor empty(const Shape& shape, const TensorOptions& options = {});
 /// Uninitialised, with given strides (in elements, non-negative).
 Tensor empty_strided(const Shape& shape, const Strides& strides, DType dtype = kFloat32, Device device = {});
+/// As empty_strided, with memory from `allocator`, which must be `device`'s or of pinned CPU memory.
+Tensor empty_from(Allocator& allocator, const Shape& shape, const Strides& strides, DType dtype,
+                  Device device);
 /// Uninitialised, with the dtype, device and (if dense) the strides of `other`.
 Tensor empty_like(const Tensor& other);
 Tensor empty_like(const Tensor& other, DType dtype);

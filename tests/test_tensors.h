@@ -4,6 +4,7 @@
 #include <random>
 #include <vector>
 
+#include "taper/core/gpu/runtime.h"
 #include "taper/core/parallel.h"
 #include "taper/ops/copy/copy.h"
 
@@ -29,6 +30,14 @@ inline double dot(const Tensor& a, const Tensor& b) {
   double sum = 0;
   for (size_t i = 0; i < x.size(); ++i) sum += x[i] * y[i];
   return sum;
+}
+
+/// Where op tests run: `const Device device = GENERATE(from_range(test_devices()))`. The GPU is this build's,
+/// simulated or real.
+inline std::vector<Device> test_devices() {
+  std::vector<Device> devices = {Device("cpu")};
+  if (gpu::device_count() > 0) devices.push_back(Device("cuda"));
+  return devices;
 }
 
 /// While it lives, fresh memory is NaN, so that a test sees what an op forgot to write.

@@ -24,6 +24,7 @@ Tensor in_compute_dtype(std::string_view op, const Tensor& a, const Tensor& b, C
   const DType dtype = a.dtype();
   check_floating_point(op, a);
   check_same_device(op, a, b);
+  check_on_cpu(op, a);
   TAPER_CHECK(b.dtype() == dtype, "{}: operands must have one dtype, got {} and {}; convert one with .to()",
               op, dtype, b.dtype());
   const DType wide = compute_dtype(dtype);

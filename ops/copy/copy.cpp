@@ -1,21 +1,26 @@
 #include "taper/ops/copy/copy.h"
 
+#include "taper/core/gpu/pinned_allocator.h"
 #include "taper/core/views.h"
 #include "taper/ops/check.h"
 #include "taper/ops/copy/copy_cpu.h"
+#include "taper/ops/copy/copy_gpu.h"
+#include "taper/ops/copy/transfer.h"
 
 namespace taper::ops {
 namespace {
 
-/// For a destination that is fresh or has been checked.
-void copy_unchecked(const Tensor& dst, const Tensor& src) {
+/// For a destination of src's shape that is fresh or has been checked.
+void copy_unchecked(const Tensor& dst, const Tensor& src, bool non_blocking = false) {
   if (dst.numel() == 0) return;
+  if (dst.device() != src.device()) return transfer(dst, src, non_blocking);
+  if (dst.device().is_cuda()) return copy_gpu(dst, src);
   copy_cpu(dst, src);
 }
 
 }  // namespace
 
-void copy_(const Tensor& dst, const Tensor& src) {
+void copy_(const Tensor& dst, const Tensor& src, bool non_blocking) {
   check_defined("copy_", "destination", dst);
   check_defined("copy_", "source", src);
   check_writable("copy_", dst);
@@ -23,7 +28,7 @@ void copy_(const Tensor& dst, const Tensor& src) {
               "copy_: source of shape {} does not broadcast to the destination's shape {}", src.shape(),
               dst.shape());
   const Tensor source = overlaps_partly(dst, src) ? clone(src) : src;
-  copy_unchecked(dst, views::expand(source, dst.shape()));
+  copy_unchecked(dst, views::expand(source, dst.shape()), non_blocking);
   dst.bump_version();
 }
 
@@ -55,15 +60,27 @@ Tensor clone(const Tensor& x) {
 void fill_(const Tensor& x, Scalar value) {
   check_defined("fill_", "tensor", x);
   check_writable("fill_", x);
-  if (x.numel() > 0) fill_cpu(x, value);
+  if (x.numel() > 0) x.device().is_cuda() ? fill_gpu(x, value) : fill_cpu(x, value);
   x.bump_version();
 }
 
-Tensor to_device(const Tensor& x, Device device) {
+Tensor to_device(const Tensor& x, Device device, bool non_blocking) {
   check_defined("to", "input", x);
   if (x.device() == device) return x;
   const Strides strides = x.is_dense() ? x.strides() : strides_for(x.shape());
-  const Tensor result = empty_strided(x.shape(), strides, x.dtype(), device);
+  Allocator& allocator = non_blocking && device.is_cpu() ? gpu::pinned_allocator() : allocator_for(device);
+  const Tensor result = empty_from(allocator, x.shape(), strides, x.dtype(), device);
+  copy_unchecked(result, x, non_blocking);
+  return result;
+}
+
+Tensor pin_memory(const Tensor& x) {
+  check_defined("pin_memory", "input", x);
+  TAPER_CHECK(x.device().is_cpu(), "pin_memory: the tensor is on {}; only CPU memory can be pinned",
+              x.device());
+  if (x.is_pinned()) return x;
+  const Strides strides = x.is_dense() ? x.strides() : strides_for(x.shape());
+  const Tensor result = empty_from(gpu::pinned_allocator(), x.shape(), strides, x.dtype(), x.device());
   copy_unchecked(result, x);
   return result;
 }

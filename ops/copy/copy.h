@@ -10,8 +10,9 @@ namespace taper::ops {
 
 /// Writes src, broadcast to dst's shape and converted to its dtype, into dst and bumps dst's version. Floats
 /// go to integers by truncation, anything to bool by "not zero". Throws Error if src does not broadcast to
-/// dst's shape or elements of dst share memory. (torch.Tensor.copy_)
-void copy_(const Tensor& dst, const Tensor& src);
+/// dst's shape or elements of dst share memory. With `non_blocking`, a copy between pinned CPU memory and a
+/// GPU is only enqueued. (torch.Tensor.copy_)
+void copy_(const Tensor& dst, const Tensor& src, bool non_blocking = false);
 
 /// x itself if it lies in `format`'s order, else a copy that does. Throws Error for channels_last of a tensor
 /// without 4 dimensions. (torch.Tensor.contiguous)
@@ -28,8 +29,13 @@ Tensor clone(const Tensor& x);
 void fill_(const Tensor& x, Scalar value);
 
 /// x itself if it is on `device`, else a copy there with the same strides (row-major if x is not dense).
-/// Throws Error if this build or machine has no such device.
-Tensor to_device(const Tensor& x, Device device);
+/// Throws Error if this build or machine has no such device. With `non_blocking`, a copy between pinned CPU
+/// memory and a GPU is only enqueued, and a result on the CPU is in pinned memory. (torch.Tensor.to)
+Tensor to_device(const Tensor& x, Device device, bool non_blocking = false);
+
+/// x itself if it is in pinned memory, else a copy there. Throws Error for a tensor on a GPU.
+/// (torch.Tensor.pin_memory)
+Tensor pin_memory(const Tensor& x);
 
 /// The one value of x. Throws Error unless x has exactly one element. (torch.Tensor.item)
 double item(const Tensor& x);

@@ -41,6 +41,7 @@ void run(Op op, const Tensor& out, Inputs& inputs, DType common) {
     if (input.shape() != out.shape()) input = views::expand(input, out.shape());
   }
   const DType compute = is_floating_point(common) ? compute_dtype(common) : kInt64;
+  check_on_cpu(name(op), out);
   elementwise_cpu(op, out, inputs, compute);
 }
 

@@ -22,12 +22,11 @@ Dims coordinates(int64_t position, const Shape& shape) {
 Tensor prepare_index(std::string_view op, const Tensor& index, int64_t limit) {
   TAPER_CHECK(index.dtype() == kInt64, "{}: index must be i64, got {}; convert with .to(kInt64)", op,
               index.dtype());
+  check_on_cpu(op, index);
   const Tensor dense = contiguous(index);
-  if (index.device().is_cpu()) {
-    const int64_t wrong = find_out_of_range_cpu(dense, limit);
-    TAPER_CHECK(wrong < 0, "{}: index{} is {}, needs to be from 0 to {}", op,
-                coordinates(wrong, index.shape()), dense.data<int64_t>()[wrong], limit - 1);
-  }
+  const int64_t wrong = find_out_of_range_cpu(dense, limit);
+  TAPER_CHECK(wrong < 0, "{}: index{} is {}, needs to be from 0 to {}", op, coordinates(wrong, index.shape()),
+              dense.data<int64_t>()[wrong], limit - 1);
   return dense;
 }
 
@@ -79,7 +78,7 @@ Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index) {
   Shape shape = x.shape();
   shape[axis] = index.numel();
   const Tensor result = empty(shape, {.dtype = x.dtype(), .device = x.device()});
-  if (x.device().is_cpu()) index_select_cpu(contiguous(x), axis, positions, result);
+  index_select_cpu(contiguous(x), axis, positions, result);
   return result;
 }
 
@@ -89,14 +88,14 @@ Tensor index_add(const Tensor& x, int64_t axis, const Tensor& index, const Tenso
   expected[axis] = index.numel();
   check_source("index_add", x, source, expected);
   const Tensor sum = accumulator(x);
-  if (x.device().is_cpu()) index_add_cpu(sum, axis, positions, contiguous(cast(source, sum.dtype())));
+  index_add_cpu(sum, axis, positions, contiguous(cast(source, sum.dtype())));
   return cast(sum, x.dtype());
 }
 
 Tensor gather(const Tensor& x, int64_t axis, const Tensor& index) {
   const Tensor positions = prepare_elements("gather", x, axis, index);
   const Tensor result = empty(index.shape(), {.dtype = x.dtype(), .device = x.device()});
-  if (x.device().is_cpu()) gather_cpu(contiguous(narrow_to(x, axis, index.shape())), axis, positions, result);
+  gather_cpu(contiguous(narrow_to(x, axis, index.shape())), axis, positions, result);
   return result;
 }
 
@@ -106,7 +105,7 @@ Tensor scatter_add(const Tensor& x, int64_t axis, const Tensor& index, const Ten
   const Tensor sum = accumulator(x);
   const Tensor region = narrow_to(sum, axis, index.shape());
   const Tensor dense = contiguous(region);  // `region` itself unless the index is smaller than x
-  if (x.device().is_cpu()) scatter_add_cpu(dense, axis, positions, contiguous(cast(source, sum.dtype())));
+  scatter_add_cpu(dense, axis, positions, contiguous(cast(source, sum.dtype())));
   if (!dense.is_same(region)) copy_(region, dense);
   return cast(sum, x.dtype());
 }
@@ -117,7 +116,7 @@ Tensor one_hot(const Tensor& index, int64_t classes) {
   Shape shape = index.shape();
   shape.push_back(classes);
   const Tensor result = empty(shape, {.dtype = kInt64, .device = index.device()});
-  if (index.device().is_cpu()) one_hot_cpu(positions, classes, result);
+  one_hot_cpu(positions, classes, result);
   return result;
 }
 

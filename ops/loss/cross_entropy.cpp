@@ -32,9 +32,7 @@ CrossEntropy cross_entropy(const Tensor& logits, const Tensor& target, const Cro
       .loss = empty(per_position ? target.shape() : Shape{}, {.dtype = x.dtype(), .device = device}),
       .log_sum_exp = empty(target.shape(), {.dtype = kFloat64, .device = device}),
       .total_weight = empty({}, {.dtype = kFloat64, .device = device})};
-  if (device.is_cpu()) {
-    cross_entropy_cpu(x, y, prepare_options(options, x.dtype()), result);
-  }
+  cross_entropy_cpu(x, y, prepare_options(options, x.dtype()), result);
   result.loss = cast(result.loss, logits.dtype());
   return result;
 }
@@ -44,10 +42,8 @@ Tensor cross_entropy_backward(const Tensor& grad, const Tensor& logits, const Te
                               const CrossEntropyOptions& options) {
   const Tensor x = prepare_logits(logits);
   const Tensor result = empty_like(x);
-  if (x.device().is_cpu()) {
-    cross_entropy_backward_cpu(contiguous(cast(grad, x.dtype())), x, contiguous(target), log_sum_exp,
-                               total_weight, prepare_options(options, x.dtype()), result);
-  }
+  cross_entropy_backward_cpu(contiguous(cast(grad, x.dtype())), x, contiguous(target), log_sum_exp,
+                             total_weight, prepare_options(options, x.dtype()), result);
   return cast(result, logits.dtype());
 }
 

@@ -13,6 +13,7 @@ void check_operands(std::string_view op, const Tensor& a, const Tensor& b) {
   check_defined(op, "second operand", b);
   check_floating_point(op, a);
   check_same_device(op, a, b);
+  check_on_cpu(op, a);
   TAPER_CHECK(a.dtype() == b.dtype(),
               "{}: operands must have one dtype, got {} and {}; convert one with .to()", op, a.dtype(),
               b.dtype());

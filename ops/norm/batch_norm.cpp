@@ -11,6 +11,7 @@ void check_input(std::string_view op, const Tensor& x) {
   TAPER_CHECK(x.dim() == 2 || x.dim() == 4, "{}: input must be [N, C] or [N, C, H, W], got {}", op,
               x.shape());
   check_floating_point(op, x);
+  check_on_cpu(op, x);
 }
 
 void check_per_channel(std::string_view op, std::string_view what, const Tensor& x, const Tensor& parameter) {

@@ -32,6 +32,7 @@ FlatList::FlatList(std::string_view op, std::string_view name, const std::vector
                 x.dtype());
     TAPER_CHECK(x.device() == tensors[0].device(), "{}: {}[{}] is on {}, {}[0] on {}", op, name, i,
                 x.device(), name, tensors[0].device());
+    check_on_cpu(op, x);
     flat_.push_back(cast(x.is_dense() ? x : contiguous(x), compute_dtype(x.dtype())));
   }
 }

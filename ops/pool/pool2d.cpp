@@ -13,6 +13,7 @@ void check_images(std::string_view op, std::string_view what, const Tensor& x) {
   check_defined(op, what, x);
   TAPER_CHECK(x.dim() == 4, "{}: {} must be [N, C, H, W], got {}", op, what, x.shape());
   check_floating_point(op, x);
+  check_on_cpu(op, x);
 }
 
 void check_shape(std::string_view op, std::string_view what, const Shape& actual, const Shape& needed) {

@@ -13,6 +13,7 @@ namespace {
 template <class Fill>
 void fill_random(std::string_view op, const Tensor& x, bool two_lanes, Generator& generator, Fill fill) {
   check_writable(op, x);
+  check_on_cpu(op, x);
   const int64_t per_block = two_lanes ? 2 : 4;
   const GeneratorState state = generator.reserve(uint64_t((x.numel() + per_block - 1) / per_block));
   if (x.numel() > 0) {

@@ -48,6 +48,7 @@ Tensor reduce(ReduceOp op, std::string_view name, const Tensor& x, const Dims& g
                   x.shape());
     }
   }
+  check_on_cpu(name, x);
   if (out.numel() > 0) reduce_cpu(op, out, x, axes);
   return keepdim ? out : views::view(out, reduced_shape(x.shape(), axes, false));
 }
@@ -62,6 +63,7 @@ ValuesAndIndices reduce_indices(ReduceOp op, std::string_view name, const Tensor
   const Shape full = reduced_shape(x.shape(), axes, true);
   const Tensor values = empty(full, {.dtype = x.dtype(), .device = x.device()});
   const Tensor indices = empty(full, {.dtype = kInt64, .device = x.device()});
+  check_on_cpu(name, x);
   if (values.numel() > 0) reduce_indices_cpu(op, values, indices, x, axis);
   if (keepdim) return {values, indices};
   const Shape shape = reduced_shape(x.shape(), axes, false);
@@ -165,6 +167,7 @@ ValuesAndIndices topk(const Tensor& x, int64_t k, int64_t given_axis, bool large
   shape[shape.size() - 1] = k;
   const Tensor values = empty(shape, {.dtype = x.dtype(), .device = x.device()});
   const Tensor indices = empty(shape, {.dtype = kInt64, .device = x.device()});
+  check_on_cpu("topk", x);
   if (values.numel() > 0) topk_cpu(values, indices, rows, largest);
   return {to_back(values), to_back(indices)};
 }

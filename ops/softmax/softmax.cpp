@@ -1,5 +1,6 @@
 #include "taper/ops/softmax/softmax.h"
 
+#include "taper/ops/check.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/softmax/softmax_cpu.h"
 
@@ -14,7 +15,8 @@ Tensor softmax_or_log(const Tensor& x, int64_t axis, bool logarithm) {
   const Tensor dense = x.is_dense() ? x : contiguous(x);
   const Tensor input = cast(dense, compute_dtype(x.dtype()));
   Tensor result = empty_like(input);
-  if (x.numel() > 0 && x.device().is_cpu()) softmax_cpu(input, result, axis, logarithm);
+  check_on_cpu(op, x);
+  if (x.numel() > 0) softmax_cpu(input, result, axis, logarithm);
   return cast(result, x.dtype());
 }
 

@@ -1,0 +1,262 @@
+#pragma once
+// The GPU's way through tensors of any strides and dtype: the counterpart of strided_loop.h, shared by
+// copies and elementwise kernels. For .cu files only.
+//
+// Each thread takes kPack neighbouring elements of the loop. Where they lie next to each other in memory they
+// move in one load of up to 16 bytes; where an operand repeats (a broadcast) one load serves all; else each
+// element finds its own place by dividing its index by the loop's sizes. Which of the three holds is one
+// value per operand, equal for the whole launch, so a warp never diverges on it. Elements are converted to
+// the compute type as they are loaded and from it as they are stored. Indices are 32 bits wide: larger loops
+// are launched in parts. PyTorch's counterparts: ATen/native/cuda/CUDALoops.cuh, MemoryAccess.cuh,
+// OffsetCalculator.cuh.
+
+#include <cstdint>
+#include <type_traits>
+
+#include "taper/core/error.h"
+#include "taper/core/gpu/launch.h"
+#include "taper/ops/copy/strided_loop.h"
+
+namespace taper::ops {
+
+// ------------------------------------------------------------------------------------------ dtypes in
+// kernels
+
+/// The type of an element in device memory.
+template <class T>
+struct DeviceType {
+  using type = T;
+};
+template <>
+struct DeviceType<Half> {
+  using type = __half;
+};
+template <>
+struct DeviceType<BFloat16> {
+  using type = __nv_bfloat16;
+};
+
+/// Calls body.operator()<T>() with the device's type for `dtype`.
+template <class Body>
+__device__ __forceinline__ void dispatch_device(DType dtype, Body&& body) {
+  switch (dtype) {
+    case kFloat32:
+      return body.template operator()<float>();
+    case kFloat64:
+      return body.template operator()<double>();
+    case kFloat16:
+      return body.template operator()<__half>();
+    case kBFloat16:
+      return body.template operator()<__nv_bfloat16>();
+    case kInt64:
+      return body.template operator()<int64_t>();
+    case kInt32:
+      return body.template operator()<int32_t>();
+    case kUInt8:
+      return body.template operator()<uint8_t>();
+    case kBool:
+      return body.template operator()<bool>();
+  }
+}
+
+/// As the CPU converts: to bool is "not zero", floats go to integers by truncation through int64_t.
+template <class To, class From>
+__device__ __forceinline__ To device_cast(From value) {
+  constexpr bool from_half = std::is_same_v<From, __half> || std::is_same_v<From, __nv_bfloat16>;
+  constexpr bool to_half = std::is_same_v<To, __half> || std::is_same_v<To, __nv_bfloat16>;
+  if constexpr (std::is_same_v<To, From>) {
+    return value;
+  } else if constexpr (from_half) {
+    return device_cast<To>(static_cast<float>(value));
+  } else if constexpr (to_half) {
+    return To(static_cast<float>(value));
+  } else if constexpr (std::is_same_v<To, bool>) {
+    return value != From(0);
+  } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
+    return To(static_cast<int64_t>(value));
+  } else {
+    return To(value);
+  }
+}
+
+// ------------------------------------------------------------------------------------------ the loop
+
+/// Division of numbers below 2^31 by one divisor, as a multiplication (Granlund and Montgomery, "Division by
+/// invariant integers using multiplication", 1994).
+struct FastDivisor {
+  uint32_t divisor = 1, multiplier = 1, shift = 0;
+
+  FastDivisor() = default;
+  /// 1 <= divisor < 2^31.
+  explicit FastDivisor(uint32_t divisor_) : divisor(divisor_) {
+    while (shift < 32 && (uint64_t(1) << shift) < divisor) ++shift;
+    multiplier = uint32_t(((uint64_t(1) << 32) * ((uint64_t(1) << shift) - divisor)) / divisor + 1);
+  }
+  __device__ __forceinline__ uint32_t quotient(uint32_t n) const {
+    return (__umulhi(n, multiplier) + n) >> shift;
+  }
+};
+
+/// How the elements of one pack lie in memory.
+enum class PackAccess : uint8_t { kRow, kRepeat, kScattered };
+
+struct GpuOperand {
+  char* data = nullptr;
+  DType dtype = kFloat32;
+  PackAccess access = PackAccess::kScattered;
+  int32_t strides[kMaxDims] = {};
+};
+
+/// A loop of fewer than 2^31 elements as kernels take it, by value.
+template <int kOperands>
+struct GpuLoop {
+  uint32_t numel = 0;
+  int dims = 1;
+  FastDivisor sizes[kMaxDims];
+  GpuOperand operands[kOperands];  ///< operands[0] is written
+
+  /// Elements from `x`'s first to the loop's element `index`.
+  __device__ __forceinline__ int32_t offset(const GpuOperand& x, uint32_t index) const {
+    int32_t result = 0;
+#pragma unroll 1
+    for (int axis = dims - 1; axis > 0; --axis) {
+      const uint32_t rest = sizes[axis].quotient(index);
+      result += int32_t(index - rest * sizes[axis].divisor) * x.strides[axis];
+      index = rest;
+    }
+    return result + int32_t(index) * x.strides[0];
+  }
+};
+
+/// kPack elements that one memory instruction moves (two for more than 16 bytes).
+template <class T, int kPack>
+struct alignas(sizeof(T) * kPack < 16 ? sizeof(T) * kPack : 16) Pack {
+  T values[kPack];
+};
+
+/// values[i] = the operand's element first + i, converted to T; `count` of them.
+template <class T, int kPack, int kOperands>
+__device__ __forceinline__ void load_pack(const GpuLoop<kOperands>& loop, const GpuOperand& x, uint32_t first,
+                                          int count, T (&values)[kPack]) {
+  dispatch_device(x.dtype, [&]<class Stored>() {
+    const Stored* data = reinterpret_cast<const Stored*>(x.data);
+    if (x.access == PackAccess::kRow && count == kPack) {
+      const auto pack = *reinterpret_cast<const Pack<Stored, kPack>*>(data + loop.offset(x, first));
+#pragma unroll
+      for (int i = 0; i < kPack; ++i) values[i] = device_cast<T>(pack.values[i]);
+    } else if (x.access == PackAccess::kRepeat) {
+      const T value = device_cast<T>(data[loop.offset(x, first)]);
+#pragma unroll
+      for (int i = 0; i < kPack; ++i) values[i] = value;
+    } else {
+#pragma unroll
+      for (int i = 0; i < kPack; ++i) {
+        if (i < count) values[i] = device_cast<T>(data[loop.offset(x, first + uint32_t(i))]);
+      }
+    }
+  });
+}
+
+/// The operand's element first + i = values[i], converted to its dtype; `count` of them.
+template <class T, int kPack, int kOperands>
+__device__ __forceinline__ void store_pack(const GpuLoop<kOperands>& loop, const GpuOperand& y,
+                                           uint32_t first, int count, const T (&values)[kPack]) {
+  dispatch_device(y.dtype, [&]<class Stored>() {
+    Stored* data = reinterpret_cast<Stored*>(y.data);
+    if (y.access == PackAccess::kRow && count == kPack) {
+      Pack<Stored, kPack> pack;
+#pragma unroll
+      for (int i = 0; i < kPack; ++i) pack.values[i] = device_cast<Stored>(values[i]);
+      *reinterpret_cast<Pack<Stored, kPack>*>(data + loop.offset(y, first)) = pack;
+    } else {
+#pragma unroll
+      for (int i = 0; i < kPack; ++i) {
+        if (i < count) data[loop.offset(y, first + uint32_t(i))] = device_cast<Stored>(values[i]);
+      }
+    }
+  });
+}
+
+// ------------------------------------------------------------------------------------------ launching
+
+inline constexpr unsigned kLoopBlock = 256;  // threads
+
+/// One thread for each pack.
+inline unsigned loop_grid(uint32_t numel, int pack) {
+  const uint32_t packs = (numel + uint32_t(pack) - 1) / uint32_t(pack);
+  return (packs + kLoopBlock - 1) / kLoopBlock;
+}
+
+namespace detail {
+
+/// Whether every index and offset of the loop is below `limit`.
+inline bool fits(const StridedLoop& loop, int64_t limit) {
+  if (loop.numel > limit) return false;
+  for (int k = 0; k < loop.count; ++k) {
+    int64_t last = 0;
+    for (int64_t axis = 0; axis < loop.shape.size(); ++axis) {
+      last += (loop.shape[axis] - 1) * loop.operands[size_t(k)].strides[axis];
+    }
+    if (last >= limit) return false;
+  }
+  return true;
+}
+
+template <int kOperands>
+GpuLoop<kOperands> gpu_loop(const StridedLoop& loop, int pack) {
+  GpuLoop<kOperands> result;
+  const int64_t inner = loop.shape.size() - 1;
+  // A pack must not wrap around into the next row; the last pack of a single row may be short.
+  const bool whole_packs = inner == 0 || loop.shape[inner] % pack == 0;
+  result.numel = uint32_t(loop.numel);
+  result.dims = int(loop.shape.size());
+  for (int axis = 0; axis < result.dims; ++axis) {
+    result.sizes[axis] = FastDivisor(uint32_t(loop.shape[axis]));
+  }
+  for (int k = 0; k < kOperands; ++k) {
+    const LoopOperand& from = loop.operands[size_t(k)];
+    GpuOperand& to = result.operands[k];
+    to.data = from.data;
+    to.dtype = from.dtype;
+    const size_t pack_bytes = std::min<size_t>(size_of(from.dtype) * size_t(pack), 16);
+    bool aligned = reinterpret_cast<uintptr_t>(from.data) % pack_bytes == 0;
+    for (int axis = 0; axis < result.dims; ++axis) {
+      to.strides[axis] = int32_t(from.strides[axis]);
+      aligned = aligned && (axis == inner ||
+                            from.strides[axis] * int64_t(size_of(from.dtype)) % int64_t(pack_bytes) == 0);
+    }
+    if (whole_packs && aligned && from.strides[inner] == 1) to.access = PackAccess::kRow;
+    if (whole_packs && from.strides[inner] == 0) to.access = PackAccess::kRepeat;
+  }
+  return result;
+}
+
+}  // namespace detail
+
+/// What 31 bits can index, with room for the last pack.
+inline constexpr int64_t kMaxGpuLoop = INT32_MAX - 1024;
+
+/// Calls body(GpuLoop<kOperands>) for the loop, in parts of at most `limit` elements and reach; `loop` has
+/// kOperands operands and at least one element.
+template <int kOperands, class Body>
+void for_each_gpu_loop(const StridedLoop& loop, int pack, Body&& body, int64_t limit = kMaxGpuLoop) {
+  if (detail::fits(loop, limit)) return body(detail::gpu_loop<kOperands>(loop, pack));
+  int64_t longest = 0;
+  for (int64_t axis = 1; axis < loop.shape.size(); ++axis) {
+    if (loop.shape[axis] > loop.shape[longest]) longest = axis;
+  }
+  const int64_t half = loop.shape[longest] / 2;
+  StridedLoop part = loop;
+  part.shape[longest] = half;
+  part.numel = loop.numel / loop.shape[longest] * half;
+  for_each_gpu_loop<kOperands>(part, pack, body, limit);
+  part.shape[longest] = loop.shape[longest] - half;
+  part.numel = loop.numel - part.numel;
+  for (int k = 0; k < loop.count; ++k) {
+    LoopOperand& operand = part.operands[size_t(k)];
+    operand.data += half * operand.strides[longest] * int64_t(size_of(operand.dtype));
+  }
+  for_each_gpu_loop<kOperands>(part, pack, body, limit);
+}
+
+}  // namespace taper::ops
