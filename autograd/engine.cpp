@@ -8,6 +8,7 @@
 #include "taper/autograd/elementwise.h"
 #include "taper/autograd/grad_mode.h"
 #include "taper/autograd/meta.h"
+#include "taper/autograd/stream_order.h"
 #include "taper/core/op_scope.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
@@ -49,7 +50,7 @@ class Pass {
     const CapturingScope scope(!captures_.empty());
     const GradModeGuard mode(options_.create_graph);
     for (const Root& root : roots) {
-      accumulate(root.edge, root.grad);
+      deliver(root.edge, root.grad);
       if (--state(root.edge.node)->waiting == 0) ready_.push(root.edge.node.get());
     }
     while (!ready_.empty()) {
@@ -57,6 +58,7 @@ class Pass {
       ready_.pop();
       process(*node);
     }
+    streams_.join();
     return std::move(captured_);
   }
 
@@ -71,6 +73,7 @@ class Pass {
     std::vector<Node*> stack;
     const auto reach = [&](const std::shared_ptr<Node>& node) {
       const auto [entry, is_new] = states_.try_emplace(node.get());
+      if (is_new && node->stream()) streams_.add(*node->stream());
       ++entry->second.waiting;
       if (is_new) stack.push_back(node.get());
     };
@@ -124,6 +127,7 @@ class Pass {
   }
 
   void process(Node& node) {
+    const StreamOrder::Scope on_its_stream(node.stream());
     NodeState& own = states_.at(&node);
     Grads grads = std::move(own.grads);
     own.grads = {};
@@ -142,7 +146,7 @@ class Pass {
       const Edge& edge = node.next_edges()[i];
       if (!edge.node) continue;
       if (results[i].defined() && state(edge.node)->needed) {
-        accumulate(edge, conform(std::move(results[i]), edge, node));
+        deliver(edge, conform(std::move(results[i]), edge, node));
       }
       if (--state(edge.node)->waiting == 0) ready_.push(edge.node.get());
     }
@@ -185,6 +189,15 @@ class Pass {
     return grad.dtype() == info.dtype ? std::move(grad) : grad.to(info.dtype);
   }
 
+  /// Brings a gradient to the stream of the node that takes it, and adds it there.
+  void deliver(const Edge& edge, Tensor grad) {
+    if (grad.device().is_cpu()) return accumulate(edge, std::move(grad));
+    const gpu::Stream stream = streams_.stream_of(*edge.node, grad.device());
+    streams_.hand_over(grad, stream);
+    const gpu::StreamGuard guard(stream);
+    accumulate(edge, std::move(grad));
+  }
+
   void accumulate(const Edge& edge, Tensor grad) {
     NodeState& target = *state(edge.node);
     if (target.grads.empty()) {
@@ -208,6 +221,7 @@ class Pass {
   std::vector<Edge> captures_;
   std::vector<Tensor> captured_;
   std::unordered_map<const Node*, NodeState> states_;
+  StreamOrder streams_;
   std::priority_queue<Node*, std::vector<Node*>, BySequence> ready_;
 };
 

@@ -33,6 +33,7 @@ class CopySlices final : public Node {
     edges.insert(edges.end(), others.begin() + 1, others.end());
     set_next_edges(std::move(edges));
     add_output(base);
+    remember_stream();
   }
 
   Grads apply(Grads grads) override {

@@ -17,6 +17,12 @@ int Node::add_output(const Tensor& output) {
   return int(outputs_.size()) - 1;
 }
 
+void Node::remember_stream() {
+  for (const OutputInfo& output : outputs_) {
+    if (output.device.is_cuda()) stream_ = gpu::current_stream(output.device.index);
+  }
+}
+
 std::string Node::describe() const {
   std::string text = call_.empty() ? name_ : call_;
   for (size_t i = 0; i < outputs_.size(); ++i) {

@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "taper/core/gpu/runtime.h"
 #include "taper/core/tensor.h"
 
 namespace taper {
@@ -52,6 +54,9 @@ class Node : public std::enable_shared_from_this<Node> {
   const std::vector<OutputInfo>& outputs() const { return outputs_; }
   /// Later operations have higher numbers; the engine runs the highest first.
   uint64_t sequence() const { return sequence_; }
+  /// The stream the operation ran on, where its gradient runs too; none for operations on the CPU and for
+  /// leaves.
+  const std::optional<gpu::Stream>& stream() const { return stream_; }
   /// The operation with the shapes it was called on, for error messages: "log(f32 [3, 4]) -> [3, 4]".
   std::string describe() const;
 
@@ -66,6 +71,8 @@ class Node : public std::enable_shared_from_this<Node> {
   void set_next_edges(std::vector<Edge> edges) { next_edges_ = std::move(edges); }
   int add_output(const Tensor& output);
   void set_call(std::string call) { call_ = std::move(call); }
+  /// The current stream of the outputs' device.
+  void remember_stream();
 
   // Run by the engine.
   bool has_hooks() const { return !hooks_.empty(); }
@@ -80,6 +87,7 @@ class Node : public std::enable_shared_from_this<Node> {
   std::string call_;  ///< argument shapes, kept in anomaly mode
   std::vector<Edge> next_edges_;
   std::vector<OutputInfo> outputs_;
+  std::optional<gpu::Stream> stream_;
   std::vector<std::pair<int, TensorHook>> tensor_hooks_;
   std::vector<NodeHook> hooks_;
 };

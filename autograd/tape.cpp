@@ -65,6 +65,7 @@ std::shared_ptr<FormulaNode> Tape::make(std::span<const Tensor> outputs, std::sp
   node->formula_ = std::move(formula);
   node->first_order_only_ = first_order_only_;
   for (const Tensor& output : outputs) node->add_output(output);
+  node->remember_stream();
   node->saved_.reserve(saved.size());
   for (const Tensor& tensor : saved) {
     int output_index = -1;
