@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "taper/core/error.h"
+#include "taper/core/gpu/runtime.h"
 #include "taper/core/tensor.h"
 #include "taper/version.h"
 
@@ -168,7 +169,7 @@ void add_run_flags(CLI::App& app, TrainOptions& options) {
   const char* group = "Running";
   app.add_option_function<std::string>(
          "--device", [&options](const std::string& value) { options.device = Device(value); },
-         "where to compute [cpu]")
+         "where to compute: cpu, cuda or cuda:INDEX [a GPU if there is a real one, else cpu]")
       ->check([](const std::string& value) {
         try {
           const Device device(value);
@@ -178,7 +179,7 @@ void add_run_flags(CLI::App& app, TrainOptions& options) {
           return std::string(error.what());
         }
       })
-      ->type_name("cpu")
+      ->type_name("DEVICE")
       ->group(group);
   app.add_flag("--deterministic", options.deterministic,
                "the same bits for every run, thread and worker count; the log leaves out what time decides")
@@ -241,6 +242,7 @@ std::optional<Exit> parse_options(int argc, char** argv, TrainOptions& options) 
     std::fprintf(stderr, "resnet50_train: %s (see --help)\n", error.what());
     return Exit{2};
   }
+  if (app.count("--device") == 0 && !gpu::is_simulated() && gpu::device_count() > 0) options.device = kCUDA;
   if (options.image_size == 0) options.image_size = options.dataset == "digits" ? 32 : 224;
   if (options.epochs == 0) options.epochs = options.dataset == "digits" ? 12 : 90;
   if (options.batch_size == 0) options.batch_size = options.dataset == "digits" ? 32 : 64;

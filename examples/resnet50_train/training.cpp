@@ -12,6 +12,7 @@
 #include "taper/autograd/functions.h"
 #include "taper/autograd/grad_mode.h"
 #include "taper/core/generator.h"
+#include "taper/core/gpu/runtime.h"
 #include "taper/core/parallel.h"
 #include "taper/nn/data/dataset.h"
 #include "taper/nn/io/atomic_file.h"
@@ -33,6 +34,12 @@ double seconds_since(Clock::time_point start) {
 
 /// The first steps fill caches; the summary's speed leaves them out.
 constexpr size_t kWarmupSteps = 3;
+
+/// "cpu", or "cuda:0 (NVIDIA H200)".
+std::string describe(Device device) {
+  if (device.is_cpu()) return device.str();
+  return fmt::format("{} ({})", device, gpu::properties(device.index).name);
+}
 
 double median(std::vector<double> values) {
   if (values.empty()) return 0;
@@ -107,6 +114,7 @@ void Training::load_data() {
                           .drop_last = true,
                           .workers = options_.workers,
                           .broken = options_.strict_data ? BrokenPictures::kRefuse : BrokenPictures::kReplace,
+                          .pinned_memory = options_.device.is_cuda(),
                           .seed = options_.seed});
   }
   if (validation) {
@@ -115,8 +123,11 @@ void Training::load_data() {
         DataLoaderOptions{.batch_size = options_.batch_size,
                           .workers = options_.workers,
                           .broken = options_.strict_data ? BrokenPictures::kRefuse : BrokenPictures::kSkip,
+                          .pinned_memory = options_.device.is_cuda(),
                           .seed = options_.seed});
   }
+  if (train_) train_batches_.emplace(*train_, options_.device, options_.dtype);
+  if (validation_) validation_batches_.emplace(*validation_, options_.device, options_.dtype);
 }
 
 void Training::build_model() {
@@ -133,6 +144,8 @@ void Training::build_model() {
       fail("--init {}: {}", options_.init, error.what());
     }
   }
+  model_->to(kChannelsLast);
+  model_->to(options_.device);
 }
 
 void Training::build_optimizer() {
@@ -165,7 +178,7 @@ void Training::print_header() const {
   const std::string data =
       options_.dataset == "imagefolder" ? (train_ ? options_.data : options_.val) : options_.dataset;
   fmt::print("{} ({} parameters, {} classes) on {}, {} px, {}, {}, {} threads\n", options_.arch,
-             model_->parameter_count(), num_classes_, data, options_.image_size, options_.device,
+             model_->parameter_count(), num_classes_, data, options_.image_size, describe(options_.device),
              options_.dtype, num_threads());
   if (train_) {
     fmt::print("{} pictures to learn from{}, {} steps of {} pictures, {} lr {:g} {}\n",
@@ -207,64 +220,78 @@ void Training::run(const std::function<bool()>& interrupted) {
 
 double Training::train_epoch(int64_t epoch, const std::function<bool()>& interrupted) {
   model_->train();
-  train_->start(epoch);
+  train_batches_->start(epoch);
+  last_finish_ = Clock::now();
   double loss_sum = 0;
   int64_t steps = 0;
   while (step_ < total_steps_ && steps < steps_per_epoch_ && !interrupted()) {
-    const auto start = Clock::now();
     std::vector<Batch> batches;
     int64_t images = 0;
     while (int64_t(batches.size()) < options_.accumulate) {
-      std::optional<Batch> batch = train_->next();
+      std::optional<Batch> batch = train_batches_->next();
       if (!batch) break;
       images += batch->size();
       batches.push_back(std::move(*batch));
     }
     if (batches.empty()) break;
     const double lr = optimizer_->lr();
-    last_loss_ = train_step(batches);
-    TAPER_CHECK(std::isfinite(last_loss_),
-                "the loss became {} in step {}; try a smaller --lr or --clip-grad 1", last_loss_, step_ + 1);
-    loss_sum += last_loss_;
-    ++step_;
+    StepInFlight& step = in_flight_.emplace_back();
+    step.losses = train_step(batches);
+    if (options_.device.is_cuda())
+      step.losses_arrived.emplace().record(gpu::current_stream(options_.device.index));
+    step.step = ++step_;
+    step.epoch = epoch;
+    step.images = images;
+    step.lr = lr;
     ++steps;
-    const double speed = double(images) / seconds_since(start);
-    if (size_t(step_) > kWarmupSteps || size_t(total_steps_) <= kWarmupSteps)
-      images_per_second_.push_back(speed);
-    const int64_t memory = allocator_for(options_.device).stats().allocated_bytes;
-    if (log_) {
-      StepRecord record{.step = step_, .epoch = epoch, .loss = last_loss_, .lr = lr};
-      if (!options_.deterministic) {
-        record.images_per_second = speed;
-        record.device_memory_bytes = memory;
-      }
-      log_->write(record);
-    }
-    progress_.update(fmt::format("epoch {}/{}", epoch + 1, options_.epochs), step_, total_steps_,
-                     fmt::format("loss {:.4f}  lr {:.4g}  {:.0f} img/s  mem {}", last_loss_, lr, speed,
-                                 format_bytes(memory)));
+    const size_t may_fly = options_.device.is_cuda() ? 1 : 0;
+    while (in_flight_.size() > may_fly) loss_sum += finish_step();
   }
+  while (!in_flight_.empty()) loss_sum += finish_step();
   return steps > 0 ? loss_sum / double(steps) : 0;
 }
 
-double Training::train_step(const std::vector<Batch>& batches) {
+std::vector<Tensor> Training::train_step(const std::vector<Batch>& batches) {
   optimizer_->zero_grad();
-  double loss_sum = 0;
+  std::vector<Tensor> losses;
   for (const Batch& batch : batches) {
     const Tensor loss =
-        cross_entropy((*model_)(input(batch)), batch.labels, {.label_smoothing = options_.label_smoothing});
+        cross_entropy((*model_)(batch.images), batch.labels, {.label_smoothing = options_.label_smoothing});
     (batches.size() > 1 ? loss / double(batches.size()) : loss).backward();
-    loss_sum += loss.item();
+    losses.push_back(loss.detach().to(kCPU, true));
   }
   if (options_.clip_grad > 0) clip_grad_norm(model_->parameters(), options_.clip_grad);
   optimizer_->step();
   if (ema_) ema_->update();
   schedule_->step();
-  return loss_sum / double(batches.size());
+  return losses;
 }
 
-Tensor Training::input(const Batch& batch) const {
-  return batch.images.to(options_.dtype).to(options_.device);
+double Training::finish_step() {
+  const StepInFlight step = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  if (step.losses_arrived) step.losses_arrived->synchronize();
+  last_loss_ = 0;
+  for (const Tensor& loss : step.losses) last_loss_ += loss.item() / double(step.losses.size());
+  TAPER_CHECK(std::isfinite(last_loss_), "the loss became {} in step {}; try a smaller --lr or --clip-grad 1",
+              last_loss_, step.step);
+  const double speed = double(step.images) / seconds_since(last_finish_);
+  last_finish_ = Clock::now();
+  if (size_t(step.step) > kWarmupSteps || size_t(total_steps_) <= kWarmupSteps)
+    images_per_second_.push_back(speed);
+  const int64_t memory = allocator_for(options_.device).stats().allocated_bytes;
+  if (log_) {
+    StepRecord record{.step = step.step, .epoch = step.epoch, .loss = last_loss_, .lr = step.lr};
+    if (!options_.deterministic) {
+      record.images_per_second = speed;
+      record.device_memory_bytes = memory;
+    }
+    log_->write(record);
+  }
+  progress_.update(fmt::format("epoch {}/{}", step.epoch + 1, options_.epochs), step.step, total_steps_,
+                   fmt::format("loss {:.4f}  lr {:.4g}  {:.0f} img/s  mem {}", last_loss_, step.lr, speed,
+                               format_bytes(memory)));
+  return last_loss_;
 }
 
 std::optional<Training::Score> Training::evaluate(const std::function<bool()>& interrupted) {
@@ -274,15 +301,17 @@ std::optional<Training::Score> Training::evaluate(const std::function<bool()>& i
   if (ema_) averaged.emplace(*ema_);
   model_->eval();
   Accuracy accuracy;
-  double loss_sum = 0;
-  validation_->start(0);
-  while (const std::optional<Batch> batch = validation_->next()) {
+  std::vector<std::pair<Tensor, int64_t>> losses;  // read at the end: until then nothing waits for a GPU
+  validation_batches_->start(0);
+  while (const std::optional<Batch> batch = validation_batches_->next()) {
     if (interrupted()) return std::nullopt;
-    const Tensor logits = (*model_)(input(*batch));
-    loss_sum += cross_entropy(logits, batch->labels).item() * double(batch->size());
+    const Tensor logits = (*model_)(batch->images);
+    losses.emplace_back(cross_entropy(logits, batch->labels), batch->size());
     accuracy.add(logits, batch->labels);
     progress_.update("validation", batch->step + 1, validation_->batches_per_epoch(), "");
   }
+  double loss_sum = 0;
+  for (const auto& [loss, count] : losses) loss_sum += loss.item() * double(count);
   TAPER_CHECK(accuracy.count() > 0, "the validation set has no readable picture");
   return Score{accuracy.top1(), accuracy.top5(), loss_sum / double(accuracy.count())};
 }

@@ -1,6 +1,8 @@
 #pragma once
 // One training run: data, model, optimiser and the loop over them.
 
+#include <chrono>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -8,6 +10,7 @@
 
 #include "options.h"
 #include "taper/core/error.h"
+#include "taper/nn/data/device_loader.h"
 #include "taper/nn/data/loader.h"
 #include "taper/nn/models/resnet.h"
 #include "taper/nn/optim/ema.h"
@@ -37,6 +40,14 @@ class Training {
   struct Score {
     double top1 = 0, top5 = 0, loss = 0;
   };
+  /// A step that has been enqueued. On a GPU it is logged once the next one is enqueued, so that the GPU
+  /// always has work and the host waits for nothing but the number it shows.
+  struct StepInFlight {
+    int64_t step = 0, epoch = 0, images = 0;
+    double lr = 0;
+    std::vector<Tensor> losses;
+    std::optional<gpu::Event> losses_arrived;  ///< on a GPU
+  };
 
   void load_data();
   void build_model();
@@ -44,9 +55,11 @@ class Training {
   void print_header() const;
   /// Trains on the batches of one epoch. Returns the mean loss.
   double train_epoch(int64_t epoch, const std::function<bool()>& interrupted);
-  /// One optimiser step over `accumulate` batches. Returns the mean loss.
-  double train_step(const std::vector<Batch>& batches);
-  Tensor input(const Batch& batch) const;
+  /// Enqueues one optimiser step over `accumulate` batches. Returns the loss of each, on the CPU, from a GPU
+  /// still on its way.
+  std::vector<Tensor> train_step(const std::vector<Batch>& batches);
+  /// Waits for the oldest step's loss, then logs and shows the step. Returns the loss.
+  double finish_step();
   /// The validation set's score with the averaged weights if there are any; nothing if interrupted or no set.
   std::optional<Score> evaluate(const std::function<bool()>& interrupted);
   void write_summary(double seconds, bool was_interrupted) const;
@@ -56,6 +69,8 @@ class Training {
   int64_t num_classes_ = 0;
   std::unique_ptr<DataLoader> train_;
   std::unique_ptr<DataLoader> validation_;
+  std::optional<DeviceLoader> train_batches_;
+  std::optional<DeviceLoader> validation_batches_;
   std::unique_ptr<ResNet> model_;
   std::unique_ptr<Optimizer> optimizer_;
   std::shared_ptr<LrScheduler> schedule_;
@@ -65,7 +80,9 @@ class Training {
 
   int64_t steps_per_epoch_ = 0;
   int64_t total_steps_ = 0;
-  int64_t step_ = 0;
+  int64_t step_ = 0;  ///< steps enqueued
+  std::deque<StepInFlight> in_flight_;
+  std::chrono::steady_clock::time_point last_finish_;
   double last_loss_ = 0;
   std::vector<double> images_per_second_;
   std::optional<Score> score_;

@@ -67,8 +67,9 @@ Batch compact(const PendingBatch& batch) {
   if (missing == 0) return {batch.images, batch.labels, batch.step};
   Shape shape = batch.images.shape();
   shape[0] -= missing;
-  Batch result{empty(shape, {.memory_format = kChannelsLast}), empty({shape[0]}, {.dtype = kInt64}),
-               batch.step};
+  const bool pinned = batch.images.is_pinned();
+  Batch result{empty(shape, {.memory_format = kChannelsLast, .pinned_memory = pinned}),
+               empty({shape[0]}, {.dtype = kInt64, .pinned_memory = pinned}), batch.step};
   const int64_t row = batch.images.numel() / batch.size;
   for (int64_t from = 0, to = 0; from < batch.size; ++from) {
     if (batch.is_missing[size_t(from)]) continue;
@@ -160,8 +161,10 @@ void DataLoader::Epoch::open_batches() {
     batch->first = next_step_ * options_.batch_size;
     batch->size = std::min(options_.batch_size, dataset_->size() - batch->first);
     const int64_t side = transform_.image_size;
-    batch->images = empty({batch->size, 3, side, side}, {.memory_format = kChannelsLast});
-    batch->labels = empty({batch->size}, {.dtype = kInt64});
+    const bool pinned = options_.pinned_memory;
+    batch->images =
+        empty({batch->size, 3, side, side}, {.memory_format = kChannelsLast, .pinned_memory = pinned});
+    batch->labels = empty({batch->size}, {.dtype = kInt64, .pinned_memory = pinned});
     batch->is_missing.resize(size_t(batch->size));
     batch->errors.resize(size_t(batch->size));
     window_.push_back(std::move(batch));

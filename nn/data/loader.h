@@ -32,6 +32,8 @@ struct DataLoaderOptions {
   /// Batches that workers may be ahead.
   int prefetch = 3;
   BrokenPictures broken = BrokenPictures::kRefuse;
+  /// Makes batches in pinned memory, for copies to a GPU that need not wait.
+  bool pinned_memory = false;
   /// Of the order and of the augmentation.
   uint64_t seed = 0;
 };

@@ -4,11 +4,12 @@
 
 namespace taper {
 
-/// How many rows of logits [N, C] have their target [N] (i64) among the k largest; among all C if k is
-/// larger. Throws Error if the shapes do not fit.
-int64_t correct_in_top_k(const Tensor& logits, const Tensor& target, int64_t k);
+/// How many rows of logits [N, C] have their target [N] (i64) among the k largest, as an i64 tensor without
+/// dimensions on their device; among all C if k is larger. Throws Error if the shapes do not fit.
+Tensor correct_in_top_k(const Tensor& logits, const Tensor& target, int64_t k);
 
-/// Top-1 and top-5 accuracy over many batches.
+/// Top-1 and top-5 accuracy over many batches. On a GPU, adding enqueues work and waits for nothing; asking
+/// for the result waits.
 class Accuracy {
  public:
   void add(const Tensor& logits, const Tensor& target);
@@ -18,8 +19,9 @@ class Accuracy {
   double top5() const { return fraction(top5_); }
 
  private:
-  double fraction(int64_t correct) const { return count_ == 0 ? 0 : double(correct) / double(count_); }
-  int64_t count_ = 0, top1_ = 0, top5_ = 0;
+  double fraction(const Tensor& correct) const;
+  int64_t count_ = 0;
+  Tensor top1_, top5_;  // i64, without dimensions
 };
 
 }  // namespace taper

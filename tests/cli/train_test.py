@@ -83,7 +83,7 @@ class TrainTest(unittest.TestCase):
         self.refused("--batch-size", says="--batch-size")
         self.refused("--shuffle", "maybe", says="--shuffle")
         self.refused("--device", "tpu", says="--device.*tpu")
-        self.refused("--device", "cuda", says="--device.*cuda:0.*use cpu")
+        self.refused("--device", "cuda:99", says="--device.*99")
         self.refused("--eval-only", says="--eval-only.*--init")
         self.refused("--data", self.folder, says="--data.*imagefolder")
         self.refused("--dataset", "imagefolder", says="--data")
