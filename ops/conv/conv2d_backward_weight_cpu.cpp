@@ -6,34 +6,46 @@
 namespace taper::ops {
 namespace {
 
-/// The gradient by the weights sums over pixels. Tiles of pixels are dealt to a number of partial sums that
-/// depends on the sizes alone; each partial sum is one thread's at a time, and they are added in order.
+/// The gradient by the weights is a product of two tall matrices, summed over pixels: (gradient pixels)^T *
+/// (source columns). Slices of its rows and columns go to different threads. Where these are few, so do
+/// partial sums over some of the pixels, which are then added in order; their number depends on the sizes
+/// alone.
 struct WeightWork {
-  std::vector<Tile> tiles;         ///< one group's pixels; channels are set by the task
+  std::vector<Tile> tiles;         ///< one group's pixels, a panel's depth at most
   std::vector<size_t> part_begin;  ///< the first tile of each partial sum, and the end
-  int64_t channels_per_task = 0;
+  int64_t slice_rows = 0, slices_down = 0;
+  int64_t slice_cols = 0, slices_across = 0;
 
   int64_t parts() const { return int64_t(part_begin.size()) - 1; }
 };
 
+int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+template <class T>
 WeightWork cut_weight_work(const Conv2dGeometry& conv, const ConvPlan& plan) {
-  constexpr int64_t kChannelsPerTask = 128, kTasks = 16, kFewestPixelsPerPart = 256, kMostPixels = 512;
+  using Panel = GemmTile<T>;
+  constexpr int64_t kMostRows = 256, kSliceBytes = int64_t(1) << 18, kTasks = 16;
   WeightWork work;
   int64_t total = 0;
   for (const Region& region : plan.regions) {
-    const int64_t depth = std::max<int64_t>(region.taps() * conv.group_c(), 1),
-                  pixels = region.destination.size();
-    const int64_t step = std::clamp(kCollectedElements / depth, kFewestPixels, kMostPixels);
-    for (int64_t pixel = 0; pixel < pixels; pixel += step) {
-      work.tiles.push_back({&region, 0, pixel, std::min(step, pixels - pixel), 0, 0});
+    const int64_t pixels = region.destination.size();
+    for (int64_t pixel = 0; pixel < pixels; pixel += Panel::kDepth) {
+      work.tiles.push_back({&region, 0, pixel, std::min(Panel::kDepth, pixels - pixel), 0, 0});
     }
     total += pixels;
   }
-  work.channels_per_task = std::min(conv.group_k(), kChannelsPerTask);
-  const int64_t tasks =
-      (conv.group_k() + work.channels_per_task - 1) / work.channels_per_task * conv.options.groups;
+  const int64_t filter = conv.taps() * conv.group_c();
+  work.slices_down = divide_up(conv.group_k(), kMostRows);
+  work.slice_rows = divide_up(conv.group_k(), work.slices_down);
+  const int64_t most_cols = kSliceBytes / int64_t(sizeof(T)) / work.slice_rows;
+  work.slice_cols = divide_up(divide_up(filter, divide_up(filter, most_cols)), Panel::kCols) * Panel::kCols;
+  work.slices_across = divide_up(filter, work.slice_cols);
+
+  const int64_t tasks = work.slices_down * work.slices_across * conv.options.groups;
   const int64_t parts =
-      std::clamp<int64_t>(kTasks / tasks, 1, std::max<int64_t>(total / kFewestPixelsPerPart, 1));
+      std::clamp<int64_t>(divide_up(kTasks, tasks), 1, std::max<int64_t>(total / Panel::kDepth, 1));
   int64_t before = 0;
   if (total == 0) work.part_begin.push_back(0);
   for (size_t i = 0; i < work.tiles.size(); ++i) {
@@ -44,32 +56,44 @@ WeightWork cut_weight_work(const Conv2dGeometry& conv, const ConvPlan& plan) {
   return work;
 }
 
-/// Adds one tile's share: for each tap, (gradient pixels)^T * (source pixels).
+/// Packs the gradient of a tile's pixels, transposed, into panels of its channels.
 template <class T>
-void add_weight_gradient(const Conv2dGeometry& conv, const ConvPlan& plan, const Tile& tile, const T* grad,
-                         const T* x, T* grad_weight) {
-  const Region& region = *tile.region;
-  const int64_t group_c = conv.group_c(), filter = conv.taps() * group_c;
-  const int64_t k = tile.group * conv.group_k() + tile.first_channel;
-  const SourceColumns<T> sources(plan, region, {x + tile.group * group_c, group_c}, tile.first_pixel,
-                                 tile.pixels, true);
+void pack_gradient(const Tile& tile, const T* group_grad, T* panels) {
+  const PanelCut cut = PanelCut::of<T>(tile.channels);
+  tile.region->destination.for_each(tile.first_pixel, tile.pixels,
+                                    [&](int64_t i, int64_t offset, int64_t, int64_t) {
+                                      const T* from = group_grad + offset + tile.first_channel;
+                                      T* to = panels + i * GemmTile<T>::kRows;
+                                      for (int64_t panel = 0; panel < cut.panels; ++panel) {
+                                        const int64_t height = cut.height(panel);
+                                        copy_panel_column(from, height, to);
+                                        from += height;
+                                        to += GemmTile<T>::kPanel;
+                                      }
+                                    });
+}
 
-  const auto stride = region.destination.uniform_stride();
-  const Scratch<T> scratch(stride ? 0 : tile.pixels * tile.channels);
-  Matrix<const T> gradient{scratch.data(), tile.pixels, tile.channels, tile.channels};
-  if (stride) {
-    gradient.data = grad + region.destination.offset_of(tile.first_pixel) + k;
-    gradient.stride = *stride;
-  } else {
-    region.destination.for_each(
-        tile.first_pixel, tile.pixels, [&](int64_t i, int64_t offset, int64_t, int64_t) {
-          copy_channels(grad + offset + k, tile.channels, scratch.data() + i * tile.channels);
-        });
-  }
-  for (const Columns<T>& columns : sources.columns()) {
-    gemm_block<T>(
-        gradient.t(), columns.pixels, 1,
-        {grad_weight + k * filter + columns.first_tap * group_c, tile.channels, columns.pixels.cols, filter});
+/// Adds one tile's share to the columns [columns.first, columns.first + columns.length) of the rows of a
+/// group's weights.
+template <class T>
+void add_weight_gradient(const ConvPlan& plan, const Tile& tile, const DepthBlock& columns,
+                         const T* group_grad, const Channels<const T>& source, T* const* rows) {
+  using Panel = GemmTile<T>;
+  const PanelCut cut = PanelCut::of<T>(tile.channels);
+  const Scratch<T> gradient(cut.panels * Panel::kPanel), pixels(Panel::kDepth * Panel::kCols);
+  pack_gradient(tile, group_grad, gradient.data());
+  for (const DepthBlock& block : column_blocks(*tile.region, source.count, Panel::kCols)) {
+    const int64_t begin = std::max(block.first, columns.first);
+    const int64_t end = std::min(block.first + block.length, columns.first + columns.length);
+    if (begin >= end) continue;
+    copy_columns(plan, *tile.region, source, tile.first_pixel, tile.pixels, {begin, end - begin},
+                 [&](int64_t i) { return pixels.data() + i * Panel::kCols; });
+    for (int64_t i = 0; i < cut.panels; ++i) {
+      multiply_panels<T>(
+          PanelOrder::kColumns, cut.height(i), tile.pixels, gradient.data() + i * Panel::kPanel,
+          pixels.data(),
+          {.rows = rows + cut.first(i), .column = begin, .cols = end - begin, .accumulate = true});
+    }
   }
 }
 
@@ -80,28 +104,33 @@ void conv2d_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, const
   if (numel(conv.weight_shape()) == 0) return;
   const ConvPlan plan = plan_forward(conv);
   if (is_depthwise(conv)) return depthwise_backward_weight_cpu(plan, conv.taps(), grad, x, grad_weight);
-  const WeightWork work = cut_weight_work(conv, plan);
-  const int64_t filter = conv.taps() * conv.group_c(), size = conv.k * filter;
+  const WeightWork work = cut_weight_work<T>(conv, plan);
+  const int64_t group_c = conv.group_c(), filter = conv.taps() * group_c, size = conv.k * filter;
   const int64_t parts = work.parts();
   const Scratch<T> partial_sums((parts - 1) * size);
   const auto part_data = [&](int64_t part) {
     return part == 0 ? grad_weight : partial_sums.data() + (part - 1) * size;
   };
 
-  const int64_t slices = (conv.group_k() + work.channels_per_task - 1) / work.channels_per_task;
-  parallel_chunks(parts * conv.options.groups * slices, [&](int64_t task) {
-    const int64_t part = task % parts, slice = task / parts % slices, group = task / parts / slices;
-    const int64_t channel = slice * work.channels_per_task;
-    const int64_t channels = std::min(work.channels_per_task, conv.group_k() - channel);
-    T* sum = part_data(part);
-    T* mine = sum + (group * conv.group_k() + channel) * filter;
-    std::fill(mine, mine + channels * filter, T(0));
+  parallel_chunks(parts * conv.options.groups * work.slices_down * work.slices_across, [&](int64_t task) {
+    const int64_t part = task % parts;
+    task /= parts;
+    const int64_t across = task % work.slices_across, down = task / work.slices_across % work.slices_down;
+    const int64_t group = task / work.slices_across / work.slices_down;
+    const int64_t channel = down * work.slice_rows;
+    const int64_t channels = std::min(work.slice_rows, conv.group_k() - channel);
+    const int64_t col = across * work.slice_cols, cols = std::min(work.slice_cols, filter - col);
+    std::vector<T*> rows(static_cast<size_t>(std::max<int64_t>(channels, 0)));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      rows[i] = part_data(part) + (group * conv.group_k() + channel + int64_t(i)) * filter;
+      std::fill(rows[i] + col, rows[i] + col + cols, T(0));
+    }
     for (size_t i = work.part_begin[size_t(part)]; i < work.part_begin[size_t(part) + 1]; ++i) {
       Tile tile = work.tiles[i];
-      tile.group = group;
       tile.first_channel = channel;
       tile.channels = channels;
-      add_weight_gradient(conv, plan, tile, grad, x, sum);
+      add_weight_gradient<T>(plan, tile, {col, cols}, grad + group * conv.group_k(),
+                             {x + group * group_c, group_c}, rows.data());
     }
   });
   if (parts == 1) return;

@@ -7,14 +7,14 @@
 namespace taper::ops {
 namespace {
 
+template <class T>
 std::vector<Tile> cut_into_tiles(const ConvPlan& plan, int64_t groups) {
   std::vector<Tile> tiles;
   const int64_t source_channels = plan.source.channels / groups;
   const int64_t channels = plan.destination.channels / groups;
   for (const Region& region : plan.regions) {
-    const int64_t pixels = region.destination.size(), depth = region.taps() * source_channels;
-    GemmBlocks blocks = gemm_blocks(pixels, channels, depth);
-    if (depth > 0) blocks.rows = std::min(blocks.rows, std::max(kCollectedElements / depth, kFewestPixels));
+    const int64_t pixels = region.destination.size();
+    const GemmBlocks blocks = gemm_blocks<T>(pixels, channels, region.taps() * source_channels);
     for (int64_t group = 0; group < groups; ++group) {
       for (int64_t pixel = 0; pixel < pixels; pixel += blocks.rows) {
         for (int64_t channel = 0; channel < channels; channel += blocks.cols) {
@@ -27,51 +27,66 @@ std::vector<Tile> cut_into_tiles(const ConvPlan& plan, int64_t groups) {
   return tiles;
 }
 
+/// The weights that multiply the columns of a region: one packed matrix for each group, whose row
+/// tap * (source channels) + channel belongs to that column. pack_panel(group, first channel, count, panel).
+template <class T, class PackPanel>
+std::vector<PackedColumns<T>> pack_weights(const ConvPlan& plan, int64_t taps, int64_t groups,
+                                           PackPanel&& pack_panel) {
+  const int64_t depth = taps * (plan.source.channels / groups), channels = plan.destination.channels / groups;
+  std::vector<PackedColumns<T>> packed;
+  for (int64_t group = 0; group < groups; ++group) packed.emplace_back(depth, channels);
+  const int64_t panels = packed.front().panels();
+  parallel_chunks(groups * panels, [&](int64_t chunk) {
+    const int64_t group = chunk / panels, panel = chunk % panels, channel = panel * GemmTile<T>::kCols;
+    pack_panel(group, channel, std::min(GemmTile<T>::kCols, channels - channel),
+               packed[size_t(group)].panel(panel));
+  });
+  return packed;
+}
+
+/// Where the results of a tile's pixels go, counted from the group's first channel.
+template <class T>
+std::vector<T*> destination_rows(const Tile& tile, T* first_channel) {
+  std::vector<T*> rows(static_cast<size_t>(tile.pixels));
+  tile.region->destination.for_each(
+      tile.first_pixel, tile.pixels,
+      [&](int64_t i, int64_t offset, int64_t, int64_t) { rows[size_t(i)] = first_channel + offset; });
+  return rows;
+}
+
 /// Computes destination pixels from source pixels: the forward pass and the gradient by the input.
-/// weights(tile, columns) is the matrix that multiplies the columns.
-template <class T, class Weights>
-void convolve(const ConvPlan& plan, int64_t groups, bool join_columns, const T* source, const T* bias,
-              T* destination, Weights&& weights) {
-  const std::vector<Tile> tiles = cut_into_tiles(plan, groups);
+template <class T>
+void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights, const T* source,
+              const T* bias, T* destination) {
+  const auto groups = int64_t(weights.size());
+  const std::vector<Tile> tiles = cut_into_tiles<T>(plan, groups);
   const int64_t source_channels = plan.source.channels / groups;
   const int64_t group_channels = plan.destination.channels / groups;
   parallel_chunks(int64_t(tiles.size()), [&](int64_t index) {
     const Tile& tile = tiles[size_t(index)];
-    const Region& region = *tile.region;
-    const int64_t channel = tile.group * group_channels + tile.first_channel;
-    const SourceColumns<T> sources(plan, region, {source + tile.group * source_channels, source_channels},
-                                   tile.first_pixel, tile.pixels, join_columns);
-
-    // Results go straight to their pixels where these lie evenly, else by way of a small matrix.
-    const auto stride = region.destination.uniform_stride();
-    const Scratch<T> scratch(stride ? 0 : tile.pixels * tile.channels);
-    Matrix<T> result{scratch.data(), tile.pixels, tile.channels, tile.channels};
-    if (stride) {
-      result.data = destination + region.destination.offset_of(tile.first_pixel) + channel;
-      result.stride = *stride;
-    }
-    const auto row = [&](int64_t i) { return result.data + i * result.stride; };
-
-    T beta = 0;
-    if (bias != nullptr || sources.columns().empty()) {
-      for (int64_t i = 0; i < tile.pixels; ++i) {
-        if (bias != nullptr) {
-          copy_channels(bias + channel, tile.channels, row(i));
-        } else {
-          std::fill(row(i), row(i) + tile.channels, T(0));
+    const Channels<const T> group_source = {source + tile.group * source_channels, source_channels};
+    const std::vector<T*> rows = destination_rows(tile, destination + tile.group * group_channels);
+    const T* group_bias = bias ? bias + tile.group * group_channels : nullptr;
+    const std::vector<DepthBlock> blocks = column_blocks(*tile.region, source_channels, GemmTile<T>::kDepth);
+    if (blocks.empty()) {
+      for (T* row : rows) {
+        for (int64_t c = tile.first_channel; c < tile.first_channel + tile.channels; ++c) {
+          row[c] = group_bias ? group_bias[c] : T(0);
         }
       }
-      beta = 1;
+      return;
     }
-    for (const Columns<T>& columns : sources.columns()) {
-      gemm_block<T>(columns.pixels, weights(tile, columns), beta, result);
-      beta = 1;
-    }
-    if (stride) return;
-    region.destination.for_each(tile.first_pixel, tile.pixels,
-                                [&](int64_t i, int64_t offset, int64_t, int64_t) {
-                                  copy_channels(row(i), tile.channels, destination + offset + channel);
-                                });
+    const PanelCut cut = PanelCut::of<T>(tile.pixels);
+    multiply_rows<T>(PanelOrder::kRows, tile.pixels, weights[size_t(tile.group)], tile.first_channel,
+                     tile.channels, blocks, {.rows = rows.data(), .bias = group_bias},
+                     [&](size_t block, T* panels) {
+                       for (int64_t panel = 0; panel < cut.panels; ++panel) {
+                         T* const to = panels + panel * GemmTile<T>::kPanel;
+                         copy_columns(plan, *tile.region, group_source, tile.first_pixel + cut.first(panel),
+                                      cut.height(panel), blocks[block],
+                                      [&](int64_t i) { return to + i * GemmTile<T>::kRowStride; });
+                       }
+                     });
   });
 }
 
@@ -79,29 +94,32 @@ void convolve(const ConvPlan& plan, int64_t groups, bool join_columns, const T* 
 
 template <class T>
 void conv2d_cpu(const Conv2dGeometry& conv, const T* x, const T* weight, const T* bias, T* y) {
-  if (is_depthwise(conv)) return depthwise_convolve_cpu(plan_forward(conv), conv.taps(), x, weight, bias, y);
-  const int64_t group_c = conv.group_c(), filter = conv.taps() * group_c;
-  // Weights of one output channel are contiguous: a column of the second factor. So the columns of
-  // neighbouring taps can be multiplied together.
-  convolve(plan_forward(conv), conv.options.groups, true, x, bias, y,
-           [&](const Tile& tile, const Columns<T>& columns) {
-             const int64_t k = tile.group * conv.group_k() + tile.first_channel;
-             return Matrix<const T>{weight + k * filter + columns.first_tap * group_c, columns.pixels.cols,
-                                    tile.channels, filter, true};
-           });
+  const ConvPlan plan = plan_forward(conv);
+  if (is_depthwise(conv)) return depthwise_convolve_cpu(plan, conv.taps(), x, weight, bias, y);
+  const int64_t filter = conv.taps() * conv.group_c();
+  // The weights of one output channel are contiguous: a column of the second factor.
+  const auto packed = pack_weights<T>(
+      plan, conv.taps(), conv.options.groups, [&](int64_t group, int64_t k, int64_t count, T* panel) {
+        const T* first = weight + (group * conv.group_k() + k) * filter;
+        pack_columns(Matrix<const T>{first, filter, count, filter, true}, panel);
+      });
+  convolve(plan, packed, x, bias, y);
 }
 
 template <class T>
 void conv2d_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x) {
-  if (is_depthwise(conv)) {
-    return depthwise_convolve_cpu<T>(plan_backward_input(conv), conv.taps(), grad, weight, nullptr, grad_x);
-  }
-  const int64_t group_c = conv.group_c(), filter = conv.taps() * group_c;
-  convolve<T>(plan_backward_input(conv), conv.options.groups, false, grad, nullptr, grad_x,
-              [&](const Tile& tile, const Columns<T>& columns) {
-                const T* first = weight + tile.group * conv.group_k() * filter + columns.first_tap * group_c;
-                return Matrix<const T>{first + tile.first_channel, conv.group_k(), tile.channels, filter};
-              });
+  const ConvPlan plan = plan_backward_input(conv);
+  if (is_depthwise(conv)) return depthwise_convolve_cpu<T>(plan, conv.taps(), grad, weight, nullptr, grad_x);
+  const int64_t filter = conv.taps() * conv.group_c();
+  const auto packed = pack_weights<T>(
+      plan, conv.taps(), conv.options.groups, [&](int64_t group, int64_t c, int64_t count, T* panel) {
+        for (int64_t tap = 0; tap < conv.taps(); ++tap) {
+          const T* first = weight + group * conv.group_k() * filter + tap * conv.group_c() + c;
+          pack_columns(Matrix<const T>{first, conv.group_k(), count, filter},
+                       panel + tap * conv.group_k() * GemmTile<T>::kCols);
+        }
+      });
+  convolve<T>(plan, packed, grad, nullptr, grad_x);
 }
 
 template void conv2d_cpu(const Conv2dGeometry&, const float*, const float*, const float*, float*);

@@ -1,8 +1,7 @@
 #pragma once
-// Matrix multiplication on the CPU. Eigen does the arithmetic of a block (it reaches 90% of a core's peak);
-// what is here is how matrices are described and how a product is cut into blocks for the threads. Everything
-// heavy on the CPU ends here: matmul, linear and, by way of im2col, convolution. PyTorch's counterpart:
-// ATen/native/CPUBlas.h.
+// Matrix multiplication on the CPU: how matrices are described, and how a product is cut into blocks for the
+// threads. gemm_pack.h copies the operands of a block into panels, gemm_kernel.h multiplies them. PyTorch's
+// counterpart: ATen/native/CPUBlas.h.
 
 #include <cstdint>
 
@@ -36,13 +35,15 @@ void gemm_block(const Matrix<const T>& a, const Matrix<const T>& b, T beta, cons
 template <class T>
 void gemm(const Matrix<const T>& a, const Matrix<const T>& b, T beta, const Matrix<T>& c);
 
-/// What one thread should take on at once of an m x n result with inner size k.
+/// What one thread should take on at once of an m x n result with inner size k; full blocks have a multiple
+/// of GemmTile::kCols columns.
 struct GemmBlocks {
   int64_t rows = 0;  ///< of a full block
   int64_t cols = 0;  ///< of a full block
   int64_t count_rows = 0;
   int64_t count_cols = 0;
 };
+template <class T>
 GemmBlocks gemm_blocks(int64_t m, int64_t n, int64_t k);
 
 }  // namespace taper::ops

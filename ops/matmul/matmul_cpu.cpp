@@ -38,7 +38,7 @@ void multiply(const Tensor& a, const Tensor& b, T beta, const Tensor& c) {
   const int64_t batch = c.numel() / (m * n);
   if (batch == 1)
     return gemm<T>(matrix_of<const T>(a, 0), matrix_of<const T>(b, 0), beta, matrix_of<T>(c, 0));
-  const GemmBlocks blocks = gemm_blocks(m, n, k);
+  const GemmBlocks blocks = gemm_blocks<T>(m, n, k);
   const int64_t per_matrix = blocks.count_rows * blocks.count_cols;
   // Tiny products go several to a piece of work.
   const int64_t grain = std::max<int64_t>(1, (int64_t(1) << 19) / std::max<int64_t>(2 * m * n * k, 1));

@@ -1,0 +1,100 @@
+#include "taper/ops/matmul/gemm_kernel.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace taper::ops {
+namespace {
+
+template <class T>
+struct Vectors {
+  typedef T Aligned __attribute__((vector_size(kVectorBytes)));
+  typedef T Anywhere __attribute__((vector_size(kVectorBytes), aligned(alignof(T)), may_alias));
+};
+
+/// Adds to the sums of a tile, kCols to a row, what else belongs to the result, and stores it.
+template <class T>
+[[gnu::noinline]] void finish_tile(const TileOutput<T>& out, int64_t rows, const T* sums) {
+  for (int64_t i = 0; i < rows; ++i, sums += GemmTile<T>::kCols) {
+    T* const place = out.rows[i] + out.column;
+    for (int64_t j = 0; j < out.cols; ++j) {
+      T sum = sums[j];
+      if (out.accumulate) sum += place[j];
+      if (out.bias) sum += out.bias[out.column + j];
+      if (out.residual) sum += out.residual[i][out.column + j];
+      if (out.relu) sum = sum < T(0) ? T(0) : sum;  // NaN stays
+      place[j] = sum;
+    }
+  }
+}
+
+template <class T, PanelOrder kOrder, int kHeight>
+void multiply_tile(int64_t depth, const T* __restrict a, const T* __restrict b, const TileOutput<T>& out) {
+  using Tile = GemmTile<T>;
+  using Vector = typename Vectors<T>::Aligned;
+  constexpr int64_t kRowStep = kOrder == PanelOrder::kRows ? Tile::kRowStride : 1;
+  constexpr int64_t kDepthStep = kOrder == PanelOrder::kRows ? 1 : Tile::kRows;
+
+  Vector sums[kHeight][2];
+#pragma GCC unroll 16
+  for (auto& row : sums) row[0] = row[1] = Vector{};
+  for (int64_t k = 0; k < depth; ++k) {
+    const Vector left = *reinterpret_cast<const Vector*>(b);
+    const Vector right = *reinterpret_cast<const Vector*>(b + Tile::kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < kHeight; ++i) {
+      const Vector factor = a[i * kRowStep] - Vector{};  // a broadcast: x - 0 is x, bit for bit
+      sums[i][0] += factor * left;
+      sums[i][1] += factor * right;
+    }
+    a += kDepthStep;
+    b += Tile::kCols;
+  }
+
+  if (out.cols == Tile::kCols && !out.bias && !out.residual && !out.relu) {
+    using Anywhere = typename Vectors<T>::Anywhere;
+#pragma GCC unroll 16
+    for (int i = 0; i < kHeight; ++i) {
+      auto* const place = reinterpret_cast<Anywhere*>(out.rows[i] + out.column);
+      place[0] = out.accumulate ? place[0] + sums[i][0] : sums[i][0];
+      place[1] = out.accumulate ? place[1] + sums[i][1] : sums[i][1];
+    }
+    return;
+  }
+  alignas(kVectorBytes) T tile[kHeight * Tile::kCols];
+#pragma GCC unroll 16
+  for (int i = 0; i < kHeight; ++i) {
+    auto* const row = reinterpret_cast<Vector*>(tile + i * Tile::kCols);
+    row[0] = sums[i][0];
+    row[1] = sums[i][1];
+  }
+  finish_tile(out, kHeight, tile);
+}
+
+template <class T, PanelOrder kOrder, int... kHeights>
+void multiply_tile(int64_t rows, int64_t depth, const T* a, const T* b, const TileOutput<T>& out,
+                   std::integer_sequence<int, kHeights...>) {
+  using Function = void (*)(int64_t, const T*, const T*, const TileOutput<T>&);
+  static constexpr Function by_height[] = {multiply_tile<T, kOrder, kHeights + 1>...};
+  by_height[rows - 1](depth, a, b, out);
+}
+
+}  // namespace
+
+template <class T>
+void multiply_panels(PanelOrder order, int64_t rows, int64_t depth, const T* a, const T* b,
+                     const TileOutput<T>& out) {
+  constexpr auto heights = std::make_integer_sequence<int, int(GemmTile<T>::kRows)>();
+  if (order == PanelOrder::kRows) {
+    multiply_tile<T, PanelOrder::kRows>(rows, depth, a, b, out, heights);
+  } else {
+    multiply_tile<T, PanelOrder::kColumns>(rows, depth, a, b, out, heights);
+  }
+}
+
+template void multiply_panels(PanelOrder, int64_t, int64_t, const float*, const float*,
+                              const TileOutput<float>&);
+template void multiply_panels(PanelOrder, int64_t, int64_t, const double*, const double*,
+                              const TileOutput<double>&);
+
+}  // namespace taper::ops

@@ -1,0 +1,69 @@
+#pragma once
+// The innermost part of every matrix product on the CPU: a tile of the result that lives in registers while a
+// thin panel of a and a thin panel of b stream past it.
+//
+//            b panel: depth x kCols                  Panels are packed: copied into the order in which the
+//            +-+                                     kernel reads them, so that each load is sequential and
+//            | |                                     comes from the first- or second-level cache. Whoever
+//            packs
+//   +-----+  +-+                                     decides what the matrix is; a convolution packs its
+//   columns |  a  |  |c|  <- up to kRows x kCols             straight from the picture
+//   (ops/conv/implicit_gemm_cpu.cpp).
+//   +-----+  +-+
+//
+// Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008. Written with the
+// compiler's vector extensions, which become AVX-512, AVX2 or SSE instructions by the build's -march. The sum
+// over the depth runs in order, so that results do not depend on how the rest of the product was cut.
+
+#include <cstdint>
+
+namespace taper::ops {
+
+#if defined(__AVX512F__)
+inline constexpr int64_t kVectorBytes = 64;
+#elif defined(__AVX__)
+inline constexpr int64_t kVectorBytes = 32;
+#else
+inline constexpr int64_t kVectorBytes = 16;
+#endif
+
+template <class T>
+struct GemmTile {
+  static constexpr int64_t kLanes = kVectorBytes / int64_t(sizeof(T));
+  /// As many rows as there are registers for: two accumulators each, of 32 or 16 registers.
+  static constexpr int64_t kRows = kVectorBytes == 64 ? 14 : 6;
+  static constexpr int64_t kCols = 2 * kLanes;
+  /// Most of the depth that a pair of panels covers: so much of b stays in the first-level cache.
+  static constexpr int64_t kDepth = 32768 / (kCols * int64_t(sizeof(T)));
+  /// Between the rows of a panel of PanelOrder::kRows; no power of two, so that the rows do not compete for
+  /// the same places in the cache.
+  static constexpr int64_t kRowStride = kDepth + kLanes;
+  /// Elements of a packed panel of a, in either order.
+  static constexpr int64_t kPanel = kRows * kRowStride;
+};
+
+/// How a panel of a lies in memory. Each is the one that packing can write without transposing.
+enum class PanelOrder {
+  kRows,     ///< element (i, k) at i * kRowStride + k: for a whose rows are contiguous
+  kColumns,  ///< at k * kRows + i: for a whose columns are contiguous
+};
+
+/// Where the sums of a tile go, and what happens to them on the way.
+template <class T>
+struct TileOutput {
+  T* const* rows = nullptr;            ///< each row of the result, from its column 0
+  int64_t column = 0;                  ///< the tile's first
+  int64_t cols = GemmTile<T>::kCols;   ///< fewer at the right edge
+  bool accumulate = false;             ///< add to what is there
+  const T* bias = nullptr;             ///< one row, added to each
+  const T* const* residual = nullptr;  ///< for each row another that is added to it
+  bool relu = false;                   ///< then clamp at 0
+};
+
+/// The product of a packed panel of `rows` <= kRows rows with a packed panel of columns over `depth`.
+/// b: element (k, j) at k * kCols + j, on a boundary of kVectorBytes.
+template <class T>
+void multiply_panels(PanelOrder order, int64_t rows, int64_t depth, const T* a, const T* b,
+                     const TileOutput<T>& out);
+
+}  // namespace taper::ops

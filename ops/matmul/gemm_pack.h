@@ -1,0 +1,121 @@
+#pragma once
+// From matrices in memory to the panels that gemm_kernel.h multiplies, and the loops over panels around it.
+
+#include <algorithm>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include "taper/ops/matmul/gemm_cpu.h"
+#include "taper/ops/matmul/gemm_kernel.h"
+#include "taper/ops/scratch.h"
+
+namespace taper::ops {
+
+/// A number of rows, cut into panels of nearly the same height.
+struct PanelCut {
+  int64_t rows = 0;
+  int64_t panels = 0;
+
+  template <class T>
+  static PanelCut of(int64_t rows) {
+    return {rows, (rows + GemmTile<T>::kRows - 1) / GemmTile<T>::kRows};
+  }
+  int64_t first(int64_t panel) const { return panel * rows / panels; }
+  int64_t height(int64_t panel) const { return first(panel + 1) - first(panel); }
+};
+
+/// Copies one column's share of a panel of PanelOrder::kColumns: up to kRows elements.
+template <class T>
+void copy_panel_column(const T* from, int64_t height, T* to) {
+  // Two copies of a fixed size that overlap are faster than one of unknown size.
+  if (height >= 8) {
+    std::memcpy(to, from, 8 * sizeof(T));
+    std::memcpy(to + height - 8, from + height - 8, 8 * sizeof(T));
+  } else if (height >= 4) {
+    std::memcpy(to, from, 4 * sizeof(T));
+    std::memcpy(to + height - 4, from + height - 4, 4 * sizeof(T));
+  } else {
+    for (int64_t i = 0; i < height; ++i) to[i] = from[i];
+  }
+}
+
+/// Packs a, of at most kDepth columns, into the panels of PanelCut::of(a.rows), kPanel elements apart, in the
+/// order that needs no transposing: see panel_order().
+template <class T>
+void pack_rows(const Matrix<const T>& a, T* out);
+
+template <class T>
+PanelOrder panel_order(const Matrix<const T>& a) {
+  return a.transposed ? PanelOrder::kColumns : PanelOrder::kRows;
+}
+
+/// Packs b, of at most kCols columns, into one panel; missing columns become 0.
+template <class T>
+void pack_columns(const Matrix<const T>& b, T* out);
+
+/// All of b in panels of kCols columns; `pack(j, count, panel)` fills the panel of columns j to j + count.
+template <class T>
+class PackedColumns {
+ public:
+  PackedColumns(int64_t depth, int64_t cols)
+      : depth_(depth), cols_(cols), memory_(panels() * depth * GemmTile<T>::kCols) {}
+  explicit PackedColumns(const Matrix<const T>& b) : PackedColumns(b.rows, b.cols) {
+    for (int64_t i = 0; i < panels(); ++i) pack_panel(b, i);
+  }
+
+  void pack_panel(const Matrix<const T>& b, int64_t i) {
+    const int64_t col = i * GemmTile<T>::kCols;
+    pack_columns(b.block(0, col, depth_, std::min(GemmTile<T>::kCols, cols_ - col)), panel(i));
+  }
+
+  int64_t depth() const { return depth_; }
+  int64_t cols() const { return cols_; }
+  int64_t panels() const { return (cols_ + GemmTile<T>::kCols - 1) / GemmTile<T>::kCols; }
+  T* panel(int64_t i) const { return memory_.data() + i * depth_ * GemmTile<T>::kCols; }
+
+ private:
+  int64_t depth_, cols_;
+  Scratch<T> memory_;
+};
+
+/// A stretch of the depth, at most kDepth long: rows of b.
+struct DepthBlock {
+  int64_t first = 0;
+  int64_t length = 0;
+};
+
+/// [first, first + length) in blocks of at most `longest`, nearly equal and multiples of 16 where possible.
+void append_depth_blocks(int64_t first, int64_t length, int64_t longest, std::vector<DepthBlock>& blocks);
+
+/// One thread's share of a product: rows of a times columns first_col to first_col + cols (first_col a
+/// multiple of kCols) of a packed b, summed over `depth`. pack(block_index, panels) packs a's rows for one
+/// depth block. `out` says where results go; its accumulate, bias, residual and relu apply to the whole sum.
+template <class T, class Pack>
+void multiply_rows(PanelOrder order, int64_t rows, const PackedColumns<T>& b, int64_t first_col, int64_t cols,
+                   std::span<const DepthBlock> depth, const TileOutput<T>& out, Pack&& pack) {
+  using Tile = GemmTile<T>;
+  const PanelCut cut = PanelCut::of<T>(rows);
+  const Scratch<T> panels(cut.panels * Tile::kPanel);
+  for (size_t d = 0; d < depth.size(); ++d) {
+    pack(d, panels.data());
+    const bool is_first = d == 0, is_last = d + 1 == depth.size();
+    for (int64_t col = first_col; col < first_col + cols; col += Tile::kCols) {
+      const T* b_panel = b.panel(col / Tile::kCols) + depth[d].first * Tile::kCols;
+      for (int64_t i = 0; i < cut.panels; ++i) {
+        const TileOutput<T> tile = {
+            .rows = out.rows + cut.first(i),
+            .column = col,
+            .cols = std::min(Tile::kCols, first_col + cols - col),
+            .accumulate = out.accumulate || !is_first,
+            .bias = is_last ? out.bias : nullptr,
+            .residual = is_last && out.residual ? out.residual + cut.first(i) : nullptr,
+            .relu = is_last && out.relu};
+        multiply_panels(order, cut.height(i), depth[d].length, panels.data() + i * Tile::kPanel, b_panel,
+                        tile);
+      }
+    }
+  }
+}
+
+}  // namespace taper::ops

@@ -1,0 +1,19 @@
+#pragma once
+// Working memory of one op or one of its tasks.
+
+#include "taper/ops/copy/create.h"
+
+namespace taper::ops {
+
+/// Uninitialised memory for one task, from the caching allocator, on a boundary of 64 bytes.
+template <class T>
+class Scratch {
+ public:
+  explicit Scratch(int64_t elements) : memory_(empty({elements}, {.dtype = dtype_of<T>})) {}
+  T* data() const { return memory_.data<T>(); }
+
+ private:
+  Tensor memory_;
+};
+
+}  // namespace taper::ops
