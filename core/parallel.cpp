@@ -116,6 +116,10 @@ int num_threads() {
   return state().threads;
 }
 
+bool in_parallel_loop() {
+  return inside_parallel;
+}
+
 void set_num_threads(int count) {
   TAPER_CHECK(count >= 1 && count <= 1024, "threads must be between 1 and 1024, got {}", count);
   const std::lock_guard lock(state().mutex);

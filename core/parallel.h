@@ -12,6 +12,8 @@ namespace taper {
 int num_threads();
 /// Throws Error unless 1 <= count <= 1024.
 void set_num_threads(int count);
+/// True on a thread that runs a piece of a loop which other threads share.
+bool in_parallel_loop();
 
 namespace detail {
 using ChunkFunction = void (*)(void* context, int64_t chunk);

@@ -15,7 +15,7 @@
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/parallel.h"
 #include "taper/nn/data/dataset.h"
-#include "taper/nn/io/atomic_file.h"
+#include "taper/core/atomic_file.h"
 #include "taper/nn/io/safetensors.h"
 #include "taper/nn/optim/adamw.h"
 #include "taper/nn/optim/clip.h"

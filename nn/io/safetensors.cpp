@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "taper/nn/io/atomic_file.h"
+#include "taper/core/atomic_file.h"
 #include "taper/nn/io/mapped_file.h"
 #include "taper/nn/io/safetensors_header.h"
 #include "taper/ops/copy/copy.h"

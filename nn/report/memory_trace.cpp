@@ -7,7 +7,7 @@
 
 #include "taper/core/error.h"
 #include "taper/core/op_scope.h"
-#include "taper/nn/io/atomic_file.h"
+#include "taper/core/atomic_file.h"
 
 namespace taper {
 namespace {

@@ -1,4 +1,4 @@
-#include "taper/nn/io/atomic_file.h"
+#include "taper/core/atomic_file.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>

@@ -1,0 +1,156 @@
+#pragma once
+// Which of several ways to compute an op is taken, and why.
+//
+// An op that has more than one algorithm describes a call of it as a struct, lists the candidates for it in a
+// function, and leaves the choice to the cache. From ops/matmul, shortened:
+//
+//   struct GemmCall {
+//     Tensor a, b, c;
+//     Problem problem() const {
+//       return Problem("gemm", "forward", c.device()).add("a", a).add("b", b).add("c", c);
+//     }
+//     std::vector<Tensor*> outputs() { return {&c}; }
+//   };
+//
+//   std::vector<Candidate<GemmCall>> gemm_candidates(const GemmCall& g) {
+//     const double flops = 2. * g.c.numel() * g.a.size(1);
+//     return {
+//         {.name = "eigen",
+//          .cost = flops / 50e9,
+//          .run = [](const GemmCall& g, void*) { gemm_eigen(g.a, g.b, g.c); }},
+//         {.name = "split-k",
+//          .supported = g.a.size(1) >= 4096,
+//          .workspace_bytes = 8 * g.c.size_bytes(),
+//          .cost = flops / 70e9,
+//          .run = [](const GemmCall& g, void* workspace) { gemm_split_k(g.a, g.b, g.c, workspace); }},
+//     };
+//   }
+//
+//   algorithm_cache().run(GemmCall{a, b, c}, gemm_candidates);
+//
+// The first candidate listed should be the plainest: the others are verified against it. The list is made
+// once for each problem, so making it may take its time, as vendors' libraries do when they compile a plan.
+//
+// PyTorch's counterparts: BenchmarkCache in ATen/native/cudnn/Conv_v8.cpp for convolutions, TunableOp
+// (ATen/cuda/tunable) for matrix products.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "taper/core/algorithm_candidate.h"
+#include "taper/core/algorithm_file.h"
+#include "taper/core/algorithm_problem.h"
+
+namespace taper {
+
+enum class AlgorithmMode : uint8_t {
+  kHeuristic,      ///< the candidate of least estimated cost
+  kBenchmark,      ///< the fastest, measured once for each problem and remembered in a file
+  kDeterministic,  ///< as kHeuristic, among candidates that give the same bits on every run
+};
+
+struct AlgorithmStatistics {
+  int64_t hits = 0;         ///< calls whose problem had been decided
+  int64_t misses = 0;       ///< calls that had to decide
+  int64_t recalled = 0;     ///< misses answered by an earlier measurement, as from the file
+  int64_t benchmarked = 0;  ///< misses answered by measuring
+  int64_t struck_off = 0;   ///< candidates found to compute wrong results
+  int64_t fallbacks = 0;    ///< calls whose candidate found no memory for its workspace
+  double benchmark_seconds = 0;
+};
+
+/// Thread-safe: two threads that meet the same new problem measure it once.
+class AlgorithmCache {
+ public:
+  /// Uses no file. (algorithm_cache() does.)
+  AlgorithmCache() = default;
+  AlgorithmCache(const AlgorithmCache&) = delete;
+  AlgorithmCache& operator=(const AlgorithmCache&) = delete;
+
+  /// Computes `call` with the candidate chosen for its problem. `candidates(call)` returns
+  /// std::vector<Candidate<Call>> and is called where nothing has been chosen yet. Throws Error if no
+  /// candidate can compute the problem in this mode, and whatever the candidate throws.
+  ///
+  /// Nothing is measured while a graph is captured, inside a parallel loop, or for a single candidate; then
+  /// the file or the estimates decide.
+  template <AlgorithmCall Call, class Candidates>
+  void run(const Call& call, const Candidates& candidates) {
+    const Problem problem = call.problem();
+    std::shared_ptr<const Choice> choice = find(problem, &detail::kCallType<Call>);
+    if (choice == nullptr)
+      choice = decide(problem, &detail::kCallType<Call>, detail::erase(call, candidates));
+    run_choice(*choice, problem.device(), &call);
+  }
+
+  /// Forgets the choices made so far, though not what was measured.
+  void set_mode(AlgorithmMode mode);
+  AlgorithmMode mode() const { return mode_; }
+  /// Where measurements are kept; an empty path keeps them in memory alone. Choices made so far stay.
+  void set_file(const std::string& path);
+  /// Whether candidates are compared with the first one listed before they are timed. A wrong one is never
+  /// chosen, and reported by warn(). At the start: TAPER_VERIFY_ALGORITHMS=1.
+  void set_verify(bool verify) { verify_ = verify; }
+  /// Candidates that need a larger workspace are not considered. At the start: 1 GiB.
+  void set_workspace_limit(size_t size_bytes) { workspace_limit_ = size_bytes; }
+  /// Forgets all choices and measurements in memory; the file stays.
+  void clear();
+
+  AlgorithmStatistics statistics() const;
+  /// What was decided in this process, in the order of the problems' text. Times are those measured here or
+  /// in the file; none in the modes that do not measure.
+  std::vector<AlgorithmRecord> decisions() const;
+
+ private:
+  /// The candidates for one problem, best first; the others stand in where it finds no memory.
+  struct Choice {
+    const void* call_type;
+    std::vector<detail::ErasedCandidate> ranked;
+  };
+  using ChoicePtr = std::shared_ptr<const Choice>;
+
+  ChoicePtr find(const Problem& problem, const void* call_type);
+  ChoicePtr decide(const Problem& problem, const void* call_type, const detail::ErasedCall& call);
+  void run_choice(const Choice& choice, Device device, const void* call);
+
+  // Steps of decide().
+  std::vector<detail::ErasedCandidate> usable_candidates(const Problem& problem,
+                                                         const detail::ErasedCall& call,
+                                                         AlgorithmMode mode) const;
+  void measure(const Problem& problem, const std::vector<detail::ErasedCandidate>& candidates,
+               const detail::ErasedCall& call, AlgorithmRecord& record);
+  bool recall(AlgorithmRecord& record);
+  void remember(const AlgorithmRecord& record);
+  void keep(const Problem& problem, const ChoicePtr& choice, AlgorithmRecord record, AlgorithmMode mode);
+
+  std::atomic<AlgorithmMode> mode_{AlgorithmMode::kHeuristic};
+  std::atomic<bool> verify_{false};
+  std::atomic<size_t> workspace_limit_{size_t(1) << 30};
+
+  mutable std::shared_mutex choices_mutex_;  // for the two below
+  std::unordered_map<Problem, ChoicePtr, ProblemHash> choices_;
+  AlgorithmTable decisions_;
+
+  /// Held while measuring, so that measurements do not disturb each other. Recursive: a candidate may be made
+  /// of ops that choose, too.
+  std::recursive_mutex measure_mutex_;
+
+  std::mutex measured_mutex_;  // for the three below
+  AlgorithmFile file_;
+  bool file_read_ = false;
+  AlgorithmTable measured_;
+
+  std::atomic<int64_t> hits_{0}, misses_{0}, recalled_{0}, benchmarked_{0}, struck_off_{0}, fallbacks_{0};
+  std::atomic<int64_t> benchmark_ns_{0};
+};
+
+/// The one that all ops use. Its file is TAPER_ALGORITHM_CACHE if that is set (empty: none), else
+/// $XDG_CACHE_HOME/taper/algorithms.json, else ~/.cache/taper/algorithms.json. In mode kHeuristic at first.
+AlgorithmCache& algorithm_cache();
+
+}  // namespace taper

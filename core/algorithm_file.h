@@ -1,0 +1,59 @@
+#pragma once
+// What the algorithm cache has measured, as a file that all processes of a user share.
+//
+// Every process reads it once and, when it has measured something, adds that under a lock to what is there by
+// then, so nothing is lost when several write. The file is replaced whole: a reader never sees a part.
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace taper {
+
+/// What one candidate did.
+struct AlgorithmTiming {
+  std::string name;
+  double median_ms = 0;   ///< 0: not measured
+  std::string rejected;   ///< why it cannot be chosen; empty if it can
+  bool is_wrong = false;  ///< rejected for a wrong result
+};
+
+/// One problem and how it was decided.
+struct AlgorithmRecord {
+  std::string problem;      ///< Problem::str()
+  std::string environment;  ///< Problem::environment()
+  std::string winner;
+  bool verified = false;                    ///< the results were compared too
+  std::vector<AlgorithmTiming> candidates;  ///< in the order of their estimated cost
+
+  /// Problem, environment and the candidates' names: a record counts only where all of them are the same.
+  std::string key() const;
+};
+
+/// Records by key.
+using AlgorithmTable = std::map<std::string, AlgorithmRecord>;
+
+class AlgorithmFile {
+ public:
+  /// An empty path: no file; read() gives nothing and add() does nothing.
+  explicit AlgorithmFile(std::string path = {}) : path_(std::move(path)) {}
+
+  const std::string& path() const { return path_; }
+  /// All records. Empty if there is no file. One that cannot be understood is renamed to PATH.damaged, with a
+  /// warning.
+  AlgorithmTable read() const;
+  /// Adds `record`, in place of one with the same key, and returns all. Makes the folders. Throws FileError
+  /// if the file cannot be written.
+  AlgorithmTable add(const AlgorithmRecord& record) const;
+  /// Deletes the file. Returns whether there was one. Throws FileError if it cannot be deleted.
+  bool remove() const;
+
+ private:
+  std::string path_;
+};
+
+/// The file of algorithm_cache(): TAPER_ALGORITHM_CACHE, or taper/algorithms.json under $XDG_CACHE_HOME or
+/// ~/.cache. Empty if none of these is known.
+std::string default_algorithm_file();
+
+}  // namespace taper

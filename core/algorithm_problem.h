@@ -1,0 +1,66 @@
+#pragma once
+// What an op is asked to compute, as a key: everything that decides which algorithm is fastest, and nothing
+// else. Two calls with equal problems may use the same algorithm.
+//
+// A key is built on every call of an op, so it is a flat list of words on the stack: no heap, no text. Text
+// is made from it only where people or files need it. PyTorch's counterpart: ConvolutionParams in
+// ATen/native/cudnn/Conv_v8.cpp, one struct for each op; here one type serves all.
+
+#include <cstdint>
+#include <initializer_list>
+#include <span>
+#include <string>
+
+#include "taper/core/tensor.h"
+
+namespace taper {
+
+/// A string literal. Problems keep and compare its address, which is quicker than its text.
+class Literal {
+ public:
+  template <size_t N>
+  consteval Literal(const char (&text)[N]) : text_(text) {}
+  const char* c_str() const { return text_; }
+
+ private:
+  const char* text_;
+};
+
+/// Problem("conv2d", "backward_input", device).add("grad", grad).add("weight", weight).add("stride", {2, 2}).
+class Problem {
+ public:
+  /// The number of threads is part of a problem on the CPU; the model of the device always is.
+  Problem(Literal op, Literal pass, Device device);
+
+  /// Shape, strides and dtype of x; x may be undefined.
+  Problem& add(Literal name, const Tensor& x);
+  Problem& add(Literal name, DType dtype);   ///< as the type that is computed in
+  Problem& add(Literal name, Literal word);  ///< as the name of an epilogue
+  Problem& add(Literal name, std::span<const int64_t> numbers);
+  Problem& add(Literal name, std::initializer_list<int64_t> numbers) {
+    return add(name, std::span(numbers.begin(), numbers.size()));
+  }
+
+  Device device() const;
+  uint64_t hash() const;
+  bool operator==(const Problem& other) const;
+
+  /// "conv2d forward x=f32[8,64,56,56]:channels_last ... stride=1,1". Strides are left out where the tensor
+  /// is contiguous.
+  std::string str() const;
+  /// What it runs on: the model of the device, the CPU's threads, the version of Taper.
+  std::string environment() const;
+
+ private:
+  void push(uint64_t word);
+
+  static constexpr int kMostWords = 96;  // four tensors of 8 dimensions and a dozen numbers
+  int size_ = 0;
+  uint64_t words_[kMostWords];  // the first size_ are set
+};
+
+struct ProblemHash {
+  size_t operator()(const Problem& problem) const { return size_t(problem.hash()); }
+};
+
+}  // namespace taper

@@ -1,0 +1,18 @@
+#pragma once
+// Warnings: something went wrong that the library could cope with, and that the user should know. Errors
+// throw (core/error.h); this is for the rest. PyTorch's counterpart: TORCH_WARN in c10/util/Exception.h.
+
+#include <functional>
+#include <string_view>
+
+namespace taper {
+
+using WarningHandler = std::function<void(std::string_view message)>;
+
+/// Hands one line to the handler. Thread-safe.
+void warn(std::string_view message);
+
+/// Replaces the handler and returns the former one. The first prints "taper: warning: MESSAGE" on stderr.
+WarningHandler set_warning_handler(WarningHandler handler);
+
+}  // namespace taper
