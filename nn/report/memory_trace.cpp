@@ -5,9 +5,9 @@
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
+#include "taper/core/atomic_file.h"
 #include "taper/core/error.h"
 #include "taper/core/op_scope.h"
-#include "taper/core/atomic_file.h"
 
 namespace taper {
 namespace {
