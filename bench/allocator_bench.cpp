@@ -8,6 +8,7 @@
 #include "taper/core/gpu/caching_allocator.h"
 #include "taper/core/gpu/pinned_allocator.h"
 #include "taper/nn/report/memory_trace.h"
+#include "tests/folder.h"
 #if TAPER_SIMULATED_GPU
 #include "taper/core/gpu/sim.h"
 #endif
@@ -127,7 +128,8 @@ BENCHMARK(pinned_runtime);
 // The tensors of one training step of ResNet-50, over and over.
 void resnet50_step(benchmark::State& state) {
   gpu::CachingAllocator& allocator = warm_allocator();
-  const auto events = read_memory_trace(TAPER_TRACE);
+  const auto events =
+      read_memory_trace(folder_from("TAPER_TEST_DATA", TAPER_TEST_DATA) + "/resnet50_step.jsonl");
   replay_memory_trace(events, allocator);
   for (auto _ : state) replay_memory_trace(events, allocator);
   const double calls = double(events.size()) * double(state.iterations());

@@ -1,19 +1,60 @@
-# Third-party libraries, all from Debian packages (scripts/setup.sh installs them).
+# Third-party libraries: Debian packages (scripts/setup.sh installs them), and NVIDIA's for a real GPU.
+
+# Programs for a GPU machine are often built on another: what can be linked statically travels inside them.
+# For the rest see taper_travelling_libraries below.
+if(TAPER_GPU STREQUAL "cuda")
+  set(CMAKE_FIND_LIBRARY_SUFFIXES .a .so)
+endif()
+find_package(JPEG REQUIRED)
+find_package(PNG REQUIRED)
+set(CMAKE_FIND_LIBRARY_SUFFIXES .so .a)
 
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(Eigen3 3.4 REQUIRED NO_MODULE)
-find_package(JPEG REQUIRED)
-find_package(PNG REQUIRED)
-if(TAPER_GPU STREQUAL "sim")
-  find_package(Boost REQUIRED COMPONENTS context) # the fibers of the simulated GPU
-else()
-  find_package(CUDAToolkit REQUIRED)
-endif()
 if(TAPER_BUILD_PROGRAMS)
   find_package(CLI11 REQUIRED)
   find_package(Catch2 2.13 REQUIRED)
   find_package(benchmark REQUIRED)
   find_package(Python3 REQUIRED COMPONENTS Interpreter)
+endif()
+
+# What core and ops link for their GPU, and which of NVIDIA's libraries that includes.
+set(TAPER_HAVE_CUDNN 0)
+set(TAPER_HAVE_NCCL 0)
+if(TAPER_GPU STREQUAL "sim")
+  find_package(Boost REQUIRED COMPONENTS context) # the fibers of the simulated GPU
+  set(TAPER_GPU_LIBRARIES Boost::context)
+else()
+  find_package(CUDAToolkit REQUIRED)
+  find_package(CUBLASLT REQUIRED)
+  set(TAPER_GPU_LIBRARIES CUDA::cudart CUBLASLT::cublaslt)
+  set(cuda cu${CUDAToolkit_VERSION_MAJOR})
+  find_package(CUDNN 9 QUIET)
+  if(CUDNN_FOUND)
+    set(TAPER_HAVE_CUDNN 1)
+    list(APPEND TAPER_GPU_LIBRARIES CUDNN::cudnn)
+  else()
+    message(NOTICE "Building without cuDNN, which was not found: pip install nvidia-cudnn-${cuda}, or set CUDNN_ROOT")
+  endif()
+  find_package(NCCL QUIET)
+  if(NCCL_FOUND)
+    set(TAPER_HAVE_NCCL 1)
+    list(APPEND TAPER_GPU_LIBRARIES NCCL::nccl)
+  else()
+    message(NOTICE "Building without NCCL, which was not found: pip install nvidia-nccl-${cuda}, or set NCCL_ROOT")
+  endif()
+endif()
+
+# Shared libraries that the GPU machine may lack and Debian has no static archive of: copied to lib/ in the build
+# folder, where the programs look for them (scripts/gpu_pack.sh takes both along).
+if(TAPER_GPU STREQUAL "cuda" AND TAPER_BUILD_PROGRAMS)
+  set(CMAKE_BUILD_RPATH "$ORIGIN/../lib")
+  add_custom_target(taper_travelling_libraries ALL COMMAND ${CMAKE_COMMAND} -E make_directory ${PROJECT_BINARY_DIR}/lib
+                    VERBATIM)
+  foreach(library fmt::fmt benchmark::benchmark)
+    add_custom_command(TARGET taper_travelling_libraries POST_BUILD VERBATIM COMMAND ${CMAKE_COMMAND} -E copy_if_different
+      $<TARGET_FILE:${library}> ${PROJECT_BINARY_DIR}/lib/$<TARGET_SONAME_FILE_NAME:${library}>)
+  endforeach()
 endif()

@@ -46,7 +46,6 @@ class PinnedInts {
   PinnedInts(const PinnedInts&) = delete;
   PinnedInts& operator=(const PinnedInts&) = delete;
   int* data() const { return data_; }
-  int& operator[](size_t i) const { return data_[i]; }
 
  private:
   int* data_;

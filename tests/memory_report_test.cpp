@@ -11,6 +11,7 @@
 #include "taper/core/op_scope.h"
 #include "taper/nn/report/memory_trace.h"
 #include "tests/allocator_checks.h"
+#include "tests/folder.h"
 #include "tests/temporary_folder.h"
 
 using namespace taper;
@@ -18,7 +19,7 @@ using Catch::Contains;
 
 namespace {
 
-const std::string kResNetStep = TAPER_TEST_DATA "/resnet50_step.jsonl";
+const std::string kResNetStep = folder_from("TAPER_TEST_DATA", TAPER_TEST_DATA) + "/resnet50_step.jsonl";
 
 std::string read_text(const std::string& path) {
   std::ostringstream text;

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "taper/core/error.h"
+#include "taper/core/gpu/libraries.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/tensor.h"
 #include "taper/version.h"
@@ -222,12 +223,20 @@ void check_together(const TrainOptions& options) {
   need(options.ema < 1, "--ema", "must be below 1");
 }
 
+/// The version of Taper, then a line for its GPU and one for each library under it.
+std::string version_text() {
+  std::string text = std::string("Taper ") + kVersion;
+  text += gpu::is_simulated() ? "\nGPU: simulated" : "\nGPU: CUDA";
+  for (const gpu::Library& library : gpu::libraries()) text += "\n" + library.name + ": " + library.version;
+  return text;
+}
+
 }  // namespace
 
 std::optional<Exit> parse_options(int argc, char** argv, TrainOptions& options) {
   CLI::App app(kDescription, "resnet50_train");
   app.footer(kExamples);
-  app.set_version_flag("--version", std::string("Taper ") + kVersion);
+  app.set_version_flag("--version", version_text, "what this build is made of");
   app.get_formatter()->column_width(34);
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // as other tools have it
   add_data_flags(app, options);

@@ -74,6 +74,18 @@ class TrainTest(unittest.TestCase):
             self.assertRegex(result.stdout, rf"{flag}\b")
         self.assertIn("Examples:", result.stdout)
 
+    def test_version_names_the_gpu_of_the_build(self):
+        result = run("--version")
+        self.assertEqual(result.returncode, 0)
+        version, gpu, *libraries = result.stdout.splitlines()
+        self.assertRegex(version, r"^Taper \d+\.\d+\.\d+$")
+        if gpu == "GPU: simulated":
+            self.assertEqual(libraries, [])
+        else:
+            self.assertEqual(gpu, "GPU: CUDA")
+            self.assertEqual([line.split(": ")[0] for line in libraries],
+                             ["CUDA runtime", "CUDA driver", "cuBLASLt", "cuDNN", "NCCL"])
+
     def test_bad_flags_get_one_line_with_their_name(self):
         self.refused("--no-such-flag", says="--no-such-flag")
         self.refused("--arch", "resnet51", says="--arch.*resnet51")

@@ -1,0 +1,54 @@
+# taper_find_nvidia_library(NAME HEADER LIBRARY SONAME WHEEL): what FindCUBLASLT, FindCUDNN and FindNCCL share. Looks
+# for HEADER and libLIBRARY.so, or libSONAME alone, in the CUDA toolkit, in the system's packages, and in NVIDIA's
+# Python wheels (site-packages/nvidia/WHEEL/{include,lib}; those have no plain .so). Sets NAME_INCLUDE_DIR,
+# NAME_LIBRARY, and NAME_HEADER, the header's path. NAME_ROOT is searched first.
+function(taper_find_nvidia_library name header library soname wheel)
+  taper_nvidia_wheel_dirs(wheels)
+  list(TRANSFORM wheels APPEND /${wheel} OUTPUT_VARIABLE own)
+  list(TRANSFORM wheels APPEND /cu${CUDAToolkit_VERSION_MAJOR} OUTPUT_VARIABLE shared) # CUDA 13's own libraries
+  find_path(${name}_INCLUDE_DIR ${header}
+            HINTS ${CUDAToolkit_INCLUDE_DIRS} PATHS ${own} ${shared} PATH_SUFFIXES include)
+  # The library beside the header first, so that the two agree.
+  cmake_path(GET ${name}_INCLUDE_DIR PARENT_PATH prefix)
+  find_library(${name}_LIBRARY NAMES ${library} lib${soname}
+               NAMES_PER_DIR HINTS ${prefix} ${CUDAToolkit_LIBRARY_DIR} PATHS ${own} ${shared} PATH_SUFFIXES lib64 lib)
+  mark_as_advanced(${name}_INCLUDE_DIR ${name}_LIBRARY)
+  set(${name}_HEADER ${${name}_INCLUDE_DIR}/${header} PARENT_SCOPE)
+endfunction()
+
+# The folders .../site-packages/nvidia that Python's packages are in.
+function(taper_nvidia_wheel_dirs result)
+  find_program(TAPER_WHEELS_PYTHON NAMES python3 python)
+  mark_as_advanced(TAPER_WHEELS_PYTHON)
+  set(found "")
+  if(TAPER_WHEELS_PYTHON)
+    execute_process(
+      COMMAND ${TAPER_WHEELS_PYTHON} -c "import nvidia; print(*nvidia.__path__, sep=';')"
+      OUTPUT_VARIABLE found OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  endif()
+  set(${result} ${found} PARENT_SCOPE)
+endfunction()
+
+# taper_read_version(RESULT HEADER MACRO...): joins the numbers that HEADER defines as MACROs with dots.
+function(taper_read_version result header)
+  set(numbers "")
+  if(EXISTS ${header})
+    file(READ ${header} text)
+    foreach(macro ${ARGN})
+      if(text MATCHES "#define[ \t]+${macro}[ \t]+([0-9]+)")
+        list(APPEND numbers ${CMAKE_MATCH_1})
+      endif()
+    endforeach()
+  endif()
+  list(JOIN numbers . version)
+  set(${result} "${version}" PARENT_SCOPE)
+endfunction()
+
+# taper_import_nvidia_library(NAME TARGET): TARGET, made of NAME_LIBRARY and NAME_INCLUDE_DIR.
+function(taper_import_nvidia_library name target)
+  if(NOT TARGET ${target})
+    add_library(${target} UNKNOWN IMPORTED)
+    set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${${name}_LIBRARY}
+                          INTERFACE_INCLUDE_DIRECTORIES ${${name}_INCLUDE_DIR})
+  endif()
+endfunction()

@@ -1,0 +1,12 @@
+#pragma once
+// Where tests and benchmarks find files, also on a machine that did not build them.
+
+#include <cstdlib>
+#include <string>
+
+/// The folder named by the environment variable `name` if it is set, else `at_build`, where the build knew
+/// it.
+inline std::string folder_from(const char* name, const char* at_build) {
+  const char* const value = std::getenv(name);
+  return value != nullptr ? value : at_build;
+}

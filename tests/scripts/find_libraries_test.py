@@ -1,0 +1,109 @@
+"""cmake/Find{CUBLASLT,CUDNN,NCCL}.cmake find NVIDIA's libraries where the toolkit, packages and wheels put them.
+
+  find_libraries_test.py CMAKE
+
+The libraries are empty files and the headers hold a version and no more: nothing is linked.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+CMAKE = sys.argv.pop(1)
+MODULES = pathlib.Path(__file__).resolve().parents[2] / "cmake"
+
+PROJECT = """
+cmake_minimum_required(VERSION 3.25)
+project(finds LANGUAGES NONE)
+set(CMAKE_FIND_USE_CMAKE_SYSTEM_PATH OFF) # only what the test put there
+set(CMAKE_FIND_USE_SYSTEM_ENVIRONMENT_PATH OFF)
+list(APPEND CMAKE_MODULE_PATH {modules})
+set(CUDAToolkit_VERSION_MAJOR 13)
+set(CUDAToolkit_INCLUDE_DIRS {toolkit}/include)
+set(CUDAToolkit_LIBRARY_DIR {toolkit}/lib64)
+foreach(name CUBLASLT CUDNN NCCL)
+  find_package(${{name}} QUIET)
+  message(NOTICE "${{name}} ${{${{name}}_FOUND}} ${{${{name}}_VERSION}} ${{${{name}}_LIBRARY}}")
+endforeach()
+if(CUDNN_FOUND)
+  get_target_property(location CUDNN::cudnn IMPORTED_LOCATION)
+  message(NOTICE "target ${{location}}")
+endif()
+"""
+
+HEADERS = {
+    "cublasLt.h": "",
+    "cublas_api.h": "#define CUBLAS_VER_MAJOR 13\n#define CUBLAS_VER_MINOR 1\n#define CUBLAS_VER_PATCH 0\n",
+    "cudnn_version.h": "#define CUDNN_MAJOR 9\n#define CUDNN_MINOR 19\n#define CUDNN_PATCHLEVEL 2\n",
+    "nccl.h": "#define NCCL_MAJOR 2\n#define NCCL_MINOR 28\n#define NCCL_PATCH 9\n",
+}
+
+
+class FindLibrariesTest(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.root = pathlib.Path(temporary.name)
+        self.toolkit = self.root / "toolkit"
+        self.wheels = self.root / "site-packages" / "nvidia"
+
+    def put(self, prefix, headers, *libraries, lib="lib"):
+        for header in headers:
+            path = prefix / "include" / header
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(HEADERS[header])
+        for library in libraries:
+            path = prefix / lib / library
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+    def find(self, *arguments):
+        """{"CUDNN": "TRUE 9.19.2 /path"} as CMake found them."""
+        project = self.root / "project"
+        project.mkdir(exist_ok=True)
+        (project / "CMakeLists.txt").write_text(PROJECT.format(modules=MODULES, toolkit=self.toolkit))
+        run = subprocess.run(
+            [CMAKE, "-G", "Ninja", "-S", project, "-B", project / "build", "--log-level=NOTICE", "--fresh",
+             f"-DTAPER_WHEELS_PYTHON={sys.executable}", *arguments],
+            env={**os.environ, "PYTHONPATH": str(self.wheels.parent)}, capture_output=True, text=True, check=False)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        return dict(line.split(" ", 1) for line in run.stderr.splitlines() if line)
+
+    def test_in_a_toolkit(self):
+        self.put(self.toolkit, HEADERS, "libcublasLt.so", "libcudnn.so", "libcudnn.so.9", "libnccl.so", lib="lib64")
+        found = self.find()
+        self.assertEqual(found["CUBLASLT"], f"TRUE 13.1.0 {self.toolkit}/lib64/libcublasLt.so")
+        self.assertEqual(found["CUDNN"], f"TRUE 9.19.2 {self.toolkit}/lib64/libcudnn.so")
+        self.assertEqual(found["NCCL"], f"TRUE 2.28.9 {self.toolkit}/lib64/libnccl.so")
+
+    def test_in_wheels_which_have_no_plain_so(self):
+        self.put(self.wheels / "cu13", ["cublasLt.h", "cublas_api.h"], "libcublasLt.so.13")
+        self.put(self.wheels / "cudnn", ["cudnn_version.h"], "libcudnn.so.9")
+        self.put(self.wheels / "nccl", ["nccl.h"], "libnccl.so.2")
+        found = self.find()
+        self.assertEqual(found["CUBLASLT"], f"TRUE 13.1.0 {self.wheels}/cu13/lib/libcublasLt.so.13")
+        self.assertEqual(found["CUDNN"], f"TRUE 9.19.2 {self.wheels}/cudnn/lib/libcudnn.so.9")
+        self.assertEqual(found["NCCL"], f"TRUE 2.28.9 {self.wheels}/nccl/lib/libnccl.so.2")
+        self.assertEqual(found["target"], f"{self.wheels}/cudnn/lib/libcudnn.so.9")
+
+    def test_header_and_library_come_from_one_place(self):
+        self.put(self.toolkit, [], "libcudnn.so", lib="lib64")
+        self.put(self.wheels / "cudnn", ["cudnn_version.h"], "libcudnn.so.9")
+        self.assertEqual(self.find()["CUDNN"], f"TRUE 9.19.2 {self.wheels}/cudnn/lib/libcudnn.so.9")
+
+    def test_where_the_user_says(self):
+        self.put(self.toolkit, ["nccl.h"], "libnccl.so", lib="lib64")
+        self.put(self.root / "own", ["nccl.h"], "libnccl.so")
+        self.assertEqual(self.find(f"-DNCCL_ROOT={self.root}/own")["NCCL"], f"TRUE 2.28.9 {self.root}/own/lib/libnccl.so")
+
+    def test_nowhere(self):
+        found = self.find()
+        for name in ("CUBLASLT", "CUDNN", "NCCL"):
+            self.assertTrue(found[name].startswith("FALSE"), found[name])
+
+
+if __name__ == "__main__":
+    unittest.main()
