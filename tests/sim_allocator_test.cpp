@@ -17,6 +17,7 @@
 using namespace taper;
 using Catch::Contains;
 using gpu::CachingAllocator;
+using test::address;
 using test::check_all_merged;
 using test::check_allocator;
 using test::LiveBlocks;
@@ -24,10 +25,6 @@ using test::LiveBlocks;
 namespace {
 
 constexpr size_t kMiB = size_t{1} << 20;
-
-uintptr_t address(const void* ptr) {
-  return reinterpret_cast<uintptr_t>(ptr);
-}
 
 [[maybe_unused]] __global__ void late_write(int* data) {
   *data = 1;
