@@ -92,7 +92,7 @@ std::string text_of(const AlgorithmTable& table) {
   Json records = Json::array();
   for (const auto& [key, record] : table) records.push_back(to_json(record));
   const Json json = {{"format", kFormat}, {"version", kVersionOfFormat}, {"records", records}};
-  return json.dump(1) + "\n";
+  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 /// What is in the file; nullopt if it is not there. Throws FileError for a folder or a device, which must not
