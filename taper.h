@@ -20,6 +20,9 @@
 #include "taper/core/gpu/pinned_allocator.h"
 #include "taper/core/gpu/runtime.h"
 
+// Which of several ways to compute an op is taken.
+#include "taper/core/algorithm_cache.h"
+
 // Operations with derivatives.
 #include "taper/autograd/functions.h"
 

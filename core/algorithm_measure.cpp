@@ -13,7 +13,9 @@ namespace taper::detail {
 namespace {
 
 constexpr size_t kRounds = 7;        // timings of a candidate that stays in the race
-constexpr double kHopeless = 2;      // times the best: not timed again
+constexpr size_t kFewestRounds = 3;  // so that one disturbance rules nobody out,
+constexpr double kLongMs = 50;       // or one, if that took so long that it was hardly a disturbance
+constexpr double kHopeless = 2;      // times the best, at best: not timed again
 constexpr double kShortestMs = 0.2;  // a timing takes at least so long, by repetition
 constexpr double kMostRepetitions = 50;
 
@@ -162,6 +164,12 @@ double median(std::vector<double> values) {
   return values[middle];
 }
 
+bool is_hopeless(const std::vector<double>& samples, double best) {
+  if (samples.empty()) return false;
+  const double least = *std::min_element(samples.begin(), samples.end());
+  return least > kHopeless * best && (samples.size() >= kFewestRounds || least > kLongMs);
+}
+
 void verify_candidates(const ScratchCall& scratch, std::span<const ErasedCandidate> candidates, Device device,
                        std::vector<AlgorithmTiming>& timings) {
   const auto reference =
@@ -205,7 +213,7 @@ std::vector<AlgorithmTiming> measure(const ErasedCall& call, std::span<const Era
   double best = std::numeric_limits<double>::infinity();
   for (size_t round = 0; round < kRounds; ++round) {
     for (size_t i = 0; i < candidates.size(); ++i) {
-      if (!timings[i].rejected.empty() || (round > 0 && timings[i].median_ms > kHopeless * best)) continue;
+      if (!timings[i].rejected.empty() || is_hopeless(samples[i], best)) continue;
       timings[i].rejected = reason_to_reject([&] {
         if (round == 0) {  // the first run fills caches and finds memory
           const double first = time_candidate(candidates[i], scratch, device, 1);

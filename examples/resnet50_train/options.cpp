@@ -182,6 +182,11 @@ void add_run_flags(CLI::App& app, TrainOptions& options) {
       })
       ->type_name("DEVICE")
       ->group(group);
+  app.add_flag(
+         "--benchmark", options.benchmark,
+         "time each op's algorithms once for each of its shapes and take the fastest; times are kept for\n"
+         "later runs (see taper-algorithms --help)")
+      ->group(group);
   app.add_flag("--deterministic", options.deterministic,
                "the same bits for every run, thread and worker count; the log leaves out what time decides")
       ->group(group);
@@ -220,6 +225,8 @@ void check_together(const TrainOptions& options) {
   need(!options.eval_only || !options.init.empty(), "--eval-only", "needs weights: give --init FILE");
   need(!options.eval_only || options.dataset != "synthetic", "--eval-only",
        "synthetic pictures have no validation set");
+  need(!options.benchmark || !options.deterministic, "--benchmark",
+       "chooses by time, which differs from run to run; --deterministic rules that out");
   need(options.ema < 1, "--ema", "must be below 1");
 }
 

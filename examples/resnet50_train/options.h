@@ -47,6 +47,7 @@ struct TrainOptions {
 
   // Running.
   Device device;
+  bool benchmark = false;
   bool deterministic = false;
   uint64_t seed = 0;
   int threads = 0;  ///< 0: all CPUs

@@ -11,6 +11,7 @@
 #include "taper/autograd/engine.h"
 #include "taper/autograd/functions.h"
 #include "taper/autograd/grad_mode.h"
+#include "taper/core/algorithm_cache.h"
 #include "taper/core/atomic_file.h"
 #include "taper/core/generator.h"
 #include "taper/core/gpu/runtime.h"
@@ -69,6 +70,8 @@ constexpr int64_t kSyntheticClasses = 1000;
 Training::Training(const TrainOptions& options)
     : options_(options), progress_(progress_mode(options.progress)) {
   if (options_.threads > 0) set_num_threads(options_.threads);
+  if (options_.benchmark) algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
+  if (options_.deterministic) algorithm_cache().set_mode(AlgorithmMode::kDeterministic);
   manual_seed(options_.seed);
   try {
     load_data();

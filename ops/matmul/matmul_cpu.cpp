@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "taper/core/parallel.h"
+#include "taper/core/views.h"
+#include "taper/ops/matmul/dot_products_cpu.h"
 #include "taper/ops/matmul/gemm_cpu.h"
 
 namespace taper::ops {
@@ -54,14 +56,54 @@ void multiply(const Tensor& a, const Tensor& b, T beta, const Tensor& c) {
   });
 }
 
+/// Seconds on one core with AVX-512, as measured; other CPUs are slower at everything alike.
+struct MatmulCost {
+  explicit MatmulCost(const MatmulCall& call)
+      : flops(2. * double(call.c.numel()) * double(call.a.size(-1))),
+        operand_bytes(double(call.a.size_bytes() + call.b.size_bytes())) {}
+
+  /// First both operands are copied into panels, then these are multiplied at full speed.
+  double packed() const { return 4e-6 + operand_bytes / 30e9 + flops / 190e9; }
+  /// A few vectors are multiplied while the matrix arrives from memory; more of them cost their arithmetic,
+  /// with two loads for each multiplication.
+  double dot_products() const { return std::max(operand_bytes / 60e9, flops / 55e9); }
+
+  double flops, operand_bytes;
+};
+
 }  // namespace
 
 bool is_matrix_layout(const Tensor& x) {
   return layout_of(x) != Layout::kNeither;
 }
 
+std::vector<Candidate<MatmulCall>> matmul_cpu_candidates(const MatmulCall& call) {
+  const MatmulCost cost(call);
+  const bool one_matrix = call.c.numel() == call.c.size(-2) * call.c.size(-1);
+  const bool rows_times_columns =
+      layout_of(call.a) == Layout::kRows && layout_of(views::transpose(call.b, -2, -1)) == Layout::kRows;
+  return {{.name = "packed",
+           .cost = cost.packed(),
+           .run =
+               [](const MatmulCall& m, void*) {
+                 dispatch_compute_float(m.c.dtype(), "matmul",
+                                        [&]<class T>() { multiply<T>(m.a, m.b, T(m.beta), m.c); });
+               }},
+          {.name = "dot products",
+           .supported = one_matrix && rows_times_columns,
+           .cost = cost.dot_products(),
+           .run = [](const MatmulCall& m, void*) {
+             dispatch_compute_float(m.c.dtype(), "matmul", [&]<class T>() {
+               const Tensor b_columns = views::transpose(m.b, -2, -1);
+               dot_products<T>(matrix_of<const T>(m.a, 0), matrix_of<const T>(b_columns, 0).t(), T(m.beta),
+                               matrix_of<T>(m.c, 0));
+             });
+           }}};
+}
+
 void matmul_cpu(const Tensor& a, const Tensor& b, double beta, const Tensor& c) {
-  dispatch_compute_float(c.dtype(), "matmul", [&]<class T>() { multiply<T>(a, b, T(beta), c); });
+  if (c.numel() == 0) return;
+  algorithm_cache().run(MatmulCall{a, b, c, beta}, matmul_cpu_candidates);
 }
 
 }  // namespace taper::ops

@@ -1,6 +1,7 @@
 #pragma once
-// The CPU's batched matrix product; matmul.cpp has checked the operands.
+// The CPU's batched matrix product and its candidates; matmul.cpp has checked the operands.
 
+#include "taper/core/algorithm_cache.h"
 #include "taper/core/tensor.h"
 
 namespace taper::ops {
@@ -9,6 +10,25 @@ namespace taper::ops {
 /// shape, in which a and b may have strides of 0; all f32 or all f64; the rows or the columns of a and b are
 /// contiguous.
 void matmul_cpu(const Tensor& a, const Tensor& b, double beta, const Tensor& c);
+
+/// A call of matmul_cpu, for the algorithm cache.
+struct MatmulCall {
+  Tensor a, b, c;
+  double beta = 0;
+
+  Problem problem() const {
+    return Problem("matmul", "forward", c.device())
+        .add("a", a)
+        .add("b", b)
+        .add("c", c)
+        .add("accumulate", {beta != 0});
+  }
+  std::vector<Tensor*> outputs() { return {&c}; }
+};
+
+/// "packed" (gemm_cpu.h) for everything; "dot products" (dot_products_cpu.h) for one large matrix and few
+/// vectors.
+std::vector<Candidate<MatmulCall>> matmul_cpu_candidates(const MatmulCall& call);
 
 /// Whether the last two axes of x can be read as a matrix in place.
 bool is_matrix_layout(const Tensor& x);

@@ -69,7 +69,7 @@ class TrainTest(unittest.TestCase):
         self.assertEqual(result.returncode, 0)
         for flag in ("--dataset --data --val --arch --image-size --resize --num-classes --epochs --max-steps --batch-size "
                      "--accumulate --optimizer --lr --momentum --weight-decay --schedule --warmup-epochs --label-smoothing "
-                     "--ema --clip-grad --device --deterministic --seed --workers --threads --augment --shuffle --init "
+                     "--ema --clip-grad --device --benchmark --deterministic --seed --workers --threads --augment --shuffle --init "
                      "--eval-only --log --summary --progress").split():
             self.assertRegex(result.stdout, rf"{flag}\b")
         self.assertIn("Examples:", result.stdout)
@@ -97,6 +97,7 @@ class TrainTest(unittest.TestCase):
         self.refused("--device", "tpu", says="--device.*tpu")
         self.refused("--device", "cuda:99", says="--device.*99")
         self.refused("--eval-only", says="--eval-only.*--init")
+        self.refused("--benchmark", "--deterministic", says="--benchmark.*--deterministic")
         self.refused("--data", self.folder, says="--data.*imagefolder")
         self.refused("--dataset", "imagefolder", says="--data")
         self.refused("--image-size", "64", "--resize", "32", says="resize")

@@ -1,0 +1,152 @@
+// taper-algorithms: what Taper has measured on this machine, and which algorithm won.
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+
+#include "taper/core/algorithm_file.h"
+#include "taper/core/error.h"
+#include "taper/version.h"
+
+using namespace taper;
+
+namespace {
+
+constexpr const char* kDescription =
+    "Lists which algorithm won for each problem that was measured (resnet50_train --benchmark, or\n"
+    "algorithm_cache().set_mode(AlgorithmMode::kBenchmark) in a program of your own), with the median time\n"
+    "of every candidate.";
+
+constexpr const char* kExamples =
+    "Examples:\n"
+    "  taper-algorithms                          everything\n"
+    "  taper-algorithms --match 'conv2d forward' convolutions, forward\n"
+    "  taper-algorithms --match 2048 --match f32 whatever has both in its text\n"
+    "  taper-algorithms --clear                  deletes the file: the next run measures anew\n"
+    "\n"
+    "How to read it:\n"
+    "  gemm forward a=f32[64,2048] b=f32[2048,1000]:strides(1,2048) ...   the problem: shapes, dtypes, "
+    "options\n"
+    "    * openblas      0.312 ms                                         the winner\n"
+    "      taper         0.355 ms   1.14x                                 and how much longer the others "
+    "took\n"
+    "      eigen         0.501 ms   1.61x\n"
+    "Candidates are in the order in which the cost model expected them, best first.\n"
+    "A problem is measured again when the CPU or GPU, the number of threads, Taper's version or the set of\n"
+    "candidates differs. TAPER_VERIFY_ALGORITHMS=1 in the environment of a program that measures compares\n"
+    "results too, and strikes off candidates that are wrong.";
+
+struct Options {
+  std::string file = default_algorithm_file();
+  std::vector<std::string> match;
+  bool clear = false;
+};
+
+bool matches(const AlgorithmRecord& record, const std::vector<std::string>& words) {
+  return std::all_of(words.begin(), words.end(), [&](const std::string& word) {
+    return record.problem.find(word) != std::string::npos ||
+           record.environment.find(word) != std::string::npos;
+  });
+}
+
+/// Of the candidate called `name`; 0 if it has none.
+double time_of(const AlgorithmRecord& record, const std::string& name) {
+  for (const AlgorithmTiming& timing : record.candidates) {
+    if (timing.name == name) return timing.median_ms;
+  }
+  return 0;
+}
+
+void print(const AlgorithmRecord& record) {
+  const double best_ms = time_of(record, record.winner);
+  size_t width = 0;
+  for (const AlgorithmTiming& timing : record.candidates) width = std::max(width, timing.name.size());
+  fmt::print("{}\n", record.problem);
+  for (const AlgorithmTiming& timing : record.candidates) {
+    const bool won = timing.name == record.winner;
+    fmt::print("  {} {:{}}", won ? '*' : ' ', timing.name, width);
+    if (timing.median_ms > 0) fmt::print("  {:9.3f} ms", timing.median_ms);
+    if (!won && timing.median_ms > 0) fmt::print("  {:6.2f}x", timing.median_ms / best_ms);
+    if (!timing.rejected.empty()) fmt::print("  {}", timing.rejected);
+    fmt::print("\n");
+  }
+}
+
+/// What measuring was good for, over all that is listed.
+void print_sum(const std::vector<AlgorithmRecord>& records) {
+  double best_ms = 0, expected_ms = 0;
+  for (const AlgorithmRecord& record : records) {
+    const double first_ms = record.candidates.empty() ? 0 : record.candidates[0].median_ms;
+    if (first_ms == 0) continue;
+    best_ms += time_of(record, record.winner);
+    expected_ms += first_ms;
+  }
+  if (best_ms == 0) return;
+  fmt::print(
+      "Each once: {:.2f} ms for the winners, {:.2f} ms for those the cost model put first ({:.2f}x).\n",
+      best_ms, expected_ms, expected_ms / best_ms);
+}
+
+void list(const Options& options) {
+  std::vector<AlgorithmRecord> records;
+  for (const auto& [key, record] : AlgorithmFile(options.file).read()) {
+    if (matches(record, options.match)) records.push_back(record);
+  }
+  if (records.empty()) {
+    fmt::print("{}: nothing measured{}\n", options.file, options.match.empty() ? " yet" : " that matches");
+    return;
+  }
+  std::stable_sort(records.begin(), records.end(), [](const AlgorithmRecord& a, const AlgorithmRecord& b) {
+    return a.environment < b.environment;
+  });
+  for (size_t i = 0; i < records.size(); ++i) {
+    if (i == 0 || records[i].environment != records[i - 1].environment)
+      fmt::print("{}On {}:\n\n", i == 0 ? "" : "\n", records[i].environment);
+    print(records[i]);
+  }
+  fmt::print("\n{} {} in {}.\n", records.size(), records.size() == 1 ? "problem" : "problems", options.file);
+  print_sum(records);
+}
+
+int run(const Options& options) {
+  if (options.file.empty()) {
+    fmt::print("Measurements are kept in no file: TAPER_ALGORITHM_CACHE is empty, or HOME is not set.\n");
+  } else if (options.clear) {
+    const bool removed = AlgorithmFile(options.file).remove();
+    fmt::print("{}: {}\n", options.file, removed ? "deleted" : "not there");
+  } else {
+    list(options);
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  CLI::App app(kDescription, "taper-algorithms");
+  app.footer(kExamples);
+  app.set_version_flag("--version", std::string("Taper ") + kVersion);
+  app.add_option("--file", options.file, "where measurements are kept (TAPER_ALGORITHM_CACHE)")
+      ->type_name("FILE")
+      ->capture_default_str();
+  auto* match =
+      app.add_option("--match", options.match, "only problems with this in their text; may be repeated")
+          ->type_name("TEXT");
+  app.add_flag("--clear", options.clear, "delete the file")->excludes(match);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    fmt::print(stderr, "taper-algorithms: {} (see --help)\n", error.what());
+    return 2;
+  }
+  try {
+    return run(options);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "taper-algorithms: {}\n", error.what());
+    return 1;
+  }
+}

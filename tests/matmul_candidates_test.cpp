@@ -1,0 +1,111 @@
+// Every candidate of the matrix product computes the same, and the cache finds them.
+
+#include "taper/core/parallel.h"
+#include "taper/core/views.h"
+#include "taper/ops/matmul/matmul_cpu.h"
+#include "test_tensors.h"
+#include "tolerance.h"
+
+using namespace taper;
+
+namespace {
+
+/// sum over k of a[i, k] b[k, j], plus beta c, in f64.
+Tensor reference(const ops::MatmulCall& call) {
+  const int64_t m = call.c.size(0), n = call.c.size(1), k = call.a.size(1);
+  const auto a = ops::to_vector<double>(call.a), b = ops::to_vector<double>(call.b),
+             c = ops::to_vector<double>(call.c);
+  std::vector<double> result(size_t(m * n));
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      double sum = 0;
+      for (int64_t l = 0; l < k; ++l) sum += a[size_t(i * k + l)] * b[size_t(l * n + j)];
+      result[size_t(i * n + j)] = sum + (call.beta == 0 ? 0 : call.beta * c[size_t(i * n + j)]);
+    }
+  }
+  return from_vector(result, {m, n});
+}
+
+/// `transposed_b`: the columns of b are contiguous, as the weight's are in linear().
+ops::MatmulCall matmul_call(int64_t m, int64_t k, int64_t n, DType dtype, double beta, bool transposed_b) {
+  const Tensor a = random_tensor({m, k}, dtype, 1);
+  const Tensor b = transposed_b ? views::transpose(random_tensor({n, k}, dtype, 2), 0, 1)
+                                : random_tensor({k, n}, dtype, 2);
+  const Tensor c = beta == 0 ? empty({m, n}, {.dtype = dtype}) : random_tensor({m, n}, dtype, 3);
+  return {a, b, c, beta};
+}
+
+const Candidate<ops::MatmulCall>& find(const std::vector<Candidate<ops::MatmulCall>>& candidates,
+                                       const std::string& name) {
+  for (const auto& candidate : candidates)
+    if (candidate.name == name) return candidate;
+  FAIL("no candidate " << name);
+  return candidates[0];
+}
+
+}  // namespace
+
+TEST_CASE("all candidates of matmul agree with f64, for any number of threads") {
+  const PoisonedMemory poison;
+  int dot_products = 0;
+  for (const DType dtype : {kFloat32, kFloat64}) {
+    for (const auto [m, k, n] : {std::array<int64_t, 3>{1, 2048, 100},
+                                 {100, 2048, 1},
+                                 {1, 1, 1},
+                                 {3, 31, 17},
+                                 {7, 33, 300},
+                                 {300, 65, 5},
+                                 {4, 0, 3}}) {
+      for (const double beta : {0., 1., -0.5}) {
+        for (const bool transposed_b : {false, true}) {
+          const ops::MatmulCall call = matmul_call(m, k, n, dtype, beta, transposed_b);
+          const Tensor expected = reference(call), before = ops::clone(call.c);
+          for (const auto& candidate : ops::matmul_cpu_candidates(call)) {
+            if (!candidate.supported) continue;
+            INFO(candidate.name << " " << call.problem().str());
+            dot_products += candidate.name == "dot products";
+            ops::copy_(call.c, before);
+            candidate.run(call, nullptr);
+            check_close(call.c, expected, tolerance(dtype, std::max<int64_t>(k, 1)),
+                        std::sqrt(double(k)) + 1);
+            const Tensor one = ops::clone(call.c);
+            const ThreadsGuard threads(num_threads() + 2);
+            ops::copy_(call.c, before);
+            candidate.run(call, nullptr);
+            CHECK(ops::to_vector<double>(call.c) == ops::to_vector<double>(one));
+          }
+        }
+      }
+    }
+  }
+  CHECK(dot_products > 0);
+}
+
+TEST_CASE("what a candidate of matmul supports, and where it is expected to be best") {
+  const auto candidates = [](const ops::MatmulCall& call) { return ops::matmul_cpu_candidates(call); };
+  const auto dots = [&](const ops::MatmulCall& call) { return find(candidates(call), "dot products"); };
+  const auto packed = [&](const ops::MatmulCall& call) { return find(candidates(call), "packed"); };
+  const auto one_picture = matmul_call(1, 2048, 1000, kFloat32, 0, true);
+  CHECK(dots(one_picture).supported);
+  CHECK(dots(one_picture).cost < packed(one_picture).cost);
+  const auto a_batch = matmul_call(256, 2048, 1000, kFloat32, 0, true);
+  CHECK(dots(a_batch).supported);
+  CHECK(dots(a_batch).cost > packed(a_batch).cost);
+  CHECK_FALSE(dots(matmul_call(4, 20, 30, kFloat32, 0, false)).supported);
+  const ops::MatmulCall batch{empty({2, 3, 4}), views::transpose(empty({2, 5, 4}), -2, -1), empty({2, 3, 5})};
+  CHECK_FALSE(dots(batch).supported);
+  CHECK(packed(batch).supported);
+}
+
+TEST_CASE("matmul goes through the algorithm cache") {
+  const auto call = matmul_call(1, 777, 13, kFloat32, 0, true);
+  const auto decided = [&] {
+    for (const AlgorithmRecord& record : algorithm_cache().decisions())
+      if (record.problem == call.problem().str()) return record.winner;
+    return std::string();
+  };
+  CHECK(decided().empty());
+  ops::matmul_cpu(call.a, call.b, 0, call.c);
+  CHECK(decided() == "dot products");
+  check_close(call.c, reference(call), tolerance(kFloat32, 777), std::sqrt(777.));
+}
