@@ -68,51 +68,63 @@ Tensor by_definition(const Tensor& left, const Tensor& right, const Shape& resul
 
 TEST_CASE("matmul agrees with the definition") {
   const PoisonedMemory poisoned;
+  const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
   for (const MatmulCase& test : kCases) {
-    INFO(test.name << ", " << name(dtype));
+    INFO(test.name << ", " << name(dtype) << " on " << device.str());
     const Tensor a = random_tensor(test.a, dtype, 1), b = random_tensor(test.b, dtype, 2);
-    const Tensor c = ops::matmul(a, b);
+    const Tensor c = ops::matmul(a.to(device), b.to(device));
+    CHECK(c.device() == device);
     CHECK(c.dtype() == dtype);
     check_close(c, by_definition(a, b, test.result), tolerance(dtype, a.size(-1)));
   }
 }
 
 TEST_CASE("matmul reads views of any strides") {
-  const Tensor a = random_tensor({6, 8, 10}), b = random_tensor({6, 10, 12}, kFloat64, 2);
-  const auto check = [](const Tensor& x, const Tensor& y) {
+  const Device device = GENERATE(from_range(test_devices()));
+  const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
+  const auto random = [&](const Shape& shape, uint64_t seed = 1) {
+    return random_tensor(shape, dtype, seed).to(device);
+  };
+  const Tensor a = random({6, 8, 10}), b = random({6, 10, 12}, 2);
+  const auto check = [&](const Tensor& x, const Tensor& y) {
     Shape result = broadcast_shapes({x.size(0)}, {y.size(0)}, "test");
     result.push_back(x.size(1));
     result.push_back(y.size(2));
-    check_close(ops::matmul(x, y), by_definition(x, y, result), tolerance(kFloat64, x.size(2)));
+    check_close(ops::matmul(x, y), by_definition(x, y, result), tolerance(dtype, x.size(2)));
   };
   check(views::transpose(views::transpose(a, 1, 2), 1, 2), b);
-  check(views::transpose(random_tensor({6, 10, 8}), 1, 2), b);
-  check(a, views::transpose(random_tensor({6, 12, 10}), 1, 2));
+  check(views::transpose(random({6, 10, 8}), 1, 2), b);
+  check(a, views::transpose(random({6, 12, 10}), 1, 2));
   check(views::slice(a, 2, 0, 10, 2), views::slice(b, 1, 0, 10, 2));
   check(views::slice(a, 1, 1, 7, 3), views::slice(b, 2, 0, 12, 5));
-  check(views::permute(random_tensor({10, 6, 8}), {1, 2, 0}),
-        views::permute(random_tensor({12, 10, 6}), {2, 1, 0}));
-  check(views::expand(random_tensor({1, 1, 10}), {6, 8, 10}),
-        views::expand(random_tensor({1, 10, 1}), {6, 10, 3}));
+  check(views::permute(random({10, 6, 8}), {1, 2, 0}),
+        views::permute(random({12, 10, 6}), {2, 1, 0}));
+  check(views::expand(random({1, 1, 10}), {6, 8, 10}),
+        views::expand(random({1, 10, 1}), {6, 10, 3}));
   check(views::slice(a, 2, 3, 4), views::slice(b, 1, 2, 3));
+  check(views::slice(random({6, 16, 24}), 2, 8, 24), views::slice(random({6, 16, 32}), 2, 8, 32));
 }
 
 TEST_CASE("bmm and linear") {
+  const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
-  const Tensor a = random_tensor({4, 3, 5}, dtype), b = random_tensor({4, 5, 2}, dtype, 2);
+  const auto random = [&](const Shape& shape, uint64_t seed = 1) {
+    return random_tensor(shape, dtype, seed).to(device);
+  };
+  const Tensor a = random({4, 3, 5}), b = random({4, 5, 2}, 2);
   check_close(ops::bmm(a, b), by_definition(a, b, {4, 3, 2}), tolerance(dtype, 5));
 
-  const Tensor weight = random_tensor({7, 5}, dtype, 3), bias = random_tensor({7}, dtype, 4);
+  const Tensor weight = random({7, 5}, 3), bias = random({7}, 4);
   const Tensor product = by_definition(a, views::transpose(weight, 0, 1), {4, 3, 7});
   check_close(ops::linear(a, weight), product, tolerance(dtype, 5));
   std::vector<double> sums = ops::to_vector<double>(product), biases = ops::to_vector<double>(bias);
   for (size_t i = 0; i < sums.size(); ++i) sums[i] += biases[i % 7];
   check_close(ops::linear(a, weight, bias), from_vector(sums, {4, 3, 7}), tolerance(dtype, 5));
   CHECK(ops::linear(a, weight).dtype() == dtype);
-  CHECK(ops::linear(random_tensor({5}, dtype), weight, bias).shape() == Shape{7});
-  CHECK(ops::linear(random_tensor({0, 5}, dtype), weight, bias).shape() == Shape{0, 7});
-  check_close(ops::linear(random_tensor({2, 0}, dtype), random_tensor({7, 0}, dtype), bias),
+  CHECK(ops::linear(random({5}), weight, bias).shape() == Shape{7});
+  CHECK(ops::linear(random({0, 5}), weight, bias).shape() == Shape{0, 7});
+  check_close(ops::linear(random({2, 0}), random({7, 0}), bias),
               views::expand(bias, {2, 7}), 0);
 }
 

@@ -4,6 +4,7 @@
 #include "taper/ops/check.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/matmul/matmul_cpu.h"
+#include "taper/ops/matmul/matmul_gpu.h"
 
 namespace taper::ops {
 namespace {
@@ -13,15 +14,19 @@ void check_operands(std::string_view op, const Tensor& a, const Tensor& b) {
   check_defined(op, "second operand", b);
   check_floating_point(op, a);
   check_same_device(op, a, b);
-  check_on_cpu(op, a);
   TAPER_CHECK(a.dtype() == b.dtype(),
               "{}: operands must have one dtype, got {} and {}; convert one with .to()", op, a.dtype(),
               b.dtype());
 }
 
-/// In the compute dtype, and copied if neither rows nor columns are contiguous.
+/// The GPU's kernels widen half types as they multiply; the CPU's want them widened.
+DType operand_dtype(const Tensor& x) {
+  return x.device().is_cuda() ? x.dtype() : compute_dtype(x.dtype());
+}
+
+/// In the operand's dtype, and copied if neither rows nor columns are contiguous.
 Tensor as_operand(const Tensor& x) {
-  const Tensor wide = cast(x, compute_dtype(x.dtype()));
+  const Tensor wide = cast(x, operand_dtype(x));
   return is_matrix_layout(wide) ? wide : contiguous(wide);
 }
 
@@ -49,8 +54,9 @@ Tensor multiply(std::string_view op, const Tensor& a, const Tensor& b) {
   const Shape batch = broadcast_shapes(batch_of(a), batch_of(b), op);
   const Tensor wide_a = as_operand(a), wide_b = as_operand(b);
   const Tensor c = empty(with_matrix(batch, m, n), {.dtype = wide_a.dtype(), .device = a.device()});
-  matmul_cpu(views::expand(wide_a, with_matrix(batch, m, k)), views::expand(wide_b, with_matrix(batch, k, n)),
-             0, c);
+  const Tensor all_a = views::expand(wide_a, with_matrix(batch, m, k));
+  const Tensor all_b = views::expand(wide_b, with_matrix(batch, k, n));
+  c.device().is_cuda() ? matmul_gpu(all_a, all_b, c) : matmul_cpu(all_a, all_b, 0, c);
   return cast(c, a.dtype());
 }
 
@@ -86,15 +92,20 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   shape[x.dim() - 1] = out;
   const int64_t rows = numel(shape) / std::max<int64_t>(out, 1);
 
-  const DType wide = compute_dtype(x.dtype());
+  const DType wide = operand_dtype(x);
   const Tensor y = empty({rows, out}, {.dtype = wide, .device = x.device()});
   if (bias.defined()) {
     check_operands("linear", x, bias);
     TAPER_CHECK(bias.shape() == Shape{out}, "linear: bias must be [{}], got {}", out, bias.shape());
-    copy_(y, bias);
   }
   const Tensor x_rows = views::view(contiguous(cast(x, wide)), {rows, in});
-  matmul_cpu(x_rows, views::transpose(as_operand(weight), 0, 1), bias.defined() ? 1 : 0, y);
+  const Tensor filters = as_operand(weight);
+  if (x.device().is_cuda()) {
+    linear_gpu(x_rows, filters, bias.defined() ? contiguous(bias) : bias, y);
+  } else {
+    if (bias.defined()) copy_(y, bias);
+    matmul_cpu(x_rows, views::transpose(filters, 0, 1), bias.defined() ? 1 : 0, y);
+  }
   return views::view(cast(y, x.dtype()), shape);
 }
 

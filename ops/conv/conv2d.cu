@@ -1,0 +1,91 @@
+#include "taper/ops/conv/conv2d_gpu.h"
+#include "taper/ops/conv/implicit_gemm.cuh"
+
+namespace taper::ops {
+namespace {
+
+/// A convolution of single pixels: images are matrices as they lie.
+bool is_plain_product(const Conv2dGeometry& conv) {
+  const Conv2dOptions& o = conv.options;
+  return conv.taps() == 1 && o.stride == IntPair(1) && o.padding == IntPair(0);
+}
+
+/// x: [pixels, groups * channels] as a batch of one matrix for each group.
+GpuMatrix pixels_by_group(const Tensor& x, int64_t channels, int64_t group_channels, bool transposed) {
+  return {.data = x.data_ptr(), .stride = channels, .transposed = transposed, .batch_inner = group_channels};
+}
+
+/// weight: [K, C / groups], likewise.
+GpuMatrix filters_by_group(const Conv2dGeometry& conv, const Tensor& weight, bool transposed) {
+  return {.data = weight.data_ptr(),
+          .stride = conv.group_c(),
+          .transposed = transposed,
+          .batch_inner = conv.group_k() * conv.group_c()};
+}
+
+/// Calls body.operator()<T>() with the device's type of a floating-point dtype.
+template <class Body>
+void dispatch_float(DType dtype, Body&& body) {
+  dtype == kFloat64 ? body.template operator()<double>() : body.template operator()<float>();
+}
+
+}  // namespace
+
+void conv2d_gpu(const Conv2dGeometry& conv, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                const Tensor& y) {
+  const gpu::DeviceGuard guard(y.device().index);
+  const void* const bias_ptr = bias.defined() ? bias.data_ptr() : nullptr;
+  if (is_plain_product(conv)) {
+    return gemm_gpu("conv2d", {.dtype = y.dtype(),
+                               .sizes = {.m = conv.n * conv.p * conv.q,
+                                         .n = conv.group_k(),
+                                         .k = conv.group_c(),
+                                         .batch_inner = conv.options.groups},
+                               .a = pixels_by_group(x, conv.c, conv.group_c(), false),
+                               .b = filters_by_group(conv, weight, true),
+                               .c = pixels_by_group(y, conv.k, conv.group_k(), false),
+                               .bias = bias_ptr,
+                               .bias_batch_inner = conv.group_k()});
+  }
+  dispatch_float(y.dtype(), [&]<class T>() {
+    implicit_gemm_forward<T>(conv, x.data_ptr(), weight.data_ptr(), bias_ptr, y.data_ptr());
+  });
+}
+
+void conv2d_backward_input_gpu(const Conv2dGeometry& conv, const Tensor& grad, const Tensor& weight,
+                               const Tensor& grad_x) {
+  const gpu::DeviceGuard guard(grad_x.device().index);
+  if (is_plain_product(conv)) {
+    return gemm_gpu("conv2d_backward_input", {.dtype = grad_x.dtype(),
+                                              .sizes = {.m = conv.n * conv.p * conv.q,
+                                                        .n = conv.group_c(),
+                                                        .k = conv.group_k(),
+                                                        .batch_inner = conv.options.groups},
+                                              .a = pixels_by_group(grad, conv.k, conv.group_k(), false),
+                                              .b = filters_by_group(conv, weight, false),
+                                              .c = pixels_by_group(grad_x, conv.c, conv.group_c(), false)});
+  }
+  dispatch_float(grad_x.dtype(), [&]<class T>() {
+    implicit_gemm_backward_input<T>(conv, grad.data_ptr(), weight.data_ptr(), grad_x.data_ptr());
+  });
+}
+
+void conv2d_backward_weight_gpu(const Conv2dGeometry& conv, const Tensor& grad, const Tensor& x,
+                                const Tensor& grad_weight) {
+  const gpu::DeviceGuard guard(grad_weight.device().index);
+  if (is_plain_product(conv)) {
+    return gemm_gpu("conv2d_backward_weight", {.dtype = grad_weight.dtype(),
+                                               .sizes = {.m = conv.group_k(),
+                                                         .n = conv.group_c(),
+                                                         .k = conv.n * conv.p * conv.q,
+                                                         .batch_inner = conv.options.groups},
+                                               .a = pixels_by_group(grad, conv.k, conv.group_k(), true),
+                                               .b = pixels_by_group(x, conv.c, conv.group_c(), false),
+                                               .c = filters_by_group(conv, grad_weight, false)});
+  }
+  dispatch_float(grad_weight.dtype(), [&]<class T>() {
+    implicit_gemm_backward_weight<T>(conv, grad.data_ptr(), x.data_ptr(), grad_weight.data_ptr());
+  });
+}
+
+}  // namespace taper::ops

@@ -1,0 +1,47 @@
+#pragma once
+// Batched matrix products on the GPU, on raw memory. matmul, linear and the convolutions that are plain
+// products end here. Only enqueues, on the current stream of the current device.
+
+#include <cstdint>
+
+#include "taper/core/dtype.h"
+
+namespace taper::ops {
+
+/// [m, k] x [k, n], once for each of batch_outer * batch_inner matrices.
+struct GemmSizes {
+  int64_t m = 0, n = 0, k = 0;
+  int64_t batch_outer = 1, batch_inner = 1;
+
+  int64_t batches() const { return batch_outer * batch_inner; }
+};
+
+/// Throws Error naming `op` if a size is beyond what the kernels index with 31 bits.
+void check_gemm_sizes(const char* op, const GemmSizes& sizes);
+
+/// A batch of matrices in device memory: element (i, j) is data[i * stride + j], or data[j * stride + i] when
+/// transposed, plus the matrix's place in the batch. Batch strides may be 0.
+struct GpuMatrix {
+  void* data = nullptr;
+  int64_t stride = 0;
+  bool transposed = false;
+  int64_t batch_outer = 0, batch_inner = 0;
+};
+
+/// c = relu(a b + bias + residual); the last three are optional.
+struct GpuGemm {
+  DType dtype = kFloat32;  ///< f32, f64, f16 or bf16, of everything
+  GemmSizes sizes;
+  GpuMatrix a, b;
+  GpuMatrix c;                      ///< not transposed
+  const void* bias = nullptr;       ///< [n]
+  int64_t bias_batch_inner = 0;     ///< stride of bias along the batch's inner axis
+  const void* residual = nullptr;   ///< laid out as c
+  bool relu = false;
+};
+
+/// f16 and bf16 sum in f32 and round once at the end. Sizes of 0 are fine. Throws Error naming `op` if a size
+/// is too large.
+void gemm_gpu(const char* op, const GpuGemm& gemm);
+
+}  // namespace taper::ops

@@ -1,0 +1,79 @@
+#pragma once
+// Launching the main loops: how many blocks, and whether k is split. For .cu files only.
+//
+// Where the tiles of c are too few for the device (the weight gradient of a convolution is a small matrix
+// with a sum over every pixel), k is cut into parts, each part's blocks write their sums to a workspace from
+// the caching allocator, and a second kernel adds them in the order of the parts: the same bits every time.
+
+#include <algorithm>
+
+#include "taper/core/dtype.h"
+#include "taper/ops/matmul/gemm_gpu.h"
+#include "taper/ops/matmul/gemm_operands.cuh"
+#include "taper/ops/matmul/gemm_simt.cuh"
+#include "taper/ops/matmul/gemm_splits.h"
+
+namespace taper::ops {
+
+inline int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+/// Into how many parts k is cut, for `tiles` blocks of which `resident` fit on a multiprocessor at once.
+inline int64_t split_count(int64_t tiles, int resident, int64_t k, int tile_k) {
+  constexpr int64_t kFewestSteps = 16;  // of a part: fewer would not pay for its write and read
+  const int64_t slots = int64_t(gpu::properties().multiprocessors) * resident;
+  const int64_t wanted = slots / std::max<int64_t>(tiles, 1);
+  return std::clamp<int64_t>(std::min(wanted, k / (tile_k * kFewestSteps)), 1, 1024);
+}
+
+/// Launches `kernel` (a main loop with Shape's tile) over all tiles, splits and matrices; sizes are not 0
+/// except for k. `resident` is how many of its blocks a multiprocessor holds.
+template <class Shape, class T, class A, class B>
+void launch_gemm(const char* name, void (*kernel)(A, B, GemmOutput<T>, GemmProblem), int resident, const A& a,
+                 const B& b, GemmOutput<T> out, const GemmSizes& sizes) {
+  constexpr int64_t kMaxGridZ = 65535;
+  GemmProblem problem{.m = int(sizes.m),
+                      .n = int(sizes.n),
+                      .k = int(sizes.k),
+                      .batch_inner = FastDivisor(uint32_t(sizes.batch_inner)),
+                      .batches = sizes.batches()};
+  const int64_t tiles = ceil_div(sizes.m, Shape::kTileM) * ceil_div(sizes.n, Shape::kTileN);
+  const int64_t parts = split_count(tiles * sizes.batches(), resident, sizes.k, Shape::kTileK);
+  problem.k_per_split = int(ceil_div(ceil_div(sizes.k, parts), Shape::kTileK) * Shape::kTileK);
+  const int64_t splits = sizes.k > 0 ? ceil_div(sizes.k, problem.k_per_split) : 1;
+  Tensor workspace;
+  if (splits > 1) {
+    workspace = empty({splits, sizes.batches(), sizes.m, sizes.n},
+                      {.dtype = dtype_of<SumOf<T>>, .device = Device(kCUDA, gpu::current_device())});
+    out.partial = workspace.data<SumOf<T>>();
+  }
+  for (; problem.first_batch < problem.batches; problem.first_batch += kMaxGridZ) {
+    const int64_t batches = std::min(problem.batches - problem.first_batch, kMaxGridZ);
+    gpu::launch(name, kernel,
+                {.grid = dim3(unsigned(tiles), unsigned(splits), unsigned(batches)),
+                 .block = Shape::kThreads,
+                 .dynamic_shared_bytes = Shape::kSharedBytes},
+                a, b, out, problem);
+  }
+  if (splits > 1) finish_splits(out, problem, splits);
+}
+
+/// The product in f32 or f64; nothing is launched where c is empty.
+template <class T, class A, class B>
+void launch_main_loop(const char* name, const A& a, const B& b, const GemmOutput<T>& out,
+                      const GemmSizes& sizes) {
+  if (sizes.m == 0 || sizes.n == 0 || sizes.batches() == 0) return;
+  using Small = SimtShape<T, 64, 64, 16>;
+  if constexpr (std::is_same_v<T, float>) {
+    using Large = SimtShape<T, 128, 128, 16>;
+    // Large tiles need half the reads, but only pay where they fill the device.
+    const int64_t tiles = ceil_div(sizes.m, 128) * ceil_div(sizes.n, 128) * sizes.batches();
+    if (sizes.m > 64 && sizes.n > 64 && tiles >= 2 * gpu::properties().multiprocessors) {
+      return launch_gemm<Large>(name, gemm_simt<T, Large, A, B>, 2, a, b, out, sizes);
+    }
+  }
+  launch_gemm<Small>(name, gemm_simt<T, Small, A, B>, std::is_same_v<T, float> ? 6 : 1, a, b, out, sizes);
+}
+
+}  // namespace taper::ops

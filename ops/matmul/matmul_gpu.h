@@ -1,0 +1,17 @@
+#pragma once
+// The GPU's matrix products over tensors; matmul.cpp has checked the operands. Only enqueues, on the current
+// stream of the tensors' device.
+
+#include "taper/core/tensor.h"
+
+namespace taper::ops {
+
+/// c = a b. a: [batch..., M, K], b: [batch..., K, N], c: [batch..., M, N] row-major; one batch shape, in which
+/// a and b may have strides of 0; one dtype; the rows or the columns of a and b are contiguous.
+void matmul_gpu(const Tensor& a, const Tensor& b, const Tensor& c);
+
+/// y = x weight^T + bias. x: [rows, in] row-major, weight: [out, in] with contiguous rows or columns, bias:
+/// [out] contiguous or undefined, y: [rows, out] row-major; one dtype.
+void linear_gpu(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y);
+
+}  // namespace taper::ops
