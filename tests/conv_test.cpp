@@ -102,15 +102,22 @@ References by_definition(const Tensor& x, const Tensor& weight, const Tensor& bi
 
 TEST_CASE("convolution and its gradients agree with the definition") {
   const PoisonedMemory poisoned;
+  const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
+  if (device.is_cuda() && is_half(dtype)) return;
   const MemoryFormat format = GENERATE(kContiguous, kChannelsLast);
   for (const ConvCase& test : kCases) {
-    INFO(test.name << ", " << name(dtype) << (format == kChannelsLast ? ", channels_last" : ", row-major"));
-    const Tensor x = ops::contiguous(random_tensor(test.input, dtype, 1), format);
-    const Tensor weight = ops::contiguous(random_tensor(test.weight(), dtype, 2), format);
-    const Tensor bias = random_tensor({test.output_channels}, dtype, 3);
+    INFO(test.name << ", " << name(dtype)
+                   << (format == kChannelsLast ? ", channels_last, on " : ", row-major, on ")
+                   << device.str());
+    const auto random = [&](const Shape& shape, uint64_t seed) {
+      return random_tensor(shape, dtype, seed).to(device);
+    };
+    const Tensor x = ops::contiguous(random(test.input, 1), format);
+    const Tensor weight = ops::contiguous(random(test.weight(), 2), format);
+    const Tensor bias = random({test.output_channels}, 3);
     const Tensor y = ops::conv2d(x, weight, bias, test.options);
-    const Tensor grad = ops::contiguous(random_tensor(y.shape(), dtype, 4), format);
+    const Tensor grad = ops::contiguous(random(y.shape(), 4), format);
     const Tensor grad_x = ops::conv2d_backward_input(grad, weight, x.shape(), test.options);
     const Tensor grad_weight = ops::conv2d_backward_weight(grad, x, weight.shape(), test.options);
 
@@ -125,6 +132,7 @@ TEST_CASE("convolution and its gradients agree with the definition") {
                 tolerance(dtype, y.numel() / std::max<int64_t>(y.size(1), 1)));
     for (const Tensor& result : {y, grad_x, grad_weight}) {
       CHECK(result.dtype() == dtype);
+      CHECK(result.device() == device);
       CHECK(result.is_contiguous(kChannelsLast));
     }
   }

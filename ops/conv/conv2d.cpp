@@ -2,6 +2,7 @@
 
 #include "taper/ops/check.h"
 #include "taper/ops/conv/conv2d_cpu.h"
+#include "taper/ops/conv/conv2d_gpu.h"
 #include "taper/ops/copy/copy.h"
 
 namespace taper::ops {
@@ -18,16 +19,16 @@ int64_t output_size(std::string_view op, std::string_view axis, int64_t input, i
   return (input + 2 * padding - reach) / stride + 1;
 }
 
-/// Computes in f32 for half types: converts the operands, calls `compute`, and rounds its result once.
+/// On the CPU, computes in f32 for half types: converts the operands, calls `compute`, and rounds its result
+/// once. The GPU's kernels do so by themselves.
 template <class Compute>
 Tensor in_compute_dtype(std::string_view op, const Tensor& a, const Tensor& b, Compute&& compute) {
   const DType dtype = a.dtype();
   check_floating_point(op, a);
   check_same_device(op, a, b);
-  check_on_cpu(op, a);
   TAPER_CHECK(b.dtype() == dtype, "{}: operands must have one dtype, got {} and {}; convert one with .to()",
               op, dtype, b.dtype());
-  const DType wide = compute_dtype(dtype);
+  const DType wide = a.device().is_cuda() ? dtype : compute_dtype(dtype);
   return cast(compute(contiguous(cast(a, wide), kChannelsLast), contiguous(cast(b, wide), kChannelsLast)),
               dtype);
 }
@@ -89,6 +90,10 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   return in_compute_dtype("conv2d", x, weight, [&](const Tensor& x_cl, const Tensor& weight_cl) {
     const Tensor y = empty_channels_last(conv.output_shape(), x_cl);
     const Tensor wide_bias = bias.defined() ? contiguous(cast(bias, y.dtype())) : bias;
+    if (y.device().is_cuda()) {
+      conv2d_gpu(conv, x_cl, weight_cl, wide_bias, y);
+      return y;
+    }
     dispatch_compute_float(y.dtype(), "conv2d", [&]<class T>() {
       conv2d_cpu(conv, x_cl.data<T>(), weight_cl.data<T>(), bias.defined() ? wide_bias.data<T>() : nullptr,
                  y.data<T>());
@@ -107,6 +112,10 @@ Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Sha
               conv.output_shape(), grad.shape());
   return in_compute_dtype(op, grad, weight, [&](const Tensor& grad_cl, const Tensor& weight_cl) {
     const Tensor grad_x = empty_channels_last(input_shape, grad_cl);
+    if (grad_x.device().is_cuda()) {
+      conv2d_backward_input_gpu(conv, grad_cl, weight_cl, grad_x);
+      return grad_x;
+    }
     dispatch_compute_float(grad_x.dtype(), op, [&]<class T>() {
       conv2d_backward_input_cpu(conv, grad_cl.data<T>(), weight_cl.data<T>(), grad_x.data<T>());
     });
@@ -124,6 +133,10 @@ Tensor conv2d_backward_weight(const Tensor& grad, const Tensor& x, const Shape& 
               conv.output_shape(), grad.shape());
   return in_compute_dtype(op, grad, x, [&](const Tensor& grad_cl, const Tensor& x_cl) {
     const Tensor grad_weight = empty_channels_last(weight_shape, x_cl);
+    if (grad_weight.device().is_cuda()) {
+      conv2d_backward_weight_gpu(conv, grad_cl, x_cl, grad_weight);
+      return grad_weight;
+    }
     dispatch_compute_float(x_cl.dtype(), op, [&]<class T>() {
       conv2d_backward_weight_cpu(conv, grad_cl.data<T>(), x_cl.data<T>(), grad_weight.data<T>());
     });

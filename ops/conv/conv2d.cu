@@ -26,6 +26,7 @@ GpuMatrix filters_by_group(const Conv2dGeometry& conv, const Tensor& weight, boo
 /// Calls body.operator()<T>() with the device's type of a floating-point dtype.
 template <class Body>
 void dispatch_float(DType dtype, Body&& body) {
+  TAPER_CHECK(!is_half(dtype), "conv2d: {} has no kernel on cuda yet", dtype);
   dtype == kFloat64 ? body.template operator()<double>() : body.template operator()<float>();
 }
 

@@ -11,12 +11,12 @@ namespace taper::ops {
 /// One axis of a set of destination pixels and of the taps through which they see source pixels: destination
 /// pixel u sees source pixel u * step + origin + tap * tap_step, if there is one.
 struct ConvAxis {
-  int64_t pixels = 0;       ///< destination pixels
-  int64_t step = 1;         ///< source pixels from one to the next
-  int64_t origin = 0;       ///< what the first sees through the first tap
+  int64_t pixels = 0;  ///< destination pixels
+  int64_t step = 1;    ///< source pixels from one to the next
+  int64_t origin = 0;  ///< what the first sees through the first tap
   int64_t taps = 0;
   int64_t tap_step = 1;
-  int64_t source = 0;       ///< source pixels along this axis
+  int64_t source = 0;  ///< source pixels along this axis
 };
 
 /// im2col that is never stored: outer = destination pixel (image, y, x), inner = (tap y, tap x, channel), and
@@ -73,8 +73,8 @@ struct PixelOperand {
     return {(int64_t(y) * width + x) * pixel_stride + channel, y, x};
   }
   __device__ __forceinline__ const T* at(const Row& row, const Column& column) const {
-    const bool inside = unsigned(row.y + column.y) < unsigned(height) &&
-                        unsigned(row.x + column.x) < unsigned(width);
+    const bool inside =
+        unsigned(row.y + column.y) < unsigned(height) && unsigned(row.x + column.x) < unsigned(width);
     return inside ? data + row.offset + column.offset : nullptr;
   }
 

@@ -73,9 +73,9 @@ struct BackwardAxis : ConvAxis {
   }
 };
 
-/// grad_x[pixel, c] = sum over (r, s, k) of grad[pixel is seen through (r, s), k] * weight[k, (r, s), c]. With
-/// a stride, input pixels fall into stride.h * stride.w phases that are seen through different taps; each is
-/// a product of its own, so that no multiplication meets a zero between strided pixels.
+/// grad_x[pixel, c] = sum over (r, s, k) of grad[pixel is seen through (r, s), k] * weight[k, (r, s), c].
+/// With a stride, input pixels fall into stride.h * stride.w phases that are seen through different taps;
+/// each is a product of its own, so that no multiplication meets a zero between strided pixels.
 template <class T>
 void implicit_gemm_backward_input(const Conv2dGeometry& conv, const void* grad, const void* weight,
                                   void* grad_x) {

@@ -36,7 +36,7 @@ void multiply(const GpuGemm& gemm) {
   const auto launch = [&]<bool kAInnerIsK, bool kBInnerIsK>() {
     const auto& [m, n, k, batch_outer, batch_inner] = gemm.sizes;
     launch_main_loop("gemm", operand<T, kAInnerIsK>(gemm.a, kAInnerIsK ? k : m),
-                        operand<T, kBInnerIsK>(gemm.b, kBInnerIsK ? k : n), output<T>(gemm), gemm.sizes);
+                     operand<T, kBInnerIsK>(gemm.b, kBInnerIsK ? k : n), output<T>(gemm), gemm.sizes);
   };
   if (gemm.a.transposed) {
     gemm.b.transposed ? launch.template operator()<false, true>()
@@ -59,6 +59,7 @@ void check_gemm_sizes(const char* op, const GemmSizes& sizes) {
 
 void gemm_gpu(const char* op, const GpuGemm& gemm) {
   check_gemm_sizes(op, gemm.sizes);
+  TAPER_CHECK(!is_half(gemm.dtype), "{}: {} has no kernel on cuda yet", op, gemm.dtype);
   gemm.dtype == kFloat64 ? multiply<double>(gemm) : multiply<float>(gemm);
 }
 

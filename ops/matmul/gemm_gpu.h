@@ -33,10 +33,10 @@ struct GpuGemm {
   DType dtype = kFloat32;  ///< f32, f64, f16 or bf16, of everything
   GemmSizes sizes;
   GpuMatrix a, b;
-  GpuMatrix c;                      ///< not transposed
-  const void* bias = nullptr;       ///< [n]
-  int64_t bias_batch_inner = 0;     ///< stride of bias along the batch's inner axis
-  const void* residual = nullptr;   ///< laid out as c
+  GpuMatrix c;                     ///< not transposed
+  const void* bias = nullptr;      ///< [n]
+  int64_t bias_batch_inner = 0;    ///< stride of bias along the batch's inner axis
+  const void* residual = nullptr;  ///< laid out as c
   bool relu = false;
 };
 

@@ -12,8 +12,8 @@
 //   bool vectors                                    inner indices that are multiples of 16 bytes, from 0 on,
 //                                                   begin 16 aligned bytes inside one matrix (or are zero)
 //
-// Matrices in memory are one kind of operand; a convolution's gathered pixels (ops/conv/conv_operands.cuh) are
-// another, and the main loops do not know the difference. CUTLASS calls the same idea a tile iterator.
+// Matrices in memory are one kind of operand; a convolution's gathered pixels (ops/conv/conv_operands.cuh)
+// are another, and the main loops do not know the difference. CUTLASS calls the same idea a tile iterator.
 
 #include "taper/ops/copy/strided_gpu.cuh"
 
@@ -72,9 +72,9 @@ struct GemmOutput {
   T* data = nullptr;
   RowMap rows;
   BatchStrides batch;
-  const T* bias = nullptr;      ///< one for each column
-  BatchStrides bias_batch;      ///< groups of a convolution have their own
-  const T* residual = nullptr;  ///< laid out as `data`
+  const T* bias = nullptr;       ///< one for each column
+  BatchStrides bias_batch = {};  ///< groups of a convolution have their own
+  const T* residual = nullptr;   ///< laid out as `data`
   bool relu = false;
   bool vectors = false;  ///< every multiple of 16 bytes along a row is aligned, and rows are whole
   /// With more than one split: sums over parts of k, [split, batch, m, n], in place of `data`.

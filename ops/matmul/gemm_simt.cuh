@@ -46,8 +46,7 @@ class SimtReader {
         column_(int(threadIdx.x) % kRowThreads * kVector) {
     if constexpr (kInnerIsK) {
 #pragma unroll
-      for (int pass = 0; pass < kPasses; ++pass)
-        rows_[pass] = operand_.row(first_ + row_ + pass * kRowStep);
+      for (int pass = 0; pass < kPasses; ++pass) rows_[pass] = operand_.row(first_ + row_ + pass * kRowStep);
     }
   }
 
@@ -109,7 +108,8 @@ class SimtReader {
   Pack<T, kVector> loaded_[kPasses];
 };
 
-/// The sums of one thread: rows (or columns) [0, kVector) and [kTile / 2, kTile / 2 + kVector) from its first.
+/// The sums of one thread: rows (or columns) [0, kVector) and [kTile / 2, kTile / 2 + kVector) from its
+/// first.
 template <class Shape, class T>
 struct SimtSums {
   T at[Shape::kSquare][Shape::kSquare] = {};

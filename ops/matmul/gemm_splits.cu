@@ -32,8 +32,8 @@ __global__ void __launch_bounds__(kBlock)
 template <class T>
 void finish_splits(const GemmOutput<T>& out, const GemmProblem& problem, int64_t splits) {
   const int64_t elements = problem.batches * problem.m * problem.n;
-  const int64_t blocks = std::min<int64_t>((elements + kBlock - 1) / kBlock,
-                                           int64_t(gpu::properties().multiprocessors) * 8);
+  const int64_t blocks =
+      std::min<int64_t>((elements + kBlock - 1) / kBlock, int64_t(gpu::properties().multiprocessors) * 8);
   gpu::launch("gemm_add_splits", add_splits<T>, {.grid = unsigned(blocks), .block = kBlock}, out, problem,
               splits, elements);
 }

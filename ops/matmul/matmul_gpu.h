@@ -6,8 +6,8 @@
 
 namespace taper::ops {
 
-/// c = a b. a: [batch..., M, K], b: [batch..., K, N], c: [batch..., M, N] row-major; one batch shape, in which
-/// a and b may have strides of 0; one dtype; the rows or the columns of a and b are contiguous.
+/// c = a b. a: [batch..., M, K], b: [batch..., K, N], c: [batch..., M, N] row-major; one batch shape, in
+/// which a and b may have strides of 0; one dtype; the rows or the columns of a and b are contiguous.
 void matmul_gpu(const Tensor& a, const Tensor& b, const Tensor& c);
 
 /// y = x weight^T + bias. x: [rows, in] row-major, weight: [out, in] with contiguous rows or columns, bias:
