@@ -11,15 +11,15 @@
 #include "taper/core/op_scope.h"
 #include "taper/nn/report/memory_trace.h"
 #include "tests/allocator_checks.h"
-#include "tests/folder.h"
 #include "tests/temporary_folder.h"
+#include "tests/test_folders.h"
 
 using namespace taper;
 using Catch::Contains;
 
 namespace {
 
-const std::string kResNetStep = folder_from("TAPER_TEST_DATA", TAPER_TEST_DATA) + "/resnet50_step.jsonl";
+const std::string kResNetStep = test_data_folder() + "/resnet50_step.jsonl";
 
 std::string read_text(const std::string& path) {
   std::ostringstream text;

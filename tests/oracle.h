@@ -9,11 +9,11 @@
 #include <optional>
 #include <string>
 
-#include "tests/folder.h"
+#include "tests/test_folders.h"
 
 /// The folder that tests/oracle/NAME_oracle.py has filled, or nothing (with a warning) where it has not run.
 inline std::optional<std::string> oracle_dir(const std::string& name) {
-  const std::string folder = folder_from("TAPER_ORACLE_DIR", TAPER_ORACLE_DIR) + "/" + name;
+  const std::string folder = oracle_folder() + "/" + name;
   if (std::ifstream(folder + "/DONE").good()) return folder;
   WARN("no oracle in " + folder + ": run `ctest -R oracle_" + name +
        "` (needs python3-torch); nothing compared");
