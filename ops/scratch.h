@@ -9,11 +9,13 @@ namespace taper::ops {
 template <class T>
 class Scratch {
  public:
-  explicit Scratch(int64_t elements) : memory_(empty({elements}, {.dtype = dtype_of<T>})) {}
-  T* data() const { return memory_.data<T>(); }
+  explicit Scratch(int64_t elements)
+      : memory_(empty({elements}, {.dtype = dtype_of<T>})), data_(memory_.data<T>()) {}
+  T* data() const { return data_; }
 
  private:
   Tensor memory_;
+  T* data_;
 };
 
 }  // namespace taper::ops

@@ -1,7 +1,8 @@
 #include "taper/ops/conv/conv2d.h"
 
+#include "taper/core/algorithm_cache.h"
 #include "taper/ops/check.h"
-#include "taper/ops/conv/conv2d_cpu.h"
+#include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/conv/conv2d_gpu.h"
 #include "taper/ops/copy/copy.h"
 
@@ -40,6 +41,20 @@ Tensor empty_channels_last(const Shape& shape, const Tensor& like) {
 void check_dimensions(std::string_view op, std::string_view what, const Shape& shape,
                       std::string_view letters) {
   TAPER_CHECK(shape.size() == 4, "{}: {} must be {}, got {}", op, what, letters, shape);
+}
+
+void run(const Conv2dCall& call) {
+  if (call.result.device().is_cuda()) {
+    switch (call.pass) {
+      case Conv2dPass::kForward:
+        return conv2d_gpu(call.conv, call.first, call.second, call.bias, call.result);
+      case Conv2dPass::kBackwardInput:
+        return conv2d_backward_input_gpu(call.conv, call.first, call.second, call.result);
+      case Conv2dPass::kBackwardWeight:
+        return conv2d_backward_weight_gpu(call.conv, call.first, call.second, call.result);
+    }
+  }
+  if (call.result.numel() > 0) algorithm_cache().run(call, conv2d_cpu_candidates);
 }
 
 }  // namespace
@@ -90,14 +105,7 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   return in_compute_dtype("conv2d", x, weight, [&](const Tensor& x_cl, const Tensor& weight_cl) {
     const Tensor y = empty_channels_last(conv.output_shape(), x_cl);
     const Tensor wide_bias = bias.defined() ? contiguous(cast(bias, y.dtype())) : bias;
-    if (y.device().is_cuda()) {
-      conv2d_gpu(conv, x_cl, weight_cl, wide_bias, y);
-      return y;
-    }
-    dispatch_compute_float(y.dtype(), "conv2d", [&]<class T>() {
-      conv2d_cpu(conv, x_cl.data<T>(), weight_cl.data<T>(), bias.defined() ? wide_bias.data<T>() : nullptr,
-                 y.data<T>());
-    });
+    run({Conv2dPass::kForward, conv, x_cl, weight_cl, wide_bias, y});
     return y;
   });
 }
@@ -112,13 +120,7 @@ Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Sha
               conv.output_shape(), grad.shape());
   return in_compute_dtype(op, grad, weight, [&](const Tensor& grad_cl, const Tensor& weight_cl) {
     const Tensor grad_x = empty_channels_last(input_shape, grad_cl);
-    if (grad_x.device().is_cuda()) {
-      conv2d_backward_input_gpu(conv, grad_cl, weight_cl, grad_x);
-      return grad_x;
-    }
-    dispatch_compute_float(grad_x.dtype(), op, [&]<class T>() {
-      conv2d_backward_input_cpu(conv, grad_cl.data<T>(), weight_cl.data<T>(), grad_x.data<T>());
-    });
+    run({Conv2dPass::kBackwardInput, conv, grad_cl, weight_cl, {}, grad_x});
     return grad_x;
   });
 }
@@ -133,13 +135,7 @@ Tensor conv2d_backward_weight(const Tensor& grad, const Tensor& x, const Shape& 
               conv.output_shape(), grad.shape());
   return in_compute_dtype(op, grad, x, [&](const Tensor& grad_cl, const Tensor& x_cl) {
     const Tensor grad_weight = empty_channels_last(weight_shape, x_cl);
-    if (grad_weight.device().is_cuda()) {
-      conv2d_backward_weight_gpu(conv, grad_cl, x_cl, grad_weight);
-      return grad_weight;
-    }
-    dispatch_compute_float(x_cl.dtype(), op, [&]<class T>() {
-      conv2d_backward_weight_cpu(conv, grad_cl.data<T>(), x_cl.data<T>(), grad_weight.data<T>());
-    });
+    run({Conv2dPass::kBackwardWeight, conv, grad_cl, x_cl, {}, grad_weight});
     return grad_weight;
   });
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "taper/core/parallel.h"
+#include "taper/ops/conv/conv_plan.h"
 
 namespace taper::ops {
 namespace {
@@ -42,11 +43,11 @@ std::vector<T> transposed(const T* matrix, int64_t rows, int64_t cols) {
   return result;
 }
 
-}  // namespace
-
+/// The forward pass with plan_forward(), the gradient by the input with plan_backward_input(). weight:
+/// [channels, taps]; bias may be null.
 template <class T>
-void depthwise_convolve_cpu(const ConvPlan& plan, int64_t taps, const T* source, const T* weight,
-                            const T* bias, T* destination) {
+void convolve(const ConvPlan& plan, int64_t taps, const T* source, const T* weight, const T* bias,
+              T* destination) {
   const int64_t channels = plan.destination.channels;
   const std::vector<T> by_tap = transposed(weight, channels, taps);
   for (const Region& region : plan.regions) {
@@ -72,9 +73,22 @@ void depthwise_convolve_cpu(const ConvPlan& plan, int64_t taps, const T* source,
   }
 }
 
+}  // namespace
+
 template <class T>
-void depthwise_backward_weight_cpu(const ConvPlan& plan, int64_t taps, const T* grad, const T* x,
-                                   T* grad_weight) {
+void depthwise_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight, const T* bias, T* y) {
+  convolve(plan_forward(conv), conv.taps(), x, weight, bias, y);
+}
+
+template <class T>
+void depthwise_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x) {
+  convolve<T>(plan_backward_input(conv), conv.taps(), grad, weight, nullptr, grad_x);
+}
+
+template <class T>
+void depthwise_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, const T* x, T* grad_weight) {
+  const ConvPlan plan = plan_forward(conv);
+  const int64_t taps = conv.taps();
   // Pieces of a fixed number of pixels have partial sums of their own, which are added in order.
   const int64_t channels = plan.destination.channels, size = taps * channels;
   const int64_t block = std::max<int64_t>(1, kBlockElements / channels), blocks_per_part = 16;
@@ -103,11 +117,12 @@ void depthwise_backward_weight_cpu(const ConvPlan& plan, int64_t taps, const T* 
   std::copy(by_channel.begin(), by_channel.end(), grad_weight);
 }
 
-template void depthwise_convolve_cpu(const ConvPlan&, int64_t, const float*, const float*, const float*,
-                                     float*);
-template void depthwise_convolve_cpu(const ConvPlan&, int64_t, const double*, const double*, const double*,
-                                     double*);
-template void depthwise_backward_weight_cpu(const ConvPlan&, int64_t, const float*, const float*, float*);
-template void depthwise_backward_weight_cpu(const ConvPlan&, int64_t, const double*, const double*, double*);
+template void depthwise_forward_cpu(const Conv2dGeometry&, const float*, const float*, const float*, float*);
+template void depthwise_forward_cpu(const Conv2dGeometry&, const double*, const double*, const double*,
+                                    double*);
+template void depthwise_backward_input_cpu(const Conv2dGeometry&, const float*, const float*, float*);
+template void depthwise_backward_input_cpu(const Conv2dGeometry&, const double*, const double*, double*);
+template void depthwise_backward_weight_cpu(const Conv2dGeometry&, const float*, const float*, float*);
+template void depthwise_backward_weight_cpu(const Conv2dGeometry&, const double*, const double*, double*);
 
 }  // namespace taper::ops

@@ -3,7 +3,7 @@
 // matrix to multiply; every channel is a lane of its own, and plain loops over the channels of a pixel are
 // limited by memory alone.
 
-#include "taper/ops/conv/conv_plan.h"
+#include "taper/ops/conv/conv2d_geometry.h"
 
 namespace taper::ops {
 
@@ -11,15 +11,12 @@ inline bool is_depthwise(const Conv2dGeometry& conv) {
   return conv.options.groups > 1 && conv.group_c() == 1 && conv.group_k() == 1;
 }
 
-/// The forward pass with plan_forward(), the gradient by the input with plan_backward_input(). weight:
-/// [channels, taps]; bias may be null.
+/// Arguments as for implicit_gemm_cpu.h; is_depthwise(conv).
 template <class T>
-void depthwise_convolve_cpu(const ConvPlan& plan, int64_t taps, const T* source, const T* weight,
-                            const T* bias, T* destination);
-
-/// x is the source and grad the destination of plan_forward().
+void depthwise_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight, const T* bias, T* y);
 template <class T>
-void depthwise_backward_weight_cpu(const ConvPlan& plan, int64_t taps, const T* grad, const T* x,
-                                   T* grad_weight);
+void depthwise_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x);
+template <class T>
+void depthwise_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, const T* x, T* grad_weight);
 
 }  // namespace taper::ops

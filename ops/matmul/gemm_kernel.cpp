@@ -6,12 +6,6 @@
 namespace taper::ops {
 namespace {
 
-template <class T>
-struct Vectors {
-  typedef T Aligned __attribute__((vector_size(kVectorBytes)));
-  typedef T Anywhere __attribute__((vector_size(kVectorBytes), aligned(alignof(T)), may_alias));
-};
-
 /// Adds to the sums of a tile, kCols to a row, what else belongs to the result, and stores it.
 template <class T>
 [[gnu::noinline]] void finish_tile(const TileOutput<T>& out, int64_t rows, const T* sums) {
@@ -31,7 +25,7 @@ template <class T>
 template <class T, PanelOrder kOrder, int kHeight>
 void multiply_tile(int64_t depth, const T* __restrict a, const T* __restrict b, const TileOutput<T>& out) {
   using Tile = GemmTile<T>;
-  using Vector = typename Vectors<T>::Aligned;
+  using Vector = typename Simd<T>::Vector;
   constexpr int64_t kRowStep = kOrder == PanelOrder::kRows ? Tile::kRowStride : 1;
   constexpr int64_t kDepthStep = kOrder == PanelOrder::kRows ? 1 : Tile::kRows;
 
@@ -52,7 +46,7 @@ void multiply_tile(int64_t depth, const T* __restrict a, const T* __restrict b, 
   }
 
   if (out.cols == Tile::kCols && !out.bias && !out.residual && !out.relu) {
-    using Anywhere = typename Vectors<T>::Anywhere;
+    using Anywhere = typename Simd<T>::Unaligned;
 #pragma GCC unroll 16
     for (int i = 0; i < kHeight; ++i) {
       auto* const place = reinterpret_cast<Anywhere*>(out.rows[i] + out.column);

@@ -15,21 +15,13 @@
 // compiler's vector extensions, which become AVX-512, AVX2 or SSE instructions by the build's -march. The sum
 // over the depth runs in order, so that results do not depend on how the rest of the product was cut.
 
-#include <cstdint>
+#include "taper/ops/simd.h"
 
 namespace taper::ops {
 
-#if defined(__AVX512F__)
-inline constexpr int64_t kVectorBytes = 64;
-#elif defined(__AVX__)
-inline constexpr int64_t kVectorBytes = 32;
-#else
-inline constexpr int64_t kVectorBytes = 16;
-#endif
-
 template <class T>
 struct GemmTile {
-  static constexpr int64_t kLanes = kVectorBytes / int64_t(sizeof(T));
+  static constexpr int64_t kLanes = Simd<T>::kLanes;
   /// As many rows as there are registers for: two accumulators each, of 32 or 16 registers.
   static constexpr int64_t kRows = kVectorBytes == 64 ? 14 : 6;
   static constexpr int64_t kCols = 2 * kLanes;

@@ -6,13 +6,6 @@
 namespace taper::ops {
 namespace {
 
-template <class T>
-struct Block {
-  static constexpr int kSize = int(GemmTile<T>::kLanes);
-  typedef T Row __attribute__((vector_size(kVectorBytes)));
-  typedef T Anywhere __attribute__((vector_size(kVectorBytes), aligned(alignof(T)), may_alias));
-};
-
 /// Exchanges the off-diagonal kStep x kStep blocks of each 2 kStep x 2 kStep block of two rows.
 template <int kStep, class Row, size_t... kLane>
 void exchange(Row& a, Row& b, std::index_sequence<kLane...>) {
@@ -33,23 +26,18 @@ void exchange_all(Row (&rows)[kSize]) {
   if constexpr (2 * kStep < kSize) exchange_all<2 * kStep>(rows);
 }
 
-/// to[j * to_stride + i] = from[i * from_stride + j] for a square block of one vector's width.
+}  // namespace
+
 template <class T>
 void transpose_block(const T* from, int64_t from_stride, T* to, int64_t to_stride) {
-  constexpr int kSize = Block<T>::kSize;
-  typename Block<T>::Row rows[kSize];
+  constexpr int kSize = int(Simd<T>::kLanes);
+  typename Simd<T>::Vector rows[kSize];
 #pragma GCC unroll 16
-  for (int i = 0; i < kSize; ++i) {
-    rows[i] = *reinterpret_cast<const typename Block<T>::Anywhere*>(from + i * from_stride);
-  }
+  for (int i = 0; i < kSize; ++i) rows[i] = Simd<T>::load(from + i * from_stride);
   exchange_all<1>(rows);
 #pragma GCC unroll 16
-  for (int i = 0; i < kSize; ++i) {
-    *reinterpret_cast<typename Block<T>::Anywhere*>(to + i * to_stride) = rows[i];
-  }
+  for (int i = 0; i < kSize; ++i) Simd<T>::store(to + i * to_stride, rows[i]);
 }
-
-}  // namespace
 
 template <class T>
 void pack_rows(const Matrix<const T>& a, T* out) {
@@ -78,7 +66,7 @@ void pack_rows(const Matrix<const T>& a, T* out) {
 
 template <class T>
 void pack_columns(const Matrix<const T>& b, T* out) {
-  constexpr int64_t kCols = GemmTile<T>::kCols, kSize = Block<T>::kSize;
+  constexpr int64_t kCols = GemmTile<T>::kCols, kSize = Simd<T>::kLanes;
   if (!b.transposed) {
     for (int64_t k = 0; k < b.rows; ++k, out += kCols) {
       const T* row = b.data + k * b.stride;
@@ -114,6 +102,8 @@ void append_depth_blocks(int64_t first, int64_t length, int64_t longest, std::ve
   for (int64_t at = 0; at < length; at += step) blocks.push_back({first + at, std::min(step, length - at)});
 }
 
+template void transpose_block(const float*, int64_t, float*, int64_t);
+template void transpose_block(const double*, int64_t, double*, int64_t);
 template void pack_rows(const Matrix<const float>&, float*);
 template void pack_rows(const Matrix<const double>&, double*);
 template void pack_columns(const Matrix<const float>&, float*);

@@ -25,6 +25,10 @@ struct PanelCut {
   int64_t height(int64_t panel) const { return first(panel + 1) - first(panel); }
 };
 
+/// to[j * to_stride + i] = from[i * from_stride + j] for a square block of one vector's width.
+template <class T>
+void transpose_block(const T* from, int64_t from_stride, T* to, int64_t to_stride);
+
 /// Copies one column's share of a panel of PanelOrder::kColumns: up to kRows elements.
 template <class T>
 void copy_panel_column(const T* from, int64_t height, T* to) {

@@ -1,7 +1,6 @@
-#include "taper/ops/conv/conv2d_cpu.h"
+#include "taper/ops/conv/implicit_gemm_cpu.h"
 
 #include "taper/core/parallel.h"
-#include "taper/ops/conv/depthwise_cpu.h"
 #include "taper/ops/conv/source_columns.h"
 
 namespace taper::ops {
@@ -93,9 +92,8 @@ void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights
 }  // namespace
 
 template <class T>
-void conv2d_cpu(const Conv2dGeometry& conv, const T* x, const T* weight, const T* bias, T* y) {
+void implicit_gemm_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight, const T* bias, T* y) {
   const ConvPlan plan = plan_forward(conv);
-  if (is_depthwise(conv)) return depthwise_convolve_cpu(plan, conv.taps(), x, weight, bias, y);
   const int64_t filter = conv.taps() * conv.group_c();
   // The weights of one output channel are contiguous: a column of the second factor.
   const auto packed = pack_weights<T>(
@@ -107,9 +105,8 @@ void conv2d_cpu(const Conv2dGeometry& conv, const T* x, const T* weight, const T
 }
 
 template <class T>
-void conv2d_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x) {
+void implicit_gemm_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x) {
   const ConvPlan plan = plan_backward_input(conv);
-  if (is_depthwise(conv)) return depthwise_convolve_cpu<T>(plan, conv.taps(), grad, weight, nullptr, grad_x);
   const int64_t filter = conv.taps() * conv.group_c();
   const auto packed = pack_weights<T>(
       plan, conv.taps(), conv.options.groups, [&](int64_t group, int64_t c, int64_t count, T* panel) {
@@ -122,9 +119,11 @@ void conv2d_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, const 
   convolve<T>(plan, packed, grad, nullptr, grad_x);
 }
 
-template void conv2d_cpu(const Conv2dGeometry&, const float*, const float*, const float*, float*);
-template void conv2d_cpu(const Conv2dGeometry&, const double*, const double*, const double*, double*);
-template void conv2d_backward_input_cpu(const Conv2dGeometry&, const float*, const float*, float*);
-template void conv2d_backward_input_cpu(const Conv2dGeometry&, const double*, const double*, double*);
+template void implicit_gemm_forward_cpu(const Conv2dGeometry&, const float*, const float*, const float*,
+                                        float*);
+template void implicit_gemm_forward_cpu(const Conv2dGeometry&, const double*, const double*, const double*,
+                                        double*);
+template void implicit_gemm_backward_input_cpu(const Conv2dGeometry&, const float*, const float*, float*);
+template void implicit_gemm_backward_input_cpu(const Conv2dGeometry&, const double*, const double*, double*);
 
 }  // namespace taper::ops

@@ -1,6 +1,5 @@
 #include "taper/core/parallel.h"
-#include "taper/ops/conv/conv2d_cpu.h"
-#include "taper/ops/conv/depthwise_cpu.h"
+#include "taper/ops/conv/implicit_gemm_cpu.h"
 #include "taper/ops/conv/source_columns.h"
 
 namespace taper::ops {
@@ -100,10 +99,10 @@ void add_weight_gradient(const ConvPlan& plan, const Tile& tile, const DepthBloc
 }  // namespace
 
 template <class T>
-void conv2d_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, const T* x, T* grad_weight) {
+void implicit_gemm_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, const T* x,
+                                       T* grad_weight) {
   if (numel(conv.weight_shape()) == 0) return;
   const ConvPlan plan = plan_forward(conv);
-  if (is_depthwise(conv)) return depthwise_backward_weight_cpu(plan, conv.taps(), grad, x, grad_weight);
   const WeightWork work = cut_weight_work<T>(conv, plan);
   const int64_t group_c = conv.group_c(), filter = conv.taps() * group_c, size = conv.k * filter;
   const int64_t parts = work.parts();
@@ -142,7 +141,7 @@ void conv2d_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, const
   });
 }
 
-template void conv2d_backward_weight_cpu(const Conv2dGeometry&, const float*, const float*, float*);
-template void conv2d_backward_weight_cpu(const Conv2dGeometry&, const double*, const double*, double*);
+template void implicit_gemm_backward_weight_cpu(const Conv2dGeometry&, const float*, const float*, float*);
+template void implicit_gemm_backward_weight_cpu(const Conv2dGeometry&, const double*, const double*, double*);
 
 }  // namespace taper::ops

@@ -1,0 +1,29 @@
+#pragma once
+// One convolution as the algorithm cache sees it, and the ways to compute it.
+
+#include <vector>
+
+#include "taper/core/algorithm_candidate.h"
+#include "taper/ops/conv/conv2d_geometry.h"
+
+namespace taper::ops {
+
+enum class Conv2dPass { kForward, kBackwardInput, kBackwardWeight };
+
+/// Tensors are channels_last, of one device and compute dtype, and checked.
+struct Conv2dCall {
+  Conv2dPass pass;
+  Conv2dGeometry conv;
+  Tensor first;   ///< x forward, else the output's gradient
+  Tensor second;  ///< the weight, or x for the weight's gradient
+  Tensor bias;    ///< forward only; may be undefined
+  Tensor result;
+
+  Problem problem() const;
+  std::vector<Tensor*> outputs() { return {&result}; }
+};
+
+/// The candidates on the CPU, plainest first: a product of packed matrices, depthwise loops, Winograd.
+std::vector<Candidate<Conv2dCall>> conv2d_cpu_candidates(const Conv2dCall& call);
+
+}  // namespace taper::ops

@@ -1,0 +1,132 @@
+#include "taper/ops/conv/conv2d_call.h"
+#include "taper/ops/conv/conv_plan.h"
+#include "taper/ops/conv/depthwise_cpu.h"
+#include "taper/ops/conv/implicit_gemm_cpu.h"
+#include "taper/ops/conv/winograd_cpu.h"
+
+namespace taper::ops {
+namespace {
+
+// What estimates of time are made of; measured by bench/conv_bench.cpp on two cores with AVX-512, and only
+// their ratios matter.
+constexpr double kFlopsPerSecond = 450e9;      // of a product of packed matrices
+constexpr double kScalarFlopsPerSecond = 8e9;  // of a product with one row or column
+constexpr double kTransformBytesPerSecond = 100e9;
+constexpr double kWeightBytesPerSecond = 24e9;      // transformed weights, written and read again
+constexpr double kSlowWeightBytesPerSecond = 10e9;  // where they do not stay in the last cache
+constexpr double kLastCacheBytes = 12e6;
+
+/// Multiplications and additions of pixels inside the picture.
+double direct_flops(const Conv2dGeometry& conv) {
+  double pairs = 0;
+  for (const Region& region : plan_forward(conv).regions) {
+    pairs += double(region.destination.size()) * double(region.taps());
+  }
+  return 2 * pairs * double(conv.group_c()) * double(conv.k);
+}
+
+double winograd_cost(const Conv2dGeometry& conv, Conv2dPass pass, int64_t out) {
+  // The tiles cover the result of a forward pass; the weight's gradient cuts the output's gradient alike.
+  const bool backward_input = pass == Conv2dPass::kBackwardInput;
+  const int64_t height = backward_input ? conv.h : conv.p, width = backward_input ? conv.w : conv.q;
+  const double points = double((out + 2) * (out + 2));
+  const double tiles = double(conv.n * ((height + out - 1) / out) * ((width + out - 1) / out));
+  const double element = double(sizeof(float)), channels = double(conv.c) * double(conv.k);
+  const double weight_bytes = element * points * channels;
+  const double speed = weight_bytes < kLastCacheBytes ? kWeightBytesPerSecond : kSlowWeightBytesPerSecond;
+  return 2 * tiles * points * channels / kFlopsPerSecond +
+         element * tiles * points * double(conv.c + conv.k) / kTransformBytesPerSecond + weight_bytes / speed;
+}
+
+/// Calls one of three functions, by the pass, with pointers of the call's dtype.
+template <class Forward, class BackwardInput, class BackwardWeight>
+void run_pass(const Conv2dCall& call, Forward&& forward, BackwardInput&& backward_input,
+              BackwardWeight&& backward_weight) {
+  dispatch_compute_float(call.result.dtype(), "conv2d", [&]<class T>() {
+    const T *first = call.first.data<T>(), *second = call.second.data<T>();
+    T* const result = call.result.data<T>();
+    const T* const bias = call.bias.defined() ? call.bias.data<T>() : nullptr;
+    switch (call.pass) {
+      case Conv2dPass::kForward:
+        return forward(call.conv, first, second, bias, result);
+      case Conv2dPass::kBackwardInput:
+        return backward_input(call.conv, first, second, result);
+      case Conv2dPass::kBackwardWeight:
+        return backward_weight(call.conv, first, second, result);
+    }
+  });
+}
+
+void run_gemm(const Conv2dCall& call, void*) {
+  run_pass(
+      call, [](auto&... arguments) { implicit_gemm_forward_cpu(arguments...); },
+      [](auto&... arguments) { implicit_gemm_backward_input_cpu(arguments...); },
+      [](auto&... arguments) { implicit_gemm_backward_weight_cpu(arguments...); });
+}
+
+void run_depthwise(const Conv2dCall& call, void*) {
+  run_pass(
+      call, [](auto&... arguments) { depthwise_forward_cpu(arguments...); },
+      [](auto&... arguments) { depthwise_backward_input_cpu(arguments...); },
+      [](auto&... arguments) { depthwise_backward_weight_cpu(arguments...); });
+}
+
+template <int kOut>
+void run_winograd(const Conv2dCall& call, void*) {
+  run_pass(
+      call,
+      []<class T>(const Conv2dGeometry& conv, const T* x, const T* weight, const T* bias, T* y) {
+        winograd_forward_cpu<T, kOut>(conv, x, weight, bias, y);
+      },
+      []<class T>(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x) {
+        winograd_backward_input_cpu<T, kOut>(conv, grad, weight, grad_x);
+      },
+      []<class T>(const Conv2dGeometry& conv, const T* grad, const T* x, T* grad_weight) {
+        winograd_backward_weight_cpu<T, kOut>(conv, grad, x, grad_weight);
+      });
+}
+
+}  // namespace
+
+Problem Conv2dCall::problem() const {
+  const auto named = [&](Literal name) { return Problem("conv2d", name, result.device()); };
+  Problem problem = pass == Conv2dPass::kForward         ? named("forward")
+                    : pass == Conv2dPass::kBackwardInput ? named("backward_input")
+                                                         : named("backward_weight");
+  const Conv2dOptions& o = conv.options;
+  return problem.add("a", first)
+      .add("b", second)
+      .add("bias", bias)
+      .add("result", result)
+      .add("stride", {o.stride.h, o.stride.w})
+      .add("padding", {o.padding.h, o.padding.w})
+      .add("dilation", {o.dilation.h, o.dilation.w})
+      .add("groups", {o.groups});
+}
+
+std::vector<Candidate<Conv2dCall>> conv2d_cpu_candidates(const Conv2dCall& call) {
+  const Conv2dGeometry& conv = call.conv;
+  const double flops = direct_flops(conv);
+  const bool depthwise = is_depthwise(conv);
+  // In double, which is asked for where accuracy counts, sums stay direct.
+  const bool winograd = call.result.dtype() == kFloat32 && supports_winograd<float>(conv);
+  return {
+      {.name = "gemm",
+       .cost = flops / (depthwise ? kScalarFlopsPerSecond : kFlopsPerSecond),
+       .run = run_gemm},
+      {.name = "depthwise",
+       .supported = depthwise,
+       .cost = flops / (2 * kScalarFlopsPerSecond),
+       .run = run_depthwise},
+      {.name = "winograd 2x2",
+       .supported = winograd,
+       .cost = winograd_cost(conv, call.pass, 2),
+       .run = run_winograd<2>},
+      {.name = "winograd 4x4",
+       .supported = winograd,
+       .cost = winograd_cost(conv, call.pass, 4),
+       .run = run_winograd<4>},
+  };
+}
+
+}  // namespace taper::ops

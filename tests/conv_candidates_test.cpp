@@ -1,0 +1,226 @@
+// Each way to compute a convolution on the CPU, by itself: against direct sums in f64, and how much accuracy
+// Winograd's costs.
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <functional>
+#include <map>
+
+#include "taper/core/parallel.h"
+#include "taper/ops/conv/conv2d.h"
+#include "taper/ops/conv/conv2d_call.h"
+#include "taper/ops/conv/winograd_cpu.h"
+#include "taper/ops/copy/create.h"
+#include "tests/test_tensors.h"
+#include "tests/tolerance.h"
+
+using namespace taper;
+using ops::Conv2dCall;
+using ops::Conv2dPass;
+
+namespace {
+
+struct Case {
+  std::string name;
+  Shape input;
+  int64_t output_channels;
+  IntPair kernel;
+  Conv2dOptions options;
+};
+
+const std::vector<Case> kCases = {
+    {"3x3", {2, 16, 12, 12}, 32, 3, {.padding = 1}},
+    {"3x3, odd pictures", {3, 32, 7, 9}, 16, 3, {.padding = 1}},
+    {"3x3 without padding", {2, 48, 9, 6}, 80, 3, {}},
+    {"3x3, padding 2", {2, 16, 5, 4}, 16, 3, {.padding = 2}},
+    {"3x3, padding 3", {2, 16, 5, 4}, 16, 3, {.padding = 3}},
+    {"3x3, padding 0 and 2", {1, 16, 6, 5}, 32, 3, {.padding = {0, 2}}},
+    {"3x3, one pixel", {5, 16, 1, 1}, 16, 3, {.padding = 1}},
+    {"3x3, pictures of nine pixels give one", {3, 16, 3, 3}, 16, 3, {}},
+    {"3x3, more channels than a panel is deep", {2, 304, 5, 5}, 272, 3, {.padding = 1}},
+    {"3x3, more tiles than a batch", {2, 16, 94, 90}, 16, 3, {.padding = 1}},
+    {"3x3, few channels", {2, 3, 8, 7}, 5, 3, {.padding = 1}},
+    {"3x3 stride 2", {2, 16, 9, 8}, 32, 3, {.stride = 2, .padding = 1}},
+    {"3x3 dilated", {2, 16, 9, 8}, 32, 3, {.padding = 2, .dilation = 2}},
+    {"3x3 in groups", {2, 32, 6, 7}, 32, 3, {.padding = 1, .groups = 2}},
+    {"depthwise", {3, 33, 8, 9}, 33, 3, {.padding = 1, .groups = 33}},
+    {"depthwise stride 2", {3, 16, 8, 9}, 16, 5, {.stride = 2, .padding = 2, .groups = 16}},
+    {"1x1", {2, 70, 7, 6}, 37, 1, {}},
+    {"1x1 stride 2", {2, 64, 7, 6}, 33, 1, {.stride = 2}},
+    {"7x7 stride 2", {2, 3, 30, 29}, 16, 7, {.stride = 2, .padding = 3}},
+    {"2x5", {2, 6, 9, 11}, 9, {2, 5}, {.stride = {1, 2}, .padding = {1, 3}}},
+};
+
+struct Operands {
+  Tensor x, weight, bias, grad;
+};
+
+Operands random_operands(const Case& test) {
+  const Shape filters = {test.output_channels, test.input[1] / test.options.groups, test.kernel.h,
+                         test.kernel.w};
+  const auto make = [](const Shape& shape, uint64_t seed) {
+    return ops::contiguous(random_tensor(shape, kFloat32, seed), kChannelsLast);
+  };
+  const auto conv = ops::conv2d_geometry("test", test.input, filters, test.options);
+  return {make(test.input, 1), make(filters, 2), random_tensor({test.output_channels}, kFloat32, 3),
+          make(conv.output_shape(), 4)};
+}
+
+/// One pass over the operands in `dtype`, its result not yet computed.
+Conv2dCall make_call(Conv2dPass pass, const Case& test, const Operands& operands, DType dtype = kFloat32) {
+  const auto conv = ops::conv2d_geometry("test", operands.x.shape(), operands.weight.shape(), test.options);
+  const Shape shape = pass == Conv2dPass::kForward         ? conv.output_shape()
+                      : pass == Conv2dPass::kBackwardInput ? conv.input_shape()
+                                                           : conv.weight_shape();
+  const Tensor first = pass == Conv2dPass::kForward ? operands.x : operands.grad;
+  const Tensor second = pass == Conv2dPass::kBackwardWeight ? operands.x : operands.weight;
+  return {pass,
+          conv,
+          ops::cast(first, dtype),
+          ops::cast(second, dtype),
+          pass == Conv2dPass::kForward ? ops::cast(operands.bias, dtype) : Tensor(),
+          empty(shape, {.dtype = dtype, .memory_format = kChannelsLast})};
+}
+
+/// The plainest candidate in f64, which conv_test.cpp holds against the definition.
+Tensor expected(Conv2dPass pass, const Case& test, const Operands& operands) {
+  const Conv2dCall call = make_call(pass, test, operands, kFloat64);
+  ops::conv2d_cpu_candidates(call).front().run(call, nullptr);
+  return call.result;
+}
+
+int64_t reduction_length(const Conv2dCall& call) {
+  if (call.pass == Conv2dPass::kBackwardWeight) return call.conv.n * call.conv.p * call.conv.q;
+  return call.conv.taps() * (call.pass == Conv2dPass::kForward ? call.conv.c : call.conv.k);
+}
+
+double root_mean_square_difference(const Tensor& a, const Tensor& b) {
+  const auto x = ops::to_vector<double>(a), y = ops::to_vector<double>(b);
+  double sum = 0;
+  for (size_t i = 0; i < x.size(); ++i) sum += (x[i] - y[i]) * (x[i] - y[i]);
+  return std::sqrt(sum / double(x.size()));
+}
+
+const Conv2dPass kPasses[] = {Conv2dPass::kForward, Conv2dPass::kBackwardInput, Conv2dPass::kBackwardWeight};
+
+/// How many times larger than those of direct sums a candidate's errors may be.
+double allowance(const std::string& candidate) {
+  if (candidate == "winograd 2x2") return 4;
+  if (candidate == "winograd 4x4") return 30;
+  return 1;
+}
+
+}  // namespace
+
+TEST_CASE("each candidate of a convolution computes it") {
+  const PoisonedMemory poisoned;
+  std::map<std::string, int> runs;
+  for (const Case& test : kCases) {
+    const Operands operands = random_operands(test);
+    for (const Conv2dPass pass : kPasses) {
+      const Tensor truth = expected(pass, test, operands);
+      const Conv2dCall call = make_call(pass, test, operands);
+      for (const auto& candidate : ops::conv2d_cpu_candidates(call)) {
+        if (!candidate.supported) continue;
+        INFO(test.name << ", pass " << int(pass) << ", " << candidate.name);
+        ops::copy_(call.result, ops::full(call.result.shape(), std::nan("")));
+        candidate.run(call, nullptr);
+        check_close(call.result, truth,
+                    allowance(candidate.name) * tolerance(kFloat32, reduction_length(call)));
+        ++runs[candidate.name];
+      }
+    }
+  }
+  CHECK(runs["gemm"] == int(3 * kCases.size()));
+  CHECK(runs["depthwise"] >= 6);
+  CHECK(runs["winograd 2x2"] >= 18);
+  CHECK(runs["winograd 4x4"] >= 18);
+}
+
+TEST_CASE("Winograd convolution is exact but for rounding") {
+  const Case test = {"3x3", {2, 32, 11, 9}, 16, 3, {.padding = 1}};
+  const Operands operands = random_operands(test);
+  for (const Conv2dPass pass : kPasses) {
+    const Tensor truth = expected(pass, test, operands);
+    const Conv2dCall call = make_call(pass, test, operands, kFloat64);
+    const double *a = call.first.data<double>(), *b = call.second.data<double>();
+    double* const result = call.result.data<double>();
+    REQUIRE(ops::supports_winograd<double>(call.conv));
+    const auto both = [&](auto two, auto four) {
+      for (const auto& run : {std::function<void()>(two), std::function<void()>(four)}) {
+        run();
+        check_close(call.result, truth, 30 * tolerance(kFloat64, reduction_length(call)));
+      }
+    };
+    if (pass == Conv2dPass::kForward) {
+      const double* bias = call.bias.data<double>();
+      both([&] { ops::winograd_forward_cpu<double, 2>(call.conv, a, b, bias, result); },
+           [&] { ops::winograd_forward_cpu<double, 4>(call.conv, a, b, bias, result); });
+    } else if (pass == Conv2dPass::kBackwardInput) {
+      both([&] { ops::winograd_backward_input_cpu<double, 2>(call.conv, a, b, result); },
+           [&] { ops::winograd_backward_input_cpu<double, 4>(call.conv, a, b, result); });
+    } else {
+      both([&] { ops::winograd_backward_weight_cpu<double, 2>(call.conv, a, b, result); },
+           [&] { ops::winograd_backward_weight_cpu<double, 4>(call.conv, a, b, result); });
+    }
+  }
+}
+
+TEST_CASE("Winograd's rounding errors stay within 4 and 30 times those of direct sums") {
+  const Case test = {"3x3", {2, 64, 14, 14}, 64, 3, {.padding = 1}};
+  const Operands operands = random_operands(test);
+  for (const Conv2dPass pass : kPasses) {
+    const Tensor truth = expected(pass, test, operands);
+    const Conv2dCall call = make_call(pass, test, operands);
+    double direct = 0;
+    for (const auto& candidate : ops::conv2d_cpu_candidates(call)) {
+      if (!candidate.supported) continue;
+      candidate.run(call, nullptr);
+      const double error = root_mean_square_difference(call.result, truth);
+      if (candidate.name == "gemm") direct = error;
+      INFO("pass " << int(pass) << ", " << candidate.name << ": " << error / direct << " times direct");
+      REQUIRE(direct > 0);
+      CHECK(error < allowance(candidate.name) * direct * 1.0001);
+    }
+  }
+}
+
+TEST_CASE("each candidate gives the same bits for any number of threads") {
+  for (const Case& test : {Case{"3x3", {9, 32, 14, 13}, 48, 3, {.padding = 1}},
+                           Case{"depthwise", {9, 32, 14, 13}, 32, 3, {.padding = 1, .groups = 32}}}) {
+    const Operands operands = random_operands(test);
+    for (const Conv2dPass pass : kPasses) {
+      const Conv2dCall call = make_call(pass, test, operands);
+      for (const auto& candidate : ops::conv2d_cpu_candidates(call)) {
+        if (!candidate.supported) continue;
+        INFO(test.name << ", pass " << int(pass) << ", " << candidate.name);
+        std::vector<float> first;
+        for (const int count : {1, 2, 5}) {
+          const ThreadsGuard threads(count);
+          candidate.run(call, nullptr);
+          const auto result = ops::to_vector<float>(call.result);
+          if (first.empty()) first = result;
+          CHECK(result == first);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("the heuristic knows where Winograd pays") {
+  const auto cheapest = [](const Case& test) {
+    const Conv2dCall call = make_call(Conv2dPass::kForward, test, random_operands(test));
+    std::string name;
+    double cost = 0;
+    for (const auto& candidate : ops::conv2d_cpu_candidates(call)) {
+      if (!candidate.supported || (!name.empty() && candidate.cost >= cost)) continue;
+      name = candidate.name;
+      cost = candidate.cost;
+    }
+    return name;
+  };
+  CHECK(cheapest({"", {2, 64, 56, 56}, 64, 3, {.padding = 1}}) == "winograd 4x4");
+  CHECK(cheapest({"", {1, 512, 2, 2}, 512, 3, {.padding = 1}}) == "gemm");
+  CHECK(cheapest({"", {2, 64, 8, 8}, 64, 1, {}}) == "gemm");
+  CHECK(cheapest({"", {2, 64, 8, 8}, 64, 3, {.padding = 1, .groups = 64}}) == "depthwise");
+}
