@@ -25,8 +25,8 @@ concept AlgorithmCall = std::copy_constructible<Call> && requires(const Call& ca
 /// not in the problem (pointers above all) from its argument.
 template <class Call>
 struct Candidate {
-  /// Unique among the op's. What a vendor's library computes has its version in the name ("cudnn 9.10 #38"),
-  /// so that times measured with another version do not count.
+  /// Unique among the op's. It has the version of a library that computes it and that Problem::environment()
+  /// does not name ("openblas 0.3.21"), so that times measured with another version do not count.
   std::string name;
   /// Whether it can compute this problem.
   bool supported = true;

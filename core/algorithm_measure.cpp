@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/op_scope.h"
@@ -202,6 +203,8 @@ void verify_candidates(const ScratchCall& scratch, std::span<const ErasedCandida
 std::vector<AlgorithmTiming> measure(const ErasedCall& call, std::span<const ErasedCandidate> candidates,
                                      Device device, bool verify) {
   const OpScope scope("algorithm_cache");
+  std::optional<gpu::DeviceGuard> guard;  // events belong to the current device
+  if (device.is_cuda()) guard.emplace(device.index);
   const ScratchCall scratch(call);
   std::vector<AlgorithmTiming> timings;
   for (const ErasedCandidate& candidate : candidates)

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "taper/core/gpu/libraries.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/parallel.h"
 #include "taper/version.h"
@@ -76,6 +77,17 @@ const std::string& cpu_model() {
     return std::string("unknown CPU");
   }();
   return model;
+}
+
+/// ", CUDA runtime 13.0, cuDNN 9.19.0, ..."; nothing in the simulated build.
+const std::string& gpu_libraries() {
+  static const std::string text = [] {
+    std::string joined;
+    for (const gpu::Library& library : gpu::libraries())
+      joined += fmt::format(", {} {}", library.name, library.version);
+    return joined;
+  }();
+  return text;
 }
 
 }  // namespace
@@ -177,7 +189,7 @@ std::string Problem::str() const {
 std::string Problem::environment() const {
   if (device().is_cpu())
     return fmt::format("{}, {} threads, Taper {}", cpu_model(), words_[2] >> 32, kVersion);
-  return fmt::format("{}, Taper {}", gpu::properties(device().index).name, kVersion);
+  return fmt::format("{}, Taper {}{}", gpu::properties(device().index).name, kVersion, gpu_libraries());
 }
 
 }  // namespace taper

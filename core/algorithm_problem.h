@@ -48,7 +48,8 @@ class Problem {
   /// "conv2d forward x=f32[8,64,56,56]:channels_last ... stride=1,1". Strides are left out where the tensor
   /// is contiguous.
   std::string str() const;
-  /// What it runs on: the model of the device, the CPU's threads, the version of Taper.
+  /// What it runs on: the model of the device, the CPU's threads, the versions of Taper and of NVIDIA's
+  /// libraries.
   std::string environment() const;
 
  private:
