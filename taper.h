@@ -14,6 +14,7 @@
 #include "taper/core/parallel.h"
 #include "taper/core/tensor.h"
 #include "taper/core/views.h"
+#include "taper/core/warning.h"
 
 // The GPU and its memory.
 #include "taper/core/gpu/caching_allocator.h"

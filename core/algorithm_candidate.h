@@ -36,7 +36,8 @@ struct Candidate {
   /// Estimated seconds. Only the order matters. Derived from the problem alone, never from the time of day or
   /// the load, and where a candidate computes other bits than its rivals, not from the number of threads.
   double cost = 0;
-  /// Computes the call. `workspace` has workspace_bytes bytes on the outputs' device; null for 0.
+  /// Computes the call; may run in several threads at once. `workspace` has workspace_bytes bytes on the
+  /// outputs' device; null for 0.
   std::function<void(const Call& call, void* workspace)> run;
 };
 
