@@ -1,5 +1,8 @@
+#include "taper/core/gpu/runtime.h"
 #include "taper/ops/conv/conv2d_gpu.h"
-#include "taper/ops/conv/implicit_gemm.cuh"
+#include "taper/ops/conv/implicit_gemm.h"
+#include "taper/ops/matmul/gemm_gpu.h"
+#include "taper/ops/matmul/gemm_typed.h"
 
 namespace taper::ops {
 namespace {
@@ -23,13 +26,6 @@ GpuMatrix filters_by_group(const Conv2dGeometry& conv, const Tensor& weight, boo
           .batch_inner = conv.group_k() * conv.group_c()};
 }
 
-/// Calls body.operator()<T>() with the device's type of a floating-point dtype.
-template <class Body>
-void dispatch_float(DType dtype, Body&& body) {
-  TAPER_CHECK(!is_half(dtype), "conv2d: {} has no kernel on cuda yet", dtype);
-  dtype == kFloat64 ? body.template operator()<double>() : body.template operator()<float>();
-}
-
 }  // namespace
 
 void conv2d_gpu(const Conv2dGeometry& conv, const Tensor& x, const Tensor& weight, const Tensor& bias,
@@ -48,7 +44,7 @@ void conv2d_gpu(const Conv2dGeometry& conv, const Tensor& x, const Tensor& weigh
                                .bias = bias_ptr,
                                .bias_batch_inner = conv.group_k()});
   }
-  dispatch_float(y.dtype(), [&]<class T>() {
+  dispatch_device_float(y.dtype(), [&]<class T>() {
     implicit_gemm_forward<T>(conv, x.data_ptr(), weight.data_ptr(), bias_ptr, y.data_ptr());
   });
 }
@@ -66,7 +62,7 @@ void conv2d_backward_input_gpu(const Conv2dGeometry& conv, const Tensor& grad, c
                                               .b = filters_by_group(conv, weight, false),
                                               .c = pixels_by_group(grad_x, conv.c, conv.group_c(), false)});
   }
-  dispatch_float(grad_x.dtype(), [&]<class T>() {
+  dispatch_device_float(grad_x.dtype(), [&]<class T>() {
     implicit_gemm_backward_input<T>(conv, grad.data_ptr(), weight.data_ptr(), grad_x.data_ptr());
   });
 }
@@ -84,7 +80,7 @@ void conv2d_backward_weight_gpu(const Conv2dGeometry& conv, const Tensor& grad, 
                                                .b = pixels_by_group(x, conv.c, conv.group_c(), false),
                                                .c = filters_by_group(conv, grad_weight, false)});
   }
-  dispatch_float(grad_weight.dtype(), [&]<class T>() {
+  dispatch_device_float(grad_weight.dtype(), [&]<class T>() {
     implicit_gemm_backward_weight<T>(conv, grad.data_ptr(), x.data_ptr(), grad_weight.data_ptr());
   });
 }

@@ -1,10 +1,11 @@
 #pragma once
-// The three convolutions as matrix products over gathered pixels, one product for each group. For .cu files
-// only; T is the element's type on the device.
+// implicit_gemm.h's definitions. Half types are instantiated in a file of their own, because compiling the
+// main loops takes a while.
 
 #include <numeric>
 
 #include "taper/ops/conv/conv_operands.cuh"
+#include "taper/ops/conv/implicit_gemm.h"
 #include "taper/ops/matmul/gemm_launch.cuh"
 
 namespace taper::ops {
@@ -34,7 +35,6 @@ inline ConvAxis forward_x(const Conv2dGeometry& conv) {
   return forward_axis(conv.w, conv.q, conv.s, o.stride.w, o.padding.w, o.dilation.w);
 }
 
-/// y[pixel, k] = sum over (r, s, c) of x[pixel sees (r, s), c] * weight[k, (r, s, c)].
 template <class T>
 void implicit_gemm_forward(const Conv2dGeometry& conv, const void* x, const void* weight, const void* bias,
                            void* y) {
@@ -73,9 +73,6 @@ struct BackwardAxis : ConvAxis {
   }
 };
 
-/// grad_x[pixel, c] = sum over (r, s, k) of grad[pixel is seen through (r, s), k] * weight[k, (r, s), c].
-/// With a stride, input pixels fall into stride.h * stride.w phases that are seen through different taps;
-/// each is a product of its own, so that no multiplication meets a zero between strided pixels.
 template <class T>
 void implicit_gemm_backward_input(const Conv2dGeometry& conv, const void* grad, const void* weight,
                                   void* grad_x) {
@@ -115,7 +112,6 @@ void implicit_gemm_backward_input(const Conv2dGeometry& conv, const void* grad, 
   }
 }
 
-/// grad_weight[k, (r, s, c)] = sum over pixels of grad[pixel, k] * x[pixel sees (r, s), c].
 template <class T>
 void implicit_gemm_backward_weight(const Conv2dGeometry& conv, const void* grad, const void* x,
                                    void* grad_weight) {

@@ -9,6 +9,7 @@
 
 #include "taper/core/dtype.h"
 #include "taper/ops/matmul/gemm_gpu.h"
+#include "taper/ops/matmul/gemm_mma.cuh"
 #include "taper/ops/matmul/gemm_operands.cuh"
 #include "taper/ops/matmul/gemm_simt.cuh"
 #include "taper/ops/matmul/gemm_splits.h"
@@ -59,21 +60,39 @@ void launch_gemm(const char* name, void (*kernel)(A, B, GemmOutput<T>, GemmProbl
   if (splits > 1) finish_splits(out, problem, splits);
 }
 
-/// The product in f32 or f64; nothing is launched where c is empty.
+/// Tiles of kTileM x kTileN pay where they do not reach far beyond c and there are enough to fill the device.
+template <class Shape>
+bool is_worth(const GemmSizes& sizes, int resident) {
+  const int64_t tiles = ceil_div(sizes.m, Shape::kTileM) * ceil_div(sizes.n, Shape::kTileN) * sizes.batches();
+  return 2 * sizes.m > Shape::kTileM && 2 * sizes.n > Shape::kTileN &&
+         tiles >= resident * gpu::properties().multiprocessors;
+}
+
+/// The product on ordinary cores (f32, f64) or tensor cores (f16, bf16); nothing is launched where c is
+/// empty.
 template <class T, class A, class B>
 void launch_main_loop(const char* name, const A& a, const B& b, const GemmOutput<T>& out,
                       const GemmSizes& sizes) {
   if (sizes.m == 0 || sizes.n == 0 || sizes.batches() == 0) return;
-  using Small = SimtShape<T, 64, 64, 16>;
-  if constexpr (std::is_same_v<T, float>) {
+  if constexpr (std::is_same_v<T, double>) {
+    using Shape = SimtShape<T, 64, 64, 16>;
+    launch_gemm<Shape>(name, gemm_simt<T, Shape, A, B>, 1, a, b, out, sizes);
+  } else if constexpr (std::is_same_v<T, float>) {
     using Large = SimtShape<T, 128, 128, 16>;
-    // Large tiles need half the reads, but only pay where they fill the device.
-    const int64_t tiles = ceil_div(sizes.m, 128) * ceil_div(sizes.n, 128) * sizes.batches();
-    if (sizes.m > 64 && sizes.n > 64 && tiles >= 2 * gpu::properties().multiprocessors) {
+    using Small = SimtShape<T, 64, 64, 16>;
+    if (is_worth<Large>(sizes, 2))
       return launch_gemm<Large>(name, gemm_simt<T, Large, A, B>, 2, a, b, out, sizes);
+    launch_gemm<Small>(name, gemm_simt<T, Small, A, B>, 6, a, b, out, sizes);
+  } else {
+    using Large = MmaShape<128, 128, 2, 2, 3>;
+    using Small = MmaShape<64, 64, 2, 2, 3>;
+    if (!a.vectors || !b.vectors) {
+      return launch_gemm<Small>(name, gemm_mma<T, Small, true, A, B>, 4, a, b, out, sizes);
     }
+    if (is_worth<Large>(sizes, 2))
+      return launch_gemm<Large>(name, gemm_mma<T, Large, false, A, B>, 2, a, b, out, sizes);
+    launch_gemm<Small>(name, gemm_mma<T, Small, false, A, B>, 4, a, b, out, sizes);
   }
-  launch_gemm<Small>(name, gemm_simt<T, Small, A, B>, std::is_same_v<T, float> ? 6 : 1, a, b, out, sizes);
 }
 
 }  // namespace taper::ops

@@ -66,6 +66,8 @@ struct RowMap {
 template <class T>
 using SumOf = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
+struct GemmProblem;
+
 /// The result and what happens to it on the way to memory: c = relu(sum + bias[n] + residual), each optional.
 template <class T>
 struct GemmOutput {
@@ -85,13 +87,18 @@ struct GemmOutput {
     if (residual) residual += batch.offset(i, j);
     if (bias) bias += bias_batch.offset(i, j);
   }
-  /// The result's value for a sum at column n whose place in memory is `offset`.
-  __device__ __forceinline__ T finish(SumOf<T> sum, int n, int64_t offset) const {
+  /// The result's value for a sum at column n, with `residual_value` added.
+  __device__ __forceinline__ T finish(SumOf<T> sum, int n, T residual_value) const {
     if (bias) sum += device_cast<SumOf<T>>(bias[n]);
-    if (residual) sum += device_cast<SumOf<T>>(residual[offset]);
+    if (residual) sum += device_cast<SumOf<T>>(residual_value);
     if (relu && sum < 0) sum = 0;
     return device_cast<T>(sum);
   }
+  /// Writes the sums of row m, columns n .. n + kCount - 1, as far as they are inside; n is a multiple of
+  /// kCount.
+  template <int kCount>
+  __device__ __forceinline__ void store(const GemmProblem& problem, int m, int n,
+                                        const Pack<SumOf<T>, kCount>& sums) const;
 };
 
 struct GemmProblem {
@@ -111,6 +118,39 @@ struct GemmProblem {
     (parts.select(outer, inner), ...);
   }
 };
+
+template <class T>
+template <int kCount>
+__device__ __forceinline__ void GemmOutput<T>::store(const GemmProblem& problem, int m, int n,
+                                                     const Pack<SumOf<T>, kCount>& sums) const {
+  if (partial) {
+    const int64_t row = (blockIdx.y * problem.batches + problem.batch_index()) * problem.m + m;
+    SumOf<T>* const to = partial + row * problem.n + n;
+    if (vectors) {
+      *reinterpret_cast<Pack<SumOf<T>, kCount>*>(to) = sums;
+    } else {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) {
+        if (n + i < problem.n) to[i] = sums.values[i];
+      }
+    }
+    return;
+  }
+  const int64_t place = rows.offset(m) + n;
+  Pack<T, kCount> values{};
+  if (vectors) {
+    if (residual) values = *reinterpret_cast<const Pack<T, kCount>*>(residual + place);
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) values.values[i] = finish(sums.values[i], n + i, values.values[i]);
+    *reinterpret_cast<Pack<T, kCount>*>(data + place) = values;
+  } else {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      if (n + i >= problem.n) continue;
+      data[place + i] = finish(sums.values[i], n + i, residual ? residual[place + i] : values.values[i]);
+    }
+  }
+}
 
 /// The first row and column of the block's tile. Tiles are numbered so that blocks that run at the same time
 /// cover a patch of about 8 tiles' height, whose operands stay in the L2 cache.

@@ -112,7 +112,7 @@ class SimtReader {
 /// first.
 template <class Shape, class T>
 struct SimtSums {
-  T at[Shape::kSquare][Shape::kSquare] = {};
+  Pack<T, Shape::kVector> at[Shape::kSquare][2] = {};
 
   /// Adds the products of one pair of tiles.
   __device__ __forceinline__ void multiply(const T* tile_a, const T* tile_b, int row, int column) {
@@ -132,13 +132,14 @@ struct SimtSums {
       for (int i = 0; i < Shape::kSquare; ++i) {
 #pragma unroll
         for (int j = 0; j < Shape::kSquare; ++j) {
-          at[i][j] += left[i / kVector].values[i % kVector] * right[j / kVector].values[j % kVector];
+          at[i][j / kVector].values[j % kVector] +=
+              left[i / kVector].values[i % kVector] * right[j / kVector].values[j % kVector];
         }
       }
     }
   }
 
-  /// Writes them to the result, or as a part of a sum to be finished later.
+  /// Writes them to the result.
   __device__ __forceinline__ void store(const GemmOutput<T>& out, const GemmProblem& problem, int row,
                                         int column) const {
     constexpr int kVector = Shape::kVector;
@@ -146,26 +147,10 @@ struct SimtSums {
     for (int i = 0; i < Shape::kSquare; ++i) {
       const int m = row + i % kVector + i / kVector * (Shape::kTileM / 2);
       if (m >= problem.m) continue;
-      const int64_t part = (blockIdx.y * problem.batches + problem.batch_index()) * problem.m + m;
-      const int64_t begin = out.partial ? part * problem.n : out.rows.offset(m);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int n = column + half * (Shape::kTileN / 2);
-        Pack<T, kVector> values;
-#pragma unroll
-        for (int j = 0; j < kVector; ++j) {
-          const T sum = at[i][half * kVector + j];
-          if (n + j < problem.n) values.values[j] = out.partial ? sum : out.finish(sum, n + j, begin + n + j);
-        }
-        T* to = (out.partial ? out.partial : out.data) + begin + n;
-        if (out.vectors && n < problem.n) {
-          *reinterpret_cast<Pack<T, kVector>*>(to) = values;
-        } else {
-#pragma unroll
-          for (int j = 0; j < kVector; ++j) {
-            if (n + j < problem.n) to[j] = values.values[j];
-          }
-        }
+        if (n < problem.n) out.store(problem, m, n, at[i][half]);
       }
     }
   }

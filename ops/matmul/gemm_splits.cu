@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(kBlock)
     const int64_t outer = batch / problem.batch_inner.divisor;
     out.select(outer, batch - outer * problem.batch_inner.divisor);
     const int64_t offset = out.rows.offset(m) + n;
-    out.data[offset] = out.finish(sum, n, offset);
+    out.data[offset] = out.finish(sum, n, out.residual ? out.residual[offset] : T(0.0f));
   }
 }
 

@@ -1,0 +1,10 @@
+#include "taper/ops/conv/implicit_gemm.cuh"
+
+namespace taper::ops {
+
+template void implicit_gemm_forward<__half>(const Conv2dGeometry&, const void*, const void*, const void*,
+                                            void*);
+template void implicit_gemm_backward_input<__half>(const Conv2dGeometry&, const void*, const void*, void*);
+template void implicit_gemm_backward_weight<__half>(const Conv2dGeometry&, const void*, const void*, void*);
+
+}  // namespace taper::ops
