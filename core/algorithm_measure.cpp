@@ -13,11 +13,13 @@
 namespace taper::detail {
 namespace {
 
-constexpr size_t kRounds = 7;        // timings of a candidate that stays in the race
-constexpr size_t kFewestRounds = 3;  // so that one disturbance rules nobody out,
-constexpr double kLongMs = 50;       // or one, if that took so long that it was hardly a disturbance
-constexpr double kHopeless = 2;      // times the best, at best: not timed again
-constexpr double kShortestMs = 0.2;  // a timing takes at least so long, by repetition
+constexpr size_t kRounds = 7;          // timings of a candidate that stays in the race,
+constexpr size_t kMostRounds = 21;     // and of one that other programs disturb:
+constexpr double kDisturbed = 1.25;    // its median is so many times its best
+constexpr double kHopeless = 2;        // at best so many times as slow as the fastest: not timed again
+constexpr size_t kHopelessRounds = 3;  // after so many timings, or after one
+constexpr double kHopelessMs = 50;     // that took so long that it was no disturbance
+constexpr double kShortestMs = 0.2;    // a timing takes at least so long, by repetition
 constexpr double kMostRepetitions = 50;
 
 /// Bytes from a tensor's first element to its last.
@@ -165,11 +167,20 @@ double median(std::vector<double> values) {
   return values[middle];
 }
 
-bool is_hopeless(const std::vector<double>& samples, double best) {
-  if (samples.empty()) return false;
-  const double least = *std::min_element(samples.begin(), samples.end());
-  return least > kHopeless * best && (samples.size() >= kFewestRounds || least > kLongMs);
-}
+/// A candidate's way through the rounds.
+struct Runner {
+  int repetitions = 1;
+  std::vector<double> samples;
+
+  double least() const { return *std::min_element(samples.begin(), samples.end()); }
+  bool runs_again(double best) const {
+    if (samples.empty()) return true;
+    const bool sure = samples.size() >= kHopelessRounds || least() > kHopelessMs;
+    if (sure && least() > kHopeless * best) return false;
+    return samples.size() < kRounds ||
+           (samples.size() < kMostRounds && median(samples) > kDisturbed * least());
+  }
+};
 
 void verify_candidates(const ScratchCall& scratch, std::span<const ErasedCandidate> candidates, Device device,
                        std::vector<AlgorithmTiming>& timings) {
@@ -211,22 +222,22 @@ std::vector<AlgorithmTiming> measure(const ErasedCall& call, std::span<const Era
     timings.push_back({.name = candidate.name, .median_ms = 0, .rejected = {}});
   if (verify) verify_candidates(scratch, candidates, device, timings);
 
-  std::vector<int> repetitions(candidates.size());
-  std::vector<std::vector<double>> samples(candidates.size());
+  std::vector<Runner> runners(candidates.size());
   double best = std::numeric_limits<double>::infinity();
-  for (size_t round = 0; round < kRounds; ++round) {
+  for (size_t round = 0; round < kMostRounds; ++round) {
     for (size_t i = 0; i < candidates.size(); ++i) {
-      if (!timings[i].rejected.empty() || is_hopeless(samples[i], best)) continue;
+      Runner& runner = runners[i];
+      if (!timings[i].rejected.empty() || !runner.runs_again(best)) continue;
       timings[i].rejected = reason_to_reject([&] {
         if (round == 0) {  // the first run fills caches and finds memory
           const double first = time_candidate(candidates[i], scratch, device, 1);
-          repetitions[i] = int(std::clamp(kShortestMs / std::max(first, 1e-6), 1., kMostRepetitions));
+          runner.repetitions = int(std::clamp(kShortestMs / std::max(first, 1e-6), 1., kMostRepetitions));
         }
-        samples[i].push_back(time_candidate(candidates[i], scratch, device, repetitions[i]));
+        runner.samples.push_back(time_candidate(candidates[i], scratch, device, runner.repetitions));
         return std::string();
       });
       if (!timings[i].rejected.empty()) continue;
-      timings[i].median_ms = median(samples[i]);
+      timings[i].median_ms = median(runner.samples);
       best = std::min(best, timings[i].median_ms);
     }
   }

@@ -17,9 +17,9 @@ inline constexpr int64_t kVectorBytes = 16;
 template <class T>
 struct Simd {
   static constexpr int64_t kLanes = kVectorBytes / int64_t(sizeof(T));
-  typedef T Vector __attribute__((vector_size(kVectorBytes)));
+  using Vector [[gnu::vector_size(kVectorBytes)]] = T;
   /// The same anywhere in memory: it need not begin on a boundary of its size.
-  typedef T Unaligned __attribute__((vector_size(kVectorBytes), aligned(alignof(T)), may_alias));
+  using Unaligned [[gnu::vector_size(kVectorBytes), gnu::aligned(alignof(T)), gnu::may_alias]] = T;
 
   static Vector load(const T* from) { return *reinterpret_cast<const Unaligned*>(from); }
   static void store(T* to, Vector value) { *reinterpret_cast<Unaligned*>(to) = value; }

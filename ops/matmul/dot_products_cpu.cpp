@@ -1,18 +1,12 @@
 #include "taper/ops/matmul/dot_products_cpu.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "taper/core/parallel.h"
-#include "taper/ops/matmul/gemm_kernel.h"
+#include "taper/ops/simd.h"
 
 namespace taper::ops {
 namespace {
-
-template <class T>
-struct Vector {
-  typedef T Type __attribute__((vector_size(kVectorBytes)));
-};
 
 /// Elements of the large matrix that a thread takes on at once.
 constexpr int64_t kElementsPerPiece = int64_t(1) << 15;
@@ -22,20 +16,15 @@ constexpr int64_t kVectorsAtOnce = 4;
 /// sums[v] = dot product of `row` and the vector at vectors + v * stride, for v < kCount.
 template <int64_t kCount, class T>
 void dot_with(const T* row, const T* vectors, int64_t stride, int64_t length, T* sums) {
-  using Vec = typename Vector<T>::Type;
-  constexpr int64_t kLanes = GemmTile<T>::kLanes;
-  Vec even[kCount] = {}, odd[kCount] = {};
-  const auto load = [](const T* from) {
-    Vec vec;
-    std::memcpy(&vec, from, sizeof vec);
-    return vec;
-  };
+  using Vector = typename Simd<T>::Vector;
+  constexpr int64_t kLanes = Simd<T>::kLanes;
+  Vector even[kCount] = {}, odd[kCount] = {};
   int64_t i = 0;
   for (; i + 2 * kLanes <= length; i += 2 * kLanes) {
-    const Vec first = load(row + i), second = load(row + i + kLanes);
+    const Vector first = Simd<T>::load(row + i), second = Simd<T>::load(row + i + kLanes);
     for (int64_t v = 0; v < kCount; ++v) {
-      even[v] += first * load(vectors + v * stride + i);
-      odd[v] += second * load(vectors + v * stride + i + kLanes);
+      even[v] += first * Simd<T>::load(vectors + v * stride + i);
+      odd[v] += second * Simd<T>::load(vectors + v * stride + i + kLanes);
     }
   }
   for (int64_t v = 0; v < kCount; ++v) {
