@@ -230,11 +230,16 @@ void check_together(const TrainOptions& options) {
   need(options.ema < 1, "--ema", "must be below 1");
 }
 
-/// The version of Taper, then a line for its GPU and one for each library under it.
+/// The version of Taper, then a line for its GPU and one for each library and device under it.
 std::string version_text() {
   std::string text = std::string("Taper ") + kVersion;
   text += gpu::is_simulated() ? "\nGPU: simulated" : "\nGPU: CUDA";
   for (const gpu::Library& library : gpu::libraries()) text += "\n" + library.name + ": " + library.version;
+  for (int device = 0; !gpu::is_simulated() && device < gpu::device_count(); ++device) {
+    const gpu::DeviceProperties& is = gpu::properties(device);
+    text += fmt::format("\nDevice {}: {}, compute capability {}.{}, {} MiB", device, is.name, is.compute_major,
+                        is.compute_minor, is.total_memory_bytes >> 20);
+  }
   return text;
 }
 
