@@ -237,8 +237,8 @@ std::string version_text() {
   for (const gpu::Library& library : gpu::libraries()) text += "\n" + library.name + ": " + library.version;
   for (int device = 0; !gpu::is_simulated() && device < gpu::device_count(); ++device) {
     const gpu::DeviceProperties& is = gpu::properties(device);
-    text += fmt::format("\nDevice {}: {}, compute capability {}.{}, {} MiB", device, is.name, is.compute_major,
-                        is.compute_minor, is.total_memory_bytes >> 20);
+    text += fmt::format("\nDevice {}: {}, compute capability {}.{}, {} MiB", device, is.name,
+                        is.compute_major, is.compute_minor, is.total_memory_bytes >> 20);
   }
   return text;
 }
