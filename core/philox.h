@@ -6,11 +6,7 @@
 #include <array>
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define TAPER_HOST_DEVICE __host__ __device__
-#else
-#define TAPER_HOST_DEVICE
-#endif
+#include "taper/core/host_device.h"
 
 namespace taper {
 

@@ -261,6 +261,40 @@ Tensor apply(const OracleCase& entry, const Tensor& x, const Tensor& other) {
 
 }  // namespace
 
+TEST_CASE("derivatives on the GPU are the CPU's") {
+  for (const DType dtype : {kFloat64, kFloat32}) {
+    const auto results = [&](const auto& function, const std::vector<Tensor>& leaves, Device device) {
+      std::vector<Tensor> inputs;
+      for (const Tensor& x : leaves) {
+        inputs.push_back(ops::to_device(ops::cast(x.detach(), dtype), device).set_requires_grad());
+      }
+      const Tensor y = function(inputs);
+      y.backward(ops::to_device(ops::cast(leaf(y.shape(), 0.3).detach(), dtype), device));
+      std::vector<Tensor> all = {y.detach()};
+      for (const Tensor& x : inputs) all.push_back(x.grad());
+      return all;
+    };
+    const auto compare = [&](const auto& function, const std::vector<Tensor>& leaves) {
+      const std::vector<Tensor> cpu = results(function, leaves, kCPU);
+      const std::vector<Tensor> gpu = results(function, leaves, Device("cuda"));
+      for (size_t i = 0; i < cpu.size(); ++i) {
+        CHECK(gpu[i].device().is_cuda());
+        check_close(gpu[i], cpu[i], 4 * tolerance(dtype));
+      }
+    };
+    for (const UnaryCase& c : kUnary) {
+      INFO(c.name << " " << name(dtype));
+      compare([&](auto& inputs) { return c.function(inputs[0]); },
+              {c.positive ? positive_leaf({6, 7}) : leaf({6, 7})});
+    }
+    for (const BinaryCase& c : kBinary) {
+      INFO(c.name << " " << name(dtype));
+      compare([&](auto& inputs) { return c.function(inputs[0], inputs[1]); },
+              {c.positive ? positive_leaf({6, 7}) : leaf({6, 7}), leaf({6, 7}, 1)});
+    }
+  }
+}
+
 TEST_CASE("elementwise ops and their gradients give PyTorch's numbers") {
   for (const OracleCase& entry : oracle_cases("elementwise_gradient")) {
     INFO(entry.name);

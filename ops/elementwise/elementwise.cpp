@@ -7,6 +7,7 @@
 #include "taper/ops/check.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
+#include "taper/ops/elementwise/elementwise_gpu.h"
 #include "taper/ops/elementwise/elementwise_op.h"
 
 namespace taper::ops {
@@ -15,9 +16,14 @@ namespace {
 using Op = ElementwiseOp;
 using Inputs = std::vector<Tensor>;
 
-/// A number as an input without dimensions, in the widest type of its kind.
-Tensor number(Scalar value, Device device) {
-  return scalar_tensor(value, {.dtype = value.is_floating_point() ? kFloat64 : kInt64, .device = device});
+/// A number as an input without dimensions, in the widest type of its kind; on the CPU, wherever it is used.
+Tensor number(Scalar value) {
+  return scalar_tensor(value, {.dtype = value.is_floating_point() ? kFloat64 : kInt64});
+}
+
+/// CPU tensors without dimensions meet tensors of any device, as numbers do.
+bool is_number(const Tensor& x) {
+  return x.dim() == 0 && x.device().is_cpu();
 }
 
 /// What (float) functions give for `dtype`.
@@ -27,11 +33,19 @@ DType floating(DType dtype) {
 
 Shape common_shape(Op op, const Inputs& inputs) {
   Shape shape = inputs[0].shape();
-  for (size_t i = 1; i < inputs.size(); ++i) {
-    check_same_device(name(op), inputs[0], inputs[i]);
-    shape = broadcast_shapes(shape, inputs[i].shape(), name(op));
-  }
+  for (size_t i = 1; i < inputs.size(); ++i) shape = broadcast_shapes(shape, inputs[i].shape(), name(op));
   return shape;
+}
+
+/// Where the op runs: the device of all inputs that are not numbers.
+Device common_device(Op op, const Inputs& inputs) {
+  const Tensor* first = nullptr;
+  for (const Tensor& input : inputs) {
+    if (is_number(input)) continue;
+    if (first) check_same_device(name(op), *first, input);
+    first = &input;
+  }
+  return first ? first->device() : inputs[0].device();
 }
 
 /// Computes in `common` (half types in f32) and writes to `out`, whose shape the inputs broadcast to.
@@ -41,12 +55,13 @@ void run(Op op, const Tensor& out, Inputs& inputs, DType common) {
     if (input.shape() != out.shape()) input = views::expand(input, out.shape());
   }
   const DType compute = is_floating_point(common) ? compute_dtype(common) : kInt64;
-  check_on_cpu(name(op), out);
-  elementwise_cpu(op, out, inputs, compute);
+  out.device().is_cuda() ? elementwise_gpu(op, out, inputs, compute)
+                         : elementwise_cpu(op, out, inputs, compute);
 }
 
 /// A new tensor of `dtype` in the memory format of the first input of full shape.
 Tensor compute(Op op, Inputs inputs, DType common, DType dtype) {
+  const Device device = common_device(op, inputs);
   const Shape shape = common_shape(op, inputs);
   Strides strides = strides_for(shape);
   for (const Tensor& input : inputs) {
@@ -54,7 +69,7 @@ Tensor compute(Op op, Inputs inputs, DType common, DType dtype) {
     if (input.is_dense()) strides = input.strides();
     break;
   }
-  const Tensor out = empty_strided(shape, strides, dtype, inputs[0].device());
+  const Tensor out = empty_strided(shape, strides, dtype, device);
   run(op, out, inputs, common);
   return out;
 }
@@ -104,7 +119,7 @@ Tensor binary(Op op, const Tensor& a, const Tensor& b) {
 
 Tensor binary(Op op, const Tensor& a, Scalar b) {
   const DType common = common_type(op, a, b);
-  return compute(op, {a, number(b, a.device())}, common);
+  return compute(op, {a, number(b)}, common);
 }
 
 Tensor binary_float(Op op, const Tensor& a, const Tensor& b) {
@@ -117,7 +132,7 @@ Tensor compare(Op op, const Tensor& a, const Tensor& b) {
 
 Tensor compare(Op op, const Tensor& a, Scalar b) {
   const DType common = common_type(op, a, b);
-  return compute(op, {a, number(b, a.device())}, common, kBool);
+  return compute(op, {a, number(b)}, common, kBool);
 }
 
 /// Checks, then self = op(self, others...) computed in `common`.
@@ -125,6 +140,9 @@ void in_place(Op op, const Tensor& self, const Inputs& others, DType common) {
   check_writable(name(op), self);
   Inputs inputs = {self};
   for (const Tensor& other : others) inputs.push_back(overlaps_partly(self, other) ? clone(other) : other);
+  for (const Tensor& other : others) {
+    if (!is_number(other)) check_same_device(name(op), self, other);
+  }
   const Shape shape = common_shape(op, inputs);
   TAPER_CHECK(shape == self.shape(), "{}_: shape {} of the other tensor does not broadcast into {}", name(op),
               inputs[1].shape(), self.shape());
@@ -146,7 +164,7 @@ Tensor add(const Tensor& a, const Tensor& b, Scalar alpha) {
   const DType common = common_type(Op::kAdd, a, b);
   if (alpha.to_double() == 1) return compute(Op::kAdd, {a, b}, common);
   check_alpha(alpha, common);
-  return compute(Op::kAddScaled, {a, b, number(alpha, a.device())}, common);
+  return compute(Op::kAddScaled, {a, b, number(alpha)}, common);
 }
 Tensor add(const Tensor& a, Scalar b) {
   return binary(Op::kAdd, a, b);
@@ -162,7 +180,7 @@ Tensor sub(const Tensor& a, Scalar b) {
 Tensor sub(Scalar a, const Tensor& b) {
   const DType common = common_type(Op::kSub, b, a);
   refuse_bool(Op::kSub, common);
-  return compute(Op::kSub, {number(a, b.device()), b}, common);
+  return compute(Op::kSub, {number(a), b}, common);
 }
 Tensor mul(const Tensor& a, const Tensor& b) {
   return binary(Op::kMul, a, b);
@@ -175,11 +193,11 @@ Tensor div(const Tensor& a, const Tensor& b) {
 }
 Tensor div(const Tensor& a, Scalar b) {
   const DType common = floating(common_type(Op::kDiv, a, b));
-  return compute(Op::kDiv, {a, number(b, a.device())}, common);
+  return compute(Op::kDiv, {a, number(b)}, common);
 }
 Tensor div(Scalar a, const Tensor& b) {
   const DType common = floating(common_type(Op::kDiv, b, a));
-  return compute(Op::kDiv, {number(a, b.device()), b}, common);
+  return compute(Op::kDiv, {number(a), b}, common);
 }
 Tensor pow(const Tensor& a, const Tensor& b) {
   return binary(Op::kPow, a, b);
@@ -196,11 +214,11 @@ Tensor pow(const Tensor& a, Scalar b) {
     if (exponent == -0.5) return unary(Op::kRsqrt, a);
     if (exponent == -1) return unary(Op::kReciprocal, a);
   }
-  return compute(Op::kPow, {a, number(b, a.device())}, common);
+  return compute(Op::kPow, {a, number(b)}, common);
 }
 Tensor pow(Scalar a, const Tensor& b) {
   const DType common = common_type(Op::kPow, b, a);
-  return compute(Op::kPow, {number(a, b.device()), b}, common);
+  return compute(Op::kPow, {number(a), b}, common);
 }
 Tensor maximum(const Tensor& a, const Tensor& b) {
   return binary(Op::kMaximum, a, b);
@@ -218,14 +236,14 @@ Tensor lerp(const Tensor& a, const Tensor& b, double weight) {
   const DType common = common_type(Op::kLerp, a, b);
   check_floating_point("lerp", a);
   check_floating_point("lerp", b);
-  return compute(Op::kLerp, {a, b, number(weight, a.device())}, common);
+  return compute(Op::kLerp, {a, b, number(weight)}, common);
 }
 Tensor clamp(const Tensor& x, std::optional<Scalar> low, std::optional<Scalar> high) {
   TAPER_CHECK(low || high, "clamp: needs a lower or an upper bound");
   if (!high) return maximum(x, *low);
   if (!low) return minimum(x, *high);
   const DType common = high->result_type(common_type(Op::kClamp, x, *low));
-  return compute(Op::kClamp, {x, number(*low, x.device()), number(*high, x.device())}, common);
+  return compute(Op::kClamp, {x, number(*low), number(*high)}, common);
 }
 
 // ---- Functions of one tensor ----
@@ -302,7 +320,7 @@ Tensor silu_backward(const Tensor& grad, const Tensor& x) {
 }
 Tensor leaky_relu(const Tensor& x, double slope) {
   check_floating_point("leaky_relu", defined(Op::kLeakyRelu, x));
-  return compute(Op::kLeakyRelu, {x, number(slope, x.device())}, x.dtype());
+  return compute(Op::kLeakyRelu, {x, number(slope)}, x.dtype());
 }
 Tensor sigmoid(const Tensor& x) {
   return unary_float(Op::kSigmoid, x);
@@ -392,11 +410,11 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 }
 Tensor where(const Tensor& condition, const Tensor& a, Scalar b) {
   const DType common = common_type(Op::kWhere, a, b);
-  return select_where(condition, a, number(b, a.device()), common);
+  return select_where(condition, a, number(b), common);
 }
 Tensor where(const Tensor& condition, Scalar a, const Tensor& b) {
   const DType common = common_type(Op::kWhere, b, a);
-  return select_where(condition, number(a, b.device()), b, common);
+  return select_where(condition, number(a), b, common);
 }
 
 // ---- In place ----
@@ -405,25 +423,25 @@ void add_(const Tensor& self, const Tensor& other, Scalar alpha) {
   const DType common = common_type(Op::kAdd, self, other);
   if (alpha.to_double() == 1) return in_place(Op::kAdd, self, {other}, common);
   check_alpha(alpha, common);
-  in_place(Op::kAddScaled, self, {other, number(alpha, self.device())}, common);
+  in_place(Op::kAddScaled, self, {other, number(alpha)}, common);
 }
 void add_(const Tensor& self, Scalar value) {
   const DType common = common_type(Op::kAdd, self, value);
-  in_place(Op::kAdd, self, {number(value, self.device())}, common);
+  in_place(Op::kAdd, self, {number(value)}, common);
 }
 void mul_(const Tensor& self, const Tensor& other) {
   in_place(Op::kMul, self, {other}, common_type(Op::kMul, self, other));
 }
 void mul_(const Tensor& self, Scalar value) {
   const DType common = common_type(Op::kMul, self, value);
-  in_place(Op::kMul, self, {number(value, self.device())}, common);
+  in_place(Op::kMul, self, {number(value)}, common);
 }
 void div_(const Tensor& self, const Tensor& other) {
   in_place(Op::kDiv, self, {other}, floating(common_type(Op::kDiv, self, other)));
 }
 void div_(const Tensor& self, Scalar value) {
   const DType common = floating(common_type(Op::kDiv, self, value));
-  in_place(Op::kDiv, self, {number(value, self.device())}, common);
+  in_place(Op::kDiv, self, {number(value)}, common);
 }
 void relu_(const Tensor& self) {
   in_place(Op::kRelu, self, {}, defined(Op::kRelu, self).dtype());

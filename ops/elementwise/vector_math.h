@@ -1,7 +1,7 @@
 #pragma once
-// exp, log, tanh, erf and sigmoid as straight lines of arithmetic, so that a loop over them vectorises (GCC
-// calls the C library once per element otherwise). f32 results are within 1.5 units in the last place
-// (sigmoid 2.5) of the exact value, tested over the whole range; f64 uses the C library. Range reduction as
+// exp, log, tanh and erf as straight lines of arithmetic, so that a loop over them vectorises (GCC
+// calls the C library once per element otherwise). f32 results are within 1.5 units in the last place of
+// the exact value, tested over the whole range; f64 uses the C library. Range reduction as
 // in Muller, "Elementary Functions", ch. 11; the polynomials are weighted least-squares fits iterated towards
 // minimax.
 
@@ -96,11 +96,6 @@ inline float erf(float x) {
                                       a * (0x1.f9a180p-9f + a * (-0x1.8cf9b8p-12f + a * 0x1.1cbd6ap-16f))))));
   const float far = std::copysign(1.0f - exp(-r), x);
   return magnitude < 1.0f ? near_zero : far;
-}
-
-template <class T>
-T sigmoid(T x) {
-  return T(1) / (T(1) + exp(-x));
 }
 
 }  // namespace taper::ops::vector_math

@@ -1,0 +1,9 @@
+#include "taper/ops/elementwise/elementwise_rows.cuh"
+
+namespace taper::ops {
+
+void launch_rows(ElementwiseOp op, const ElementwiseLoop<3, float>& loop, DType stored) {
+  launch_rows<ElementwiseOp::kAddScaled, ElementwiseOp::kWhere>(op, loop, stored);
+}
+
+}  // namespace taper::ops

@@ -1,0 +1,9 @@
+#include "taper/ops/elementwise/elementwise_rows.cuh"
+
+namespace taper::ops {
+
+void launch_rows(ElementwiseOp op, const ElementwiseLoop<1, float>& loop, DType stored) {
+  launch_rows<ElementwiseOp::kNeg, ElementwiseOp::kIsFinite>(op, loop, stored);
+}
+
+}  // namespace taper::ops
