@@ -12,23 +12,26 @@ ops::MaxPool2dOutput max_pool2d_with_indices(const Tensor& x, const MaxPool2dOpt
   Tape tape("max_pool2d", {x});
   const auto [y, indices] = ops::max_pool2d(x, options);
   return {tape.record(y, {indices},
-                      [shape = x.shape()](const Backward& bw) -> Grads {
-                        return {max_pool2d_backward(bw.grad(), bw.saved(0), shape)};
+                      [shape = x.shape(), options](const Backward& bw) -> Grads {
+                        return {max_pool2d_backward(bw.grad(), bw.saved(0), shape, options)};
                       }),
           indices};
 }
 
-Tensor max_pool2d_backward(const Tensor& grad, const Tensor& indices, const Shape& input_shape) {
+Tensor max_pool2d_backward(const Tensor& grad, const Tensor& indices, const Shape& input_shape,
+                           const MaxPool2dOptions& options) {
   Tape tape("max_pool2d_backward", {grad});
-  return tape.record(ops::max_pool2d_backward(grad, indices, input_shape), {indices},
-                     [](const Backward& bw) -> Grads { return {max_pool2d_gather(bw.grad(), bw.saved(0))}; });
+  return tape.record(ops::max_pool2d_backward(grad, indices, input_shape, options), {indices},
+                     [options](const Backward& bw) -> Grads {
+                       return {max_pool2d_gather(bw.grad(), bw.saved(0), options)};
+                     });
 }
 
-Tensor max_pool2d_gather(const Tensor& x, const Tensor& indices) {
+Tensor max_pool2d_gather(const Tensor& x, const Tensor& indices, const MaxPool2dOptions& options) {
   Tape tape("max_pool2d_gather", {x});
   return tape.record(ops::max_pool2d_gather(x, indices), {indices},
-                     [shape = x.shape()](const Backward& bw) -> Grads {
-                       return {max_pool2d_backward(bw.grad(), bw.saved(0), shape)};
+                     [shape = x.shape(), options](const Backward& bw) -> Grads {
+                       return {max_pool2d_backward(bw.grad(), bw.saved(0), shape, options)};
                      });
 }
 

@@ -11,8 +11,10 @@ namespace taper {
 Tensor max_pool2d(const Tensor& x, const MaxPool2dOptions& options);
 /// With the place of each maximum too. (torch.nn.functional.max_pool2d, return_indices=True)
 ops::MaxPool2dOutput max_pool2d_with_indices(const Tensor& x, const MaxPool2dOptions& options);
-Tensor max_pool2d_backward(const Tensor& grad, const Tensor& indices, const Shape& input_shape);
-Tensor max_pool2d_gather(const Tensor& x, const Tensor& indices);
+Tensor max_pool2d_backward(const Tensor& grad, const Tensor& indices, const Shape& input_shape,
+                           const MaxPool2dOptions& options);
+/// `options` are those that the indices were made with; the derivative needs them.
+Tensor max_pool2d_gather(const Tensor& x, const Tensor& indices, const MaxPool2dOptions& options);
 
 Tensor avg_pool2d(const Tensor& x, const AvgPool2dOptions& options);
 Tensor avg_pool2d_backward(const Tensor& grad, const Shape& input_shape, const AvgPool2dOptions& options);

@@ -73,14 +73,15 @@ AvgPool2dOptions average_options(const MaxPool2dOptions& o, bool count_include_p
 
 TEST_CASE("max_pool2d agrees with the definition") {
   const PoisonedMemory poisoned;
+  const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
   const MemoryFormat format = GENERATE(kContiguous, kChannelsLast);
   std::vector<PoolCase> cases = kCases;
   cases.push_back(
       {"dilation", {2, 3, 9, 8}, {.kernel = 3, .stride = 2, .padding = 1, .dilation = {2, 1}}, {2, 3, 4, 4}});
   for (const PoolCase& test : cases) {
-    INFO(test.name << ", " << name(dtype));
-    const Tensor x = ops::contiguous(random_tensor(test.input, dtype), format);
+    INFO(test.name << ", " << name(dtype) << " on " << device.str());
+    const Tensor x = ops::contiguous(ops::to_device(random_tensor(test.input, dtype), device), format);
     const auto [y, indices] = ops::max_pool2d(x, test.options);
     REQUIRE(y.shape() == test.result);
     const auto values = ops::to_vector<double>(x);
@@ -97,27 +98,29 @@ TEST_CASE("max_pool2d agrees with the definition") {
     check_close(ops::max_pool2d_gather(x, indices), y, 0);
     CHECK(y.is_contiguous(kChannelsLast));
 
-    const Tensor grad = random_tensor(y.shape(), dtype, 2);
+    const Tensor grad = ops::to_device(random_tensor(y.shape(), dtype, 2), device);
     const auto grads = ops::to_vector<double>(grad);
     std::vector<double> grad_x(values.size());
     for (size_t i = 0; i < grads.size(); ++i) {
       const int64_t plane = int64_t(i) / (test.result[2] * test.result[3]);
       grad_x[size_t(plane * test.input[2] * test.input[3] + place[i])] += grads[i];
     }
-    check_close(ops::max_pool2d_backward(ops::contiguous(grad, format), indices, test.input),
+    check_close(ops::max_pool2d_backward(ops::contiguous(grad, format), indices, test.input, test.options),
                 from_vector(grad_x, test.input), tolerance(dtype, 9));
   }
 }
 
 TEST_CASE("avg_pool2d agrees with the definition") {
   const PoisonedMemory poisoned;
+  const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
   const bool count_include_pad = GENERATE(true, false);
   for (const PoolCase& test : kCases) {
     INFO(test.name << ", " << name(dtype) << (count_include_pad ? "" : ", without padding"));
     const AvgPool2dOptions options = average_options(test.options, count_include_pad);
-    const Tensor x = random_tensor(test.input, dtype);
+    const Tensor x = ops::to_device(random_tensor(test.input, dtype), device);
     const Tensor y = ops::avg_pool2d(x, options);
+    CHECK(y.is_contiguous(kChannelsLast));
     REQUIRE(y.shape() == test.result);
     const auto values = ops::to_vector<double>(x);
     std::vector<double> sum(size_t(numel(test.result))), seen(sum.size());
@@ -144,33 +147,36 @@ TEST_CASE("avg_pool2d agrees with the definition") {
 }
 
 TEST_CASE("average pooling's gradients are its transposes") {
+  const Device device = GENERATE(from_range(test_devices()));
   for (const PoolCase& test : kCases) {
     for (const bool count_include_pad : {true, false}) {
       INFO(test.name);
       const AvgPool2dOptions options = average_options(test.options, count_include_pad);
-      const Tensor x = random_tensor(test.input), y = ops::avg_pool2d(x, options),
-                   grad = random_tensor(y.shape(), kFloat64, 2);
+      const Tensor x = ops::to_device(random_tensor(test.input), device), y = ops::avg_pool2d(x, options),
+                   grad = ops::to_device(random_tensor(y.shape(), kFloat64, 2), device);
       CHECK(dot(ops::avg_pool2d_backward(grad, x.shape(), options), x) == Approx(dot(y, grad)).margin(1e-12));
     }
   }
   for (const IntPair size : {IntPair(1), IntPair(2), IntPair(5, 3), IntPair(7, 6)}) {
-    const Tensor x = random_tensor({2, 3, 7, 6}), y = ops::adaptive_avg_pool2d(x, size);
-    const Tensor grad = random_tensor(y.shape(), kFloat64, 2);
+    const Tensor x = ops::to_device(random_tensor({2, 3, 7, 6}), device),
+                 y = ops::adaptive_avg_pool2d(x, size);
+    const Tensor grad = ops::to_device(random_tensor(y.shape(), kFloat64, 2), device);
     REQUIRE(y.shape() == Shape{2, 3, size.h, size.w});
     CHECK(dot(ops::adaptive_avg_pool2d_backward(grad, x.shape()), x) == Approx(dot(y, grad)).margin(1e-12));
   }
 }
 
 TEST_CASE("adaptive_avg_pool2d: the global mean, the identity, and uneven windows") {
+  const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
-  const Tensor x = random_tensor({2, 3, 5, 4}, dtype);
+  const Tensor x = ops::to_device(random_tensor({2, 3, 5, 4}, dtype), device);
   const auto values = ops::to_vector<double>(x);
   std::vector<double> means(6);
   for (size_t i = 0; i < values.size(); ++i) means[i / 20] += values[i] / 20;
   check_close(ops::adaptive_avg_pool2d(x, 1), from_vector(means, {2, 3, 1, 1}), tolerance(dtype, 20));
   check_close(ops::adaptive_avg_pool2d(x, {5, 4}), x, 0);
   // 5 rows in 2 windows: rows 0..2 and 2..4.
-  const Tensor line = from_vector(std::vector<double>{1, 2, 3, 4, 5}, {1, 1, 5, 1});
+  const Tensor line = ops::to_device(from_vector(std::vector<double>{1, 2, 3, 4, 5}, {1, 1, 5, 1}), device);
   check_close(ops::adaptive_avg_pool2d(line, {2, 1}), from_vector(std::vector<double>{2, 4}, {1, 1, 2, 1}),
               0);
   check_close(ops::adaptive_avg_pool2d(line, {7, 1}),
@@ -178,8 +184,10 @@ TEST_CASE("adaptive_avg_pool2d: the global mean, the identity, and uneven window
 }
 
 TEST_CASE("the first of equal maxima wins, and NaN wins over numbers") {
+  const Device device = GENERATE(from_range(test_devices()));
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  const Tensor x = from_vector(std::vector<double>{1, 1, nan, 2, 0, -1, 5, 5}, {1, 1, 2, 4});
+  const Tensor x =
+      ops::to_device(from_vector(std::vector<double>{1, 1, nan, 2, 0, -1, 5, 5}, {1, 1, 2, 4}), device);
   const auto [y, indices] = ops::max_pool2d(x, {.kernel = 2});
   CHECK(ops::to_vector<int64_t>(indices) == std::vector<int64_t>{0, 2});
   CHECK(ops::to_vector<double>(y)[0] == 1);
@@ -195,7 +203,8 @@ TEST_CASE("pooling is the same bits for any number of threads") {
     set_num_threads(count);
     const auto [y, indices] = ops::max_pool2d(x, options);
     const std::vector<std::vector<float>> results = {
-        ops::to_vector<float>(y), ops::to_vector<float>(ops::max_pool2d_backward(y, indices, x.shape())),
+        ops::to_vector<float>(y),
+        ops::to_vector<float>(ops::max_pool2d_backward(y, indices, x.shape(), options)),
         ops::to_vector<float>(ops::avg_pool2d(x, average_options(options, true))),
         ops::to_vector<float>(ops::adaptive_avg_pool2d_backward(y, x.shape()))};
     if (first.empty()) first = results;
@@ -221,12 +230,59 @@ TEST_CASE("pooling refuses what does not fit") {
                     Catch::Contains("grad must be [2, 3, 6, 6], got [2, 3, 4, 4]"));
   const Tensor indices = from_vector(std::vector<int64_t>{3, 16}, {1, 1, 1, 2});
   const Tensor grad = random_tensor({1, 1, 1, 2});
-  CHECK_THROWS_WITH(ops::max_pool2d_backward(grad, indices, {1, 1, 4, 4}),
+  const MaxPool2dOptions halves = {.kernel = {4, 2}};
+  CHECK_THROWS_WITH(ops::max_pool2d_backward(grad, indices, {1, 1, 4, 4}, halves),
                     Catch::Contains("indices reach from 3 to 16 but a picture has 16 pixels"));
-  CHECK_THROWS_WITH(ops::max_pool2d_backward(grad, ops::cast(indices, kInt32), {1, 1, 4, 4}),
+  CHECK_THROWS_WITH(ops::max_pool2d_backward(grad, ops::cast(indices, kInt32), {1, 1, 4, 4}, halves),
                     Catch::Contains("must be i64"));
-  CHECK_THROWS_WITH(ops::max_pool2d_backward(grad, indices, {1, 2, 4, 4}),
+  CHECK_THROWS_WITH(ops::max_pool2d_backward(grad, indices, {1, 2, 4, 4}, halves),
                     Catch::Contains("input shape must be [1, 1, H, W]"));
+  CHECK_THROWS_WITH(ops::max_pool2d_backward(grad, indices, {1, 1, 4, 4}, {.kernel = 2}),
+                    Catch::Contains("grad must be [1, 1, 2, 2], got [1, 1, 1, 2]"));
+  CHECK_THROWS_WITH(ops::max_pool2d(x, {.kernel = {2, 1}, .stride = int64_t(1) << 31}),
+                    Catch::Contains("pixels are too large for a window"));
+}
+
+TEST_CASE("an index outside the picture ends the kernel that meets it") {
+  if (!gpu::is_simulated()) return;  // hardware's kernel would take the process's GPU with it
+  const Device device("cuda");
+  const Tensor indices = ops::to_device(from_vector(std::vector<int64_t>{3, 16}, {1, 1, 1, 2}), device);
+  const Tensor grad = ops::to_device(random_tensor({1, 1, 1, 2}), device);
+  const Tensor grad_x = ops::max_pool2d_backward(grad, indices, {1, 1, 4, 4}, {.kernel = {4, 2}});
+  CHECK_THROWS_WITH(gpu::synchronize(),
+                    Catch::Contains("max_pool2d_backward: an index lies outside the picture"));
+  const Tensor picked = ops::max_pool2d_gather(grad_x, indices);
+  CHECK_THROWS_WITH(gpu::synchronize(),
+                    Catch::Contains("max_pool2d_gather: an index lies outside the picture"));
+}
+
+TEST_CASE("pooling on the GPU: windows shared by a block, packs of every dtype, a view that is not aligned") {
+  const Device device("cuda");
+  const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
+  for (const Shape& shape : {Shape{2, 16, 9, 7}, Shape{1, 264, 6, 7}, Shape{3, 5, 6, 6}}) {
+    INFO(shape.str() << " " << name(dtype));
+    const Tensor x = random_tensor(shape, dtype), x_gpu = ops::to_device(x, device);
+    for (const IntPair size : {IntPair(1), IntPair(1, 3), IntPair(4, 2)}) {
+      const Tensor y = ops::adaptive_avg_pool2d(x, size);
+      check_close(ops::adaptive_avg_pool2d(x_gpu, size), y, tolerance(dtype, 63));
+      check_close(ops::adaptive_avg_pool2d_backward(ops::to_device(y, device), shape),
+                  ops::adaptive_avg_pool2d_backward(y, shape), tolerance(dtype, 4));
+    }
+    const MaxPool2dOptions options = {.kernel = 3, .stride = 2, .padding = 1};
+    const auto [y, indices] = ops::max_pool2d(x, options);
+    const auto [y_gpu, indices_gpu] = ops::max_pool2d(x_gpu, options);
+    check_close(y_gpu, y, 0);
+    CHECK(ops::to_vector<int64_t>(indices_gpu) == ops::to_vector<int64_t>(indices));
+    check_close(ops::max_pool2d_backward(y_gpu, indices_gpu, shape, options),
+                ops::max_pool2d_backward(y, indices, shape, options), 0);
+  }
+  // The image begins one element into its memory, at no multiple of 16 bytes.
+  const Tensor memory = random_tensor({1 + 16 * 6 * 6}, dtype), memory_gpu = ops::to_device(memory, device);
+  const auto image = [](const Tensor& from) {
+    return views::as_strided(from, {1, 16, 6, 6}, {16 * 36, 1, 16 * 6, 16}, 1);
+  };
+  check_close(ops::max_pool2d(image(memory_gpu), {.kernel = 2}).y,
+              ops::max_pool2d(image(memory), {.kernel = 2}).y, 0);
 }
 
 TEST_CASE("the derivatives of pooling agree with finite differences") {
@@ -247,8 +303,10 @@ TEST_CASE("the derivatives of pooling agree with finite differences") {
     CHECK(gradcheck(adaptive, {x}));
     CHECK(gradgradcheck(adaptive, {x}));
     const Tensor indices = ops::max_pool2d(x, test.options).indices;
-    CHECK(
-        gradgradcheck([&](const std::vector<Tensor>& in) { return max_pool2d_gather(in[0], indices); }, {x}));
+    const auto gather = [&](const std::vector<Tensor>& in) {
+      return max_pool2d_gather(in[0], indices, test.options);
+    };
+    CHECK(gradgradcheck(gather, {x}));
   }
 }
 

@@ -1,28 +1,43 @@
 #include "taper/ops/pool/pool2d.h"
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "taper/ops/check.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/pool/pool2d_cpu.h"
+#include "taper/ops/pool/pool2d_gpu.h"
 
 namespace taper::ops {
 namespace {
+
+/// Sides and windows are below it, so that a sum of two is an int32_t.
+constexpr int64_t kMaxSide = int64_t(1) << 30;
 
 void check_images(std::string_view op, std::string_view what, const Tensor& x) {
   check_defined(op, what, x);
   TAPER_CHECK(x.dim() == 4, "{}: {} must be [N, C, H, W], got {}", op, what, x.shape());
   check_floating_point(op, x);
-  check_on_cpu(op, x);
+}
+
+void check_input_shape(std::string_view op, const Tensor& grad, const Shape& input) {
+  TAPER_CHECK(input.size() == 4 && input[0] == grad.size(0) && input[1] == grad.size(1),
+              "{}: input shape must be [{}, {}, H, W], got {}", op, grad.size(0), grad.size(1), input);
+}
+
+/// Places in a picture are int32_t inside.
+void check_sides(std::string_view op, const Shape& input) {
+  TAPER_CHECK(input[2] < kMaxSide && input[3] < kMaxSide && input[2] * input[3] <= INT32_MAX,
+              "{}: a picture of {} x {} pixels is too large", op, input[2], input[3]);
 }
 
 void check_shape(std::string_view op, std::string_view what, const Shape& actual, const Shape& needed) {
   TAPER_CHECK(actual == needed, "{}: {} must be {}, got {}", op, what, needed, actual);
 }
 
-/// In the compute dtype and channels_last.
+/// In channels_last and the dtype that the device's functions take: the CPU's know f32 and f64 alone.
 Tensor as_images(const Tensor& x) {
-  return contiguous(cast(x, compute_dtype(x.dtype())), kChannelsLast);
+  return contiguous(x.device().is_cuda() ? x : cast(x, compute_dtype(x.dtype())), kChannelsLast);
 }
 
 Tensor empty_images(const Shape& shape, const Tensor& like, DType dtype) {
@@ -44,6 +59,9 @@ Options checked_options(std::string_view op, Options options, IntPair dilation) 
                   2 * options.padding.w <= options.kernel.w,
               "{}: padding must be between 0 and half the kernel {}, got {}", op, options.kernel,
               options.padding);
+  for (const IntPair& size : {options.kernel, options.stride, dilation}) {
+    TAPER_CHECK(size.h < kMaxSide && size.w < kMaxSide, "{}: {} pixels are too large for a window", op, size);
+  }
   return options;
 }
 
@@ -60,52 +78,68 @@ int64_t pooled_size(std::string_view op, int64_t input, int64_t kernel, int64_t 
   return size;
 }
 
-std::vector<PoolWindow> average_windows(std::string_view op, int64_t input, int64_t kernel, int64_t stride,
-                                        int64_t padding, const AvgPool2dOptions& options) {
-  std::vector<PoolWindow> windows(
-      size_t(pooled_size(op, input, kernel, stride, padding, 1, options.ceil_mode)));
-  for (size_t i = 0; i < windows.size(); ++i) {
-    const int64_t begin = int64_t(i) * stride - padding, end = std::min(begin + kernel, input + padding);
-    windows[i] = {std::max<int64_t>(begin, 0), std::min(end, input), end - begin};
-    if (!options.count_include_pad) windows[i].divisor = windows[i].end - windows[i].begin;
-  }
-  return windows;
+MaxPoolAxes max_pool_axes(std::string_view op, const Shape& input, const MaxPool2dOptions& given) {
+  check_sides(op, input);
+  const MaxPool2dOptions o = checked_options(op, given, given.dilation);
+  const auto axis = [&](int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) {
+    const int64_t output = pooled_size(op, size, kernel, stride, padding, dilation, o.ceil_mode);
+    return MaxPoolAxis{int32_t(size),   int32_t(output),  int32_t(kernel),
+                       int32_t(stride), int32_t(padding), int32_t(dilation)};
+  };
+  return {axis(input[2], o.kernel.h, o.stride.h, o.padding.h, o.dilation.h),
+          axis(input[3], o.kernel.w, o.stride.w, o.padding.w, o.dilation.w)};
 }
 
-PoolWindows average_windows(std::string_view op, const Shape& input, const AvgPool2dOptions& given) {
-  const AvgPool2dOptions options = checked_options(op, given, 1);
-  return {average_windows(op, input[2], options.kernel.h, options.stride.h, options.padding.h, options),
-          average_windows(op, input[3], options.kernel.w, options.stride.w, options.padding.w, options)};
+AveragePoolAxes average_axes(std::string_view op, const Shape& input, const AvgPool2dOptions& given) {
+  check_sides(op, input);
+  const AvgPool2dOptions o = checked_options(op, given, 1);
+  const auto axis = [&](int64_t size, int64_t kernel, int64_t stride, int64_t padding) {
+    const int64_t output = pooled_size(op, size, kernel, stride, padding, 1, o.ceil_mode);
+    return AveragePoolAxis{.input = int32_t(size),
+                           .output = int32_t(output),
+                           .kernel = int32_t(kernel),
+                           .stride = int32_t(stride),
+                           .padding = int32_t(padding),
+                           .count_include_pad = o.count_include_pad};
+  };
+  return {axis(input[2], o.kernel.h, o.stride.h, o.padding.h),
+          axis(input[3], o.kernel.w, o.stride.w, o.padding.w)};
 }
 
-std::vector<PoolWindow> adaptive_windows(int64_t input, int64_t output) {
-  std::vector<PoolWindow> windows(static_cast<size_t>(output));
-  for (int64_t i = 0; i < output; ++i) {
-    const int64_t begin = i * input / output, end = ((i + 1) * input + output - 1) / output;
-    windows[size_t(i)] = {begin, end, end - begin};
-  }
-  return windows;
-}
-
-PoolWindows adaptive_windows(std::string_view op, const Shape& input, IntPair output) {
+AveragePoolAxes adaptive_axes(std::string_view op, const Shape& input, IntPair output) {
+  check_sides(op, input);
   TAPER_CHECK(output.h > 0 && output.w > 0, "{}: output size must be at least 1, got {}", op, output);
+  TAPER_CHECK(output.h < kMaxSide && output.w < kMaxSide, "{}: output size {} is too large", op, output);
   TAPER_CHECK(input[2] > 0 && input[3] > 0, "{}: input {} has no pixels", op, input);
-  return {adaptive_windows(input[2], output.h), adaptive_windows(input[3], output.w)};
+  return {{.input = int32_t(input[2]), .output = int32_t(output.h), .adaptive = true},
+          {.input = int32_t(input[3]), .output = int32_t(output.w), .adaptive = true}};
 }
 
-Shape pooled_shape(const Shape& input, const PoolWindows& windows) {
-  return {input[0], input[1], int64_t(windows.rows.size()), int64_t(windows.columns.size())};
+template <class Axes>
+Shape pooled_shape(const Shape& input, const Axes& axes) {
+  return {input[0], input[1], axes.rows.output, axes.columns.output};
 }
 
-Tensor average(const Tensor& x, const PoolWindows& windows) {
-  const Tensor images = as_images(x), y = empty_images(pooled_shape(x.shape(), windows), images);
-  avg_pool2d_cpu(images, windows, y);
+/// As the CPU takes them.
+PoolWindows windows_of(const AveragePoolAxes& axes) {
+  const auto windows = [](const AveragePoolAxis& axis) {
+    std::vector<PoolWindow> result;
+    for (int32_t i = 0; i < axis.output; ++i) result.push_back(axis.window(i));
+    return result;
+  };
+  return {windows(axes.rows), windows(axes.columns)};
+}
+
+Tensor average(const Tensor& x, const AveragePoolAxes& axes) {
+  const Tensor images = as_images(x), y = empty_images(pooled_shape(x.shape(), axes), images);
+  x.device().is_cuda() ? avg_pool2d_gpu(images, axes, y) : avg_pool2d_cpu(images, windows_of(axes), y);
   return cast(y, x.dtype());
 }
 
-Tensor average_backward(const Tensor& grad, const Shape& input_shape, const PoolWindows& windows) {
+Tensor average_backward(const Tensor& grad, const Shape& input_shape, const AveragePoolAxes& axes) {
   const Tensor images = as_images(grad), grad_x = empty_images(input_shape, images);
-  avg_pool2d_backward_cpu(images, windows, grad_x);
+  grad.device().is_cuda() ? avg_pool2d_backward_gpu(images, axes, grad_x)
+                          : avg_pool2d_backward_cpu(images, windows_of(axes), grad_x);
   return cast(grad_x, grad.dtype());
 }
 
@@ -119,30 +153,28 @@ Tensor as_indices(std::string_view op, const Tensor& like, const Tensor& indices
 
 }  // namespace
 
-MaxPool2dOutput max_pool2d(const Tensor& x, const MaxPool2dOptions& given) {
+MaxPool2dOutput max_pool2d(const Tensor& x, const MaxPool2dOptions& options) {
   constexpr std::string_view op = "max_pool2d";
   check_images(op, "input", x);
-  const MaxPool2dOptions o = checked_options(op, given, given.dilation);
-  const Shape shape = {
-      x.size(0), x.size(1),
-      pooled_size(op, x.size(2), o.kernel.h, o.stride.h, o.padding.h, o.dilation.h, o.ceil_mode),
-      pooled_size(op, x.size(3), o.kernel.w, o.stride.w, o.padding.w, o.dilation.w, o.ceil_mode)};
-  TAPER_CHECK(x.size(2) * x.size(3) <= INT32_MAX, "{}: a picture of {} x {} pixels is too large", op,
-              x.size(2), x.size(3));
-  const Tensor images = as_images(x), y = empty_images(shape, images),
-               indices = empty_images(shape, images, kInt64);
-  max_pool2d_cpu(images, o, y, indices);
+  const MaxPoolAxes axes = max_pool_axes(op, x.shape(), options);
+  const Tensor images = as_images(x), y = empty_images(pooled_shape(x.shape(), axes), images),
+               indices = empty_images(y.shape(), images, kInt64);
+  x.device().is_cuda() ? max_pool2d_gpu(images, axes, y, indices)
+                       : max_pool2d_cpu(images, checked_options(op, options, options.dilation), y, indices);
   return {cast(y, x.dtype()), indices};
 }
 
-Tensor max_pool2d_backward(const Tensor& grad, const Tensor& indices, const Shape& input_shape) {
+Tensor max_pool2d_backward(const Tensor& grad, const Tensor& indices, const Shape& input_shape,
+                           const MaxPool2dOptions& options) {
   constexpr std::string_view op = "max_pool2d_backward";
   check_images(op, "grad", grad);
-  TAPER_CHECK(input_shape.size() == 4 && input_shape[0] == grad.size(0) && input_shape[1] == grad.size(1),
-              "{}: input shape must be [{}, {}, H, W], got {}", op, grad.size(0), grad.size(1), input_shape);
+  check_input_shape(op, grad, input_shape);
+  const MaxPoolAxes axes = max_pool_axes(op, input_shape, options);
+  check_shape(op, "grad", grad.shape(), pooled_shape(input_shape, axes));
   const Tensor places = as_indices(op, grad, indices, grad.shape());
   const Tensor images = as_images(grad), grad_x = empty_images(input_shape, images);
-  max_pool2d_backward_cpu(images, places, grad_x);
+  grad.device().is_cuda() ? max_pool2d_backward_gpu(images, places, axes, grad_x)
+                          : max_pool2d_backward_cpu(images, places, grad_x);
   return cast(grad_x, grad.dtype());
 }
 
@@ -154,35 +186,34 @@ Tensor max_pool2d_gather(const Tensor& x, const Tensor& indices) {
               "{}: indices must be [{}, {}, P, Q], got {}", op, x.size(0), x.size(1), indices.shape());
   const Tensor places = as_indices(op, x, indices, indices.shape());
   const Tensor images = as_images(x), y = empty_images(indices.shape(), images);
-  max_pool2d_gather_cpu(images, places, y);
+  x.device().is_cuda() ? max_pool2d_gather_gpu(images, places, y) : max_pool2d_gather_cpu(images, places, y);
   return cast(y, x.dtype());
 }
 
 Tensor avg_pool2d(const Tensor& x, const AvgPool2dOptions& options) {
   check_images("avg_pool2d", "input", x);
-  return average(x, average_windows("avg_pool2d", x.shape(), options));
+  return average(x, average_axes("avg_pool2d", x.shape(), options));
 }
 
 Tensor avg_pool2d_backward(const Tensor& grad, const Shape& input_shape, const AvgPool2dOptions& options) {
   constexpr std::string_view op = "avg_pool2d_backward";
   check_images(op, "grad", grad);
   TAPER_CHECK(input_shape.size() == 4, "{}: input shape must be [N, C, H, W], got {}", op, input_shape);
-  const PoolWindows windows = average_windows(op, input_shape, options);
-  check_shape(op, "grad", grad.shape(), pooled_shape(input_shape, windows));
-  return average_backward(grad, input_shape, windows);
+  const AveragePoolAxes axes = average_axes(op, input_shape, options);
+  check_shape(op, "grad", grad.shape(), pooled_shape(input_shape, axes));
+  return average_backward(grad, input_shape, axes);
 }
 
 Tensor adaptive_avg_pool2d(const Tensor& x, IntPair output_size) {
   check_images("adaptive_avg_pool2d", "input", x);
-  return average(x, adaptive_windows("adaptive_avg_pool2d", x.shape(), output_size));
+  return average(x, adaptive_axes("adaptive_avg_pool2d", x.shape(), output_size));
 }
 
 Tensor adaptive_avg_pool2d_backward(const Tensor& grad, const Shape& input_shape) {
   constexpr std::string_view op = "adaptive_avg_pool2d_backward";
   check_images(op, "grad", grad);
-  TAPER_CHECK(input_shape.size() == 4 && input_shape[0] == grad.size(0) && input_shape[1] == grad.size(1),
-              "{}: input shape must be [{}, {}, H, W], got {}", op, grad.size(0), grad.size(1), input_shape);
-  return average_backward(grad, input_shape, adaptive_windows(op, input_shape, {grad.size(2), grad.size(3)}));
+  check_input_shape(op, grad, input_shape);
+  return average_backward(grad, input_shape, adaptive_axes(op, input_shape, {grad.size(2), grad.size(3)}));
 }
 
 }  // namespace taper::ops

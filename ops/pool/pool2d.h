@@ -40,8 +40,11 @@ struct MaxPool2dOutput {
 MaxPool2dOutput max_pool2d(const Tensor& x, const MaxPool2dOptions& options);
 
 /// Adds each element of grad [N, C, P, Q] to the place its index names, in zeros of `input_shape` [N, C, H,
-/// W]: the gradient of max_pool2d by x. (torch.nn.functional.max_unpool2d, but indices may repeat)
-Tensor max_pool2d_backward(const Tensor& grad, const Tensor& indices, const Shape& input_shape);
+/// W]: the gradient of max_pool2d by x. `indices` are those of max_pool2d with these options. Throws Error if
+/// an index lies outside the picture (on a GPU the kernel ends instead, see core/gpu/device_check.h); an
+/// index in the picture but outside its window may be lost. (torch max_pool2d_with_indices_backward)
+Tensor max_pool2d_backward(const Tensor& grad, const Tensor& indices, const Shape& input_shape,
+                           const MaxPool2dOptions& options);
 
 /// The elements of x [N, C, H, W] at indices [N, C, P, Q]: the transpose of max_pool2d_backward.
 Tensor max_pool2d_gather(const Tensor& x, const Tensor& indices);

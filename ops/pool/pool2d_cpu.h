@@ -4,14 +4,9 @@
 #include <vector>
 
 #include "taper/ops/pool/pool2d.h"
+#include "taper/ops/pool/pool_axis.h"
 
 namespace taper::ops {
-
-/// Input positions [begin, end) that one output position sees along an axis, and what it divides by.
-struct PoolWindow {
-  int64_t begin = 0, end = 0;
-  int64_t divisor = 1;
-};
 
 struct PoolWindows {
   std::vector<PoolWindow> rows;     ///< one for each output row
