@@ -30,11 +30,12 @@ Grads affine_gradients(const Backward& bw, const Tensor& grad, const Tensor& xha
           bw.needs(kBias) ? sum(grad, axes) : Tensor(), bw.needs(kResidual) ? grad : Tensor()};
 }
 
-/// Saved: x, y (if relu), weight, save_mean, save_invstd.
-Grads fused_gradients(const Backward& bw, const BatchNormOptions& options) {
-  const ops::BatchNormGrads grads =
-      ops::batch_norm_backward(bw.grad(), bw.saved(0), bw.saved(1), bw.saved(2), bw.saved(3), bw.saved(4),
-                               options, bw.needs(kResidual));
+/// Saved: x, y (if relu), weight, save_mean, save_invstd, bias.
+Grads fused_gradients(const Backward& bw, const BatchNormOptions& options, bool has_residual) {
+  const Tensor x = bw.saved(0);
+  const Tensor y = x.device().is_cuda() && !has_residual ? Tensor() : bw.saved(1);
+  const ops::BatchNormGrads grads = ops::batch_norm_backward(
+      bw.grad(), x, y, bw.saved(2), bw.saved(5), bw.saved(3), bw.saved(4), options, bw.needs(kResidual));
   return {grads.x, bw.needs(kWeight) ? grads.weight : Tensor(), bw.needs(kBias) ? grads.bias : Tensor(),
           grads.residual};
 }
@@ -59,10 +60,10 @@ Tensor batch_norm_training(const Tensor& x, const Tensor& weight, const Tensor& 
   Tape tape("batch_norm", {x, weight, bias, residual});
   const auto [y, save_mean, save_invstd] =
       ops::batch_norm_training(x, weight, bias, running_mean, running_var, options, residual);
-  return tape.record(y, {x, options.relu ? y : Tensor(), weight, save_mean, save_invstd},
-                     [options](const Backward& bw) -> Grads {
+  return tape.record(y, {x, options.relu ? y : Tensor(), weight, save_mean, save_invstd, bias},
+                     [options, has_residual = residual.defined()](const Backward& bw) -> Grads {
                        return GradMode::is_enabled() ? differentiable_gradients(bw, options)
-                                                     : fused_gradients(bw, options);
+                                                     : fused_gradients(bw, options, has_residual);
                      });
 }
 

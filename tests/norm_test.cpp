@@ -40,11 +40,13 @@ struct Inputs {
   Tensor x, weight, bias, residual;
 };
 
-Inputs make_inputs(const NormCase& test, DType dtype) {
+Inputs make_inputs(const NormCase& test, DType dtype, Device device = {}) {
   const Shape channels = {test.input[1]};
-  return {random_tensor(test.input, dtype, 1), test.affine ? random_tensor(channels, dtype, 2) : Tensor(),
-          test.affine ? random_tensor(channels, dtype, 3) : Tensor(),
-          test.residual ? random_tensor(test.input, dtype, 4) : Tensor()};
+  const auto random = [&](const Shape& shape, uint64_t seed) {
+    return ops::to_device(random_tensor(shape, dtype, seed), device);
+  };
+  return {random(test.input, 1), test.affine ? random(channels, 2) : Tensor(),
+          test.affine ? random(channels, 3) : Tensor(), test.residual ? random(test.input, 4) : Tensor()};
 }
 
 /// Channel of element i of a row-major tensor.
@@ -100,19 +102,20 @@ void check_means(const Tensor& actual, std::vector<double> expected, double tole
 
 TEST_CASE("batch norm agrees with its formula") {
   const PoisonedMemory poisoned;
+  const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
   const MemoryFormat format = GENERATE(kContiguous, kChannelsLast);
   for (const NormCase& test : kCases) {
-    INFO(test.name << ", " << name(dtype));
-    Inputs in = make_inputs(test, dtype);
+    INFO(test.name << ", " << name(dtype) << " on " << device.str());
+    Inputs in = make_inputs(test, dtype, device);
     if (in.x.dim() == 4) in.x = ops::contiguous(in.x, format);
     const BatchNormOptions options = {.momentum = 0.3, .eps = 1e-3, .relu = test.relu};
     const Statistics batch = statistics_of(in.x);
     const int64_t rows = test.input[1] == 0 ? 2 : numel(test.input) / test.input[1];
 
     const DType wide = compute_dtype(dtype);
-    const Tensor running_mean = random_tensor({test.input[1]}, wide, 5),
-                 running_var = random_tensor({test.input[1]}, wide, 6);
+    const Tensor running_mean = ops::to_device(random_tensor({test.input[1]}, wide, 5), device),
+                 running_var = ops::to_device(random_tensor({test.input[1]}, wide, 6), device);
     std::vector<double> new_mean = ops::to_vector<double>(running_mean),
                         new_var = ops::to_vector<double>(running_var);
     for (size_t c = 0; c < new_mean.size(); ++c) {
@@ -132,8 +135,8 @@ TEST_CASE("batch norm agrees with its formula") {
     if (y.dim() == 4) CHECK(y.is_contiguous(kChannelsLast));
 
     for (double& value : new_var) value = std::fabs(value);
-    const Tensor given_var = ops::cast(from_vector(new_var), wide),
-                 given_mean = ops::cast(from_vector(new_mean), wide);
+    const Tensor given_var = ops::to_device(ops::cast(from_vector(new_var), wide), device),
+                 given_mean = ops::to_device(ops::cast(from_vector(new_mean), wide), device);
     const Tensor inference =
         ops::batch_norm_inference(in.x, in.weight, in.bias, given_mean, given_var, options, in.residual);
     check_close(ops::to_vector<double>(inference), normalized(in, new_mean, new_var, options),
@@ -152,8 +155,8 @@ TEST_CASE("batch norm's fused backward agrees with finite differences") {
     };
     const ops::BatchNormOutput out = forward(in);
     const Tensor grad = random_tensor(test.input, kFloat64, 9);
-    const ops::BatchNormGrads grads = ops::batch_norm_backward(grad, in.x, out.y, in.weight, out.save_mean,
-                                                               out.save_invstd, options, test.residual);
+    const ops::BatchNormGrads grads = ops::batch_norm_backward(
+        grad, in.x, out.y, in.weight, in.bias, out.save_mean, out.save_invstd, options, test.residual);
     const auto check = [&](Tensor Inputs::*input, const Tensor& analytic) {
       const Tensor original = in.*input;
       if (!original.defined()) return;
@@ -179,22 +182,23 @@ TEST_CASE("batch norm's fused backward agrees with finite differences") {
 }
 
 TEST_CASE("batch norm's backward computes half types in f32") {
+  const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat32, kFloat16, kBFloat16);
   for (const NormCase& test : kCases) {
     INFO(test.name << ", " << name(dtype));
-    const Inputs in = make_inputs(test, dtype);
+    const Inputs in = make_inputs(test, dtype, device);
     const BatchNormOptions options = {.relu = test.relu};
-    const Tensor grad = random_tensor(test.input, dtype, 9);
-    const auto run = [&](DType at) {
-      const auto as = [&](const Tensor& x) { return x.defined() ? ops::cast(x, at) : x; };
+    const Tensor grad = ops::to_device(random_tensor(test.input, dtype, 9), device);
+    // The same mask for both: that of the narrow type.
+    const Tensor mask = ops::batch_norm_training(in.x, in.weight, in.bias, {}, {}, options, in.residual).y;
+    const auto run = [&](DType at, Device on) {
+      const auto as = [&](const Tensor& x) { return x.defined() ? ops::to_device(ops::cast(x, at), on) : x; };
       const auto out =
           ops::batch_norm_training(as(in.x), as(in.weight), as(in.bias), {}, {}, options, as(in.residual));
-      // The same mask for both: that of the narrow type.
-      const auto mask = ops::batch_norm_training(in.x, in.weight, in.bias, {}, {}, options, in.residual).y;
-      return ops::batch_norm_backward(as(grad), as(in.x), as(mask), as(in.weight), out.save_mean,
+      return ops::batch_norm_backward(as(grad), as(in.x), as(mask), as(in.weight), as(in.bias), out.save_mean,
                                       out.save_invstd, options, true);
     };
-    const ops::BatchNormGrads actual = run(dtype), expected = run(kFloat64);
+    const ops::BatchNormGrads actual = run(dtype, device), expected = run(kFloat64, Device("cpu"));
     const int64_t rows = test.input[1] == 0 ? 1 : numel(test.input) / test.input[1];
     check_close(actual.x, expected.x, tolerance(dtype, rows));
     check_close(actual.weight, expected.weight, tolerance(kFloat32, rows));
@@ -204,10 +208,59 @@ TEST_CASE("batch norm's backward computes half types in f32") {
   }
 }
 
+TEST_CASE("on a GPU, batch norm's backward finds the ReLU's mask again from x alone") {
+  const Device device("cuda");
+  const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
+  for (const NormCase& test : kCases) {
+    if (test.residual || !test.relu || test.input[1] == 0) continue;
+    INFO(test.name << ", " << name(dtype));
+    const Inputs in = make_inputs(test, dtype, device);
+    // Whole numbers: the bias's gradient is their exact sum, so that it shows every element of the mask.
+    const std::vector<int64_t> numbers(size_t(numel(test.input)), 3);
+    const Tensor grad = ops::to_device(ops::cast(from_vector(numbers, test.input), dtype), device);
+    const auto out = ops::batch_norm_training(in.x, in.weight, in.bias, {}, {}, {.relu = true});
+    const auto backward = [&](const Tensor& y) {
+      return ops::batch_norm_backward(grad, in.x, y, in.weight, in.bias, out.save_mean, out.save_invstd,
+                                      {.relu = true});
+    };
+    const ops::BatchNormGrads given = backward(out.y), found = backward({});
+    check_close(found.bias, given.bias, 0);
+    const int64_t rows = numel(test.input) / test.input[1];
+    check_close(found.weight, given.weight, tolerance(compute_dtype(dtype), rows));
+    check_close(found.x, given.x, tolerance(dtype, rows));
+  }
+}
+
+TEST_CASE("batch norm's derivatives on a GPU are the CPU's") {
+  const DType dtype = GENERATE(kFloat64, kFloat32);
+  for (const NormCase& test : kCases) {
+    if (numel(test.input) == 0) continue;
+    INFO(test.name << ", " << name(dtype));
+    const auto gradients = [&](Device device) {
+      Inputs in = make_inputs(test, dtype, device);
+      std::vector<Tensor*> leaves;
+      for (Tensor* leaf : {&in.x, &in.weight, &in.bias, &in.residual}) {
+        if (leaf->defined()) leaves.push_back(leaf);
+      }
+      for (Tensor* leaf : leaves) leaf->set_requires_grad();
+      const Tensor y = batch_norm(in.x, in.weight, in.bias, {}, {}, true, {.relu = test.relu}, in.residual);
+      y.backward(ops::to_device(random_tensor(test.input, dtype, 9), device));
+      std::vector<Tensor> grads;
+      for (const Tensor* leaf : leaves) grads.push_back(leaf->grad());
+      return grads;
+    };
+    const std::vector<Tensor> on_gpu = gradients(Device("cuda")), on_cpu = gradients(Device("cpu"));
+    for (size_t i = 0; i < on_cpu.size(); ++i) {
+      check_close(on_gpu[i], on_cpu[i], tolerance(dtype, numel(test.input) / test.input[1]));
+    }
+  }
+}
+
 TEST_CASE("the variance of values far from zero does not cancel") {
+  const Device device = GENERATE(from_range(test_devices()));
   std::vector<double> values(4000);
   for (size_t i = 0; i < values.size(); ++i) values[i] = 1e4 + std::sin(double(i));
-  const Tensor x = ops::cast(from_vector(values, {1000, 4}), kFloat32);
+  const Tensor x = ops::to_device(ops::cast(from_vector(values, {1000, 4}), kFloat32), device);
   const Statistics exact = statistics_of(x);
   const auto out = ops::batch_norm_training(x, {}, {}, {}, {}, {.eps = 0});
   const auto invstd = ops::to_vector<double>(out.save_invstd);
@@ -222,7 +275,7 @@ TEST_CASE("batch norm is the same bits for any number of threads") {
     set_num_threads(count);
     const auto out = ops::batch_norm_training(x, {}, {}, {}, {}, {.relu = true});
     const auto grads =
-        ops::batch_norm_backward(grad, x, out.y, {}, out.save_mean, out.save_invstd, {.relu = true});
+        ops::batch_norm_backward(grad, x, out.y, {}, {}, out.save_mean, out.save_invstd, {.relu = true});
     const std::vector<std::vector<float>> results = {
         ops::to_vector<float>(out.y), ops::to_vector<float>(out.save_invstd), ops::to_vector<float>(grads.x),
         ops::to_vector<float>(grads.weight)};

@@ -2,6 +2,7 @@
 
 #include "taper/ops/check.h"
 #include "taper/ops/norm/batch_norm_cpu.h"
+#include "taper/ops/norm/batch_norm_gpu.h"
 
 namespace taper::ops {
 namespace {
@@ -11,7 +12,6 @@ void check_input(std::string_view op, const Tensor& x) {
   TAPER_CHECK(x.dim() == 2 || x.dim() == 4, "{}: input must be [N, C] or [N, C, H, W], got {}", op,
               x.shape());
   check_floating_point(op, x);
-  check_on_cpu(op, x);
 }
 
 void check_per_channel(std::string_view op, std::string_view what, const Tensor& x, const Tensor& parameter) {
@@ -52,6 +52,9 @@ BatchNormOutput batch_norm_training(const Tensor& x, const Tensor& weight, const
       "{}: training needs more than one value per channel, got input {}; use a larger batch or eval()", op,
       x.shape());
 
+  if (x.device().is_cuda()) {
+    return batch_norm_training_gpu(x, weight, bias, running_mean, running_var, options, residual);
+  }
   return batch_norm_training_cpu(x, weight, bias, running_mean, running_var, options, residual);
 }
 
@@ -67,22 +70,30 @@ Tensor batch_norm_inference(const Tensor& x, const Tensor& weight, const Tensor&
   check_per_channel(op, "running_mean", x, running_mean);
   check_per_channel(op, "running_var", x, running_var);
   if (residual.defined()) check_like_input(op, "residual", x, residual);
+  if (x.device().is_cuda()) {
+    return batch_norm_inference_gpu(x, weight, bias, running_mean, running_var, options, residual);
+  }
   return batch_norm_inference_cpu(x, weight, bias, running_mean, running_var, options, residual);
 }
 
 BatchNormGrads batch_norm_backward(const Tensor& grad, const Tensor& x, const Tensor& y, const Tensor& weight,
-                                   const Tensor& save_mean, const Tensor& save_invstd,
+                                   const Tensor& bias, const Tensor& save_mean, const Tensor& save_invstd,
                                    const BatchNormOptions& options, bool needs_residual) {
   constexpr std::string_view op = "batch_norm_backward";
   check_input(op, x);
   check_like_input(op, "grad", x, grad);
-  if (options.relu) check_like_input(op, "y", x, y);
+  const bool recomputes_mask = x.device().is_cuda() && !y.defined() && !needs_residual;
+  if (options.relu && !recomputes_mask) check_like_input(op, "y", x, y);
   check_per_channel(op, "weight", x, weight);
+  check_per_channel(op, "bias", x, bias);
   check_defined(op, "save_mean", save_mean);
   check_defined(op, "save_invstd", save_invstd);
   check_per_channel(op, "save_mean", x, save_mean);
   check_per_channel(op, "save_invstd", x, save_invstd);
 
+  if (x.device().is_cuda()) {
+    return batch_norm_backward_gpu(grad, x, y, weight, bias, save_mean, save_invstd, options, needs_residual);
+  }
   return batch_norm_backward_cpu(grad, x, y, weight, save_mean, save_invstd, options, needs_residual);
 }
 

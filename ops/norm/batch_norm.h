@@ -3,9 +3,11 @@
 //
 //   y = relu((x - mean) / sqrt(var + eps) * weight + bias + residual)
 //
-// mean and var are taken over all axes but the channels (axis 1). The backward pass reads which elements the
-// ReLU let through from y itself (y > 0). Ioffe and Szegedy, "Batch Normalization", 2015. PyTorch's
-// counterpart: ATen/native/Normalization.cpp; cuDNN: the batch norm + add + ReLU fusions.
+// mean and var are taken over all axes but the channels (axis 1). Which elements the ReLU let through the
+// backward pass reads from y itself (y > 0) or, on a GPU and without a residual, computes again from x, which
+// it reads anyway: that saves more memory traffic than a mask of bits would, and the mask's memory. Ioffe and
+// Szegedy, "Batch Normalization", 2015. PyTorch's counterpart: ATen/native/Normalization.cpp; cuDNN: the
+// batch norm + add + ReLU fusions.
 
 #include "taper/core/tensor.h"
 
@@ -47,9 +49,10 @@ struct BatchNormGrads {
   Tensor residual;  ///< as x if asked for, else undefined
 };
 
-/// The gradients of batch_norm_training. y is read only if options.relu; weight may be undefined.
+/// The gradients of batch_norm_training. y is read only if options.relu; on a GPU it may be undefined if
+/// there was no residual. weight and bias as they were given there; may be undefined.
 BatchNormGrads batch_norm_backward(const Tensor& grad, const Tensor& x, const Tensor& y, const Tensor& weight,
-                                   const Tensor& save_mean, const Tensor& save_invstd,
+                                   const Tensor& bias, const Tensor& save_mean, const Tensor& save_invstd,
                                    const BatchNormOptions& options = {}, bool needs_residual = false);
 
 }  // namespace ops

@@ -1,0 +1,25 @@
+#pragma once
+// The GPU's batch norm; batch_norm.cpp has checked the arguments. See batch_norm.h for what they are. All
+// only enqueue, on the current stream of the tensors' device.
+
+#include "taper/ops/norm/batch_norm.h"
+
+namespace taper::ops {
+
+BatchNormOutput batch_norm_training_gpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                                        const Tensor& running_mean, const Tensor& running_var,
+                                        const BatchNormOptions& options, const Tensor& residual);
+Tensor batch_norm_inference_gpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                                const Tensor& running_mean, const Tensor& running_var,
+                                const BatchNormOptions& options, const Tensor& residual);
+BatchNormGrads batch_norm_backward_gpu(const Tensor& grad, const Tensor& x, const Tensor& y,
+                                       const Tensor& weight, const Tensor& bias, const Tensor& save_mean,
+                                       const Tensor& save_invstd, const BatchNormOptions& options,
+                                       bool needs_residual);
+
+/// x as the kernels read it: channels innermost.
+Tensor as_columns(const Tensor& x);
+/// Uninitialised, in that layout.
+Tensor empty_columns(const Tensor& like);
+
+}  // namespace taper::ops

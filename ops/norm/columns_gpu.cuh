@@ -1,0 +1,165 @@
+#pragma once
+// How batch norm's kernels share out an image batch: in channels_last memory it is a matrix with one row for
+// each pixel and one column for each channel. For .cu files only.
+//
+// threadIdx.x goes along packs of 16 bytes of channels, threadIdx.y along rows; a block takes a chunk of
+// rows, so that a thread meets the same few channels in every row it reads and keeps what belongs to them in
+// registers. A warp covers whole rows where there are few channels: it always reads up to 512 bytes in one
+// piece. PyTorch's counterpart: the channels-last kernels of ATen/native/cuda/Normalization.cuh.
+
+#include <algorithm>
+
+#include "taper/ops/copy/channels_gpu.cuh"
+#include "taper/ops/copy/copy.h"
+
+namespace taper::ops {
+
+inline constexpr int kColumnsBlock = 256;  // threads
+
+struct Columns {
+  int64_t rows = 0;
+  int64_t rows_per_chunk = 0;
+  int channels = 0;
+
+  /// The first channel of this thread; may be past the end.
+  template <int kPack>
+  __device__ __forceinline__ int channel() const {
+    return int(blockIdx.x * blockDim.x + threadIdx.x) * kPack;
+  }
+  __device__ __forceinline__ int64_t first_row() const { return blockIdx.y * rows_per_chunk + threadIdx.y; }
+  __device__ __forceinline__ int64_t end_row() const {
+    const int64_t end = (blockIdx.y + 1) * rows_per_chunk;
+    return end < rows ? end : rows;
+  }
+};
+
+struct ColumnsLaunch {
+  Columns size;
+  dim3 grid, block;
+  int chunks() const { return int(grid.y); }
+};
+
+/// For about that many blocks on each multiprocessor, and at least 4 rows a thread. x has elements.
+inline ColumnsLaunch columns_launch(const Tensor& x, int pack, int blocks_per_multiprocessor) {
+  const int64_t channels = x.size(1), rows = x.numel() / channels, packs = channels / pack;
+  unsigned wide = 1;
+  while (wide < 32 && wide < packs) wide *= 2;
+  const unsigned deep = kColumnsBlock / wide;
+  const int64_t strips = (packs + wide - 1) / wide;
+  const int64_t blocks = int64_t(gpu::properties().multiprocessors) * blocks_per_multiprocessor;
+  const int64_t wanted = std::clamp<int64_t>(blocks / strips, 1, (rows + deep * 4 - 1) / (deep * 4));
+  const int64_t rows_per_chunk = (rows + wanted - 1) / wanted;
+  const int64_t chunks = (rows + rows_per_chunk - 1) / rows_per_chunk;
+  return {{rows, rows_per_chunk, int(channels)}, dim3(unsigned(strips), unsigned(chunks)), dim3(wide, deep)};
+}
+
+// ------------------------------------------------------------------------------------------ parameters
+
+/// One value for each channel, in any floating-point dtype; aligned to 16 bytes, or null.
+struct ChannelParameter {
+  const void* data = nullptr;
+  DType dtype = kFloat32;
+
+  /// values = those of `channel` and its neighbours, or all `otherwise` if there are none.
+  template <int kPack, class Value>
+  __device__ __forceinline__ void load(int channel, Value (&values)[kPack], Value otherwise) const {
+    if (data == nullptr) {
+#pragma unroll
+      for (int i = 0; i < kPack; ++i) values[i] = otherwise;
+      return;
+    }
+    switch (dtype) {
+      case kFloat64:
+        return load_channels(static_cast<const double*>(data) + channel, values);
+      case kFloat16:
+        return load_channels(static_cast<const __half*>(data) + channel, values);
+      case kBFloat16:
+        return load_channels(static_cast<const __nv_bfloat16*>(data) + channel, values);
+      default:
+        return load_channels(static_cast<const float*>(data) + channel, values);
+    }
+  }
+};
+
+/// The parameter as kernels read it; kept alive with the tensor.
+struct ChannelRow {
+  Tensor row;
+
+  /// `parameter` may be undefined.
+  explicit ChannelRow(const Tensor& parameter) {
+    if (!parameter.defined()) return;
+    row = contiguous(parameter);
+    if (reinterpret_cast<uintptr_t>(row.data_ptr()) % 16 != 0) row = clone(row);
+  }
+  operator ChannelParameter() const {
+    return row.defined() ? ChannelParameter{row.data_ptr(), row.dtype()} : ChannelParameter{};
+  }
+};
+
+/// What forward computes and backward computes again, to the same bits.
+template <class Value>
+__device__ __forceinline__ Value normalized(Value x, Value mean, Value scale, Value bias) {
+  return (x - mean) * scale + bias;
+}
+
+// ------------------------------------------------------------------------------------------ down the rows
+
+/// items of the threads with one threadIdx.x are merged into those of threadIdx.y == 0, by pairs, in an order
+/// that depends on the block's shape alone. blockDim.y is a power of two; `shared` has room for kPack items
+/// of half the block. All threads of the block take part.
+template <class Item, int kPack>
+__device__ __forceinline__ void merge_rows(Item (&items)[kPack], Item* shared) {
+  for (unsigned half = blockDim.y / 2; half > 0; half /= 2) {
+    Item* slot = shared + (threadIdx.y % half) * blockDim.x + threadIdx.x;
+    const unsigned step = half * blockDim.x;
+    if (threadIdx.y >= half && threadIdx.y < 2 * half) {
+#pragma unroll
+      for (int i = 0; i < kPack; ++i) slot[unsigned(i) * step] = items[i];
+    }
+    __syncthreads();
+    if (threadIdx.y < half) {
+#pragma unroll
+      for (int i = 0; i < kPack; ++i) items[i].merge(slot[unsigned(i) * step]);
+    }
+    __syncthreads();
+  }
+}
+
+/// Two sums.
+template <class Value>
+struct SumPair {
+  Value first, second;
+
+  __device__ __forceinline__ void merge(const SumPair& other) {
+    first += other.first;
+    second += other.second;
+  }
+};
+
+/// Count, mean and sum of squared distances from the mean.
+template <class Value>
+struct Moments {
+  Value count, mean, m2;
+
+  /// Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances",
+  /// 1979.
+  __device__ __forceinline__ void merge(const Moments& other) {
+    if (other.count == 0) return;
+    const Value total = count + other.count, share = other.count / total, delta = other.mean - mean;
+    mean += delta * share;
+    m2 += other.m2 + delta * delta * count * share;
+    count = total;
+  }
+};
+
+// The kernels that merge what the chunks of rows left: kFinishWide channels a block, kFinishDeep threads
+// each.
+inline constexpr int kFinishWide = 32;
+inline constexpr int kFinishDeep = 16;
+inline constexpr int kFinishBlock = kFinishWide * kFinishDeep;  // threads
+
+inline unsigned finish_blocks(int channels) {
+  return unsigned(channels + kFinishWide - 1) / kFinishWide;
+}
+
+}  // namespace taper::ops
