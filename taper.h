@@ -12,6 +12,7 @@
 #include "taper/core/generator.h"
 #include "taper/core/op_scope.h"
 #include "taper/core/parallel.h"
+#include "taper/core/profiler.h"
 #include "taper/core/tensor.h"
 #include "taper/core/views.h"
 #include "taper/core/warning.h"
@@ -56,8 +57,10 @@
 #include "taper/nn/optim/schedule.h"
 #include "taper/nn/optim/sgd.h"
 #include "taper/nn/report/accuracy.h"
+#include "taper/nn/report/chrome_trace.h"
 #include "taper/nn/report/memory_report.h"
 #include "taper/nn/report/memory_trace.h"
+#include "taper/nn/report/step_profile.h"
 #include "taper/nn/report/summary.h"
 
 // Data sets and files.

@@ -13,6 +13,7 @@
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
+#include "taper/ops/op_call.h"
 #include "taper/ops/reduce/reduce.h"
 
 namespace taper {
@@ -160,7 +161,8 @@ class Pass {
     Grads kept;
     const bool keep = node.has_hooks();
     if (keep) kept = grads;
-    const OpScope scope(intern(node.name() + " backward"));
+    const OpScope scope(intern(node.name() + " backward"), SpanKind::kBackward);
+    if (scope.is_recorded()) scope.describe(ops::types_and_shapes(grads));
     Grads results = node.apply(std::move(grads));
     TAPER_CHECK(results.size() <= node.next_edges().size(),
                 "backward of {}: the formula returned {} gradients for {} inputs", node.describe(),
@@ -207,7 +209,10 @@ class Pass {
     Tensor& sum = target.grads[size_t(edge.index)];
     if (!sum.defined()) {
       sum = std::move(grad);
-    } else if (options_.create_graph) {
+      return;
+    }
+    const OpScope scope("sum of gradients", SpanKind::kBackward);
+    if (options_.create_graph) {
       sum = add(sum, grad);
     } else if (target.owned[size_t(edge.index)]) {
       ops::add_(sum, grad);

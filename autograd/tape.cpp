@@ -4,6 +4,7 @@
 #include "taper/autograd/in_place.h"
 #include "taper/autograd/meta.h"
 #include "taper/ops/copy/create.h"
+#include "taper/ops/op_call.h"
 
 namespace taper {
 
@@ -38,18 +39,13 @@ void FormulaNode::release_saved() {
 }
 
 Tape::Tape(std::string_view op, std::span<const Tensor> inputs) : scope_(op), op_(op) {
+  if (scope_.is_recorded()) scope_.describe(ops::types_and_shapes(inputs));
   if (!GradMode::is_enabled()) return;
   for (const Tensor& input : inputs) recording_ = recording_ || (input.defined() && input.requires_grad());
   if (!recording_) return;
   edges_.reserve(inputs.size());
   for (const Tensor& input : inputs) edges_.push_back(detail::gradient_edge(input));
-  if (AnomalyGuard::is_enabled()) {
-    for (const Tensor& input : inputs) {
-      if (!call_.empty()) call_ += ", ";
-      call_ += input.defined() ? fmt::format("{} {}", input.dtype(), input.shape()) : "none";
-    }
-    call_ = fmt::format("{}({})", op, call_);
-  }
+  if (AnomalyGuard::is_enabled()) call_ = fmt::format("{}({})", op, ops::types_and_shapes(inputs));
 }
 
 void Tape::record_anyway() {

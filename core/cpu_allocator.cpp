@@ -14,6 +14,7 @@
 
 #include "taper/core/allocator.h"
 #include "taper/core/error.h"
+#include "taper/core/profile_events.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -62,6 +63,7 @@ class CpuAllocator final : public Allocator {
     stats_.allocated_bytes += int64_t(rounded);
     stats_.peak_allocated_bytes = std::max(stats_.peak_allocated_bytes, stats_.allocated_bytes);
     ++stats_.allocation_count;
+    detail::profile_memory({}, int64_t(rounded), stats_.allocated_bytes, stats_.reserved_bytes);
     return ptr;
   }
 
@@ -71,6 +73,7 @@ class CpuAllocator final : public Allocator {
     ASAN_POISON_MEMORY_REGION(ptr, rounded);
     const std::lock_guard lock(mutex_);
     stats_.allocated_bytes -= int64_t(rounded);
+    detail::profile_memory({}, -int64_t(rounded), stats_.allocated_bytes, stats_.reserved_bytes);
     free_blocks_[rounded].push_back(ptr);
   }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "taper/core/error.h"
+#include "taper/core/profiler.h"
 
 namespace taper {
 namespace {
@@ -29,7 +30,7 @@ class ThreadPool {
  public:
   explicit ThreadPool(int workers) {
     threads_.reserve(size_t(workers));
-    for (int i = 0; i < workers; ++i) threads_.emplace_back([this] { worker_loop(); });
+    for (int i = 0; i < workers; ++i) threads_.emplace_back([this, i] { worker_loop(i + 1); });
   }
   ~ThreadPool() {
     stopping_ = true;
@@ -39,6 +40,7 @@ class ThreadPool {
   }
 
   void run(int64_t count, detail::ChunkFunction function, void* context) {
+    op_ = OpScope::current();
     function_ = function;
     context_ = context;
     count_ = count;
@@ -74,7 +76,8 @@ class ThreadPool {
     inside_parallel = false;
   }
 
-  void worker_loop() {
+  void worker_loop(int number) {
+    set_thread_name(fmt::format("compute {}", number));
     uint64_t seen = 0;
     while (true) {
       for (int spin = 0; generation_.load(std::memory_order_acquire) == seen; ++spin) {
@@ -82,7 +85,10 @@ class ThreadPool {
       }
       seen = generation_.load(std::memory_order_acquire);
       if (stopping_) return;
-      take_chunks();
+      {
+        const OpScope scope(op_.empty() ? "parallel loop" : op_, SpanKind::kParallel);
+        take_chunks();
+      }
       if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_all();
     }
   }
@@ -93,6 +99,7 @@ class ThreadPool {
   std::atomic<int64_t> next_{0};
   std::atomic<bool> stopping_{false};
   int64_t count_ = 0;
+  std::string_view op_;  ///< of the thread whose loop it is
   detail::ChunkFunction function_ = nullptr;
   void* context_ = nullptr;
   std::mutex error_mutex_;

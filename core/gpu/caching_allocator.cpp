@@ -8,6 +8,7 @@
 #include "taper/core/error.h"
 #include "taper/core/gpu/stream_access.h"
 #include "taper/core/op_scope.h"
+#include "taper/core/profile_events.h"
 
 namespace taper::gpu {
 
@@ -60,6 +61,7 @@ void CachingAllocator::hand_out(Block& block, const Request& request) {
   count_up(request.pool, &PoolStats::active, 1);
   count_up(request.pool, &PoolStats::active_bytes, block.size_bytes);
   trace(TraceAction::kAlloc, block, block.requested_bytes);
+  tell_profiler(int64_t(block.size_bytes));
 }
 
 // Leaves the first `size_bytes` to `block`; the rest becomes a free block.
@@ -85,6 +87,7 @@ void CachingAllocator::deallocate(void* device_ptr, size_t) noexcept {
   count_down(*block.pool, &PoolStats::allocated_bytes, block.size_bytes);
   count_down(*block.pool, &PoolStats::requested_bytes, block.requested_bytes);
   trace(TraceAction::kFreeRequested, block, block.size_bytes);
+  tell_profiler(-int64_t(block.size_bytes));
   try {
     if (block.used_on.empty())
       make_free(block);
@@ -143,6 +146,11 @@ void CachingAllocator::tell_simulator(const Block& block, void (*annotate)(void*
   const bool belongs_to_graph = block.pool->private_id() != 0;
   const bool in_graph = !captures_.empty() && is_capturing(block.stream);
   if (belongs_to_graph == in_graph) annotate(block.begin, block.size_bytes, block.stream);
+}
+
+void CachingAllocator::tell_profiler(int64_t delta_bytes) const {
+  taper::detail::profile_memory({kCUDA, device_}, delta_bytes, stats_.all.allocated_bytes.current,
+                                stats_.all.reserved_bytes.current);
 }
 
 detail::Block& CachingAllocator::live_block(const char* call, const void* device_ptr) {

@@ -114,6 +114,7 @@ class CachingAllocator final : public Allocator {
   void add_free(Block& block);
   void remove_free(Block& block);
   void tell_simulator(const Block& block, void (*annotate)(void*, size_t, Stream));
+  void tell_profiler(int64_t delta_bytes) const;
   void count_up(const BlockPool& pool, Stat PoolStats::*stat, size_t amount);
   void count_down(const BlockPool& pool, Stat PoolStats::*stat, size_t amount);
 

@@ -8,7 +8,9 @@
 
 #include "taper/core/error.h"
 #include "taper/core/gpu/cuda_check.h"
+#include "taper/core/gpu/cuda_used_devices.h"
 #include "taper/core/gpu/launch_text.h"
+#include "taper/core/gpu/nvtx.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/gpu/stream_access.h"
 
@@ -53,6 +55,7 @@ bool is_simulated() {
 
 int device_count() {
   static const int count = [] {
+    detail::start_nvtx();
     int found = 0;
     // No driver, no device, a driver too old: all of them mean that there is no GPU to use.
     if (cudaGetDeviceCount(&found) != cudaSuccess) {
@@ -107,6 +110,12 @@ MemoryInfo memory_info(int device) {
 void synchronize(int device) {
   const DeviceGuard guard(device);
   TAPER_CUDA_CHECK(cudaDeviceSynchronize());
+}
+
+void detail::wait_for_used_devices() {
+  const uint64_t used = used_devices.exchange(0);
+  for (int device = 0; device < kMaxDevices; ++device)
+    if ((used >> device & 1) != 0) synchronize(device);
 }
 
 // ---------------------------------------------------------------------------------------------- memory
@@ -242,12 +251,14 @@ void copy_async(void* dst, const void* src, size_t size_bytes, CopyKind kind, St
   const cudaMemcpyKind direction = kind == CopyKind::kHostToDevice   ? cudaMemcpyHostToDevice
                                    : kind == CopyKind::kDeviceToHost ? cudaMemcpyDeviceToHost
                                                                      : cudaMemcpyDeviceToDevice;
+  detail::note_used(stream.device());
   TAPER_CUDA_CHECK(cudaMemcpyAsync(dst, src, size_bytes, direction, stream.handle()));
 }
 
 void fill_async(void* device_ptr, uint8_t byte, size_t size_bytes, Stream stream) {
   if (size_bytes == 0) return;
   const DeviceGuard guard(stream.device());
+  detail::note_used(stream.device());
   TAPER_CUDA_CHECK(cudaMemsetAsync(device_ptr, byte, size_bytes, stream.handle()));
 }
 
@@ -267,6 +278,7 @@ void detail::launch(const char* name, const LaunchConfig& config, const void* ke
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                static_cast<int>(config.dynamic_shared_bytes)));
   }
+  note_used(config.stream.device());
   check(cudaLaunchKernel(kernel, config.grid, config.block, arguments, config.dynamic_shared_bytes,
                          config.stream.handle()));
 }
@@ -300,6 +312,7 @@ size_t Graph::node_count() const {
 void Graph::replay(Stream stream) const {
   TAPER_CHECK(state_ != nullptr, "Graph::replay: the graph is empty; capture it first");
   const DeviceGuard guard(stream.device());
+  detail::note_used(stream.device());
   TAPER_CUDA_CHECK(cudaGraphLaunch(state_->instance, stream.handle()));
 }
 

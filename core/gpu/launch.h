@@ -38,8 +38,8 @@ void launch(const char* name, const LaunchConfig& config, const void* kernel, vo
 
 }  // namespace detail
 
-/// Enqueues `kernel` with `args`, which are converted to its parameter types. `name` appears in errors and
-/// profiles.
+/// Enqueues `kernel` with `args`, which are converted to its parameter types. `name`, a literal, appears in
+/// errors and profiles.
 template <class... Params, class... Args>
 void launch(const char* name, void (*kernel)(Params...), const LaunchConfig& config, Args&&... args) {
   static_assert(sizeof...(Params) == sizeof...(Args), "launch: the kernel takes another number of arguments");

@@ -28,7 +28,8 @@ constexpr const char* kExamples =
     "  resnet50_train --init weights.safetensors --eval-only\n"
     "                                                     score weights that torchvision or Taper wrote\n"
     "\n"
-    "--log writes one JSON object per optimiser step, --summary one for the run.\n"
+    "--log writes one JSON object per optimiser step, --summary one for the run, --profile a few steps as a\n"
+    "trace to look at.\n"
     "Exit codes: 0 done, 1 failed while running, 2 bad flag or file, 130 interrupted (the summary is "
     "written).";
 
@@ -202,6 +203,16 @@ void add_run_flags(CLI::App& app, TrainOptions& options) {
       ->group(group);
   app.add_option("--log", options.log, "one JSON object per optimiser step")->type_name("FILE")->group(group);
   app.add_option("--summary", options.summary, "results of the run as JSON")->type_name("FILE")->group(group);
+  app.add_option(
+         "--profile", options.profile,
+         "5 steps after the first 3 as a Chrome trace (JSON) for ui.perfetto.dev; fewer if the run is "
+         "shorter")
+      ->type_name("FILE")
+      ->group(group);
+  app.add_option("--memory-report", options.memory_report,
+                 "a page (HTML) on who held the GPU's memory when; needs --device cuda")
+      ->type_name("FILE")
+      ->group(group);
   app.add_option("--progress", options.progress, "live progress line; auto: when stderr is a terminal")
       ->check(CLI::IsMember({"auto", "on", "off"}))
       ->capture_default_str()
@@ -228,6 +239,10 @@ void check_together(const TrainOptions& options) {
   need(!options.benchmark || !options.deterministic, "--benchmark",
        "chooses by time, which differs from run to run; --deterministic rules that out");
   need(options.ema < 1, "--ema", "must be below 1");
+  need(options.profile.empty() || !options.eval_only, "--profile",
+       "records training steps, and --eval-only has none");
+  need(options.memory_report.empty() || options.device.is_cuda(), "--memory-report",
+       "shows the memory of a GPU; it needs --device cuda");
 }
 
 /// The version of Taper, then a line for its GPU and one for each library and device under it.

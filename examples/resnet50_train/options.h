@@ -54,6 +54,8 @@ struct TrainOptions {
   bool eval_only = false;
   std::string log;
   std::string summary;
+  std::string profile;
+  std::string memory_report;
   std::string progress = "auto";
 };
 

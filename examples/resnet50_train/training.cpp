@@ -22,6 +22,7 @@
 #include "taper/nn/optim/clip.h"
 #include "taper/nn/optim/sgd.h"
 #include "taper/nn/report/accuracy.h"
+#include "taper/nn/report/memory_report.h"
 #include "taper/version.h"
 
 namespace taper {
@@ -79,6 +80,11 @@ Training::Training(const TrainOptions& options)
     build_optimizer();
     if (!options_.summary.empty()) AtomicFile writable(options_.summary);  // before hours of work, not after
     if (!options_.log.empty()) log_ = std::make_unique<StepLog>(options_.log);
+    if (!options_.profile.empty()) profile_ = std::make_unique<StepProfile>(options_.profile, total_steps_);
+    if (!options_.memory_report.empty()) {
+      AtomicFile writable(options_.memory_report);
+      record_memory_history();
+    }
   } catch (const OutOfMemoryError&) {
     throw;
   } catch (const Error& error) {
@@ -219,6 +225,7 @@ void Training::run(const std::function<bool()>& interrupted) {
   if (validation_) report_broken(*validation_);
   if (interrupted()) fmt::print("interrupted after {} of {} steps\n", step_, total_steps_);
   if (!options_.summary.empty()) write_summary(seconds_since(start), interrupted());
+  write_reports();
 }
 
 double Training::train_epoch(int64_t epoch, const std::function<bool()>& interrupted) {
@@ -228,6 +235,7 @@ double Training::train_epoch(int64_t epoch, const std::function<bool()>& interru
   double loss_sum = 0;
   int64_t steps = 0;
   while (step_ < total_steps_ && steps < steps_per_epoch_ && !interrupted()) {
+    if (profile_) profile_->begin_step(step_ + 1);
     std::vector<Batch> batches;
     int64_t images = 0;
     while (int64_t(batches.size()) < options_.accumulate) {
@@ -249,6 +257,7 @@ double Training::train_epoch(int64_t epoch, const std::function<bool()>& interru
     ++steps;
     const size_t may_fly = options_.device.is_cuda() ? 1 : 0;
     while (in_flight_.size() > may_fly) loss_sum += finish_step();
+    if (profile_) profile_->end_step();
   }
   while (!in_flight_.empty()) loss_sum += finish_step();
   return steps > 0 ? loss_sum / double(steps) : 0;
@@ -317,6 +326,17 @@ std::optional<Training::Score> Training::evaluate(const std::function<bool()>& i
   for (const auto& [loss, count] : losses) loss_sum += loss.item() * double(count);
   TAPER_CHECK(accuracy.count() > 0, "the validation set has no readable picture");
   return Score{accuracy.top1(), accuracy.top5(), loss_sum / double(accuracy.count())};
+}
+
+void Training::write_reports() {
+  if (profile_) {
+    profile_->finish();
+    fmt::print("{}\n", profile_->outcome());
+  }
+  if (!options_.memory_report.empty()) {
+    write_memory_report(options_.memory_report);
+    fmt::print("memory report in {}; open it in a browser\n", options_.memory_report);
+  }
 }
 
 void Training::report_broken(const DataLoader& loader) const {

@@ -18,6 +18,7 @@
 #include "taper/nn/optim/schedule.h"
 #include "taper/nn/report/progress.h"
 #include "taper/nn/report/step_log.h"
+#include "taper/nn/report/step_profile.h"
 
 namespace taper {
 
@@ -63,6 +64,7 @@ class Training {
   /// The validation set's score with the averaged weights if there are any; nothing if interrupted or no set.
   std::optional<Score> evaluate(const std::function<bool()>& interrupted);
   void write_summary(double seconds, bool was_interrupted) const;
+  void write_reports();
   void report_broken(const DataLoader& loader) const;
 
   TrainOptions options_;
@@ -77,6 +79,7 @@ class Training {
   std::unique_ptr<Ema> ema_;
   ProgressLine progress_;
   std::unique_ptr<StepLog> log_;
+  std::unique_ptr<StepProfile> profile_;
 
   int64_t steps_per_epoch_ = 0;
   int64_t total_steps_ = 0;

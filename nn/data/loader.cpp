@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "taper/core/error.h"
+#include "taper/core/profiler.h"
 
 namespace taper {
 
@@ -97,7 +98,7 @@ class DataLoader::Epoch {
   };
 
   void stop();
-  void work();
+  void work(int number);
   void open_batches();
   std::optional<Task> take_task();
   void load_sample(PendingBatch& batch, int64_t i);
@@ -131,7 +132,7 @@ DataLoader::Epoch::Epoch(const DataLoader& loader, int64_t epoch, int64_t step)
   if (options_.shuffle) order_ = shuffled_order(dataset_->size(), options_.seed, epoch);
   open_batches();
   try {
-    for (int i = 0; i < options_.workers; ++i) threads_.emplace_back([this] { work(); });
+    for (int i = 0; i < options_.workers; ++i) threads_.emplace_back([this, i] { work(i + 1); });
   } catch (const std::system_error& error) {
     stop();
     fail("DataLoader: cannot start {} workers: {}", options_.workers, error.what());
@@ -154,6 +155,7 @@ void DataLoader::Epoch::stop() {
 // Fills the window with empty batches. Only next()'s thread takes memory, so that lack of it is an error
 // there.
 void DataLoader::Epoch::open_batches() {
+  const OpScope scope("open batches", SpanKind::kData);
   const size_t ahead = options_.workers == 0 ? 1 : size_t(options_.prefetch);
   while (window_.size() < ahead && next_step_ < steps_) {
     auto batch = std::make_shared<PendingBatch>();
@@ -172,7 +174,8 @@ void DataLoader::Epoch::open_batches() {
   }
 }
 
-void DataLoader::Epoch::work() {
+void DataLoader::Epoch::work(int number) {
+  set_thread_name(fmt::format("data loader {}", number));
   while (const auto task = take_task()) {
     PendingBatch& batch = *task->batch;
     for (int64_t i = task->begin; i < task->end; ++i) load_sample(batch, i);
@@ -199,6 +202,7 @@ std::optional<DataLoader::Epoch::Task> DataLoader::Epoch::take_task() {
 
 // Reads, transforms and writes sample `i` of the batch; an error is kept for next().
 void DataLoader::Epoch::load_sample(PendingBatch& batch, int64_t i) {
+  const OpScope scope("load sample", SpanKind::kData);
   const int64_t position = batch.first + i;
   const int64_t index = order_.empty() ? position : order_[size_t(position)];
   try {
@@ -233,6 +237,7 @@ std::optional<Sample> DataLoader::Epoch::read_sample(int64_t index) {
 }
 
 std::optional<Batch> DataLoader::Epoch::next() {
+  const OpScope scope("next batch", SpanKind::kData);
   for (;;) {
     std::shared_ptr<PendingBatch> batch;
     {

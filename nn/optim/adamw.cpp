@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "taper/core/op_scope.h"
 #include "taper/ops/copy/create.h"
 
 namespace taper {
@@ -32,6 +33,7 @@ AdamW::AdamW(const std::vector<Group>& groups) : Optimizer("AdamW", parameters_o
 }
 
 void AdamW::step() {
+  const OpScope scope("AdamW step", SpanKind::kOptimizer);
   for (size_t g = 0; g < groups_.size(); ++g) {
     std::map<int64_t, Update> updates;  // by step: one entry unless parameters joined late
     for (Slot& slot : groups_[g].slots) {

@@ -1,5 +1,6 @@
 #include "taper/nn/optim/clip.h"
 
+#include "taper/core/op_scope.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/elementwise/elementwise.h"
 #include "taper/ops/optimizer/optimizer.h"
@@ -19,6 +20,7 @@ std::vector<Tensor> grads_of(const std::vector<Tensor>& parameters) {
 
 Tensor clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm) {
   TAPER_CHECK(max_norm >= 0, "clip_grad_norm: max_norm must not be negative, got {}", max_norm);
+  const OpScope scope("clip_grad_norm", SpanKind::kOptimizer);
   const std::vector<Tensor> grads = grads_of(parameters);
   const Tensor norm = ops::global_norm(grads);
   // The factor stays a tensor, so that a GPU need not wait for the host.
@@ -28,6 +30,7 @@ Tensor clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm) {
 
 void clip_grad_value(const std::vector<Tensor>& parameters, double limit) {
   TAPER_CHECK(limit >= 0, "clip_grad_value: limit must not be negative, got {}", limit);
+  const OpScope scope("clip_grad_value", SpanKind::kOptimizer);
   for (const Tensor& grad : grads_of(parameters)) ops::copy_(grad, ops::clamp(grad, -limit, limit));
 }
 

@@ -1,5 +1,6 @@
 #include "taper/nn/optim/ema.h"
 
+#include "taper/core/op_scope.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/optimizer/optimizer.h"
 
@@ -14,6 +15,7 @@ Ema::Ema(const NamedTensors& tensors, double decay) : decay_(decay) {
 }
 
 void Ema::update() {
+  const OpScope scope("Ema update", SpanKind::kOptimizer);
   std::vector<Tensor> averages, values;
   for (const Slot& slot : slots_) {
     if (updates_ == 0 || !is_floating_point(slot.value.dtype())) {

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "taper/core/op_scope.h"
 #include "taper/ops/copy/copy.h"
 
 namespace taper {
@@ -33,6 +34,7 @@ Optimizer::Optimizer(std::string_view optimizer, const std::vector<NamedTensors>
 }
 
 void Optimizer::zero_grad(bool set_to_none) {
+  const OpScope scope("zero_grad", SpanKind::kOptimizer);
   for (const Tensor& parameter : parameters()) {
     const Tensor grad = parameter.grad();
     if (!grad.defined()) continue;

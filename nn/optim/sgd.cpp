@@ -1,5 +1,7 @@
 #include "taper/nn/optim/sgd.h"
 
+#include "taper/core/op_scope.h"
+
 namespace taper {
 namespace {
 
@@ -28,6 +30,7 @@ SGD::SGD(const std::vector<Group>& groups) : Optimizer("SGD", parameters_of(grou
 }
 
 void SGD::step() {
+  const OpScope scope("SGD step", SpanKind::kOptimizer);
   for (size_t g = 0; g < groups_.size(); ++g) {
     const bool with_momentum = options_[g].momentum != 0;
     Update first, further;

@@ -5,6 +5,7 @@
 #include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/conv/conv2d_gpu.h"
 #include "taper/ops/copy/copy.h"
+#include "taper/ops/op_call.h"
 
 namespace taper::ops {
 namespace {
@@ -91,6 +92,7 @@ Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input_shape, co
 }
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options) {
+  const OpCall call("conv2d", x, weight, bias);
   check_defined("conv2d", "input", x);
   check_defined("conv2d", "weight", weight);
   const Conv2dGeometry conv = conv2d_geometry("conv2d", x.shape(), weight.shape(), options);
@@ -113,6 +115,7 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
 Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Shape& input_shape,
                              const Conv2dOptions& options) {
   constexpr std::string_view op = "conv2d_backward_input";
+  const OpCall call(op, grad, weight);
   check_defined(op, "grad", grad);
   check_defined(op, "weight", weight);
   const Conv2dGeometry conv = conv2d_geometry(op, input_shape, weight.shape(), options);
@@ -128,6 +131,7 @@ Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Sha
 Tensor conv2d_backward_weight(const Tensor& grad, const Tensor& x, const Shape& weight_shape,
                               const Conv2dOptions& options) {
   constexpr std::string_view op = "conv2d_backward_weight";
+  const OpCall call(op, grad, x);
   check_defined(op, "grad", grad);
   check_defined(op, "input", x);
   const Conv2dGeometry conv = conv2d_geometry(op, x.shape(), weight_shape, options);

@@ -6,6 +6,7 @@
 #include "taper/ops/copy/copy_cpu.h"
 #include "taper/ops/copy/copy_gpu.h"
 #include "taper/ops/copy/transfer.h"
+#include "taper/ops/op_call.h"
 
 namespace taper::ops {
 namespace {
@@ -21,6 +22,7 @@ void copy_unchecked(const Tensor& dst, const Tensor& src, bool non_blocking = fa
 }  // namespace
 
 void copy_(const Tensor& dst, const Tensor& src, bool non_blocking) {
+  const OpCall call("copy_", dst, src);
   check_defined("copy_", "destination", dst);
   check_defined("copy_", "source", src);
   check_writable("copy_", dst);
@@ -37,6 +39,7 @@ Tensor contiguous(const Tensor& x, MemoryFormat format) {
   TAPER_CHECK(format == kContiguous || x.dim() == 4,
               "contiguous: channels_last needs 4 dimensions [N, C, H, W], got shape {}", x.shape());
   if (x.is_contiguous(format)) return x;
+  const OpCall call("contiguous", x);
   const Tensor result = empty(x.shape(), {.dtype = x.dtype(), .device = x.device(), .memory_format = format});
   copy_unchecked(result, x);
   return result;
@@ -45,12 +48,14 @@ Tensor contiguous(const Tensor& x, MemoryFormat format) {
 Tensor cast(const Tensor& x, DType dtype) {
   check_defined("to", "input", x);
   if (x.dtype() == dtype) return x;
+  const OpCall call("cast", x);
   const Tensor result = empty_like(x, dtype);
   copy_unchecked(result, x);
   return result;
 }
 
 Tensor clone(const Tensor& x) {
+  const OpCall call("clone", x);
   check_defined("clone", "input", x);
   const Tensor result = empty_like(x);
   copy_unchecked(result, x);
@@ -58,6 +63,7 @@ Tensor clone(const Tensor& x) {
 }
 
 void fill_(const Tensor& x, Scalar value) {
+  const OpCall call("fill_", x);
   check_defined("fill_", "tensor", x);
   check_writable("fill_", x);
   if (x.numel() > 0) x.device().is_cuda() ? fill_gpu(x, value) : fill_cpu(x, value);
@@ -67,6 +73,7 @@ void fill_(const Tensor& x, Scalar value) {
 Tensor to_device(const Tensor& x, Device device, bool non_blocking) {
   check_defined("to", "input", x);
   if (x.device() == device) return x;
+  const OpCall call("to_device", x);
   const Strides strides = x.is_dense() ? x.strides() : strides_for(x.shape());
   Allocator& allocator = non_blocking && device.is_cpu() ? gpu::pinned_allocator() : allocator_for(device);
   const Tensor result = empty_from(allocator, x.shape(), strides, x.dtype(), device);
@@ -75,6 +82,7 @@ Tensor to_device(const Tensor& x, Device device, bool non_blocking) {
 }
 
 Tensor pin_memory(const Tensor& x) {
+  const OpCall call("pin_memory", x);
   check_defined("pin_memory", "input", x);
   TAPER_CHECK(x.device().is_cpu(), "pin_memory: the tensor is on {}; only CPU memory can be pinned",
               x.device());
@@ -86,6 +94,7 @@ Tensor pin_memory(const Tensor& x) {
 }
 
 double item(const Tensor& x) {
+  const OpCall call("item", x);
   check_defined("item", "input", x);
   TAPER_CHECK(x.numel() == 1, "item: needs a tensor of one element, got shape {}", x.shape());
   const Tensor value = cast(to_device(x, Device()), kFloat64);

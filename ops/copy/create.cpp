@@ -4,6 +4,7 @@
 
 #include "taper/core/views.h"
 #include "taper/ops/copy/copy.h"
+#include "taper/ops/op_call.h"
 
 namespace taper::ops {
 namespace {
@@ -20,6 +21,7 @@ Tensor from_formula(int64_t count, const TensorOptions& options, Value value) {
 }  // namespace
 
 Tensor full(const Shape& shape, Scalar value, const TensorOptions& options) {
+  const OpCall call("full");
   const Tensor result = empty(shape, options);
   fill_(result, value);
   return result;

@@ -9,6 +9,7 @@
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise_gpu.h"
 #include "taper/ops/elementwise/elementwise_op.h"
+#include "taper/ops/op_call.h"
 
 namespace taper::ops {
 namespace {
@@ -61,6 +62,7 @@ void run(Op op, const Tensor& out, Inputs& inputs, DType common) {
 
 /// A new tensor of `dtype` in the memory format of the first input of full shape.
 Tensor compute(Op op, Inputs inputs, DType common, DType dtype) {
+  const OpCall call(name(op), inputs);
   const Device device = common_device(op, inputs);
   const Shape shape = common_shape(op, inputs);
   Strides strides = strides_for(shape);
@@ -420,30 +422,37 @@ Tensor where(const Tensor& condition, Scalar a, const Tensor& b) {
 // ---- In place ----
 
 void add_(const Tensor& self, const Tensor& other, Scalar alpha) {
+  const OpCall call("add_", self, other);
   const DType common = common_type(Op::kAdd, self, other);
   if (alpha.to_double() == 1) return in_place(Op::kAdd, self, {other}, common);
   check_alpha(alpha, common);
   in_place(Op::kAddScaled, self, {other, number(alpha)}, common);
 }
 void add_(const Tensor& self, Scalar value) {
+  const OpCall call("add_", self);
   const DType common = common_type(Op::kAdd, self, value);
   in_place(Op::kAdd, self, {number(value)}, common);
 }
 void mul_(const Tensor& self, const Tensor& other) {
+  const OpCall call("mul_", self, other);
   in_place(Op::kMul, self, {other}, common_type(Op::kMul, self, other));
 }
 void mul_(const Tensor& self, Scalar value) {
+  const OpCall call("mul_", self);
   const DType common = common_type(Op::kMul, self, value);
   in_place(Op::kMul, self, {number(value)}, common);
 }
 void div_(const Tensor& self, const Tensor& other) {
+  const OpCall call("div_", self, other);
   in_place(Op::kDiv, self, {other}, floating(common_type(Op::kDiv, self, other)));
 }
 void div_(const Tensor& self, Scalar value) {
+  const OpCall call("div_", self);
   const DType common = floating(common_type(Op::kDiv, self, value));
   in_place(Op::kDiv, self, {number(value)}, common);
 }
 void relu_(const Tensor& self) {
+  const OpCall call("relu_", self);
   in_place(Op::kRelu, self, {}, defined(Op::kRelu, self).dtype());
 }
 

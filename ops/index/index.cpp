@@ -4,6 +4,7 @@
 #include "taper/ops/check.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/index/index_cpu.h"
+#include "taper/ops/op_call.h"
 
 namespace taper::ops {
 namespace {
@@ -74,6 +75,7 @@ Tensor accumulator(const Tensor& x) {
 }  // namespace
 
 Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index) {
+  const OpCall call("index_select", x, index);
   const Tensor positions = prepare_slices("index_select", x, axis, index);
   Shape shape = x.shape();
   shape[axis] = index.numel();
@@ -83,6 +85,7 @@ Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index) {
 }
 
 Tensor index_add(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& source) {
+  const OpCall call("index_add", x, index, source);
   const Tensor positions = prepare_slices("index_add", x, axis, index);
   Shape expected = x.shape();
   expected[axis] = index.numel();
@@ -93,6 +96,7 @@ Tensor index_add(const Tensor& x, int64_t axis, const Tensor& index, const Tenso
 }
 
 Tensor gather(const Tensor& x, int64_t axis, const Tensor& index) {
+  const OpCall call("gather", x, index);
   const Tensor positions = prepare_elements("gather", x, axis, index);
   const Tensor result = empty(index.shape(), {.dtype = x.dtype(), .device = x.device()});
   gather_cpu(contiguous(narrow_to(x, axis, index.shape())), axis, positions, result);
@@ -100,6 +104,7 @@ Tensor gather(const Tensor& x, int64_t axis, const Tensor& index) {
 }
 
 Tensor scatter_add(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& source) {
+  const OpCall call("scatter_add", x, index, source);
   const Tensor positions = prepare_elements("scatter_add", x, axis, index);
   check_source("scatter_add", x, source, index.shape());
   const Tensor sum = accumulator(x);
@@ -111,6 +116,7 @@ Tensor scatter_add(const Tensor& x, int64_t axis, const Tensor& index, const Ten
 }
 
 Tensor one_hot(const Tensor& index, int64_t classes) {
+  const OpCall call("one_hot", index);
   TAPER_CHECK(classes >= 1, "one_hot: needs at least 1 class, got {}", classes);
   const Tensor positions = prepare_index("one_hot", index, classes);
   Shape shape = index.shape();

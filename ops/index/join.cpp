@@ -7,6 +7,7 @@
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/index/index.h"
+#include "taper/ops/op_call.h"
 
 namespace taper::ops {
 namespace {
@@ -27,6 +28,7 @@ TensorOptions common_options(std::string_view op, const std::vector<Tensor>& ten
 }  // namespace
 
 Tensor cat(const std::vector<Tensor>& tensors, int64_t axis) {
+  const OpCall call("cat", tensors);
   const TensorOptions options = common_options("cat", tensors);
   Shape shape = tensors[0].shape();
   TAPER_CHECK(!shape.empty(), "cat: tensors without dimensions cannot be joined; use stack");
@@ -50,6 +52,7 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t axis) {
 }
 
 Tensor stack(const std::vector<Tensor>& tensors, int64_t axis) {
+  const OpCall call("stack", tensors);
   common_options("stack", tensors);
   axis = normalize_axis(axis, tensors[0].dim() + 1, "stack");
   std::vector<Tensor> slices;
@@ -91,6 +94,7 @@ std::vector<Tensor> chunk(const Tensor& x, int64_t count, int64_t axis) {
 }
 
 Tensor flip(const Tensor& x, const Dims& axes) {
+  const OpCall call("flip", x);
   Tensor result = x;
   for (const int64_t axis : axes) {
     const int64_t size = x.size(axis);
@@ -100,6 +104,7 @@ Tensor flip(const Tensor& x, const Dims& axes) {
 }
 
 Tensor pad(const Tensor& x, const Dims& padding, Scalar value) {
+  const OpCall call("pad", x);
   TAPER_CHECK(padding.size() % 2 == 0 && padding.size() / 2 <= x.dim(),
               "pad: padding {} must hold two numbers for each of at most {} axes of {}", padding, x.dim(),
               x.shape());

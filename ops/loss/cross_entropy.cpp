@@ -3,6 +3,7 @@
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/loss/class_targets.h"
 #include "taper/ops/loss/cross_entropy_cpu.h"
+#include "taper/ops/op_call.h"
 
 namespace taper::ops {
 namespace {
@@ -21,6 +22,7 @@ CrossEntropyOptions prepare_options(CrossEntropyOptions options, DType dtype) {
 }  // namespace
 
 CrossEntropy cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& options) {
+  const OpCall call("cross_entropy", logits, target);
   check_class_targets("cross_entropy", "logits", logits, target, options.weight, options.ignore_index);
   TAPER_CHECK(options.label_smoothing >= 0 && options.label_smoothing <= 1,
               "cross_entropy: label_smoothing must be between 0 and 1, got {}", options.label_smoothing);
@@ -40,6 +42,7 @@ CrossEntropy cross_entropy(const Tensor& logits, const Tensor& target, const Cro
 Tensor cross_entropy_backward(const Tensor& grad, const Tensor& logits, const Tensor& target,
                               const Tensor& log_sum_exp, const Tensor& total_weight,
                               const CrossEntropyOptions& options) {
+  const OpCall call("cross_entropy_backward", grad, logits, target);
   const Tensor x = prepare_logits(logits);
   const Tensor result = empty_like(x);
   cross_entropy_backward_cpu(contiguous(cast(grad, x.dtype())), x, contiguous(target), log_sum_exp,

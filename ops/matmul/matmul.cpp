@@ -5,6 +5,7 @@
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/matmul/matmul_cpu.h"
 #include "taper/ops/matmul/matmul_gpu.h"
+#include "taper/ops/op_call.h"
 
 namespace taper::ops {
 namespace {
@@ -63,6 +64,7 @@ Tensor multiply(std::string_view op, const Tensor& a, const Tensor& b) {
 }  // namespace
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
+  const OpCall call("matmul", a, b);
   check_operands("matmul", a, b);
   TAPER_CHECK(a.dim() > 0 && b.dim() > 0,
               "matmul: operands need at least one dimension, got {} and {}; use mul", a.shape(), b.shape());
@@ -75,6 +77,7 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
 }
 
 Tensor bmm(const Tensor& a, const Tensor& b) {
+  const OpCall call("bmm", a, b);
   check_operands("bmm", a, b);
   TAPER_CHECK(a.dim() == 3 && b.dim() == 3 && a.size(0) == b.size(0),
               "bmm: needs [B, M, K] and [B, K, N] of one B, got {} and {}; matmul broadcasts", a.shape(),
@@ -83,6 +86,7 @@ Tensor bmm(const Tensor& a, const Tensor& b) {
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const OpCall call("linear", x, weight, bias);
   check_operands("linear", x, weight);
   TAPER_CHECK(weight.dim() == 2, "linear: weight must be [out, in], got {}", weight.shape());
   const int64_t out = weight.size(0), in = weight.size(1);

@@ -3,6 +3,7 @@
 #include "taper/ops/check.h"
 #include "taper/ops/norm/batch_norm_cpu.h"
 #include "taper/ops/norm/batch_norm_gpu.h"
+#include "taper/ops/op_call.h"
 
 namespace taper::ops {
 namespace {
@@ -39,6 +40,7 @@ BatchNormOutput batch_norm_training(const Tensor& x, const Tensor& weight, const
                                     const Tensor& running_mean, const Tensor& running_var,
                                     const BatchNormOptions& options, const Tensor& residual) {
   constexpr std::string_view op = "batch_norm";
+  const OpCall call(op, x, weight, bias, residual);
   check_input(op, x);
   check_per_channel(op, "weight", x, weight);
   check_per_channel(op, "bias", x, bias);
@@ -62,6 +64,7 @@ Tensor batch_norm_inference(const Tensor& x, const Tensor& weight, const Tensor&
                             const Tensor& running_mean, const Tensor& running_var,
                             const BatchNormOptions& options, const Tensor& residual) {
   constexpr std::string_view op = "batch_norm";
+  const OpCall call(op, x, weight, bias, residual);
   check_input(op, x);
   TAPER_CHECK(running_mean.defined() && running_var.defined(),
               "{}: inference needs running_mean and running_var", op);
@@ -80,6 +83,7 @@ BatchNormGrads batch_norm_backward(const Tensor& grad, const Tensor& x, const Te
                                    const Tensor& bias, const Tensor& save_mean, const Tensor& save_invstd,
                                    const BatchNormOptions& options, bool needs_residual) {
   constexpr std::string_view op = "batch_norm_backward";
+  const OpCall call(op, grad, x, y, weight);
   check_input(op, x);
   check_like_input(op, "grad", x, grad);
   const bool recomputes_mask = x.device().is_cuda() && !y.defined() && !needs_residual;

@@ -6,6 +6,7 @@
 #include "taper/ops/check.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
+#include "taper/ops/op_call.h"
 #include "taper/ops/optimizer/flat_list.h"
 #include "taper/ops/optimizer/optimizer_cpu.h"
 
@@ -13,6 +14,7 @@ namespace taper::ops {
 
 void sgd_update(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
                 const std::vector<Tensor>& momentum_buffers, const SgdOptions& options, bool first_step) {
+  const OpCall call("sgd_update", params);
   const FlatList p("sgd_update", "params", params);
   const FlatList g("sgd_update", "grads", grads, p);
   if (options.momentum == 0) {
@@ -30,6 +32,7 @@ void sgd_update(const std::vector<Tensor>& params, const std::vector<Tensor>& gr
 void adamw_update(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
                   const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs,
                   const AdamWOptions& options, int64_t step) {
+  const OpCall call("adamw_update", params);
   TAPER_CHECK(step >= 1, "adamw_update: step counts from 1, got {}", step);
   const FlatList p("adamw_update", "params", params);
   const FlatList g("adamw_update", "grads", grads, p);
@@ -42,6 +45,7 @@ void adamw_update(const std::vector<Tensor>& params, const std::vector<Tensor>& 
 }
 
 void ema_update(const std::vector<Tensor>& averages, const std::vector<Tensor>& params, double decay) {
+  const OpCall call("ema_update", params);
   TAPER_CHECK(decay >= 0 && decay <= 1, "ema_update: decay must be between 0 and 1, got {}", decay);
   const FlatList a("ema_update", "averages", averages);
   const FlatList p("ema_update", "params", params, a);
@@ -50,6 +54,7 @@ void ema_update(const std::vector<Tensor>& averages, const std::vector<Tensor>& 
 }
 
 Tensor global_norm(const std::vector<Tensor>& tensors) {
+  const OpCall call("global_norm", tensors);
   const FlatList list("global_norm", "tensors", tensors);
   const bool wide =
       std::any_of(tensors.begin(), tensors.end(), [](const Tensor& x) { return x.dtype() == kFloat64; });
@@ -59,12 +64,14 @@ Tensor global_norm(const std::vector<Tensor>& tensors) {
 }
 
 void scale_(const std::vector<Tensor>& tensors, double factor) {
+  const OpCall call("scale_", tensors);
   const FlatList list("scale_", "tensors", tensors);
   if (list.on_cpu()) scale_cpu(list.tensors(), factor);
   list.finish_write();
 }
 
 void scale_(const std::vector<Tensor>& tensors, const Tensor& factor) {
+  const OpCall call("scale_", tensors);
   if (!tensors.empty()) check_same_device("scale_", tensors[0], factor);
   scale_(tensors, item(factor));
 }

@@ -5,6 +5,7 @@
 
 #include "taper/ops/check.h"
 #include "taper/ops/copy/copy.h"
+#include "taper/ops/op_call.h"
 #include "taper/ops/pool/pool2d_cpu.h"
 #include "taper/ops/pool/pool2d_gpu.h"
 
@@ -155,6 +156,7 @@ Tensor as_indices(std::string_view op, const Tensor& like, const Tensor& indices
 
 MaxPool2dOutput max_pool2d(const Tensor& x, const MaxPool2dOptions& options) {
   constexpr std::string_view op = "max_pool2d";
+  const OpCall call(op, x);
   check_images(op, "input", x);
   const MaxPoolAxes axes = max_pool_axes(op, x.shape(), options);
   const Tensor images = as_images(x), y = empty_images(pooled_shape(x.shape(), axes), images),
@@ -167,6 +169,7 @@ MaxPool2dOutput max_pool2d(const Tensor& x, const MaxPool2dOptions& options) {
 Tensor max_pool2d_backward(const Tensor& grad, const Tensor& indices, const Shape& input_shape,
                            const MaxPool2dOptions& options) {
   constexpr std::string_view op = "max_pool2d_backward";
+  const OpCall call(op, grad, indices);
   check_images(op, "grad", grad);
   check_input_shape(op, grad, input_shape);
   const MaxPoolAxes axes = max_pool_axes(op, input_shape, options);
@@ -180,6 +183,7 @@ Tensor max_pool2d_backward(const Tensor& grad, const Tensor& indices, const Shap
 
 Tensor max_pool2d_gather(const Tensor& x, const Tensor& indices) {
   constexpr std::string_view op = "max_pool2d_gather";
+  const OpCall call(op, x, indices);
   check_images(op, "input", x);
   check_defined(op, "indices", indices);
   TAPER_CHECK(indices.dim() == 4 && indices.size(0) == x.size(0) && indices.size(1) == x.size(1),
@@ -191,12 +195,14 @@ Tensor max_pool2d_gather(const Tensor& x, const Tensor& indices) {
 }
 
 Tensor avg_pool2d(const Tensor& x, const AvgPool2dOptions& options) {
+  const OpCall call("avg_pool2d", x);
   check_images("avg_pool2d", "input", x);
   return average(x, average_axes("avg_pool2d", x.shape(), options));
 }
 
 Tensor avg_pool2d_backward(const Tensor& grad, const Shape& input_shape, const AvgPool2dOptions& options) {
   constexpr std::string_view op = "avg_pool2d_backward";
+  const OpCall call(op, grad);
   check_images(op, "grad", grad);
   TAPER_CHECK(input_shape.size() == 4, "{}: input shape must be [N, C, H, W], got {}", op, input_shape);
   const AveragePoolAxes axes = average_axes(op, input_shape, options);
@@ -205,12 +211,14 @@ Tensor avg_pool2d_backward(const Tensor& grad, const Shape& input_shape, const A
 }
 
 Tensor adaptive_avg_pool2d(const Tensor& x, IntPair output_size) {
+  const OpCall call("adaptive_avg_pool2d", x);
   check_images("adaptive_avg_pool2d", "input", x);
   return average(x, adaptive_axes("adaptive_avg_pool2d", x.shape(), output_size));
 }
 
 Tensor adaptive_avg_pool2d_backward(const Tensor& grad, const Shape& input_shape) {
   constexpr std::string_view op = "adaptive_avg_pool2d_backward";
+  const OpCall call(op, grad);
   check_images(op, "grad", grad);
   check_input_shape(op, grad, input_shape);
   return average_backward(grad, input_shape, adaptive_axes(op, input_shape, {grad.size(2), grad.size(3)}));

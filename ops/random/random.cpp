@@ -4,6 +4,7 @@
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
+#include "taper/ops/op_call.h"
 #include "taper/ops/random/random_cpu.h"
 
 namespace taper::ops {
@@ -31,6 +32,7 @@ void fill_random(std::string_view op, const Tensor& x, bool two_lanes, Generator
 }  // namespace
 
 void uniform_(const Tensor& x, double low, double high, Generator& generator) {
+  const OpCall call("uniform_", x);
   check_defined("uniform_", "tensor", x);
   check_floating_point("uniform_", x);
   TAPER_CHECK(low <= high, "uniform_: needs low <= high, got {} and {}", low, high);
@@ -39,6 +41,7 @@ void uniform_(const Tensor& x, double low, double high, Generator& generator) {
 }
 
 void normal_(const Tensor& x, double mean, double std, Generator& generator) {
+  const OpCall call("normal_", x);
   check_defined("normal_", "tensor", x);
   check_floating_point("normal_", x);
   TAPER_CHECK(std >= 0, "normal_: the standard deviation must not be negative, got {}", std);
@@ -47,6 +50,7 @@ void normal_(const Tensor& x, double mean, double std, Generator& generator) {
 }
 
 void bernoulli_(const Tensor& x, double p, Generator& generator) {
+  const OpCall call("bernoulli_", x);
   check_defined("bernoulli_", "tensor", x);
   TAPER_CHECK(p >= 0 && p <= 1, "bernoulli_: p must be between 0 and 1, got {}", p);
   fill_random("bernoulli_", x, false, generator,
@@ -54,6 +58,7 @@ void bernoulli_(const Tensor& x, double p, Generator& generator) {
 }
 
 void randint_(const Tensor& x, int64_t low, int64_t high, Generator& generator) {
+  const OpCall call("randint_", x);
   check_defined("randint_", "tensor", x);
   TAPER_CHECK(low < high, "randint_: needs low < high, got {} and {}", low, high);
   const uint64_t range = uint64_t(high) - uint64_t(low);
@@ -82,6 +87,7 @@ Tensor randint(int64_t low, int64_t high, const Shape& shape, const TensorOption
 }
 
 Tensor randperm(int64_t count, Generator& generator) {
+  const OpCall call("randperm");
   TAPER_CHECK(count >= 0, "randperm: count must not be negative, got {}", count);
   const Tensor x = arange(count);
   const GeneratorState state = generator.reserve(uint64_t((count + 1) / 2));
@@ -90,6 +96,7 @@ Tensor randperm(int64_t count, Generator& generator) {
 }
 
 DropoutResult dropout(const Tensor& x, double p, Generator& generator) {
+  const OpCall call("dropout", x);
   check_defined("dropout", "input", x);
   check_floating_point("dropout", x);
   TAPER_CHECK(p >= 0 && p <= 1, "dropout: p must be between 0 and 1, got {}", p);

@@ -4,6 +4,7 @@
 #include "taper/ops/check.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/elementwise/elementwise.h"
+#include "taper/ops/op_call.h"
 #include "taper/ops/reduce/reduce_cpu.h"
 
 namespace taper::ops {
@@ -40,6 +41,7 @@ namespace {
 
 Tensor reduce(ReduceOp op, std::string_view name, const Tensor& x, const Dims& given_axes, bool keepdim,
               DType dtype) {
+  const OpCall call(name, x);
   const Dims axes = normalize_axes(given_axes, x.dim(), name);
   const Tensor out = empty(reduced_shape(x.shape(), axes, true), {.dtype = dtype, .device = x.device()});
   if (op == ReduceOp::kMax || op == ReduceOp::kMin) {
@@ -55,6 +57,7 @@ Tensor reduce(ReduceOp op, std::string_view name, const Tensor& x, const Dims& g
 
 ValuesAndIndices reduce_indices(ReduceOp op, std::string_view name, const Tensor& x, int64_t given_axis,
                                 bool keepdim) {
+  const OpCall call(name, x);
   check_defined(name, "input", x);
   const int64_t axis = normalize_axis(given_axis, x.dim(), name);
   const Dims axes = x.dim() > 0 ? Dims{axis} : Dims{};
@@ -89,6 +92,7 @@ Tensor extreme(ReduceOp op, std::string_view name, const Tensor& x, const Dims& 
 /// Variance in the compute type of x's dtype.
 Tensor variance(std::string_view name, const Tensor& given, const Dims& given_axes, int64_t correction,
                 bool keepdim) {
+  const OpCall call(name, given);
   check_defined(name, "input", given);
   check_floating_point(name, given);
   const Tensor x = cast(given, compute_dtype(given.dtype()));
@@ -156,6 +160,7 @@ Tensor argmin(const Tensor& x, int64_t axis, bool keepdim) {
 }
 
 ValuesAndIndices topk(const Tensor& x, int64_t k, int64_t given_axis, bool largest) {
+  const OpCall call("topk", x);
   check_defined("topk", "input", x);
   TAPER_CHECK(x.dim() > 0, "topk: needs a tensor with at least one dimension");
   const int64_t axis = normalize_axis(given_axis, x.dim(), "topk");

@@ -2,6 +2,7 @@
 
 #include "taper/ops/check.h"
 #include "taper/ops/copy/copy.h"
+#include "taper/ops/op_call.h"
 #include "taper/ops/softmax/softmax_cpu.h"
 
 namespace taper::ops {
@@ -23,10 +24,12 @@ Tensor softmax_or_log(const Tensor& x, int64_t axis, bool logarithm) {
 }  // namespace
 
 Tensor softmax(const Tensor& x, int64_t axis) {
+  const OpCall call("softmax", x);
   return softmax_or_log(x, axis, false);
 }
 
 Tensor log_softmax(const Tensor& x, int64_t axis) {
+  const OpCall call("log_softmax", x);
   return softmax_or_log(x, axis, true);
 }
 

@@ -70,7 +70,7 @@ class TrainTest(unittest.TestCase):
         for flag in ("--dataset --data --val --arch --image-size --resize --num-classes --epochs --max-steps --batch-size "
                      "--accumulate --optimizer --lr --momentum --weight-decay --schedule --warmup-epochs --label-smoothing "
                      "--ema --clip-grad --device --benchmark --deterministic --seed --workers --threads --augment --shuffle --init "
-                     "--eval-only --log --summary --progress").split():
+                     "--eval-only --log --summary --profile --memory-report --progress").split():
             self.assertRegex(result.stdout, rf"{flag}\b")
         self.assertIn("Examples:", result.stdout)
 
@@ -100,6 +100,8 @@ class TrainTest(unittest.TestCase):
         self.refused("--eval-only", says="--eval-only.*--init")
         self.refused("--benchmark", "--deterministic", says="--benchmark.*--deterministic")
         self.refused("--data", self.folder, says="--data.*imagefolder")
+        self.refused("--memory-report", self.path("m.html"), says="--memory-report.*--device cuda")
+        self.refused("--profile", self.path("p.json"), "--eval-only", "--init", "x", says="--profile.*--eval-only")
         self.refused("--dataset", "imagefolder", says="--data")
         self.refused("--image-size", "64", "--resize", "32", says="resize")
         self.refused("--num-classes", "5", says="--num-classes 5.*10 classes")
@@ -129,6 +131,7 @@ class TrainTest(unittest.TestCase):
     def test_a_log_that_cannot_be_written_is_refused_before_training(self):
         self.refused(*SMALL, "--log", self.path("no/folder/log.jsonl"), says="no/folder/log.jsonl")
         self.refused(*SMALL, "--summary", self.path("no/folder/s.json"), says="no/folder/s.json")
+        self.refused(*SMALL, "--profile", self.path("no/folder/p.json"), says="no/folder/p.json")
 
     def test_broken_pictures_are_counted_or_refused(self):
         root = self.pictures()
@@ -178,6 +181,42 @@ class TrainTest(unittest.TestCase):
         self.assertTrue(0 <= summary["top1"] <= summary["top5"] <= 1)
         self.assertGreater(summary["peak_memory_bytes"], 4 * 11_000_000)
         self.assertRegex(summary["version"], r"^\d+\.\d+\.\d+$")
+
+    def profile(self, *arguments):
+        """What --profile printed, and the trace."""
+        path = self.path("p.json")
+        result = run(*SMALL, "--workers", 1, "--profile", path, *arguments)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        with open(path) as file:
+            return result.stdout, json.load(file)["traceEvents"]
+
+    def test_a_profile_shows_five_steps_after_the_first_three(self):
+        printed, events = self.profile("--max-steps", 10, "--threads", 2)
+        self.assertRegex(printed, r"profile of steps 4 to 8 in .*p\.json.*perfetto")
+        bars = [event for event in events if event["ph"] == "X"]
+        self.assertEqual([bar["name"] for bar in bars if bar["cat"] == "step"], [f"step {i}" for i in range(4, 9)])
+        for name in ("next batch", "load sample", "conv2d", "batch_norm", "cross_entropy", "cross_entropy backward",
+                     "conv2d backward", "conv2d_backward_weight", "AdamW step", "adamw_update"):
+            self.assertIn(name, {bar["name"] for bar in bars})
+        tracks = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
+        self.assertEqual(set(tracks.values()), {"main", "data loader 1", "compute 1"})
+        for tid in tracks:  # bars of a thread lie inside or beside each other
+            open_bars = []
+            for bar in sorted((b for b in bars if b["tid"] == tid), key=lambda b: (b["ts"], -b["dur"])):
+                while open_bars and open_bars[-1] <= bar["ts"] + 1e-4:
+                    open_bars.pop()
+                end = bar["ts"] + bar["dur"]
+                if open_bars:
+                    self.assertLessEqual(end, open_bars[-1] + 1e-3, bar)
+                open_bars.append(end)
+        curve = [event["args"]["allocated"] for event in events if event["ph"] == "C"]
+        self.assertGreater(max(curve), min(curve))
+        self.assertGreater(min(curve), 4 * 11_000_000)  # the weights stay
+
+    def test_a_profile_of_a_short_run_takes_what_there_is(self):
+        printed, events = self.profile("--max-steps", 2)
+        self.assertIn("profile of steps 1 to 2", printed)
+        self.assertEqual(sum(event.get("cat") == "step" for event in events), 2)
 
     def test_schedules_and_warm_up(self):
         epoch = ["--max-steps", 12, "--lr", 1e-3]

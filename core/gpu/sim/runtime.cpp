@@ -19,6 +19,7 @@
 namespace taper::gpu {
 
 using sim::Machine;
+using taper::detail::CallSpan;
 
 struct Event::State {
   EventTiming timing;
@@ -33,6 +34,11 @@ bool is_pinned_locked(const Machine& machine, const void* host_ptr) {
   const auto address = reinterpret_cast<uintptr_t>(host_ptr);
   auto after = machine.pinned.upper_bound(address);
   return after != machine.pinned.begin() && address - std::prev(after)->first < std::prev(after)->second;
+}
+
+std::string_view copy_name(CopyKind kind) {
+  if (kind == CopyKind::kDeviceToDevice) return "copy on device";
+  return kind == CopyKind::kHostToDevice ? "copy host to device" : "copy device to host";
 }
 
 void refuse_while_capturing(Machine& machine, const char* call, Stream stream) {
@@ -88,6 +94,7 @@ MemoryInfo memory_info(int device) {
 
 void synchronize(int device) {
   detail::check_device("synchronize", device);
+  const CallSpan call("synchronize");
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   TAPER_CHECK(!machine.capturing(device), "synchronize: a stream of cuda:{} is capturing a graph", device);
@@ -150,7 +157,7 @@ void annotate_allocated(void* device_ptr, size_t size_bytes, Stream stream) {
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   if (!machine.annotations()) return;
-  machine.enqueue_quietly(stream, [=] { sim::allow_access(device_ptr, size_bytes); });
+  machine.enqueue_quietly(stream, {[=] { sim::allow_access(device_ptr, size_bytes); }});
 }
 
 // The poison is written when the piece is freed: kernels that come too late read NaN, and so does its next
@@ -159,12 +166,13 @@ void annotate_freed(void* device_ptr, size_t size_bytes, Stream stream) {
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   if (!machine.annotations()) return;
-  machine.enqueue_quietly(stream, [=] {
+  auto poison = [=] {
     Machine::instance().unlock_only(stream.device());
     sim::allow_access(device_ptr, size_bytes);  // unless annotations were off when it was handed out
     std::memset(device_ptr, sim::kPoison, size_bytes);
     sim::forbid_access(device_ptr, size_bytes);
-  });
+  };
+  machine.enqueue_quietly(stream, {poison});
 }
 
 // ---------------------------------------------------------------------------------------------- streams
@@ -180,6 +188,7 @@ void Stream::wait(const Event& event) const {
 }
 
 void Stream::synchronize() const {
+  const CallSpan call("Stream::synchronize");
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   refuse_while_capturing(machine, "Stream::synchronize", *this);
@@ -218,6 +227,7 @@ bool Event::query() const {
 }
 
 void Event::synchronize() const {
+  const CallSpan call("Event::synchronize");
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   const auto mark = state_->mark;
@@ -242,6 +252,7 @@ float Event::elapsed_ms(const Event& start) const {
 
 void copy_async(void* dst, const void* src, size_t size_bytes, CopyKind kind, Stream stream) {
   if (size_bytes == 0) return;
+  const CallSpan call("copy_async");
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   auto check_device_side = [&](const char* side, const void* device_ptr) {
@@ -275,15 +286,19 @@ void copy_async(void* dst, const void* src, size_t size_bytes, CopyKind kind, St
     }
     std::memmove(dst, from, size_bytes);
   };
+  const taper::detail::DeviceWork what{.kind = SpanKind::kCopy,
+                                       .name = copy_name(kind),
+                                       .bytes = int64_t(size_bytes),
+                                       .correlation = call.correlation()};
   const bool capturing = machine.queue(stream).capture != nullptr;
   if (kind == CopyKind::kHostToDevice && !is_pinned_locked(machine, src) && !capturing) {
     // As the driver does: a pageable source is staged, so the caller may overwrite it at once.
     auto staged = std::make_shared<std::vector<std::byte>>(static_cast<const std::byte*>(src),
                                                            static_cast<const std::byte*>(src) + size_bytes);
-    machine.enqueue(stream, [copy, staged] { copy(staged->data()); });
+    machine.enqueue(stream, {[copy, staged] { copy(staged->data()); }, what});
     return;
   }
-  machine.enqueue(stream, [copy, src] { copy(src); });
+  machine.enqueue(stream, {[copy, src] { copy(src); }, what});
   if (kind == CopyKind::kDeviceToHost && !is_pinned_locked(machine, dst) && !capturing) {
     machine.run_until(*machine.record(stream));
   }
@@ -291,15 +306,21 @@ void copy_async(void* dst, const void* src, size_t size_bytes, CopyKind kind, St
 
 void fill_async(void* device_ptr, uint8_t byte, size_t size_bytes, Stream stream) {
   if (size_bytes == 0) return;
+  const CallSpan call("fill_async");
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   const int device = machine.device_of(device_ptr);
   TAPER_CHECK(device >= 0 && machine.arena(device).holds(device_ptr, size_bytes),
               "fill_async: {} bytes at {} are not all in one block of device memory", size_bytes, device_ptr);
-  machine.enqueue(stream, [=] {
+  auto fill = [=] {
     Machine::instance().arena(device).unlock();
     std::memset(device_ptr, byte, size_bytes);
-  });
+  };
+  machine.enqueue(stream, {fill,
+                           {.kind = SpanKind::kFill,
+                            .name = "fill",
+                            .bytes = int64_t(size_bytes),
+                            .correlation = call.correlation()}});
 }
 
 // ---------------------------------------------------------------------------------------------- launch
@@ -307,6 +328,7 @@ void fill_async(void* device_ptr, uint8_t byte, size_t size_bytes, Stream stream
 void detail::launch(const char* name, const LaunchConfig& config, ThreadCall call,
                     std::shared_ptr<const void> arguments) {
   check_launch(name, config);
+  const CallSpan span("launch");
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   if (machine.fails_now(static_cast<int>(sim::FaultPoint::kLaunch))) {
@@ -318,14 +340,22 @@ void detail::launch(const char* name, const LaunchConfig& config, ThreadCall cal
                      .block = config.block,
                      .dynamic_shared_bytes = config.dynamic_shared_bytes,
                      .call = call};
-  machine.enqueue(config.stream, [kernel, arguments]() mutable {
+  auto run = [kernel, arguments]() mutable {
     Machine& now = Machine::instance();
     now.unlock_only(kernel.device);
     kernel.last_thread_first = now.draw() % 2 == 1;
     kernel.arguments = arguments.get();
     const std::string fault = sim::run_grid(kernel);
     if (!fault.empty()) fail("{}", fault);
-  });
+  };
+  const dim3 &grid = config.grid, &block = config.block;
+  machine.enqueue(config.stream, {std::move(run),
+                                  {.kind = SpanKind::kKernel,
+                                   .name = name,
+                                   .grid = {grid.x, grid.y, grid.z},
+                                   .block = {block.x, block.y, block.z},
+                                   .shared_bytes = int64_t(config.dynamic_shared_bytes),
+                                   .correlation = span.correlation()}});
 }
 
 // ---------------------------------------------------------------------------------------------- graphs
@@ -346,10 +376,11 @@ size_t Graph::node_count() const {
 
 void Graph::replay(Stream stream) const {
   TAPER_CHECK(state_ != nullptr, "Graph::replay: the graph is empty; capture it first");
+  const CallSpan call("Graph::replay");
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   refuse_while_capturing(machine, "Graph::replay", stream);
-  machine.enqueue(stream, [nodes = state_->nodes] {
+  auto run = [nodes = state_->nodes, stream, correlation = call.correlation()] {
     // Any order that keeps the captured dependencies, drawn from the seed.
     std::vector<bool> done(nodes->size());
     std::vector<size_t> remaining(nodes->size());
@@ -363,11 +394,14 @@ void Graph::replay(Stream stream) const {
       }
       const size_t pick = runnable[Machine::instance().draw() % runnable.size()];
       const size_t node = remaining[pick];
-      (*nodes)[node].work();
+      sim::Work work = (*nodes)[node].work;
+      work.what.correlation = correlation;
+      Machine::instance().run_work(work, stream.device(), stream.id());
       done[node] = true;
       remaining.erase(remaining.begin() + static_cast<std::ptrdiff_t>(pick));
     }
-  });
+  };
+  machine.enqueue(stream, {std::move(run)});
 }
 
 void begin_capture(Stream stream) {

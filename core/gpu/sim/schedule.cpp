@@ -116,7 +116,7 @@ std::shared_ptr<Mark> Machine::record(Stream stream) {
     mark->capture = target.capture;
     mark->after = target.capture_tail;
   } else {
-    target.tasks.push_back({nullptr, nullptr, mark});
+    target.tasks.push_back({{}, nullptr, mark});
     ++pending_;
   }
   return mark;
@@ -130,7 +130,7 @@ void Machine::wait(Stream stream, const std::shared_ptr<Mark>& mark) {
         "Stream::wait: stream {} of cuda:{} is capturing, but the event was recorded outside the capture",
         stream.id(), stream.device());
     if (mark->reached) return;
-    target.tasks.push_back({nullptr, mark, nullptr});
+    target.tasks.push_back({{}, mark, nullptr});
     ++pending_;
     return;
   }
@@ -221,9 +221,9 @@ bool Machine::step() {
 }
 
 void Machine::run(Task task, std::pair<int, int> key) {
-  if (task.work) {
+  if (task.work.run) {
     try {
-      task.work();
+      run_work(task.work, key.first, key.second);
     } catch (...) {
       drop_work(key.first);
       lock_all();
@@ -234,6 +234,11 @@ void Machine::run(Task task, std::pair<int, int> key) {
     task.mark->reached = true;
     task.mark->time = std::chrono::steady_clock::now();
   }
+}
+
+void Machine::run_work(const Work& work, int device, int stream) {
+  const taper::detail::DeviceSpan span(work.what, device, stream);
+  work.run();
 }
 
 // After a fault CUDA refuses all further work of the process; here the device forgets its queues and is

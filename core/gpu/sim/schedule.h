@@ -19,11 +19,15 @@
 
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/gpu/sim/arena.h"
+#include "taper/core/profile_events.h"
 
 namespace taper::gpu::sim {
 
 /// One piece of work; a graph replays it many times.
-using Work = std::function<void()>;
+struct Work {
+  std::function<void()> run;
+  taper::detail::DeviceWork what = {};  // for profiles
+};
 
 /// A graph being captured, or captured: work with the indices of the work it comes after.
 struct Capture {
@@ -75,6 +79,8 @@ class Machine {
 
   Queue& queue(Stream stream);
   void enqueue(Stream stream, Work work);
+  /// Runs `work` now, on `stream` as profiles see it.
+  void run_work(const Work& work, int device, int stream);
   /// As enqueue, for callers that must not throw: what fails meanwhile is thrown by the next wait or query.
   void enqueue_quietly(Stream stream, Work work);
   std::shared_ptr<Mark> record(Stream stream);

@@ -1,0 +1,18 @@
+#pragma once
+// How a Profiler hears of the GPU's work: one implementation for each runtime.
+
+#include <string>
+#include <vector>
+
+#include "taper/core/profiler.h"
+
+namespace taper::gpu::detail {
+
+/// Starts to record kernels, copies and fills. Returns one line on why that cannot be, or nothing.
+std::string start_device_profiling();
+
+/// Waits for the devices that worked since then and stops. Returns what was recorded and is not with
+/// record_device_work already; times are of profile_clock_ns(), `thread` of calls is the system's number.
+std::vector<ProfileSpan> stop_device_profiling();
+
+}  // namespace taper::gpu::detail

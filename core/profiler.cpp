@@ -1,0 +1,340 @@
+#include "taper/core/profiler.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <tuple>
+#include <unordered_map>
+
+#include "taper/core/error.h"
+#include "taper/core/gpu/device_profiler.h"
+#include "taper/core/gpu/nvtx.h"
+#include "taper/core/gpu/runtime.h"
+#include "taper/core/profile_events.h"
+
+namespace taper {
+namespace {
+
+thread_local std::string thread_name;
+
+/// The number of the recording that goes on; 0: none. Threads drop what they hold of an earlier one.
+std::atomic<uint64_t> session{0};
+std::atomic<bool> one_records{false};
+std::atomic<uint64_t> last_correlation{0};
+std::atomic<int64_t> events_left{0};
+std::atomic<int64_t> dropped{0};
+std::atomic<bool> wants_memory{false};
+
+/// What one thread has recorded. Its lock is only ever contended when a recording ends.
+struct ThreadRecorder {
+  std::mutex mutex;
+  uint64_t session = 0;
+  int system_id = int(gettid());
+  std::string name;
+  std::vector<ProfileSpan> open;  // innermost last
+  std::deque<ProfileSpan> done;
+  std::deque<MemorySample> memory;
+
+  /// Makes room for the recording that goes on. False if none does.
+  bool join_session() {
+    const uint64_t now = taper::session;
+    if (now == 0) return false;
+    if (session != now) {
+      session = now;
+      open.clear();
+      done.clear();
+      memory.clear();
+      name = !thread_name.empty() ? thread_name : system_id == getpid() ? "main" : "";
+    }
+    return true;
+  }
+};
+
+struct Registry {
+  std::mutex mutex;
+  std::vector<std::shared_ptr<ThreadRecorder>> recorders;
+};
+
+Registry& registry() {
+  static auto& registry = *new Registry;  // threads may outlive static objects
+  return registry;
+}
+
+ThreadRecorder& this_thread() {
+  thread_local const std::shared_ptr<ThreadRecorder> recorder = [] {
+    auto made = std::make_shared<ThreadRecorder>();
+    const std::lock_guard lock(registry().mutex);
+    registry().recorders.push_back(made);
+    return made;
+  }();
+  return *recorder;
+}
+
+/// Counts one more event; false if there is no room for it.
+bool take_room() {
+  if (events_left.fetch_sub(1, std::memory_order_relaxed) > 0) return true;
+  dropped.fetch_add(1, std::memory_order_relaxed);
+  return false;
+}
+
+bool open_span(ProfileSpan span) {
+  ThreadRecorder& recorder = this_thread();
+  const std::lock_guard lock(recorder.mutex);
+  if (!recorder.join_session()) return false;
+  if (!recorder.open.empty() && recorder.open.back().name == span.name) return false;
+  span.depth = int(recorder.open.size());
+  span.begin_ns = detail::profile_clock_ns();
+  recorder.open.push_back(std::move(span));
+  return true;
+}
+
+/// What work on GPUs belongs to: the innermost op around the call that set it off.
+bool names_an_op(SpanKind kind) {
+  return kind == SpanKind::kOp || kind == SpanKind::kBackward || kind == SpanKind::kOptimizer ||
+         kind == SpanKind::kData;
+}
+
+/// Sets depths of the bars on host threads, and the ops of calls and of the work they set off.
+void relate(std::vector<ProfileSpan>& spans) {
+  std::unordered_map<uint64_t, const std::string*> op_of;
+  std::vector<const ProfileSpan*> around;
+  for (ProfileSpan& span : spans) {
+    if (span.thread < 0) {
+      if (const auto found = op_of.find(span.correlation); found != op_of.end()) span.op = *found->second;
+      continue;
+    }
+    while (!around.empty() &&
+           (around.back()->thread != span.thread || around.back()->end_ns <= span.begin_ns))
+      around.pop_back();
+    span.depth = int(around.size());
+    if (span.kind == SpanKind::kCall) {
+      const auto op = std::find_if(around.rbegin(), around.rend(),
+                                   [](const ProfileSpan* outer) { return names_an_op(outer->kind); });
+      if (op != around.rend()) span.op = (*op)->name;
+      if (span.correlation != 0) op_of.emplace(span.correlation, &span.op);
+    }
+    around.push_back(&span);
+  }
+}
+
+/// Host threads first, streams after; on each by time, outer bars before inner.
+bool comes_before(const ProfileSpan& a, const ProfileSpan& b) {
+  const auto key = [](const ProfileSpan& span) {
+    return std::tuple(span.thread < 0, span.thread, span.device, span.stream, span.begin_ns, -span.end_ns,
+                      span.depth);
+  };
+  return key(a) < key(b);
+}
+
+/// Gathers what the threads hold. The recording is over for them.
+class Collector {
+ public:
+  explicit Collector(int64_t end_ns) : end_ns_(end_ns) {}
+
+  void add(ThreadRecorder& recorder, uint64_t of_session) {
+    const std::lock_guard lock(recorder.mutex);
+    if (recorder.session != of_session) return;
+    for (ProfileSpan& span : recorder.open) {
+      span.end_ns = end_ns_;
+      recorder.done.push_back(std::move(span));
+    }
+    recorder.open.clear();
+    if (recorder.done.empty() && recorder.memory.empty()) return;
+    const int thread = thread_of(recorder.system_id, recorder.name);
+    for (ProfileSpan& span : recorder.done) {
+      if (span.device < 0) span.thread = thread;
+      profile_.spans.push_back(std::move(span));
+    }
+    for (MemorySample& sample : recorder.memory) {
+      sample.thread = thread;
+      profile_.memory.push_back(std::move(sample));
+    }
+    recorder.done.clear();
+    recorder.memory.clear();
+  }
+
+  void add(std::vector<ProfileSpan> from_device) {
+    for (ProfileSpan& span : from_device) {
+      if (!take_room()) continue;
+      if (span.device < 0) span.thread = thread_of(span.thread, "");
+      profile_.spans.push_back(std::move(span));
+    }
+  }
+
+  Profile finish(int64_t start_ns) {
+    for (ProfileSpan& span : profile_.spans) {
+      span.begin_ns = std::clamp(span.begin_ns, start_ns, end_ns_) - start_ns;
+      span.end_ns = std::clamp(span.end_ns, start_ns, end_ns_) - start_ns;
+      if (span.device < 0) continue;
+      const auto device = size_t(span.device);
+      if (profile_.devices.size() <= device) profile_.devices.resize(device + 1);
+      if (profile_.devices[device].empty()) profile_.devices[device] = gpu::properties(span.device).name;
+    }
+    for (MemorySample& sample : profile_.memory) sample.time_ns -= start_ns;
+    std::stable_sort(profile_.spans.begin(), profile_.spans.end(), comes_before);
+    std::stable_sort(profile_.memory.begin(), profile_.memory.end(),
+                     [](const auto& a, const auto& b) { return a.time_ns < b.time_ns; });
+    relate(profile_.spans);
+    profile_.duration_ns = end_ns_ - start_ns;
+    profile_.dropped = dropped;
+    return std::move(profile_);
+  }
+
+ private:
+  int thread_of(int system_id, const std::string& name) {
+    const auto [entry, is_new] = index_.try_emplace(system_id, int(profile_.threads.size()));
+    if (is_new) profile_.threads.push_back(name.empty() ? fmt::format("thread {}", system_id) : name);
+    return entry->second;
+  }
+
+  int64_t end_ns_;
+  Profile profile_;
+  std::map<int, int> index_;  // by the system's number
+};
+
+}  // namespace
+
+int64_t detail::profile_clock_ns() {
+  return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
+}
+
+// -------------------------------------------------------------------------------- what the program tells
+
+unsigned detail::op_begins(std::string_view name, SpanKind kind) {
+  const unsigned listeners = op_listeners.load(std::memory_order_relaxed);
+  unsigned heard_by = listeners & kNvtx;
+  if (heard_by != 0) gpu::detail::nvtx_push(name);
+  if ((listeners & kProfiler) != 0) {
+    ProfileSpan span;
+    span.kind = kind;
+    span.name = name;
+    if (open_span(std::move(span))) heard_by |= kProfiler;
+  }
+  return heard_by;
+}
+
+void detail::op_ends(unsigned heard_by) noexcept {
+  if ((heard_by & kNvtx) != 0) gpu::detail::nvtx_pop();
+  if ((heard_by & kProfiler) == 0) return;
+  const int64_t now = profile_clock_ns();
+  ThreadRecorder& recorder = this_thread();
+  const std::lock_guard lock(recorder.mutex);
+  if (recorder.open.empty()) return;  // the recording ended, and with it the scope's bar
+  recorder.open.back().end_ns = now;
+  if (take_room()) recorder.done.push_back(std::move(recorder.open.back()));
+  recorder.open.pop_back();
+}
+
+void detail::describe_op(std::string inputs) {
+  ThreadRecorder& recorder = this_thread();
+  const std::lock_guard lock(recorder.mutex);
+  if (!recorder.open.empty()) recorder.open.back().inputs = std::move(inputs);
+}
+
+void detail::record_memory(Device device, int64_t delta_bytes, int64_t allocated_bytes,
+                           int64_t reserved_bytes) {
+  if (!wants_memory.load(std::memory_order_relaxed)) return;
+  ThreadRecorder& recorder = this_thread();
+  const std::lock_guard lock(recorder.mutex);
+  if (!recorder.join_session() || !take_room()) return;
+  recorder.memory.push_back({.time_ns = profile_clock_ns(),
+                             .device = device,
+                             .delta_bytes = delta_bytes,
+                             .allocated_bytes = allocated_bytes,
+                             .reserved_bytes = reserved_bytes,
+                             .op = std::string(OpScope::current())});
+}
+
+void detail::CallSpan::begin(std::string_view name) {
+  ProfileSpan span;
+  span.kind = SpanKind::kCall;
+  span.name = name;
+  span.correlation = 1 + last_correlation.fetch_add(1, std::memory_order_relaxed);
+  const uint64_t correlation = span.correlation;
+  if (open_span(std::move(span))) correlation_ = correlation;
+}
+
+void detail::DeviceSpan::end() noexcept {
+  const int64_t now = profile_clock_ns();
+  ThreadRecorder& recorder = this_thread();
+  const std::lock_guard lock(recorder.mutex);
+  if (!recorder.join_session() || !take_room()) return;
+  ProfileSpan span;
+  span.kind = work_.kind;
+  span.name = work_.name;
+  span.begin_ns = begin_ns_;
+  span.end_ns = now;
+  span.device = device_;
+  span.stream = stream_;
+  span.correlation = work_.correlation;
+  span.bytes = work_.bytes;
+  span.grid = work_.grid;
+  span.block = work_.block;
+  span.shared_bytes = work_.shared_bytes;
+  recorder.done.push_back(std::move(span));
+}
+
+void set_thread_name(std::string name) {
+  pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
+  thread_name = std::move(name);
+}
+
+// ---------------------------------------------------------------------------------------------- Profiler
+
+Profiler::Profiler(ProfilerOptions options) {
+  static std::atomic<uint64_t> sessions{0};
+  TAPER_CHECK(options.max_events > 0, "Profiler: max_events is {}; at least 1 is needed", options.max_events);
+  TAPER_CHECK(!one_records.exchange(true), "Profiler: another one is recording; stop() it first");
+  recording_ = true;
+  {
+    const std::lock_guard lock(registry().mutex);  // threads that have ended
+    std::erase_if(registry().recorders, [](const auto& recorder) { return recorder.use_count() == 1; });
+  }
+  events_left = options.max_events;
+  dropped = 0;
+  wants_memory = options.memory;
+  note_ = gpu::detail::start_device_profiling();
+  start_ns_ = detail::profile_clock_ns();
+  session = ++sessions;
+  detail::op_listeners |= detail::kProfiler;
+}
+
+uint64_t Profiler::end_recording() {
+  recording_ = false;
+  detail::op_listeners &= ~unsigned{detail::kProfiler};
+  return session.exchange(0);
+}
+
+Profiler::~Profiler() {
+  if (!recording_) return;
+  end_recording();
+  try {
+    gpu::detail::stop_device_profiling();
+  } catch (const Error&) {  // work on the device failed; whoever waits for it next is told
+  }
+  one_records = false;
+}
+
+Profile Profiler::stop() {
+  TAPER_CHECK(recording_, "Profiler::stop: it has been stopped already");
+  std::vector<ProfileSpan> from_device = gpu::detail::stop_device_profiling();
+  const uint64_t own_session = end_recording();
+  Collector collector(detail::profile_clock_ns());
+  {
+    const std::lock_guard lock(registry().mutex);
+    for (const auto& recorder : registry().recorders) collector.add(*recorder, own_session);
+  }
+  collector.add(std::move(from_device));
+  Profile profile = collector.finish(start_ns_);
+  profile.note = std::move(note_);
+  one_records = false;
+  return profile;
+}
+
+}  // namespace taper

@@ -1,0 +1,45 @@
+#include "taper/nn/report/step_profile.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "taper/core/atomic_file.h"
+#include "taper/nn/report/chrome_trace.h"
+
+namespace taper {
+
+StepProfile::StepProfile(std::string path, int64_t total_steps)
+    : path_(std::move(path)),
+      first_(1 + std::clamp<int64_t>(total_steps - kRecord, 0, kSkip)),
+      last_(first_ + kRecord - 1) {
+  AtomicFile writable(path_);  // before the work, not after
+}
+
+void StepProfile::begin_step(int64_t step) {
+  step_ = step;
+  if (step_ == first_ && !profiler_) profiler_.emplace();
+  if (profiler_) scope_.emplace(intern(fmt::format("step {}", step_)), SpanKind::kStep);
+}
+
+void StepProfile::end_step() {
+  scope_.reset();
+  if (step_ == last_) finish();
+}
+
+void StepProfile::finish() {
+  if (!profiler_) return;
+  scope_.reset();
+  const Profile profile = profiler_->stop();
+  profiler_.reset();
+  write_chrome_trace(path_, profile);
+  outcome_ = fmt::format(
+      "profile of step{} {} in {}; drop the file on https://ui.perfetto.dev, or load it in chrome://tracing",
+      step_ > first_ ? "s" : "",
+      step_ > first_ ? fmt::format("{} to {}", first_, step_) : std::to_string(step_), path_);
+  if (profile.dropped > 0)
+    outcome_ += fmt::format("\n{} events found no room in it: it shows the beginning only", profile.dropped);
+  if (!profile.note.empty()) outcome_ += "\n" + profile.note;
+}
+
+}  // namespace taper

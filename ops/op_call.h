@@ -1,0 +1,44 @@
+#pragma once
+// How a public function of ops/ names itself: one line at its door.
+//
+//   Tensor softmax(const Tensor& x, int64_t axis) {
+//     const OpCall call("softmax", x);
+//
+// From there to the return, memory is asked for in that name and a Profiler sees a bar with the inputs'
+// dtypes and shapes. Where the tape has just said the same, it is not said twice.
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "taper/core/op_scope.h"
+#include "taper/core/tensor.h"
+
+namespace taper::ops {
+
+/// "f32 [8, 3, 32, 32], f32 [64, 3, 7, 7], none"; beyond four tensors, how many and their elements.
+std::string types_and_shapes(std::span<const Tensor* const> tensors);
+std::string types_and_shapes(std::span<const Tensor> tensors);
+
+class OpCall {
+ public:
+  /// `name` as for OpScope; tensors may be undefined.
+  template <class... Tensors>
+  explicit OpCall(std::string_view name, const Tensors&... inputs) : scope_(name) {
+    if (scope_.is_recorded()) [[unlikely]]
+      describe(inputs...);
+  }
+
+ private:
+  void describe() {}
+  void describe(const std::vector<Tensor>& inputs) { scope_.describe(types_and_shapes(inputs)); }
+  template <class... Rest>
+  void describe(const Tensor& first, const Rest&... rest) {
+    const Tensor* const inputs[] = {&first, &rest...};
+    scope_.describe(types_and_shapes(inputs));
+  }
+
+  OpScope scope_;
+};
+
+}  // namespace taper::ops
