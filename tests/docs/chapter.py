@@ -8,6 +8,10 @@ A chapter is Markdown with fenced blocks:
   chapter.py extract CHAPTER.md PROGRAM.cpp
   chapter.py check CHAPTER.md EXECUTABLE
   chapter.py update CHAPTER.md EXECUTABLE   writes what the code prints into the chapter
+
+A block ```gdb shows what a debugger prints that runs CHAPTER.gdb on the chapter's program:
+  chapter.py check-session CHAPTER.md EXECUTABLE GDB    (exit code 77 where the machine forbids debuggers)
+  chapter.py update-session CHAPTER.md EXECUTABLE GDB
 """
 import re
 import subprocess
@@ -91,5 +95,33 @@ def check(chapter, executable):
     print(f"{chapter}: {compared} outputs as shown")
 
 
+def session(chapter, executable, gdb):
+    """What gdb prints, less what depends on the machine."""
+    script = re.sub(r"\.md$", ".gdb", chapter)
+    run = subprocess.run([gdb, "-q", "-nx", "-batch", "-x", script, executable], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+    if re.search("(?i)ptrace: operation not permitted|could not trace the inferior", run.stdout):
+        sys.exit(77)
+    lines = [line for line in run.stdout.splitlines() if not re.match(r"\[|Using host libthread_db|warning:", line)]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def check_session(chapter, executable, gdb):
+    shown = [content for language, _, content, _ in blocks(chapter) if language == "gdb"]
+    actual = session(chapter, executable, gdb)
+    if shown != [actual]:
+        sys.exit(f"{chapter}: shows another session than\n{actual}")
+    print(f"{chapter}: the session is as shown")
+
+
+def update_session(chapter, executable, gdb):
+    actual = session(chapter, executable, gdb)
+    with open(chapter) as file:
+        text = FENCE.sub(lambda match: f"```gdb\n{actual}```" if match[1] == "gdb" else match[0], file.read())
+    with open(chapter, "w") as file:
+        file.write(text)
+
+
 if __name__ == "__main__":
-    {"extract": extract, "check": check, "update": update}[sys.argv[1]](sys.argv[2], sys.argv[3])
+    {"extract": extract, "check": check, "update": update, "check-session": check_session,
+     "update-session": update_session}[sys.argv[1]](*sys.argv[2:])
