@@ -1,5 +1,9 @@
+#include <algorithm>
+
+#include "taper/core/error.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/ops/conv/conv2d_gpu.h"
+#include "taper/ops/conv/depthwise_gpu.h"
 #include "taper/ops/conv/implicit_gemm.h"
 #include "taper/ops/matmul/gemm_gpu.h"
 #include "taper/ops/matmul/gemm_typed.h"
@@ -11,6 +15,14 @@ namespace {
 bool is_plain_product(const Conv2dGeometry& conv) {
   const Conv2dOptions& o = conv.options;
   return conv.taps() == 1 && o.stride == IntPair(1) && o.padding == IntPair(0);
+}
+
+/// The kernels number pixels with 31 bits, padding included.
+void check_pixels(const char* op, const Conv2dGeometry& conv) {
+  TAPER_CHECK(std::max(conv.n * conv.h * conv.w, conv.n * conv.p * conv.q) < (int64_t(1) << 30),
+              "{}: {} images of {}x{} are more than the 2^30 pixels that the GPU's kernels number; split the "
+              "batch",
+              op, conv.n, std::max(conv.h, conv.p), std::max(conv.w, conv.q));
 }
 
 /// x: [pixels, groups * channels] as a batch of one matrix for each group.
@@ -31,6 +43,8 @@ GpuMatrix filters_by_group(const Conv2dGeometry& conv, const Tensor& weight, boo
 void conv2d_gpu(const Conv2dGeometry& conv, const Tensor& x, const Tensor& weight, const Tensor& bias,
                 const Tensor& y) {
   const gpu::DeviceGuard guard(y.device().index);
+  check_pixels("conv2d", conv);
+  if (conv.is_depthwise()) return depthwise_forward_gpu(conv, x, weight, bias, y);
   const void* const bias_ptr = bias.defined() ? bias.data_ptr() : nullptr;
   if (is_plain_product(conv)) {
     return gemm_gpu("conv2d", {.dtype = y.dtype(),
@@ -52,6 +66,8 @@ void conv2d_gpu(const Conv2dGeometry& conv, const Tensor& x, const Tensor& weigh
 void conv2d_backward_input_gpu(const Conv2dGeometry& conv, const Tensor& grad, const Tensor& weight,
                                const Tensor& grad_x) {
   const gpu::DeviceGuard guard(grad_x.device().index);
+  check_pixels("conv2d_backward_input", conv);
+  if (conv.is_depthwise()) return depthwise_backward_input_gpu(conv, grad, weight, grad_x);
   if (is_plain_product(conv)) {
     return gemm_gpu("conv2d_backward_input", {.dtype = grad_x.dtype(),
                                               .sizes = {.m = conv.n * conv.p * conv.q,
@@ -70,6 +86,8 @@ void conv2d_backward_input_gpu(const Conv2dGeometry& conv, const Tensor& grad, c
 void conv2d_backward_weight_gpu(const Conv2dGeometry& conv, const Tensor& grad, const Tensor& x,
                                 const Tensor& grad_weight) {
   const gpu::DeviceGuard guard(grad_weight.device().index);
+  check_pixels("conv2d_backward_weight", conv);
+  if (conv.is_depthwise()) return depthwise_backward_weight_gpu(conv, grad, x, grad_weight);
   if (is_plain_product(conv)) {
     return gemm_gpu("conv2d_backward_weight", {.dtype = grad_weight.dtype(),
                                                .sizes = {.m = conv.group_k(),

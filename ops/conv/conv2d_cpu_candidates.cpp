@@ -107,7 +107,7 @@ Problem Conv2dCall::problem() const {
 std::vector<Candidate<Conv2dCall>> conv2d_cpu_candidates(const Conv2dCall& call) {
   const Conv2dGeometry& conv = call.conv;
   const double flops = direct_flops(conv);
-  const bool depthwise = is_depthwise(conv);
+  const bool depthwise = conv.is_depthwise();
   // In double, which is asked for where accuracy counts, sums stay direct.
   const bool winograd = call.result.dtype() == kFloat32 && supports_winograd<float>(conv);
   return {

@@ -3,21 +3,10 @@
 // collected in memory first; the loops read pixels where they lie (Chetlur et al., "cuDNN: Efficient
 // Primitives for Deep Learning", 2014, section 3.4). For .cu files only.
 
-#include "taper/ops/conv/conv2d_geometry.h"
+#include "taper/ops/conv/conv_axis.h"
 #include "taper/ops/matmul/gemm_operands.cuh"
 
 namespace taper::ops {
-
-/// One axis of a set of destination pixels and of the taps through which they see source pixels: destination
-/// pixel u sees source pixel u * step + origin + tap * tap_step, if there is one.
-struct ConvAxis {
-  int64_t pixels = 0;  ///< destination pixels
-  int64_t step = 1;    ///< source pixels from one to the next
-  int64_t origin = 0;  ///< what the first sees through the first tap
-  int64_t taps = 0;
-  int64_t tap_step = 1;
-  int64_t source = 0;  ///< source pixels along this axis
-};
 
 /// im2col that is never stored: outer = destination pixel (image, y, x), inner = (tap y, tap x, channel), and
 /// the element is the channel of the source pixel that the destination pixel sees through the tap.
@@ -26,10 +15,14 @@ struct PixelOperand {
   using Element = T;
   static constexpr bool kInnerIsK = kInnerIsK_;
   struct Row {
-    int64_t offset;
+    int pixel;  ///< y * width + x, of all images
     int y, x;
   };
-  using Column = Row;
+  struct Column {
+    int pixel;
+    int y, x;
+    int channel;
+  };
 
   const T* data = nullptr;
   BatchStrides batch;
@@ -64,18 +57,17 @@ struct PixelOperand {
     const uint32_t line = pixels_x.quotient(uint32_t(outer)), image = pixels_y.quotient(line);
     const int y = int(line - image * pixels_y.divisor) * step_y + origin_y;
     const int x = int(uint32_t(outer) - line * pixels_x.divisor) * step_x + origin_x;
-    return {((int64_t(image) * height + y) * width + x) * pixel_stride, y, x};
+    return {(int(image) * height + y) * width + x, y, x};
   }
   __device__ __forceinline__ Column column(int inner) const {
     const uint32_t tap = channels.quotient(uint32_t(inner)), tap_y = taps_x.quotient(tap);
     const int y = int(tap_y) * tap_step_y, x = int(tap - tap_y * taps_x.divisor) * tap_step_x;
-    const int channel = int(uint32_t(inner) - tap * channels.divisor);
-    return {(int64_t(y) * width + x) * pixel_stride + channel, y, x};
+    return {y * width + x, y, x, int(uint32_t(inner) - tap * channels.divisor)};
   }
   __device__ __forceinline__ const T* at(const Row& row, const Column& column) const {
     const bool inside =
         unsigned(row.y + column.y) < unsigned(height) && unsigned(row.x + column.x) < unsigned(width);
-    return inside ? data + row.offset + column.offset : nullptr;
+    return inside ? data + int64_t(row.pixel + column.pixel) * pixel_stride + column.channel : nullptr;
   }
 
  private:
@@ -107,5 +99,25 @@ struct TapOperand {
   __device__ __forceinline__ Column column(int inner) const { return inner; }
   __device__ __forceinline__ const T* at(Row row, Column column) const { return data + row + column; }
 };
+
+/// Rows of channels, of which each group has its part, can be moved 16 bytes at a time.
+template <class T>
+bool has_channel_vectors(const void* data, int64_t group_channels) {
+  return reinterpret_cast<uintptr_t>(data) % 16 == 0 && group_channels % kVectorOf<T> == 0;
+}
+
+/// Where the input pixels of a phase lie in grad_x.
+template <class T>
+GemmOutput<T> phase_output(const Conv2dGeometry& conv, const BackwardPhase& phase, void* grad_x) {
+  const IntPair stride = conv.options.stride;
+  return {.data = static_cast<T*>(grad_x) + (phase.y.phase * conv.w + phase.x.phase) * conv.c,
+          .rows = {.width = FastDivisor(uint32_t(phase.x.pixels)),
+                   .height = FastDivisor(uint32_t(phase.y.pixels)),
+                   .image_stride = conv.h * conv.w * conv.c,
+                   .y_stride = stride.h * conv.w * conv.c,
+                   .x_stride = stride.w * conv.c},
+          .batch = {0, conv.group_c()},
+          .vectors = has_channel_vectors<T>(grad_x, conv.group_c())};
+}
 
 }  // namespace taper::ops

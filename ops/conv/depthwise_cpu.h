@@ -7,11 +7,7 @@
 
 namespace taper::ops {
 
-inline bool is_depthwise(const Conv2dGeometry& conv) {
-  return conv.options.groups > 1 && conv.group_c() == 1 && conv.group_k() == 1;
-}
-
-/// Arguments as for implicit_gemm_cpu.h; is_depthwise(conv).
+/// Arguments as for implicit_gemm_cpu.h; conv.is_depthwise().
 template <class T>
 void depthwise_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight, const T* bias, T* y);
 template <class T>

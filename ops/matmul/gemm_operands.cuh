@@ -73,7 +73,7 @@ template <class T>
 struct GemmOutput {
   T* data = nullptr;
   RowMap rows;
-  BatchStrides batch;
+  BatchStrides batch = {};
   const T* bias = nullptr;       ///< one for each column
   BatchStrides bias_batch = {};  ///< groups of a convolution have their own
   const T* residual = nullptr;   ///< laid out as `data`
