@@ -79,8 +79,15 @@ void add_weight_gradient(const ConvPlan& plan, const Tile& tile, const DepthBloc
                          const T* group_grad, const Channels<const T>& source, T* const* rows) {
   using Panel = GemmTile<T>;
   const PanelCut cut = PanelCut::of<T>(tile.channels);
-  const Scratch<T> gradient(cut.panels * Panel::kPanel), pixels(Panel::kDepth * Panel::kCols);
-  pack_gradient(tile, group_grad, gradient.data());
+  // The gradient's channels are contiguous. Where its pixels lie evenly it is read in place.
+  const auto stride = tile.region->destination.uniform_stride();
+  const Scratch<T> gradient(stride ? 0 : cut.panels * Panel::kPanel), pixels(Panel::kDepth * Panel::kCols);
+  if (!stride) pack_gradient(tile, group_grad, gradient.data());
+  const T* in_place = group_grad + tile.region->destination.offset_of(tile.first_pixel) + tile.first_channel;
+  const auto row_panel = [&](int64_t i) -> RowPanel<T> {
+    if (stride) return {in_place + cut.first(i), cut.height(i), PanelOrder::kColumns, *stride};
+    return {gradient.data() + i * Panel::kPanel, cut.height(i), PanelOrder::kColumns};
+  };
   for (const DepthBlock& block : column_blocks(*tile.region, source.count, Panel::kCols)) {
     const int64_t begin = std::max(block.first, columns.first);
     const int64_t end = std::min(block.first + block.length, columns.first + columns.length);
@@ -89,8 +96,7 @@ void add_weight_gradient(const ConvPlan& plan, const Tile& tile, const DepthBloc
                  [&](int64_t i) { return pixels.data() + i * Panel::kCols; });
     for (int64_t i = 0; i < cut.panels; ++i) {
       multiply_panels<T>(
-          PanelOrder::kColumns, cut.height(i), tile.pixels, gradient.data() + i * Panel::kPanel,
-          pixels.data(),
+          row_panel(i), pixels.data(), tile.pixels,
           {.rows = rows + cut.first(i), .column = begin, .cols = end - begin, .accumulate = true});
     }
   }

@@ -86,12 +86,13 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
           const T* b = weights[size_t(point)].panel(panel) + c * Panel::kCols;
           const int64_t column = panel * Panel::kCols;
           for (int64_t i = 0; i < cut.panels; ++i) {
-            multiply_panels<T>(PanelOrder::kRows, cut.height(i), std::min(Panel::kDepth, c_in - c),
-                               transformed.data() + i * layout.panel_size() + layout.offset(point, c), b,
-                               {.rows = rows.data() + cut.first(i),
-                                .column = point * c_out + column,
-                                .cols = std::min(Panel::kCols, c_out - column),
-                                .accumulate = c > 0});
+            multiply_panels<T>(
+                {transformed.data() + i * layout.panel_size() + layout.offset(point, c), cut.height(i)}, b,
+                std::min(Panel::kDepth, c_in - c),
+                {.rows = rows.data() + cut.first(i),
+                 .column = point * c_out + column,
+                 .cols = std::min(Panel::kCols, c_out - column),
+                 .accumulate = c > 0});
           }
         }
       }
@@ -287,8 +288,9 @@ void winograd_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, con
       for (int64_t panel = slice * 4; panel < std::min(slice * 4 + 4, c_panels); ++panel) {
         const T* b = inputs.data() + (point * c_panels + panel) * most * kCols;
         for (int64_t i = 0; i < k_panels; ++i) {
-          multiply_panels<T>(PanelOrder::kColumns, kHeight, count,
-                             gradients.data() + (point * k_panels + i) * most * Panel::kRows, b,
+          multiply_panels<T>({gradients.data() + (point * k_panels + i) * most * Panel::kRows, kHeight,
+                              PanelOrder::kColumns},
+                             b, count,
                              {.rows = rows.data() + i * kHeight,
                               .column = panel * kCols,
                               .cols = std::min(kCols, conv.c - panel * kCols),

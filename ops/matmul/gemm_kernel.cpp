@@ -23,11 +23,12 @@ template <class T>
 }
 
 template <class T, PanelOrder kOrder, int kHeight>
-void multiply_tile(int64_t depth, const T* __restrict a, const T* __restrict b, const TileOutput<T>& out) {
+void multiply_tile(const RowPanel<T>& panel, const T* __restrict b, int64_t depth, const TileOutput<T>& out) {
   using Tile = GemmTile<T>;
   using Vector = typename Simd<T>::Vector;
   constexpr int64_t kRowStep = kOrder == PanelOrder::kRows ? Tile::kRowStride : 1;
-  constexpr int64_t kDepthStep = kOrder == PanelOrder::kRows ? 1 : Tile::kRows;
+  const int64_t depth_step = kOrder == PanelOrder::kRows ? 1 : panel.step;
+  const T* __restrict a = panel.data;
 
   Vector sums[kHeight][2];
 #pragma GCC unroll 16
@@ -41,7 +42,7 @@ void multiply_tile(int64_t depth, const T* __restrict a, const T* __restrict b, 
       sums[i][0] += factor * left;
       sums[i][1] += factor * right;
     }
-    a += kDepthStep;
+    a += depth_step;
     b += Tile::kCols;
   }
 
@@ -66,29 +67,26 @@ void multiply_tile(int64_t depth, const T* __restrict a, const T* __restrict b, 
 }
 
 template <class T, PanelOrder kOrder, int... kHeights>
-void multiply_tile(int64_t rows, int64_t depth, const T* a, const T* b, const TileOutput<T>& out,
+void multiply_tile(const RowPanel<T>& a, const T* b, int64_t depth, const TileOutput<T>& out,
                    std::integer_sequence<int, kHeights...>) {
-  using Function = void (*)(int64_t, const T*, const T*, const TileOutput<T>&);
+  using Function = void (*)(const RowPanel<T>&, const T*, int64_t, const TileOutput<T>&);
   static constexpr Function by_height[] = {multiply_tile<T, kOrder, kHeights + 1>...};
-  by_height[rows - 1](depth, a, b, out);
+  by_height[a.rows - 1](a, b, depth, out);
 }
 
 }  // namespace
 
 template <class T>
-void multiply_panels(PanelOrder order, int64_t rows, int64_t depth, const T* a, const T* b,
-                     const TileOutput<T>& out) {
+void multiply_panels(const RowPanel<T>& a, const T* b, int64_t depth, const TileOutput<T>& out) {
   constexpr auto heights = std::make_integer_sequence<int, int(GemmTile<T>::kRows)>();
-  if (order == PanelOrder::kRows) {
-    multiply_tile<T, PanelOrder::kRows>(rows, depth, a, b, out, heights);
+  if (a.order == PanelOrder::kRows) {
+    multiply_tile<T, PanelOrder::kRows>(a, b, depth, out, heights);
   } else {
-    multiply_tile<T, PanelOrder::kColumns>(rows, depth, a, b, out, heights);
+    multiply_tile<T, PanelOrder::kColumns>(a, b, depth, out, heights);
   }
 }
 
-template void multiply_panels(PanelOrder, int64_t, int64_t, const float*, const float*,
-                              const TileOutput<float>&);
-template void multiply_panels(PanelOrder, int64_t, int64_t, const double*, const double*,
-                              const TileOutput<double>&);
+template void multiply_panels(const RowPanel<float>&, const float*, int64_t, const TileOutput<float>&);
+template void multiply_panels(const RowPanel<double>&, const double*, int64_t, const TileOutput<double>&);
 
 }  // namespace taper::ops

@@ -34,10 +34,10 @@ struct GemmTile {
   static constexpr int64_t kPanel = kRows * kRowStride;
 };
 
-/// How a panel of a lies in memory. Each is the one that packing can write without transposing.
+/// How a panel of a lies in memory.
 enum class PanelOrder {
-  kRows,     ///< element (i, k) at i * kRowStride + k: for a whose rows are contiguous
-  kColumns,  ///< at k * kRows + i: for a whose columns are contiguous
+  kRows,     ///< element (i, k) at i * kRowStride + k: packed from an a whose rows are contiguous
+  kColumns,  ///< at k * step + i: an a whose columns are contiguous, in place or packed with step kRows
 };
 
 /// Where the sums of a tile go, and what happens to them on the way.
@@ -52,10 +52,18 @@ struct TileOutput {
   bool relu = false;                   ///< then clamp at 0
 };
 
-/// The product of a packed panel of `rows` <= kRows rows with a packed panel of columns over `depth`.
-/// b: element (k, j) at k * kCols + j, on a boundary of kVectorBytes.
+/// A panel of a: up to kRows rows.
 template <class T>
-void multiply_panels(PanelOrder order, int64_t rows, int64_t depth, const T* a, const T* b,
-                     const TileOutput<T>& out);
+struct RowPanel {
+  const T* data = nullptr;
+  int64_t rows = 0;
+  PanelOrder order = PanelOrder::kRows;
+  int64_t step = GemmTile<T>::kRows;  ///< of PanelOrder::kColumns
+};
+
+/// The product of a panel of a with a packed panel of b over `depth`. b: element (k, j) at k * kCols + j, on
+/// a boundary of kVectorBytes.
+template <class T>
+void multiply_panels(const RowPanel<T>& a, const T* b, int64_t depth, const TileOutput<T>& out);
 
 }  // namespace taper::ops

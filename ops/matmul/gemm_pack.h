@@ -115,8 +115,8 @@ void multiply_rows(PanelOrder order, int64_t rows, const PackedColumns<T>& b, in
             .bias = is_last ? out.bias : nullptr,
             .residual = is_last && out.residual ? out.residual + cut.first(i) : nullptr,
             .relu = is_last && out.relu};
-        multiply_panels(order, cut.height(i), depth[d].length, panels.data() + i * Tile::kPanel, b_panel,
-                        tile);
+        multiply_panels<T>({panels.data() + i * Tile::kPanel, cut.height(i), order}, b_panel, depth[d].length,
+                           tile);
       }
     }
   }
