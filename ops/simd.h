@@ -14,6 +14,9 @@ inline constexpr int64_t kVectorBytes = 32;
 inline constexpr int64_t kVectorBytes = 16;
 #endif
 
+/// Results of at least so many bytes will not be found in the caches by whoever reads them next.
+inline constexpr int64_t kStreamBytes = int64_t(8) << 20;
+
 template <class T>
 struct Simd {
   static constexpr int64_t kLanes = kVectorBytes / int64_t(sizeof(T));
@@ -23,6 +26,18 @@ struct Simd {
 
   static Vector load(const T* from) { return *reinterpret_cast<const Unaligned*>(from); }
   static void store(T* to, Vector value) { *reinterpret_cast<Unaligned*>(to) = value; }
+  /// Past the caches, to a multiple of kVectorBytes: for results that are larger than the last cache, which
+  /// would first be read from memory to be overwritten.
+  static void stream(T* to, Vector value) {
+#if __has_builtin(__builtin_nontemporal_store)
+    __builtin_nontemporal_store(value, reinterpret_cast<Vector*>(to));
+#elif defined(__AVX512F__)
+    typedef float Floats __attribute__((vector_size(kVectorBytes)));
+    __builtin_ia32_movntps512(reinterpret_cast<float*>(to), reinterpret_cast<Floats>(value));
+#else
+    store(to, value);
+#endif
+  }
 };
 
 }  // namespace taper::ops

@@ -61,6 +61,10 @@ void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights
   const std::vector<Tile> tiles = cut_into_tiles<T>(plan, groups);
   const int64_t source_channels = plan.source.channels / groups;
   const int64_t group_channels = plan.destination.channels / groups;
+  const int64_t bytes = plan.destination.n * plan.destination.height * plan.destination.width *
+                        plan.destination.channels * int64_t(sizeof(T));
+  const bool stream =
+      bytes >= kStreamBytes && plan.destination.channels % (groups * GemmTile<T>::kLanes) == 0;
   parallel_chunks(int64_t(tiles.size()), [&](int64_t index) {
     const Tile& tile = tiles[size_t(index)];
     const Channels<const T> group_source = {source + tile.group * source_channels, source_channels};
@@ -77,7 +81,7 @@ void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights
     }
     const PanelCut cut = PanelCut::of<T>(tile.pixels);
     multiply_rows<T>(PanelOrder::kRows, tile.pixels, weights[size_t(tile.group)], tile.first_channel,
-                     tile.channels, blocks, {.rows = rows.data(), .bias = group_bias},
+                     tile.channels, blocks, {.rows = rows.data(), .bias = group_bias, .stream = stream},
                      [&](size_t block, T* panels) {
                        for (int64_t panel = 0; panel < cut.panels; ++panel) {
                          T* const to = panels + panel * GemmTile<T>::kPanel;

@@ -47,12 +47,18 @@ void multiply_tile(const RowPanel<T>& panel, const T* __restrict b, int64_t dept
   }
 
   if (out.cols == Tile::kCols && !out.bias && !out.residual && !out.relu) {
-    using Anywhere = typename Simd<T>::Unaligned;
 #pragma GCC unroll 16
     for (int i = 0; i < kHeight; ++i) {
-      auto* const place = reinterpret_cast<Anywhere*>(out.rows[i] + out.column);
-      place[0] = out.accumulate ? place[0] + sums[i][0] : sums[i][0];
-      place[1] = out.accumulate ? place[1] + sums[i][1] : sums[i][1];
+      T* const place = out.rows[i] + out.column;
+      for (int j = 0; j < 2; ++j) {
+        T* const to = place + j * Tile::kLanes;
+        if (out.accumulate) sums[i][j] += Simd<T>::load(to);
+        if (out.stream) {
+          Simd<T>::stream(to, sums[i][j]);
+        } else {
+          Simd<T>::store(to, sums[i][j]);
+        }
+      }
     }
     return;
   }

@@ -50,6 +50,7 @@ struct TileOutput {
   const T* bias = nullptr;             ///< one row, added to each
   const T* const* residual = nullptr;  ///< for each row another that is added to it
   bool relu = false;                   ///< then clamp at 0
+  bool stream = false;                 ///< store past the caches; rows begin on multiples of kVectorBytes
 };
 
 /// A panel of a: up to kRows rows.

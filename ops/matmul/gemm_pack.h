@@ -114,7 +114,8 @@ void multiply_rows(PanelOrder order, int64_t rows, const PackedColumns<T>& b, in
             .accumulate = out.accumulate || !is_first,
             .bias = is_last ? out.bias : nullptr,
             .residual = is_last && out.residual ? out.residual + cut.first(i) : nullptr,
-            .relu = is_last && out.relu};
+            .relu = is_last && out.relu,
+            .stream = is_last && out.stream};
         multiply_panels<T>({panels.data() + i * Tile::kPanel, cut.height(i), order}, b_panel, depth[d].length,
                            tile);
       }

@@ -9,6 +9,7 @@
 
 #include "taper/core/parallel.h"
 #include "taper/ops/copy/copy.h"
+#include "taper/ops/simd.h"
 
 namespace taper::ops {
 namespace {
@@ -53,6 +54,29 @@ void for_each_row(PixelMatrix size, Body&& body) {
   });
 }
 
+/// Stores vectors past the caches where results are large and lie on boundaries of vectors.
+template <class T>
+bool streams(PixelMatrix size) {
+  return size.rows * size.channels * int64_t(sizeof(T)) >= kStreamBytes &&
+         size.channels % Simd<T>::kLanes == 0;
+}
+
+/// out[i] = value(i) for i < count, where value(i, load) computes with vectors or single elements alike:
+/// load(pointer) is what is at pointer + i.
+template <class T, class Value>
+void write_row(T* out, int64_t count, bool stream, Value&& value) {
+  int64_t i = 0;
+  for (; i + Simd<T>::kLanes <= count; i += Simd<T>::kLanes) {
+    const auto result = value([&](const T* from) { return Simd<T>::load(from + i); });
+    if (stream) {
+      Simd<T>::stream(out + i, result);
+    } else {
+      Simd<T>::store(out + i, result);
+    }
+  }
+  for (; i < count; ++i) out[i] = value([&](const T* from) { return from[i]; });
+}
+
 /// Calls body with a compile-time bool, so that the loop inside has no branch.
 template <class Body>
 void with_flag(bool flag, Body&& body) {
@@ -90,17 +114,16 @@ void batch_statistics(PixelMatrix size, const T* x, double* mean, double* var) {
 template <class T>
 void normalize(PixelMatrix size, const T* x, const T* mean, const T* scale, const T* shift, const T* residual,
                bool relu, T* y) {
+  const bool stream = streams<T>(size);
   with_flag(residual != nullptr, [&](auto has_residual) {
     with_flag(relu, [&](auto has_relu) {
       for_each_row(size, [&](int64_t offset) {
-        const T* __restrict in = x + offset;
-        T* __restrict out = y + offset;
-        for (int64_t c = 0; c < size.channels; ++c) {
-          T value = (in[c] - mean[c]) * scale[c] + shift[c];
-          if constexpr (has_residual) value += residual[offset + c];
-          if constexpr (has_relu) value = value < T(0) ? T(0) : value;
-          out[c] = value;
-        }
+        write_row(y + offset, size.channels, stream, [&](auto load) {
+          auto value = (load(x + offset) - load(mean)) * load(scale) + load(shift);
+          if constexpr (has_residual) value += load(residual + offset);
+          if constexpr (has_relu) value = value < T(0) ? decltype(value){} : value;
+          return value;
+        });
       });
     });
   });
@@ -132,14 +155,14 @@ void backward_sums(PixelMatrix size, const T* grad, const T* x, const T* y, cons
 template <class T>
 void backward_apply(PixelMatrix size, const T* grad, const T* x, const T* y, const T* mean, const T* a,
                     const T* b, const T* c, T* grad_x) {
+  const bool stream = streams<T>(size);
   with_flag(y != nullptr, [&](auto has_relu) {
     for_each_row(size, [&](int64_t offset) {
-      T* __restrict out = grad_x + offset;
-      for (int64_t i = 0; i < size.channels; ++i) {
-        T g = grad[offset + i];
-        if constexpr (has_relu) g = y[offset + i] > T(0) ? g : T(0);
-        out[i] = g * a[i] + (x[offset + i] - mean[i]) * b[i] + c[i];
-      }
+      write_row(grad_x + offset, size.channels, stream, [&](auto load) {
+        auto g = load(grad + offset);
+        if constexpr (has_relu) g = load(y + offset) > T(0) ? g : decltype(g){};
+        return g * load(a) + (load(x + offset) - load(mean)) * load(b) + load(c);
+      });
     });
   });
 }

@@ -1,0 +1,40 @@
+// Pictures a second that ResNet-50 classifies on the CPU, the median of some calls, printed as one number:
+// what bench/compare_pytorch_cpu.sh puts beside PyTorch's.
+//
+//   inference_bench SIZE BATCH CALLS THREADS
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <vector>
+
+#include "taper/autograd/grad_mode.h"
+#include "taper/core/parallel.h"
+#include "taper/nn/models/resnet.h"
+#include "taper/ops/copy/create.h"
+
+using namespace taper;
+
+int main(int argc, char** argv) {
+  if (argc != 5) {
+    fmt::print(stderr, "usage: inference_bench SIZE BATCH CALLS THREADS\n");
+    return 2;
+  }
+  const int64_t size = std::atoll(argv[1]), batch = std::atoll(argv[2]), calls = std::atoll(argv[3]);
+  set_num_threads(std::atoi(argv[4]));
+  ResNet model = resnet50({.num_classes = 1000});
+  model.eval();
+  const NoGradGuard no_grad;
+  const Tensor pictures = ops::full({batch, 3, size, size}, 0.5, {.memory_format = kChannelsLast});
+  std::vector<double> speeds;
+  for (int64_t i = 0; i < calls + 2; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    model(pictures);
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    if (i >= 2) speeds.push_back(double(batch) / elapsed.count());
+  }
+  std::nth_element(speeds.begin(), speeds.begin() + int64_t(speeds.size()) / 2, speeds.end());
+  fmt::print("{:.2f}\n", speeds[speeds.size() / 2]);
+}
