@@ -64,7 +64,7 @@ SGD two_groups() {
 void set_grads(const OracleCase& c, const Tensors& params, int step) {
   for (size_t i = 0; i < params.size(); ++i) {
     const Tensor grad = c[fmt::format("grad{}_{}", step, i)];
-    params[i].set_grad(grad.defined() ? ops::clone(grad) : Tensor());
+    params[i].set_grad(grad.defined() ? ops::clone(ops::to_device(grad, params[i].device())) : Tensor());
   }
 }
 
@@ -92,9 +92,11 @@ std::unique_ptr<Optimizer> make_optimizer(const OracleCase& c, const Tensors& pa
   return std::unique_ptr<Optimizer>(new AdamW(grouped<AdamW>(params, options)));
 }
 
-Tensors leaves(const Tensors& tensors) {
+Tensors leaves(const Tensors& tensors, Device device = kCPU) {
   Tensors result;
-  for (const Tensor& x : tensors) result.push_back(ops::clone(x).set_requires_grad());
+  for (const Tensor& x : tensors) {
+    result.push_back(ops::clone(ops::to_device(x, device)).set_requires_grad());
+  }
   return result;
 }
 
@@ -146,10 +148,11 @@ TEST_CASE("a warm-up of no steps is the schedule itself") {
 }
 
 TEST_CASE("optimizers follow torch.optim with groups, late and missing gradients, and clipped norms") {
+  const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& c : oracle_cases("optim")) {
     if (c.op != "sgd" && c.op != "adamw") continue;
-    INFO(c.name);
-    const Tensors params = leaves(c.numbered("param"));
+    INFO(c.name << " " << device.str());
+    const Tensors params = leaves(c.numbered("param"), device);
     REQUIRE(params.size() == 6);
     const auto optimizer = make_optimizer(c, params);
     for (int step = 0; step < 6; ++step) {
@@ -290,8 +293,10 @@ TEST_CASE("both optimizers find the bottom of a bowl") {
 }
 
 TEST_CASE("clip_grad_norm leaves small gradients alone and ignores parameters without one") {
-  const Tensor a = ops::zeros({2}).set_requires_grad(), b = ops::zeros({3}).set_requires_grad();
-  a.set_grad(from_vector<float>({3, 4}));
+  const Device device = GENERATE(from_range(test_devices()));
+  const Tensor a = ops::zeros({2}, {.device = device}).set_requires_grad();
+  const Tensor b = ops::zeros({3}, {.device = device}).set_requires_grad();
+  a.set_grad(ops::to_device(from_vector<float>({3, 4}), device));
   CHECK(clip_grad_norm({a, b}, 10).item() == Approx(5));
   check_close(a.grad(), from_vector<float>({3, 4}), 0);
   CHECK(clip_grad_norm({a, b}, 1).item() == Approx(5));
@@ -301,17 +306,20 @@ TEST_CASE("clip_grad_norm leaves small gradients alone and ignores parameters wi
 }
 
 TEST_CASE("clip_grad_value limits each element") {
-  const Tensor a = ops::zeros({4}).set_requires_grad();
-  a.set_grad(from_vector<float>({-3, -0.5, 0.25, 7}));
+  const Device device = GENERATE(from_range(test_devices()));
+  const Tensor a = ops::zeros({4}, {.device = device}).set_requires_grad();
+  a.set_grad(ops::to_device(from_vector<float>({-3, -0.5, 0.25, 7}), device));
   clip_grad_value({a}, 0.5);
   check_close(a.grad(), from_vector<float>({-0.5, -0.5, 0.25, 0.5}), 0);
   CHECK_THROWS_WITH(clip_grad_value({a}, -1), Contains("limit"));
 }
 
 TEST_CASE("Ema follows AveragedModel, copies integers, and swaps for evaluation") {
+  const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& c : oracle_cases("optim")) {
     if (c.op != "ema") continue;
-    const Tensor weight = ops::zeros({3, 4}), count = ops::zeros({}, {.dtype = kInt64});
+    const Tensor weight = ops::zeros({3, 4}, {.device = device});
+    const Tensor count = ops::zeros({}, {.dtype = kInt64, .device = device});
     Ema ema({{"weight", weight}, {"count", count}}, c.number("decay"));
     for (const Tensor& value : c.numbered("value")) {
       ops::copy_(weight, value);
@@ -324,7 +332,8 @@ TEST_CASE("Ema follows AveragedModel, copies integers, and swaps for evaluation"
 }
 
 TEST_CASE("EmaScope lends the model its averages; a saved average goes on") {
-  const Tensor weight = ops::full({2}, 1.0);
+  const Device device = GENERATE(from_range(test_devices()));
+  const Tensor weight = ops::full({2}, 1.0, {.device = device});
   Ema ema({{"weight", weight}}, 0.5);
   ema.update();
   ops::fill_(weight, 3);
@@ -334,7 +343,7 @@ TEST_CASE("EmaScope lends the model its averages; a saved average goes on") {
     check_close(weight, ops::full({2}, 2.0), 0);
   }
   check_close(weight, ops::full({2}, 3.0), 0);
-  const Tensor same = ops::full({2}, 3.0);
+  const Tensor same = ops::full({2}, 3.0, {.device = device});
   Ema other({{"weight", same}}, 0.5);
   other.load_state_dict(ema.state_dict());
   CHECK(other.updates() == 2);

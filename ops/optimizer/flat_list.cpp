@@ -13,10 +13,16 @@ bool same_order(const Tensor& a, const Tensor& b) {
   return true;
 }
 
-/// x itself if it has the dtype and memory order of `like`, else a copy that does.
+/// What x is computed in: the GPU's kernels convert as they load.
+DType flat_dtype(const Tensor& x, DType computed) {
+  return x.device().is_cuda() ? x.dtype() : computed;
+}
+
+/// x itself if it has the memory order of `like` and, on the CPU, its dtype, else a copy that does.
 Tensor in_order_of(const Tensor& like, const Tensor& x) {
-  if (x.dtype() == like.dtype() && (x.numel() <= 1 || same_order(like, x))) return x;
-  const Tensor copy = empty_like(like);
+  const DType dtype = flat_dtype(x, like.dtype());
+  if (x.dtype() == dtype && (x.numel() <= 1 || same_order(like, x))) return x;
+  const Tensor copy = empty_like(like, dtype);
   copy_(copy, x);
   return copy;
 }
@@ -32,8 +38,7 @@ FlatList::FlatList(std::string_view op, std::string_view name, const std::vector
                 x.dtype());
     TAPER_CHECK(x.device() == tensors[0].device(), "{}: {}[{}] is on {}, {}[0] on {}", op, name, i,
                 x.device(), name, tensors[0].device());
-    check_on_cpu(op, x);
-    flat_.push_back(cast(x.is_dense() ? x : contiguous(x), compute_dtype(x.dtype())));
+    flat_.push_back(cast(x.is_dense() ? x : contiguous(x), flat_dtype(x, compute_dtype(x.dtype()))));
   }
 }
 

@@ -8,14 +8,14 @@
 
 namespace taper::ops {
 
-/// The tensors of a list, each dense and in a dtype that is computed in: the tensor itself where it is so,
-/// else a copy.
+/// The tensors of a list, each dense and, on the CPU, in a dtype that is computed in: the tensor itself where
+/// it is so, else a copy.
 class FlatList {
  public:
   /// Throws Error naming `op` and `name` for an undefined tensor or one that is not floating point.
   FlatList(std::string_view op, std::string_view name, const std::vector<Tensor>& tensors);
-  /// As above, each in the memory order and dtype of its partner. Throws Error if lengths, shapes or devices
-  /// differ.
+  /// As above, each in the memory order and, on the CPU, the dtype of its partner. Throws Error if lengths,
+  /// shapes or devices differ.
   FlatList(std::string_view op, std::string_view name, const std::vector<Tensor>& tensors,
            const FlatList& partner);
 

@@ -9,36 +9,71 @@
 #include "taper/ops/op_call.h"
 #include "taper/ops/optimizer/flat_list.h"
 #include "taper/ops/optimizer/optimizer_cpu.h"
+#include "taper/ops/optimizer/optimizer_gpu.h"
 
 namespace taper::ops {
+namespace {
+
+void check_number(std::string_view op, std::string_view name, const Tensor& number, Device device) {
+  TAPER_CHECK(
+      !number.defined() || (number.numel() == 1 && number.dtype() == kFloat32 && number.device() == device),
+      "{}: {} must be one f32 number on {}, got {} of shape {} on {}", op, name, device, number.dtype(),
+      number.shape(), number.device());
+}
+
+void check_controls(std::string_view op, const FlatList& params, const UpdateControls& controls) {
+  if (params.tensors().empty()) return;
+  check_number(op, "lr", controls.lr, params[0].device());
+  check_number(op, "step", controls.step, params[0].device());
+  check_number(op, "skip", controls.skip, params[0].device());
+}
+
+bool skipped(const UpdateControls& controls) {
+  return controls.skip.defined() && item(controls.skip) != 0;
+}
+
+}  // namespace
 
 void sgd_update(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
-                const std::vector<Tensor>& momentum_buffers, const SgdOptions& options, bool first_step) {
+                const std::vector<Tensor>& momentum_buffers, const SgdOptions& options, bool first_step,
+                const UpdateControls& controls) {
   const OpCall call("sgd_update", params);
   const FlatList p("sgd_update", "params", params);
   const FlatList g("sgd_update", "grads", grads, p);
-  if (options.momentum == 0) {
-    TAPER_CHECK(momentum_buffers.empty(), "sgd_update: {} momentum_buffers without momentum",
-                momentum_buffers.size());
-    if (p.on_cpu()) sgd_update_cpu(p.tensors(), g.tensors(), {}, options, first_step);
-  } else {
-    const FlatList b("sgd_update", "momentum_buffers", momentum_buffers, p);
-    if (p.on_cpu()) sgd_update_cpu(p.tensors(), g.tensors(), b.tensors(), options, first_step);
-    b.finish_write();
+  TAPER_CHECK(options.momentum != 0 || momentum_buffers.empty(),
+              "sgd_update: {} momentum_buffers without momentum", momentum_buffers.size());
+  const FlatList b = options.momentum == 0 ? FlatList("sgd_update", "momentum_buffers", {})
+                                           : FlatList("sgd_update", "momentum_buffers", momentum_buffers, p);
+  check_controls("sgd_update", p, controls);
+  if (!p.on_cpu()) {
+    sgd_update_gpu(p.tensors(), g.tensors(), b.tensors(), options, first_step, controls);
+  } else if (!skipped(controls)) {
+    SgdOptions now = options;
+    if (controls.lr.defined()) now.lr = item(controls.lr);
+    sgd_update_cpu(p.tensors(), g.tensors(), b.tensors(), now, first_step);
   }
+  b.finish_write();
   p.finish_write();
 }
 
 void adamw_update(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
                   const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs,
-                  const AdamWOptions& options, int64_t step) {
+                  const AdamWOptions& options, int64_t step, const UpdateControls& controls) {
   const OpCall call("adamw_update", params);
-  TAPER_CHECK(step >= 1, "adamw_update: step counts from 1, got {}", step);
+  TAPER_CHECK(step >= 1 || controls.step.defined(), "adamw_update: step counts from 1, got {}", step);
   const FlatList p("adamw_update", "params", params);
   const FlatList g("adamw_update", "grads", grads, p);
   const FlatList m("adamw_update", "exp_avgs", exp_avgs, p);
   const FlatList v("adamw_update", "exp_avg_sqs", exp_avg_sqs, p);
-  if (p.on_cpu()) adamw_update_cpu(p.tensors(), g.tensors(), m.tensors(), v.tensors(), options, step);
+  check_controls("adamw_update", p, controls);
+  if (!p.on_cpu()) {
+    adamw_update_gpu(p.tensors(), g.tensors(), m.tensors(), v.tensors(), options, step, controls);
+  } else if (!skipped(controls)) {
+    AdamWOptions now = options;
+    if (controls.lr.defined()) now.lr = item(controls.lr);
+    if (controls.step.defined()) step = int64_t(item(controls.step));
+    adamw_update_cpu(p.tensors(), g.tensors(), m.tensors(), v.tensors(), now, step);
+  }
   p.finish_write();
   m.finish_write();
   v.finish_write();
@@ -49,7 +84,8 @@ void ema_update(const std::vector<Tensor>& averages, const std::vector<Tensor>& 
   TAPER_CHECK(decay >= 0 && decay <= 1, "ema_update: decay must be between 0 and 1, got {}", decay);
   const FlatList a("ema_update", "averages", averages);
   const FlatList p("ema_update", "params", params, a);
-  if (a.on_cpu()) ema_update_cpu(a.tensors(), p.tensors(), decay);
+  a.on_cpu() ? ema_update_cpu(a.tensors(), p.tensors(), decay)
+             : ema_update_gpu(a.tensors(), p.tensors(), decay);
   a.finish_write();
 }
 
@@ -58,22 +94,47 @@ Tensor global_norm(const std::vector<Tensor>& tensors) {
   const FlatList list("global_norm", "tensors", tensors);
   const bool wide =
       std::any_of(tensors.begin(), tensors.end(), [](const Tensor& x) { return x.dtype() == kFloat64; });
-  const TensorOptions options{.dtype = wide ? kFloat64 : kFloat32,
-                              .device = tensors.empty() ? Device() : tensors[0].device()};
-  return full({}, std::sqrt(sum_of_squares_cpu(list.tensors())), options);
+  const DType dtype = wide ? kFloat64 : kFloat32;
+  if (list.on_cpu()) return full({}, std::sqrt(sum_of_squares_cpu(list.tensors())), {.dtype = dtype});
+  const Tensor norm = empty({}, {.dtype = dtype, .device = tensors[0].device()});
+  global_norm_gpu(list.tensors(), norm);
+  return norm;
 }
 
 void scale_(const std::vector<Tensor>& tensors, double factor) {
   const OpCall call("scale_", tensors);
   const FlatList list("scale_", "tensors", tensors);
-  if (list.on_cpu()) scale_cpu(list.tensors(), factor);
+  list.on_cpu() ? scale_cpu(list.tensors(), factor) : scale_gpu(list.tensors(), factor);
   list.finish_write();
 }
 
 void scale_(const std::vector<Tensor>& tensors, const Tensor& factor) {
   const OpCall call("scale_", tensors);
-  if (!tensors.empty()) check_same_device("scale_", tensors[0], factor);
-  scale_(tensors, item(factor));
+  check_defined("scale_", "factor", factor);
+  if (tensors.empty()) return;
+  if (factor.device().is_cpu()) return scale_(tensors, item(factor));
+  check_same_device("scale_", tensors[0], factor);
+  TAPER_CHECK(factor.numel() == 1, "scale_: the factor must be one number, got shape {}", factor.shape());
+  const FlatList list("scale_", "tensors", tensors);
+  scale_gpu(list.tensors(), factor.dtype() == kFloat64 ? factor : cast(factor, kFloat32));
+  list.finish_write();
+}
+
+void unscale_(const std::vector<Tensor>& tensors, const Tensor& inverse_scale, const Tensor& found_inf) {
+  const OpCall call("unscale_", tensors);
+  check_defined("unscale_", "inverse_scale", inverse_scale);
+  check_defined("unscale_", "found_inf", found_inf);
+  if (tensors.empty()) return;
+  const FlatList list("unscale_", "tensors", tensors);
+  check_number("unscale_", "inverse_scale", inverse_scale, tensors[0].device());
+  check_number("unscale_", "found_inf", found_inf, tensors[0].device());
+  if (!list.on_cpu()) {
+    unscale_gpu(list.tensors(), inverse_scale, found_inf);
+    found_inf.bump_version();
+  } else if (!unscale_cpu(list.tensors(), item(inverse_scale))) {
+    fill_(found_inf, 1);
+  }
+  list.finish_write();
 }
 
 }  // namespace taper::ops

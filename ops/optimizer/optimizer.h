@@ -7,7 +7,8 @@
 // In all of them the lists have one length, and tensors at one position one shape, any float dtype and any
 // memory order; those that do not share the parameter's dense order and dtype are converted on the way in and
 // out. Half types compute in f32. Everything written gets its version bumped. All throw Error naming the list
-// and the position that do not fit.
+// and the position that do not fit. On a GPU each is a launch or two for all tensors, and the host waits for
+// none.
 
 #include <vector>
 
@@ -33,6 +34,15 @@ struct AdamWOptions {
   double weight_decay = 1e-2;
 };
 
+/// Numbers in memory of the parameters' device, read when the update runs there: what a GPU computes need not
+/// come to the host, and a captured graph can be replayed with other values. Undefined tensors: not used. All
+/// are f32 of one element.
+struct UpdateControls {
+  Tensor lr = {};    ///< instead of the options' lr
+  Tensor step = {};  ///< instead of AdamW's step
+  Tensor skip = {};  ///< if not 0 nothing changes: found_inf of unscale_
+};
+
 }  // namespace taper
 
 namespace taper::ops {
@@ -41,14 +51,15 @@ namespace taper::ops {
 /// or with nesterov lr * (g + momentum * buffer). In the first step the buffer only receives g.
 /// momentum_buffers: empty if momentum is 0. (torch.optim.SGD)
 void sgd_update(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
-                const std::vector<Tensor>& momentum_buffers, const SgdOptions& options, bool first_step);
+                const std::vector<Tensor>& momentum_buffers, const SgdOptions& options, bool first_step,
+                const UpdateControls& controls = {});
 
 /// param *= 1 - lr * weight_decay; m = beta1 * m + (1 - beta1) * grad; v = beta2 * v + (1 - beta2) * grad^2;
 /// param -= lr / (1 - beta1^step) * m / (sqrt(v / (1 - beta2^step)) + eps). `step` counts from 1.
 /// (torch.optim.AdamW)
 void adamw_update(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
                   const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs,
-                  const AdamWOptions& options, int64_t step);
+                  const AdamWOptions& options, int64_t step, const UpdateControls& controls = {});
 
 /// average = decay * average + (1 - decay) * param. (torch.optim.swa_utils.AveragedModel with a decay)
 void ema_update(const std::vector<Tensor>& averages, const std::vector<Tensor>& params, double decay);
@@ -61,5 +72,10 @@ Tensor global_norm(const std::vector<Tensor>& tensors);
 void scale_(const std::vector<Tensor>& tensors, double factor);
 /// As above with the factor in a tensor of one element, which need not travel to the host.
 void scale_(const std::vector<Tensor>& tensors, const Tensor& factor);
+
+/// Multiplies every element by inverse_scale and sets found_inf to 1 if a result is infinite or NaN; else
+/// found_inf stays as it is. Both are f32 of one element on the tensors' device. Throws Error if they are
+/// not. (torch._amp_foreach_non_finite_check_and_unscale_)
+void unscale_(const std::vector<Tensor>& tensors, const Tensor& inverse_scale, const Tensor& found_inf);
 
 }  // namespace taper::ops

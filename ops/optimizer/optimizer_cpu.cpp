@@ -1,6 +1,7 @@
 #include "taper/ops/optimizer/optimizer_cpu.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
 #include "taper/core/parallel.h"
@@ -136,6 +137,20 @@ void scale_cpu(const std::vector<Tensor>& tensors, double factor) {
     T* x = tensors[i].data<T>();
     for (int64_t k = begin; k < end; ++k) x[k] *= T(factor);
   });
+}
+
+bool unscale_cpu(const std::vector<Tensor>& tensors, double factor) {
+  std::atomic<bool> finite = true;
+  for_each_range(tensors, [&]<class T>(size_t i, int64_t begin, int64_t end) {
+    T* x = tensors[i].data<T>();
+    bool all = true;
+    for (int64_t k = begin; k < end; ++k) {
+      x[k] *= T(factor);
+      all = all && std::isfinite(x[k]);
+    }
+    if (!all) finite = false;
+  });
+  return finite;
 }
 
 }  // namespace taper::ops
