@@ -4,12 +4,15 @@
 
 #include <catch2/catch.hpp>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "taper/core/error.h"
 #include "taper/core/op_scope.h"
 #include "taper/nn/report/memory_trace.h"
+#include "taper/ops/copy/copy.h"
+#include "taper/ops/copy/create.h"
 #include "tests/allocator_checks.h"
 #include "tests/temporary_folder.h"
 #include "tests/test_folders.h"
@@ -154,4 +157,20 @@ TEST_CASE("the history of all devices is recorded and reported") {
   CHECK(device["trace"].back()["action"] == "free_completed");
   record_memory_history(0);
   CHECK(allocator.snapshot().trace.empty());
+}
+
+TEST_CASE("the report names the ops that hold device tensors") {
+  const TemporaryFolder folder;
+  record_memory_history();
+  const Tensor there = ops::to_device(ops::ones({300, 1000}), Device("cuda:0"));
+  const Tensor wide = ops::cast(there, kFloat64);
+  write_memory_report(folder / "report.html");
+  const std::string page = read_text(folder / "report.html");
+  gpu::caching_allocator(0).record_history(0);
+  std::map<std::string, int64_t> held;
+  for (const auto& segment : gpu::caching_allocator(0).snapshot().segments)
+    for (const auto& block : segment.blocks) held[std::string(block.op)] += int64_t(block.requested_bytes);
+  CHECK(held["to_device"] >= 300 * 1000 * 4);
+  CHECK(held["cast"] >= 300 * 1000 * 8);
+  CHECK_THAT(page, Contains("\"to_device\"") && Contains("\"cast\""));
 }
