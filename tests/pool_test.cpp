@@ -311,11 +311,12 @@ TEST_CASE("the derivatives of pooling agree with finite differences") {
 }
 
 TEST_CASE("pooling agrees with PyTorch") {
+  const Device device = GENERATE(from_range(test_devices()));
   const auto pair = [](const std::vector<int64_t>& values) { return IntPair(values.at(0), values.at(1)); };
   for (const OracleCase& test : oracle_cases("pool")) {
-    Tensor x = test["x"];
+    Tensor x = ops::to_device(test["x"].detach(), device);
     x.set_requires_grad();
-    INFO(test.name << ", " << name(x.dtype()));
+    INFO(test.name << ", " << name(x.dtype()) << " on " << device.str());
     Tensor y;
     if (test.op == "adaptive_avg_pool2d") {
       y = adaptive_avg_pool2d(x, pair(test.list("size")));
@@ -334,7 +335,7 @@ TEST_CASE("pooling agrees with PyTorch") {
                          .ceil_mode = test.flag("ceil_mode"),
                          .count_include_pad = test.flag("count_include_pad")});
     }
-    y.backward(oracle_gradient(y));
+    y.backward(ops::to_device(oracle_gradient(y), device));
     check_close(y, test["y"], tolerance(x.dtype(), 16));
     check_close(x.grad(), test["grad_x"], tolerance(x.dtype(), 16));
   }

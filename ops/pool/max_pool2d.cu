@@ -7,6 +7,8 @@
 namespace taper::ops {
 namespace {
 
+constexpr int kBlocksPerMultiprocessor = 3;  // at least: 80 registers a thread
+
 // ------------------------------------------------------------------------------------------ kernels
 
 /// The largest value of each window and where it is. One thread for each output pixel and 16 bytes of
@@ -14,7 +16,7 @@ namespace {
 /// times as wide as f16, are written once; the indices are most of the traffic. (PyTorch:
 /// ATen/native/cuda/DilatedMaxPool2d.cu)
 template <class T, int kPack>
-__global__ void __launch_bounds__(kImageBlock)
+__global__ void __launch_bounds__(kImageBlock, kBlocksPerMultiprocessor)
     max_pool2d(ImageGrid grid, MaxPoolAxis rows, MaxPoolAxis columns, const T* x, T* y, int64_t* indices) {
   using Value = AccumulationType<T>;
   const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
@@ -59,7 +61,7 @@ constexpr int kTile = 2;
 /// pixels and 16 bytes of channels: a window that several of them see is read once for all. grad and the
 /// indices come from memory once and from the caches about four times for windows of 3 with stride 2.
 template <class T, int kPack>
-__global__ void __launch_bounds__(kImageBlock)
+__global__ void __launch_bounds__(kImageBlock, kBlocksPerMultiprocessor)
     max_pool2d_backward(ImageGrid tiles, MaxPoolAxis rows, MaxPoolAxis columns, const T* grad,
                         const int64_t* indices, T* grad_x) {
   using Value = AccumulationType<T>;
@@ -110,7 +112,7 @@ __global__ void __launch_bounds__(kImageBlock)
 /// y = x at the indices. One thread for each output pixel and 16 bytes of channels; the reads of x scatter
 /// over the windows' pixels.
 template <class T, int kPack>
-__global__ void __launch_bounds__(kImageBlock)
+__global__ void __launch_bounds__(kImageBlock, kBlocksPerMultiprocessor)
     max_pool2d_gather(ImageGrid grid, int64_t pixels, const T* x, const int64_t* indices, T* y) {
   const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
   if (index >= grid.count) return;

@@ -112,8 +112,15 @@ AveragePoolAxes adaptive_axes(std::string_view op, const Shape& input, IntPair o
   TAPER_CHECK(output.h > 0 && output.w > 0, "{}: output size must be at least 1, got {}", op, output);
   TAPER_CHECK(output.h < kMaxSide && output.w < kMaxSide, "{}: output size {} is too large", op, output);
   TAPER_CHECK(input[2] > 0 && input[3] > 0, "{}: input {} has no pixels", op, input);
-  return {{.input = int32_t(input[2]), .output = int32_t(output.h), .adaptive = true},
-          {.input = int32_t(input[3]), .output = int32_t(output.w), .adaptive = true}};
+  const auto axis = [](int64_t size, int64_t windows) {
+    AveragePoolAxis result{.input = int32_t(size), .output = int32_t(windows), .adaptive = true};
+    if (size % windows == 0) {  // windows of one size: cheaper to find
+      result.adaptive = false;
+      result.kernel = result.stride = int32_t(size / windows);
+    }
+    return result;
+  };
+  return {axis(input[2], output.h), axis(input[3], output.w)};
 }
 
 template <class Axes>

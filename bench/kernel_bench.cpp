@@ -1,0 +1,117 @@
+// What the GPU's kernels reach: for each operation, shape and dtype the bytes per second it moves, counting
+// every tensor once for each pass that cannot do without it. `copy` is the measure: the same bytes without
+// arithmetic. Timed by events; on the simulated GPU the shapes are tiny and the times mean nothing.
+
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <functional>
+
+#include "taper/core/gpu/runtime.h"
+#include "taper/ops/copy/copy.h"
+#include "taper/ops/copy/create.h"
+#include "taper/ops/norm/batch_norm.h"
+#include "taper/ops/pool/pool2d.h"
+#include "taper/ops/random/random.h"
+
+using namespace taper;
+
+namespace {
+
+const Device kGpu("cuda");
+
+/// `run` enqueues one call on the current stream.
+void add_benchmark(const std::string& name, double bytes, const std::function<void()>& run) {
+  const auto measure = [=](benchmark::State& state) {
+    run();  // the first call finds an empty allocator
+    for (auto _ : state) {
+      gpu::Event start(gpu::EventTiming::kOn), end(gpu::EventTiming::kOn);
+      start.record();
+      run();
+      end.record();
+      end.synchronize();
+      state.SetIterationTime(double(end.elapsed_ms(start)) * 1e-3);
+    }
+    state.SetBytesProcessed(int64_t(double(state.iterations()) * bytes));
+  };
+  benchmark::RegisterBenchmark(name.c_str(), measure)->UseManualTime()->Unit(benchmark::kMicrosecond);
+}
+
+/// Random numbers in channels_last, or in the order of their axes where there are not four.
+Tensor random_images(const Shape& shape, DType dtype) {
+  const Tensor x = ops::cast(ops::randn(shape), dtype);
+  return ops::to_device(shape.size() == 4 ? ops::contiguous(x, kChannelsLast) : x, kGpu);
+}
+
+std::string label(const char* name, const Tensor& x) {
+  return fmt::format("{}/{}/{}", name, x.shape(), x.dtype());
+}
+
+void add_copy(const Tensor& x) {
+  const Tensor y = empty_like(x);
+  add_benchmark(label("copy", x), 2 * double(x.size_bytes()), [=] { ops::copy_(y, x); });
+}
+
+void add_batch_norm(const Tensor& x) {
+  const double size = double(x.size_bytes());
+  const TensorOptions wide = {.dtype = compute_dtype(x.dtype()), .device = kGpu};
+  const Tensor weight = ops::ones({x.size(1)}, wide), bias = ops::zeros({x.size(1)}, wide);
+  const Tensor mean = ops::clone(bias), var = ops::clone(weight);
+  const Tensor residual = ops::clone(x), grad = ops::clone(x);
+  const BatchNormOptions options = {.relu = true};
+  add_benchmark(label("batch_norm", x), 3 * size,
+                [=] { ops::batch_norm_training(x, weight, bias, mean, var, options); });
+  add_benchmark(label("batch_norm_residual", x), 4 * size,
+                [=] { ops::batch_norm_training(x, weight, bias, mean, var, options, residual); });
+  add_benchmark(label("batch_norm_inference", x), 2 * size,
+                [=] { ops::batch_norm_inference(x, weight, bias, mean, var, options); });
+  const ops::BatchNormOutput out = ops::batch_norm_training(x, weight, bias, mean, var, options);
+  add_benchmark(label("batch_norm_backward", x), 5 * size, [=] {
+    ops::batch_norm_backward(grad, x, {}, weight, bias, out.save_mean, out.save_invstd, options);
+  });
+  add_benchmark(label("batch_norm_residual_backward", x), 7 * size, [=] {
+    ops::batch_norm_backward(grad, x, out.y, weight, bias, out.save_mean, out.save_invstd, options, true);
+  });
+}
+
+void add_pooling(const Tensor& x) {
+  const double size = double(x.size_bytes());
+  const MaxPool2dOptions largest = {.kernel = 3, .stride = 2, .padding = 1};
+  const ops::MaxPool2dOutput maxima = ops::max_pool2d(x, largest);
+  const double pooled = double(maxima.y.size_bytes() + maxima.indices.size_bytes());
+  add_benchmark(label("max_pool2d", x), size + pooled, [=] { ops::max_pool2d(x, largest); });
+  add_benchmark(label("max_pool2d_backward", x), size + pooled,
+                [=] { ops::max_pool2d_backward(maxima.y, maxima.indices, x.shape(), largest); });
+  const AvgPool2dOptions mean = {.kernel = 2};
+  const Tensor means = ops::avg_pool2d(x, mean), one = ops::adaptive_avg_pool2d(x, 1);
+  add_benchmark(label("avg_pool2d", x), size + double(means.size_bytes()), [=] { ops::avg_pool2d(x, mean); });
+  add_benchmark(label("avg_pool2d_backward", x), size + double(means.size_bytes()),
+                [=] { ops::avg_pool2d_backward(means, x.shape(), mean); });
+  add_benchmark(label("global_avg_pool2d", x), size, [=] { ops::adaptive_avg_pool2d(x, 1); });
+  add_benchmark(label("global_avg_pool2d_backward", x), size,
+                [=] { ops::adaptive_avg_pool2d_backward(one, x.shape()); });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  if (gpu::device_count() == 0) {
+    fmt::print(stderr, "kernel_bench: there is no GPU\n");
+    return 1;
+  }
+  const bool small = gpu::is_simulated();
+  for (const DType dtype : {kFloat32, kBFloat16}) {
+    // ResNet-50's widest stages: many pixels of few channels, and few of many.
+    const Tensor early = random_images(small ? Shape{2, 16, 6, 6} : Shape{256, 64, 56, 56}, dtype);
+    const Tensor late = random_images(small ? Shape{2, 72, 3, 3} : Shape{512, 2048, 7, 7}, dtype);
+    for (const Tensor& x : {early, late}) {
+      add_copy(x);
+      add_batch_norm(x);
+      add_pooling(x);
+    }
+  }
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
