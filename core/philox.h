@@ -3,19 +3,26 @@
 // order of execution draws the same stream. Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3"
 // (SC 2011). PyTorch's counterpart: c10 and ATen/core/PhiloxRNGEngine.h.
 
-#include <array>
 #include <cstdint>
 
 #include "taper/core/host_device.h"
 
 namespace taper {
 
+/// 128 random bits.
+struct RandomBits {
+  uint32_t words[4] = {};
+
+  TAPER_HOST_DEVICE uint32_t operator[](int i) const { return words[i]; }
+  bool operator==(const RandomBits&) const = default;
+};
+
 /// The 128 random bits at `counter` of the stream `subsequence` under `seed`.
 struct Philox {
   uint64_t seed = 0;
   uint64_t subsequence = 0;
 
-  TAPER_HOST_DEVICE std::array<uint32_t, 4> operator()(uint64_t counter) const {
+  TAPER_HOST_DEVICE RandomBits operator()(uint64_t counter) const {
     uint32_t c0 = uint32_t(counter), c1 = uint32_t(counter >> 32);
     uint32_t c2 = uint32_t(subsequence), c3 = uint32_t(subsequence >> 32);
     uint32_t k0 = uint32_t(seed), k1 = uint32_t(seed >> 32);
@@ -29,7 +36,7 @@ struct Philox {
       k0 += 0x9E3779B9u;
       k1 += 0xBB67AE85u;
     }
-    return {c0, c1, c2, c3};
+    return {{c0, c1, c2, c3}};
   }
 };
 

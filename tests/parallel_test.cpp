@@ -107,12 +107,11 @@ TEST_CASE("Philox-4x32-10 gives the published test vectors") {
     const Philox philox{uint64_t(k1) << 32 | k0, uint64_t(c3) << 32 | c2};
     return philox(uint64_t(c1) << 32 | c0);
   };
-  using Bits = std::array<uint32_t, 4>;
-  CHECK(draw(0, 0, 0, 0, 0, 0) == Bits{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
+  CHECK(draw(0, 0, 0, 0, 0, 0) == RandomBits{{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}});
   const uint32_t all = 0xffffffff;
-  CHECK(draw(all, all, all, all, all, all) == Bits{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
+  CHECK(draw(all, all, all, all, all, all) == RandomBits{{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}});
   CHECK(draw(0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0) ==
-        Bits{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
+        RandomBits{{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}});
 }
 
 TEST_CASE("uniform numbers stay below one") {

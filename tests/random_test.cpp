@@ -153,6 +153,63 @@ TEST_CASE("dropout keeps the expectation") {
   CHECK(ops::item(ops::sum(ops::dropout(x, 1, generator).y)) == 0);
 }
 
+TEST_CASE("the GPU draws the CPU's numbers") {
+  const Device gpu("cuda");
+  const auto both = [&](const auto& draw) {
+    Generator on_cpu(11), on_gpu(11);
+    const Tensor expected = draw(kCPU, on_cpu), actual = draw(gpu, on_gpu);
+    CHECK(on_cpu.state() == on_gpu.state());
+    CHECK(actual.device() == gpu);
+    return std::pair(values(actual), values(expected));
+  };
+  for (const Shape& shape : {Shape{}, {0}, {1}, {7}, {2, 3, 40}, {5000}}) {
+    for (const DType dtype : {kFloat32, kFloat64, kFloat16, kBFloat16}) {
+      INFO(name(dtype) << " " << shape.str());
+      const auto [u, u_cpu] = both([&](Device device, Generator& generator) {
+        return ops::rand(shape, {.dtype = dtype, .device = device}, generator);
+      });
+      CHECK(u == u_cpu);
+      const auto [n, n_cpu] = both([&](Device device, Generator& generator) {
+        return ops::randn(shape, {.dtype = dtype, .device = device}, generator);
+      });
+      check_close(n, n_cpu, tolerance(dtype), 1);
+      const auto [d, d_cpu] = both([&](Device device, Generator& generator) {
+        const Tensor x = ops::rand(shape, {.dtype = dtype}, generator);
+        const auto [y, mask] = ops::dropout(ops::to_device(x, device), 0.3, generator);
+        return ops::add(y, mask, 2);
+      });
+      CHECK(d == d_cpu);
+    }
+    for (const DType dtype : {kFloat32, kBFloat16, kBool, kInt64, kInt32, kUInt8}) {
+      INFO(name(dtype) << " " << shape.str());
+      const auto [b, b_cpu] = both([&](Device device, Generator& generator) {
+        const Tensor x = empty(shape, {.dtype = dtype, .device = device});
+        ops::bernoulli_(x, 0.3, generator);
+        return x;
+      });
+      CHECK(b == b_cpu);
+      const auto [r, r_cpu] = both([&](Device device, Generator& generator) {
+        return ops::randint(3, 100, shape, {.dtype = dtype, .device = device}, generator);
+      });
+      CHECK(r == r_cpu);
+    }
+    const auto [w, w_cpu] = both([&](Device device, Generator& generator) {
+      return ops::randint(INT64_MIN, INT64_MAX, shape, {.dtype = kInt64, .device = device}, generator);
+    });
+    CHECK(w == w_cpu);
+  }
+  // Other layouts, misaligned rows, and dropout of a transposed tensor.
+  const auto [v, v_cpu] = both([&](Device device, Generator& generator) {
+    const Tensor x = ops::zeros({3, 8, 5, 7}, {.device = device, .memory_format = kChannelsLast});
+    ops::uniform_(views::slice(x, 1, 1, 8, 3), -1, 1, generator);
+    ops::bernoulli_(views::narrow(views::select(x, 0, 1), 0, 3, 2), 0.5, generator);
+    const Tensor row = ops::zeros({41}, {.device = device});
+    ops::normal_(views::narrow(row, 0, 1, 40), 2, 3, generator);
+    return ops::add(ops::dropout(x, 0.5, generator).y, views::select(row, 0, 7));
+  });
+  check_close(v, v_cpu, tolerance(kFloat32), 1);
+}
+
 TEST_CASE("random functions refuse bad arguments in one line") {
   const Tensor x = ops::ones({3}), integers = ops::arange(3);
   CHECK_THROWS_WITH(ops::uniform_(x, 1, 0), "uniform_: needs low <= high, got 1 and 0");

@@ -24,7 +24,7 @@ uint32_t RandomStream::bits() {
     block_ = philox_(counter_++);
     used_ = 0;
   }
-  return block_[size_t(used_++)];
+  return block_[used_++];
 }
 
 double RandomStream::uniform(double low, double high) {

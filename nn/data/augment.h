@@ -27,7 +27,7 @@ class RandomStream {
  private:
   Philox philox_;
   uint64_t counter_ = 0;
-  std::array<uint32_t, 4> block_{};
+  RandomBits block_;
   int used_ = 4;
 };
 

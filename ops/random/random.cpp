@@ -6,6 +6,7 @@
 #include "taper/ops/elementwise/elementwise.h"
 #include "taper/ops/op_call.h"
 #include "taper/ops/random/random_cpu.h"
+#include "taper/ops/random/random_gpu.h"
 
 namespace taper::ops {
 namespace {
@@ -14,7 +15,6 @@ namespace {
 template <class Fill>
 void fill_random(std::string_view op, const Tensor& x, bool two_lanes, Generator& generator, Fill fill) {
   check_writable(op, x);
-  check_on_cpu(op, x);
   const int64_t per_block = two_lanes ? 2 : 4;
   const GeneratorState state = generator.reserve(uint64_t((x.numel() + per_block - 1) / per_block));
   if (x.numel() > 0) {
@@ -36,8 +36,9 @@ void uniform_(const Tensor& x, double low, double high, Generator& generator) {
   check_defined("uniform_", "tensor", x);
   check_floating_point("uniform_", x);
   TAPER_CHECK(low <= high, "uniform_: needs low <= high, got {} and {}", low, high);
-  fill_random("uniform_", x, x.dtype() == kFloat64, generator,
-              [&](const Tensor& t, GeneratorState state) { uniform_cpu(t, low, high, state); });
+  fill_random("uniform_", x, x.dtype() == kFloat64, generator, [&](const Tensor& t, GeneratorState state) {
+    t.device().is_cuda() ? uniform_gpu(t, low, high, state) : uniform_cpu(t, low, high, state);
+  });
 }
 
 void normal_(const Tensor& x, double mean, double std, Generator& generator) {
@@ -45,16 +46,18 @@ void normal_(const Tensor& x, double mean, double std, Generator& generator) {
   check_defined("normal_", "tensor", x);
   check_floating_point("normal_", x);
   TAPER_CHECK(std >= 0, "normal_: the standard deviation must not be negative, got {}", std);
-  fill_random("normal_", x, x.dtype() == kFloat64, generator,
-              [&](const Tensor& t, GeneratorState state) { normal_cpu(t, mean, std, state); });
+  fill_random("normal_", x, x.dtype() == kFloat64, generator, [&](const Tensor& t, GeneratorState state) {
+    t.device().is_cuda() ? normal_gpu(t, mean, std, state) : normal_cpu(t, mean, std, state);
+  });
 }
 
 void bernoulli_(const Tensor& x, double p, Generator& generator) {
   const OpCall call("bernoulli_", x);
   check_defined("bernoulli_", "tensor", x);
   TAPER_CHECK(p >= 0 && p <= 1, "bernoulli_: p must be between 0 and 1, got {}", p);
-  fill_random("bernoulli_", x, false, generator,
-              [&](const Tensor& t, GeneratorState state) { bernoulli_cpu(t, p, state); });
+  fill_random("bernoulli_", x, false, generator, [&](const Tensor& t, GeneratorState state) {
+    t.device().is_cuda() ? bernoulli_gpu(t, p, state) : bernoulli_cpu(t, p, state);
+  });
 }
 
 void randint_(const Tensor& x, int64_t low, int64_t high, Generator& generator) {
@@ -63,8 +66,9 @@ void randint_(const Tensor& x, int64_t low, int64_t high, Generator& generator) 
   TAPER_CHECK(low < high, "randint_: needs low < high, got {} and {}", low, high);
   const uint64_t range = uint64_t(high) - uint64_t(low);
   const bool wide = range > uint64_t(1) << 32;
-  fill_random("randint_", x, wide, generator,
-              [&](const Tensor& t, GeneratorState state) { randint_cpu(t, low, range, wide, state); });
+  fill_random("randint_", x, wide, generator, [&](const Tensor& t, GeneratorState state) {
+    t.device().is_cuda() ? randint_gpu(t, low, range, wide, state) : randint_cpu(t, low, range, wide, state);
+  });
 }
 
 Tensor rand(const Shape& shape, const TensorOptions& options, Generator& generator) {
@@ -100,9 +104,15 @@ DropoutResult dropout(const Tensor& x, double p, Generator& generator) {
   check_defined("dropout", "input", x);
   check_floating_point("dropout", x);
   TAPER_CHECK(p >= 0 && p <= 1, "dropout: p must be between 0 and 1, got {}", p);
+  const double scale = p < 1 ? 1 / (1 - p) : 0;
   const Tensor mask = empty(x.shape(), {.dtype = kBool, .device = x.device()});
+  if (x.device().is_cuda() && x.is_contiguous() && x.numel() > 0) {
+    const Tensor y = empty_like(x);
+    dropout_gpu(x, y, mask, 1 - p, scale, generator.reserve(uint64_t((x.numel() + 3) / 4)));
+    return {y, mask};
+  }
   bernoulli_(mask, 1 - p, generator);
-  return {where(mask, mul(x, p < 1 ? 1 / (1 - p) : 0), 0), mask};
+  return {where(mask, mul(x, scale), 0), mask};
 }
 
 }  // namespace taper::ops

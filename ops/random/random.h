@@ -3,8 +3,9 @@
 //
 // Every function takes a range of counters from the generator and computes element i (in row-major order,
 // whatever the layout) from the range's block i / 4, lane i % 4; f64 and ranges beyond 2^32 take two lanes an
-// element, so block i / 2. The numbers are the same on every device and for any number of threads. PyTorch's
-// counterpart: ATen/native/Distributions.cpp, Dropout.cpp.
+// element, so block i / 2. The numbers are the same on every device and for any number of threads, but that a
+// GPU's logarithm, sine and cosine move normal numbers by an ulp or two, and that compilers may round low + u
+// * range once or twice. PyTorch's counterpart: ATen/native/Distributions.cpp, Dropout.cpp.
 
 #include "taper/core/generator.h"
 #include "taper/core/tensor.h"

@@ -1,19 +1,19 @@
 #include "taper/ops/random/random_cpu.h"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
 #include <vector>
 
 #include "taper/core/parallel.h"
 #include "taper/ops/copy/strided_loop.h"
+#include "taper/ops/random/draws.h"
 
 namespace taper::ops {
 namespace {
 
-/// Fills x with values made from blocks of 128 random bits: make(bits, values) writes kPerBlock of type T.
-template <int kPerBlock, class T, class Make>
-void fill_blocks(const Tensor& x, GeneratorState state, Make make) {
+/// Fills x with draws, each from a block of 128 random bits.
+template <class T, class Draw>
+void fill_blocks(const Tensor& x, GeneratorState state, const Draw& draw) {
+  constexpr int kPerBlock = Draw::kPerBlock;
   LoopOperand out{static_cast<char*>(x.data_ptr()), x.dtype(), {1}};
   const Shape shape = {x.numel()};
   const Philox philox{state.seed};
@@ -23,74 +23,35 @@ void fill_blocks(const Tensor& x, GeneratorState state, Make make) {
       const int64_t count = std::min(kBlockSize, end - at);
       // kBlockSize is a multiple of kPerBlock: the last block may fill more of the buffer than is stored.
       for (int64_t i = 0; i < count; i += kPerBlock) {
-        make(philox(state.counter + uint64_t((at + i) / kPerBlock)), buffer + i);
+        draw(philox(state.counter + uint64_t((at + i) / kPerBlock)), buffer + i);
       }
       store_block(out, shape, at, count, buffer);
     }
   });
 }
 
-using Bits = std::array<uint32_t, 4>;
-
-/// Two independent normal numbers from two uniform ones; 1 - u keeps the logarithm away from 0.
-template <class T>
-void box_muller(T u, T v, T mean, T std, T* values) {
-  const T radius = std * std::sqrt(T(-2) * std::log(T(1) - u));
-  const T angle = T(6.28318530717958647692) * v;
-  values[0] = mean + radius * std::cos(angle);
-  values[1] = mean + radius * std::sin(angle);
-}
-
 }  // namespace
 
 void uniform_cpu(const Tensor& x, double low, double high, GeneratorState state) {
-  const double span = high - low;
   if (x.dtype() == kFloat64) {
-    return fill_blocks<2, double>(x, state, [=](const Bits& bits, double* values) {
-      values[0] = low + span * uniform_double(bits[0], bits[1]);
-      values[1] = low + span * uniform_double(bits[2], bits[3]);
-    });
+    return fill_blocks<double>(x, state, UniformDraw<double>{low, high - low});
   }
-  fill_blocks<4, float>(x, state, [=](const Bits& bits, float* values) {
-    for (size_t i = 0; i < 4; ++i) values[i] = float(low) + float(span) * uniform_float(bits[i]);
-  });
+  fill_blocks<float>(x, state, UniformDraw<float>{float(low), float(high - low)});
 }
 
 void normal_cpu(const Tensor& x, double mean, double std, GeneratorState state) {
-  if (x.dtype() == kFloat64) {
-    return fill_blocks<2, double>(x, state, [=](const Bits& bits, double* values) {
-      box_muller(uniform_double(bits[0], bits[1]), uniform_double(bits[2], bits[3]), mean, std, values);
-    });
-  }
-  fill_blocks<4, float>(x, state, [=](const Bits& bits, float* values) {
-    for (size_t i = 0; i < 4; i += 2) {
-      box_muller(uniform_float(bits[i]), uniform_float(bits[i + 1]), float(mean), float(std), values + i);
-    }
-  });
+  if (x.dtype() == kFloat64) return fill_blocks<double>(x, state, NormalDraw<double>{mean, std});
+  fill_blocks<float>(x, state, NormalDraw<float>{float(mean), float(std)});
 }
 
 void bernoulli_cpu(const Tensor& x, double p, GeneratorState state) {
-  // uniform_float(bits) < p, in whole numbers.
-  const auto threshold = uint32_t(std::ceil(p * 0x1p24));
-  const auto draw = [=](const Bits& bits, auto* values) {
-    for (size_t i = 0; i < 4; ++i) values[i] = bits[i] >> 8 < threshold;
-  };
-  if (x.dtype() == kBool) return fill_blocks<4, bool>(x, state, draw);
-  fill_blocks<4, float>(x, state, draw);
+  if (x.dtype() == kBool) return fill_blocks<bool>(x, state, BernoulliDraw(p));
+  fill_blocks<float>(x, state, BernoulliDraw(p));
 }
 
 void randint_cpu(const Tensor& x, int64_t low, uint64_t range, bool wide, GeneratorState state) {
-  if (wide) {
-    return fill_blocks<2, int64_t>(x, state, [=](const Bits& bits, int64_t* values) {
-      for (size_t i = 0; i < 2; ++i) {
-        const uint64_t drawn = uint64_t(bits[2 * i]) << 32 | bits[2 * i + 1];
-        values[i] = int64_t(uint64_t(low) + drawn % range);
-      }
-    });
-  }
-  fill_blocks<4, int64_t>(x, state, [=](const Bits& bits, int64_t* values) {
-    for (size_t i = 0; i < 4; ++i) values[i] = int64_t(uint64_t(low) + (bits[i] * range >> 32));
-  });
+  if (wide) return fill_blocks<int64_t>(x, state, WideIntegerDraw{low, range});
+  fill_blocks<int64_t>(x, state, IntegerDraw{low, range});
 }
 
 void shuffle_cpu(const Tensor& x, GeneratorState state) {
@@ -98,8 +59,8 @@ void shuffle_cpu(const Tensor& x, GeneratorState state) {
   const int64_t count = x.numel();
   std::vector<std::pair<uint64_t, int64_t>> keyed{size_t(count)};
   for (int64_t i = 0; i < count; ++i) {
-    const Bits bits = philox(state.counter + uint64_t(i / 2));
-    const size_t lane = size_t(i % 2) * 2;
+    const RandomBits bits = philox(state.counter + uint64_t(i / 2));
+    const int lane = int(i % 2) * 2;
     keyed[size_t(i)] = {uint64_t(bits[lane]) << 32 | bits[lane + 1], i};
   }
   std::sort(keyed.begin(), keyed.end());
