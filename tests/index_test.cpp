@@ -27,13 +27,13 @@ Tensor indices(const Shape& shape, int64_t limit) {
   return index;
 }
 
-void check_joined(const OracleCase& c) {
+void check_joined(const OracleCase& c, Device device) {
   Tensors parts;
-  for (const Tensor& x : c.numbered("x")) parts.push_back(ops::clone(x).set_requires_grad());
+  for (const Tensor& x : c.numbered("x")) parts.push_back(ops::clone(x).to(device).set_requires_grad());
   const int64_t axis = int64_t(c.number("axis"));
   const Tensor y = c.op == "cat" ? cat(parts, axis) : stack(parts, axis);
   check_close(y, c["y"], 0);
-  const Tensors grads = grad({y}, parts, {oracle_gradient(y)});
+  const Tensors grads = grad({y}, parts, {oracle_gradient(y).to(device)});
   const Tensors expected = c.numbered("grad");
   REQUIRE(expected.size() == parts.size());
   for (size_t i = 0; i < parts.size(); ++i) check_close(grads[i], expected[i], 0);
@@ -47,48 +47,53 @@ Tensor apply(const OracleCase& c, const Tensor& x, const Tensor& source) {
   if (c.op == "flip") return flip(x, dims(c.list("axes")));
   if (c.op == "pad") return pad(x, dims(c.list("padding")), c.number("value"));
   const int64_t axis = int64_t(c.number("axis"));
-  if (c.op == "index_select") return index_select(x, axis, c["index"]);
-  if (c.op == "gather") return gather(x, axis, c["index"]);
-  if (c.op == "index_add") return index_add(x, axis, c["index"], source);
+  if (c.op == "index_select") return index_select(x, axis, c["index"].to(x.device()));
+  if (c.op == "gather") return gather(x, axis, c["index"].to(x.device()));
+  if (c.op == "index_add") return index_add(x, axis, c["index"].to(x.device()), source);
   REQUIRE(c.op == "scatter_add");
-  return scatter_add(x, axis, c["index"], source);
+  return scatter_add(x, axis, c["index"].to(x.device()), source);
 }
 
 }  // namespace
 
 TEST_CASE("indexing and joining agree with PyTorch, gradients included") {
+  const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& c : oracle_cases("index")) {
     INFO(c.name);
     if (c.op == "cat" || c.op == "stack") {
-      check_joined(c);
+      check_joined(c, device);
       continue;
     }
     if (c.op == "one_hot") {
-      check_close(one_hot(c["index"], int64_t(c.number("classes"))), c["y"], 0);
+      check_close(one_hot(c["index"].to(device), int64_t(c.number("classes"))), c["y"], 0);
       continue;
     }
-    const Tensor x = ops::clone(c["x"]).set_requires_grad();
-    const Tensor source = c["source"].defined() ? ops::clone(c["source"]).set_requires_grad() : Tensor();
+    const Tensor x = ops::clone(c["x"]).to(device).set_requires_grad();
+    const Tensor source =
+        c["source"].defined() ? ops::clone(c["source"]).to(device).set_requires_grad() : Tensor();
     const Tensor y = apply(c, x, source);
     check_close(y, c["y"]);
-    const Tensors grads = grad({y}, source.defined() ? Tensors{x, source} : Tensors{x}, {oracle_gradient(y)});
+    const Tensors grads =
+        grad({y}, source.defined() ? Tensors{x, source} : Tensors{x}, {oracle_gradient(y).to(device)});
     check_close(grads[0], c["grad_x"]);
     if (source.defined()) check_close(grads[1], c["grad_source"]);
   }
 }
 
 TEST_CASE("reading by index works for every dtype and layout") {
-  const Tensor index = indices({7}, 4), each = indices({3, 9, 5, 2}, 4);
+  const Device device = GENERATE(from_range(test_devices()));
+  const Tensor positions = indices({7}, 4), index = positions.to(device);
+  const Tensor each = indices({3, 9, 5, 2}, 4).to(device);
   for (const DType dtype : {kFloat32, kFloat64, kFloat16, kBFloat16, kInt64, kInt32, kUInt8, kBool}) {
     INFO(name(dtype));
-    const Tensor x = ops::cast(ops::mul(random_tensor({3, 4, 5, 2}), 100.0), dtype);
+    const Tensor x = ops::cast(ops::mul(random_tensor({3, 4, 5, 2}), 100.0), dtype).to(device);
     const Tensor nhwc = ops::contiguous(x, kChannelsLast);
     const Tensor selected = ops::index_select(x, 1, index), gathered = ops::gather(x, 1, each);
     CHECK(selected.dtype() == dtype);
     check_close(ops::index_select(nhwc, -3, index), selected, 0);
     check_close(ops::gather(nhwc, -3, each), gathered, 0);
     for (int64_t k = 0; k < 7; ++k) {
-      check_close(views::select(selected, 1, k), views::select(x, 1, index.data<int64_t>()[k]), 0);
+      check_close(views::select(selected, 1, k), views::select(x, 1, positions.data<int64_t>()[k]), 0);
     }
     check_close(views::slice(ops::flip(x, {1, 3}), 1, 0, 1), views::slice(ops::flip(x, {3}), 1, 3, 4), 0);
     check_close(ops::flip(ops::flip(nhwc, {2, 3}), {3, 2}), x, 0);
@@ -96,28 +101,54 @@ TEST_CASE("reading by index works for every dtype and layout") {
 }
 
 TEST_CASE("adding by index is the adjoint of reading by index") {
+  const Device device = GENERATE(from_range(test_devices()));
   for (int64_t axis = 0; axis < 3; ++axis) {
-    const Tensor x = random_tensor({4, 5, 6}), index = indices({11}, x.size(axis));
-    const Tensor y = random_tensor(ops::index_select(x, axis, index).shape(), kFloat64, 2);
+    const Tensor x = random_tensor({4, 5, 6}).to(device), index = indices({11}, x.size(axis)).to(device);
+    const Tensor y = random_tensor(ops::index_select(x, axis, index).shape(), kFloat64, 2).to(device);
     CHECK(dot(ops::index_select(x, axis, index), y) ==
           Approx(dot(x, ops::index_add(ops::zeros_like(x), axis, index, y))));
     Shape shape{3, 4, 5};
     shape[axis] = 13;
-    const Tensor each = indices(shape, x.size(axis)), z = random_tensor(shape, kFloat64, 2);
+    const Tensor each = indices(shape, x.size(axis)).to(device);
+    const Tensor z = random_tensor(shape, kFloat64, 2).to(device);
     CHECK(dot(ops::gather(x, axis, each), z) ==
           Approx(dot(x, ops::scatter_add(ops::zeros_like(x), axis, each, z))));
   }
 }
 
 TEST_CASE("sums by index are made in f32 for half types and exact for integers") {
+  const Device device = GENERATE(from_range(test_devices()));
   // 4,096 times 1 onto one place: bf16 alone would stop at 256.
-  const Tensor index = ops::zeros({4096}, {.dtype = kInt64});
+  const Tensor index = ops::zeros({4096}, {.dtype = kInt64, .device = device});
   for (const DType dtype : {kBFloat16, kFloat16, kFloat32, kFloat64, kInt32, kInt64}) {
     INFO(name(dtype));
-    const Tensor x = ops::zeros({2}, {.dtype = dtype}), ones = ops::ones({4096}, {.dtype = dtype});
+    const Tensor x = ops::zeros({2}, {.dtype = dtype, .device = device});
+    const Tensor ones = ops::ones({4096}, {.dtype = dtype, .device = device});
     CHECK(ops::to_vector<double>(ops::index_add(x, 0, index, ones)) == std::vector<double>{4096, 0});
     CHECK(ops::to_vector<double>(ops::scatter_add(x, 0, index, ones)) == std::vector<double>{4096, 0});
     CHECK(ops::to_vector<double>(x) == std::vector<double>{0, 0});
+  }
+}
+
+TEST_CASE("sums by index on the GPU are the CPU's to the bit") {
+  if (gpu::device_count() == 0) return;
+  const Device device("cuda");
+  // Both add in the order of the source.
+  for (const Shape& shape : {Shape{700}, Shape{40, 300}, Shape{3, 50, 7}, Shape{2, 1000}}) {
+    for (const DType dtype : {kFloat32, kBFloat16, kInt32}) {
+      const Tensor x = ops::cast(ops::mul(random_tensor(shape), 50.0), dtype);
+      for (int64_t axis = 0; axis < x.dim(); ++axis) {
+        INFO(name(dtype) << shape.str() << " axis " << axis);
+        Shape longer = shape;
+        longer[axis] = 600;
+        const Tensor index = indices({600}, shape[axis]), each = indices(longer, shape[axis]);
+        const Tensor source = ops::cast(ops::mul(random_tensor(longer), 50.0), dtype);
+        check_close(ops::index_add(x.to(device), axis, index.to(device), source.to(device)),
+                    ops::index_add(x, axis, index, source), 0);
+        check_close(ops::scatter_add(x.to(device), axis, each.to(device), source.to(device)),
+                    ops::scatter_add(x, axis, each, source), 0);
+      }
+    }
   }
 }
 

@@ -10,6 +10,7 @@
 #include "taper/core/views.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
+#include "tests/test_tensors.h"
 #include "tests/tolerance.h"
 
 using namespace taper;
@@ -82,7 +83,8 @@ const std::vector<Reduction> kReductions = {
 }  // namespace
 
 TEST_CASE("reductions agree with a plain loop over any axes and layout") {
-  set_poison_new_memory(true);
+  const Device device = GENERATE(from_range(test_devices()));
+  const PoisonedMemory poisoned;
   const std::vector<std::pair<Shape, std::vector<Dims>>> cases = {
       {{}, {{}, {0}, {-1}}},
       {{1}, {{}, {0}}},
@@ -98,7 +100,7 @@ TEST_CASE("reductions agree with a plain loop over any axes and layout") {
   for (const Reduction& reduction : kReductions) {
     for (const auto& [shape, axes_list] : cases) {
       for (const DType dtype : {kFloat64, kFloat32, kBFloat16}) {
-        const Tensor x = wavy(shape, dtype);
+        const Tensor x = wavy(shape, dtype).to(device);
         for (const Dims& axes : axes_list) {
           INFO(reduction.name << " " << name(dtype) << " " << shape.str() << " over " << axes.str());
           const std::vector<double> expected = reduce_plainly(x, axes, reduction.plain);
@@ -125,14 +127,14 @@ TEST_CASE("reductions agree with a plain loop over any axes and layout") {
       }
     }
   }
-  set_poison_new_memory(false);
 }
 
 TEST_CASE("max and min give the first position of the extreme") {
+  const Device device = GENERATE(from_range(test_devices()));
   for (const Shape& shape : {Shape{7}, {3, 5}, {5, 3}, {4, 3, 2, 5}, {3, 2500}, {2500, 3}, {2, 40'001}}) {
     for (const DType dtype : {kFloat32, kFloat64, kBFloat16, kInt64, kInt32}) {
       // Few distinct values: every extreme occurs more than once.
-      const Tensor x = ops::cast(ops::round(wavy(shape)), dtype);
+      const Tensor x = ops::cast(ops::round(wavy(shape)), dtype).to(device);
       for (int64_t axis = 0; axis < x.dim(); ++axis) {
         INFO(name(dtype) << " " << shape.str() << " axis " << axis);
         const auto first_max = [](const std::vector<double>& v) {
@@ -159,41 +161,45 @@ TEST_CASE("max and min give the first position of the extreme") {
 }
 
 TEST_CASE("NaN, infinity and empty tensors") {
-  const Tensor x = from_vector<float>({1, NAN, 3, NAN, -INFINITY, 2}, {2, 3});
+  const Device device = GENERATE(from_range(test_devices()));
+  const Tensor x = from_vector<float>({1, NAN, 3, NAN, -INFINITY, 2}, {2, 3}).to(device);
   check_close(values(ops::amax(x, {1})), {kNaN, kNaN}, 0);
   check_close(values(ops::amin(x, {0})), {kNaN, kNaN, 2}, 0);
   CHECK(values(ops::argmax(x, 1)) == std::vector<double>{1, 0});
   CHECK(values(ops::argmin(x, 0)) == std::vector<double>{1, 0, 1});
   check_close(values(ops::sum(x, {0})), {kNaN, kNaN, 5}, 0);
-  const Tensor low = ops::full({2, 3}, -kInfinity);
+  const Tensor low = ops::full({2, 3}, -kInfinity, {.device = device});
   CHECK(values(ops::max(low, 1).values) == std::vector<double>{-kInfinity, -kInfinity});
   CHECK(values(ops::argmax(low, 1)) == std::vector<double>{0, 0});
 
-  const Tensor empty_rows = ops::zeros({2, 0});
+  const Tensor empty_rows = ops::zeros({2, 0}, {.device = device});
   CHECK(values(ops::sum(empty_rows, {1})) == std::vector<double>{0, 0});
   CHECK(ops::sum(empty_rows, {0}).shape() == Shape{0});
   check_close(values(ops::mean(empty_rows, {1})), {kNaN, kNaN}, 0);
   CHECK(values(ops::any(empty_rows, {1})) == std::vector<double>{0, 0});
   CHECK(values(ops::all(empty_rows, {1})) == std::vector<double>{1, 1});
   CHECK(ops::amax(empty_rows, {0}, true).shape() == Shape{1, 0});
-  check_close(values(ops::var(ops::ones({2, 1}), {1})), {kNaN, kNaN}, 0);
+  check_close(values(ops::var(ops::ones({2, 1}, {.device = device}), {1})), {kNaN, kNaN}, 0);
 }
 
 TEST_CASE("integers and bool") {
-  const Tensor x = from_vector<uint8_t>({200, 100, 0, 50}, {2, 2});
+  const Device device = GENERATE(from_range(test_devices()));
+  const Tensor x = from_vector<uint8_t>({200, 100, 0, 50}, {2, 2}).to(device);
   CHECK(ops::sum(x).dtype() == kInt64);
   CHECK(values(ops::sum(x, {1})) == std::vector<double>{300, 50});
   CHECK(ops::amax(x).dtype() == kUInt8);
-  CHECK(values(ops::sum(ops::gt(x, 60))) == std::vector<double>{2});
+  CHECK(values(ops::sum(ops::gt(x.to(Device("cpu")), 60).to(device))) == std::vector<double>{2});
   CHECK(values(ops::any(x, {1})) == std::vector<double>{1, 1});
   CHECK(values(ops::all(x, {1})) == std::vector<double>{1, 0});
   const int64_t big = (int64_t(1) << 60) + 1;
-  CHECK(ops::to_vector<int64_t>(ops::sum(from_vector<int64_t>({big, -big, 3}))) == std::vector<int64_t>{3});
+  CHECK(ops::to_vector<int64_t>(ops::sum(from_vector<int64_t>({big, -big, 3}).to(device))) ==
+        std::vector<int64_t>{3});
 }
 
 TEST_CASE("f32 sums keep their digits") {
   // One large value among many small ones: f32 accumulation would lose them all.
-  Tensor x = ops::ones({100'001});
+  const Device device = GENERATE(from_range(test_devices()));
+  const Tensor x = ops::ones({100'001}, {.device = device});
   ops::fill_(views::select(x, 0, 0), 1 << 25);
   CHECK(ops::item(ops::sum(x)) == double((1 << 25) + 100'000));
   // Variance around a mean of 10^4 standard deviations.
@@ -219,13 +225,14 @@ TEST_CASE("reductions do not depend on the number of threads") {
 }
 
 TEST_CASE("topk orders values, ties by position, NaN as largest") {
-  const Tensor x = from_vector<float>({3, 1, 3, 2, NAN, 0}, {6});
+  const Device device = GENERATE(from_range(test_devices()));
+  const Tensor x = from_vector<float>({3, 1, 3, 2, NAN, 0}, {6}).to(device);
   const auto best = ops::topk(x, 4);
   check_close(values(best.values), {kNaN, 3, 3, 2}, 0);
   CHECK(values(best.indices) == std::vector<double>{4, 0, 2, 3});
   const auto worst = ops::topk(x, 3, 0, false);
   CHECK(values(worst.indices) == std::vector<double>{5, 1, 3});
-  const Tensor table = wavy({5, 4, 3}, kBFloat16);
+  const Tensor table = wavy({5, 4, 3}, kBFloat16).to(device);
   for (int64_t axis = 0; axis < 3; ++axis) {
     const auto top = ops::topk(table, 2, axis);
     CHECK(top.values.size(axis) == 2);
@@ -233,6 +240,30 @@ TEST_CASE("topk orders values, ties by position, NaN as largest") {
     CHECK(values(views::select(top.values, axis, 0)) == values(ops::amax(table, {axis})));
   }
   CHECK(ops::topk(x, 0).values.shape() == Shape{0});
+}
+
+TEST_CASE("reductions on the GPU cut long sides into pieces, and repeat to the bit") {
+  if (gpu::device_count() == 0) return;
+  const Device device("cuda");
+  // Odd sizes: rows that begin off 16-byte boundaries, columns that cannot be read in fours, last pieces that
+  // are short; then the same for tensors of which packs can be read.
+  for (const Shape& shape : {Shape{30'011}, {3, 10'007}, {10'007, 3}, {1500, 20}, {8, 4096}, {33, 7, 11}}) {
+    for (const DType dtype : {kFloat16, kInt32, kUInt8}) {
+      const Tensor host = ops::cast(ops::mul(ops::abs(wavy(shape)), 20), dtype), x = host.to(device);
+      for (int64_t axis = 0; axis < x.dim(); ++axis) {
+        INFO(name(dtype) << " " << shape.str() << " axis " << axis);
+        check_close(ops::sum(x, {axis}), ops::sum(host, {axis}), tolerance(dtype));
+        CHECK(values(ops::sum(x, {axis})) == values(ops::sum(x, {axis})));
+        const auto best = ops::max(x, axis), expected = ops::max(host, axis);
+        CHECK(values(best.values) == values(expected.values));
+        CHECK(values(best.indices) == values(expected.indices));
+        CHECK(values(ops::any(x, {axis})) == values(ops::any(host, {axis})));
+        CHECK(values(ops::all(x, {axis})) == values(ops::all(host, {axis})));
+      }
+      const Tensor late = views::narrow(x, 0, 1, x.size(0) - 1);  // off every boundary
+      check_close(ops::sum(late), ops::sum(views::narrow(host, 0, 1, x.size(0) - 1)), tolerance(dtype));
+    }
+  }
 }
 
 TEST_CASE("sum_to undoes broadcasting") {

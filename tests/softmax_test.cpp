@@ -28,20 +28,25 @@ const Named kBoth[] = {{"softmax", softmax}, {"log_softmax", log_softmax}};
 }  // namespace
 
 TEST_CASE("softmax and its gradient agree with PyTorch") {
+  const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& c : oracle_cases("softmax")) {
     INFO(c.name);
-    const Tensor x = ops::clone(c["x"]).set_requires_grad();
+    const Tensor x = ops::clone(c["x"]).to(device).set_requires_grad();
     const Tensor y = (c.op == "softmax" ? softmax : log_softmax)(x, int64_t(c.number("axis")));
     check_close(y, c["y"]);
     CHECK(y.dtype() == x.dtype());
     const int64_t terms = x.dim() == 0 ? 1 : x.size(int64_t(c.number("axis")));
     // What cancels in the gradient is of the size of probabilities and of the incoming gradient: 1.
-    check_close(grad({y}, {x}, {oracle_gradient(y)})[0], c["grad_x"], tolerance(x.dtype(), terms), 1);
+    check_close(grad({y}, {x}, {oracle_gradient(y).to(device)})[0], c["grad_x"], tolerance(x.dtype(), terms),
+                1);
   }
 }
 
 TEST_CASE("softmax of any layout equals softmax of its row-major copy and keeps the layout") {
-  const Tensor x = random_tensor({3, 4, 5, 6}, kFloat32, 1, 5);
+  const Device device = GENERATE(from_range(test_devices()));
+  const Tensor x = random_tensor({3, 4, 5, 6}, kFloat32, 1, 5).to(device);
+  // The CPU adds in f64, in which the order of the terms does not show.
+  const double allowed = device.is_cpu() ? 0 : tolerance(kFloat32, 6);
   for (const auto& [name, function] : kBoth) {
     for (int64_t axis = -4; axis < 4; ++axis) {
       INFO(name << " axis " << axis);
@@ -49,26 +54,27 @@ TEST_CASE("softmax of any layout equals softmax of its row-major copy and keeps 
       CHECK(expected.is_contiguous());
       const Tensor nhwc = function(ops::contiguous(x, kChannelsLast), axis);
       CHECK(nhwc.is_contiguous(kChannelsLast));
-      check_close(nhwc, expected, 0);
+      check_close(nhwc, expected, allowed);
 
       const Dims order{2, 0, 3, 1}, back{1, 3, 0, 2};
       const Tensor permuted = views::permute(ops::contiguous(views::permute(x, order)), back);
       REQUIRE(!permuted.is_contiguous());
       const Tensor kept = function(permuted, axis);
       CHECK(kept.strides() == permuted.strides());
-      check_close(kept, expected, 0);
+      check_close(kept, expected, allowed);
 
-      const Tensor gaps = views::slice(random_tensor({3, 4, 10, 6}, kFloat32, 1, 5), 2, 0, 10, 2);
+      const Tensor gaps = views::slice(random_tensor({3, 4, 10, 6}, kFloat32, 1, 5).to(device), 2, 0, 10, 2);
       check_close(function(gaps, axis), function(ops::contiguous(gaps), axis), 0);
     }
   }
 }
 
 TEST_CASE("softmax sums to one, does not see a shift, and log_softmax is its logarithm") {
+  const Device device = GENERATE(from_range(test_devices()));
   for (const DType dtype : {kFloat64, kFloat32, kFloat16, kBFloat16}) {
     for (const int64_t size : {1, 2, 129, 4001}) {
       INFO(name(dtype) << " " << size);
-      const Tensor x = random_tensor({5, size}, dtype, 1, 6);
+      const Tensor x = random_tensor({5, size}, dtype, 1, 6).to(device);
       const Tensor y = ops::cast(softmax(x, 1), kFloat64);
       // Each of `size` results was rounded once.
       check_close(ops::sum(y, {1}), ops::ones({5}, {.dtype = kFloat64}),
@@ -81,17 +87,36 @@ TEST_CASE("softmax sums to one, does not see a shift, and log_softmax is its log
 }
 
 TEST_CASE("softmax at the edges of its domain") {
+  const Device device = GENERATE(from_range(test_devices()));
   const double inf = std::numeric_limits<double>::infinity(), nan = std::nan("");
-  const auto of = [](std::vector<double> values) {
-    return ops::to_vector<double>(softmax(from_vector(values), 0));
+  const auto of = [&](std::vector<double> values) {
+    return ops::to_vector<double>(softmax(from_vector(values).to(device), 0));
   };
   CHECK(of({-inf, 0, -inf}) == std::vector<double>{0, 1, 0});
   CHECK(of({1e308, -1e308}) == std::vector<double>{1, 0});
   check_close(of({-inf, -inf}), {nan, nan}, 0);
   check_close(of({0, nan, 1}), {nan, nan, nan}, 0);
   check_close(of({inf, 0}), {nan, nan}, 0);
-  CHECK(softmax(ops::zeros({3, 0, 2}), 1).shape() == Shape{3, 0, 2});
-  CHECK(softmax(ops::zeros({0, 3}), 1).shape() == Shape{0, 3});
+  CHECK(softmax(ops::zeros({3, 0, 2}, {.device = device}), 1).shape() == Shape{3, 0, 2});
+  CHECK(softmax(ops::zeros({0, 3}, {.device = device}), 1).shape() == Shape{0, 3});
+}
+
+TEST_CASE("long rows and many columns on the GPU are what they are on the CPU") {
+  if (gpu::device_count() == 0) return;
+  for (const auto& [name, function] : kBoth) {
+    for (const Shape& shape : {Shape{3, 2500}, Shape{2, 5000}, Shape{700, 3}, Shape{2, 301, 67}}) {
+      for (const DType dtype : {kFloat64, kFloat32, kFloat16}) {
+        INFO(name << " " << taper::name(dtype) << shape.str());
+        const Tensor x = random_tensor(shape, dtype, 1, 9);
+        const Tensor on_gpu = x.to(Device("cuda"));
+        check_close(function(on_gpu, 1), function(x, 1), tolerance(dtype, shape[1]));
+        // Rows that begin off 16-byte boundaries.
+        check_close(function(views::narrow(views::view(on_gpu, {x.numel()}), 0, 1, x.numel() - 1), 0),
+                    function(views::narrow(views::view(x, {x.numel()}), 0, 1, x.numel() - 1), 0),
+                    tolerance(dtype, x.numel()));
+      }
+    }
+  }
 }
 
 TEST_CASE("first and second derivatives of softmax are those of finite differences") {

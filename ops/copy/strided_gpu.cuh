@@ -59,6 +59,12 @@ __device__ __forceinline__ void dispatch_device(DType dtype, Body&& body) {
   }
 }
 
+/// The same on the host, to choose a kernel.
+template <class Body>
+void dispatch_stored(DType dtype, Body&& body) {
+  dispatch(dtype, [&]<class T>() { body.template operator()<typename DeviceType<T>::type>(); });
+}
+
 /// As the CPU converts: to bool is "not zero", floats go to integers by truncation through int64_t.
 template <class To, class From>
 __device__ __forceinline__ To device_cast(From value) {

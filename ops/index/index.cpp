@@ -4,6 +4,7 @@
 #include "taper/ops/check.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/index/index_cpu.h"
+#include "taper/ops/index/index_gpu.h"
 #include "taper/ops/op_call.h"
 
 namespace taper::ops {
@@ -19,12 +20,12 @@ Dims coordinates(int64_t position, const Shape& shape) {
   return result;
 }
 
-/// Checks dtype and range; returns the index row-major.
+/// Checks dtype and, on the CPU, range, which on the GPU the kernels check; returns the index row-major.
 Tensor prepare_index(std::string_view op, const Tensor& index, int64_t limit) {
   TAPER_CHECK(index.dtype() == kInt64, "{}: index must be i64, got {}; convert with .to(kInt64)", op,
               index.dtype());
-  check_on_cpu(op, index);
   const Tensor dense = contiguous(index);
+  if (index.device().is_cuda()) return dense;
   const int64_t wrong = find_out_of_range_cpu(dense, limit);
   TAPER_CHECK(wrong < 0, "{}: index{} is {}, needs to be from 0 to {}", op, coordinates(wrong, index.shape()),
               dense.data<int64_t>()[wrong], limit - 1);
@@ -80,7 +81,7 @@ Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index) {
   Shape shape = x.shape();
   shape[axis] = index.numel();
   const Tensor result = empty(shape, {.dtype = x.dtype(), .device = x.device()});
-  index_select_cpu(contiguous(x), axis, positions, result);
+  (x.device().is_cuda() ? index_select_gpu : index_select_cpu)(contiguous(x), axis, positions, result);
   return result;
 }
 
@@ -91,7 +92,11 @@ Tensor index_add(const Tensor& x, int64_t axis, const Tensor& index, const Tenso
   expected[axis] = index.numel();
   check_source("index_add", x, source, expected);
   const Tensor sum = accumulator(x);
-  index_add_cpu(sum, axis, positions, contiguous(cast(source, sum.dtype())));
+  if (x.device().is_cuda()) {
+    index_add_gpu(sum, axis, positions, contiguous(source));
+  } else {
+    index_add_cpu(sum, axis, positions, contiguous(cast(source, sum.dtype())));
+  }
   return cast(sum, x.dtype());
 }
 
@@ -99,7 +104,8 @@ Tensor gather(const Tensor& x, int64_t axis, const Tensor& index) {
   const OpCall call("gather", x, index);
   const Tensor positions = prepare_elements("gather", x, axis, index);
   const Tensor result = empty(index.shape(), {.dtype = x.dtype(), .device = x.device()});
-  gather_cpu(contiguous(narrow_to(x, axis, index.shape())), axis, positions, result);
+  const Tensor region = contiguous(narrow_to(x, axis, index.shape()));
+  (x.device().is_cuda() ? gather_gpu : gather_cpu)(region, axis, positions, result);
   return result;
 }
 
@@ -110,7 +116,11 @@ Tensor scatter_add(const Tensor& x, int64_t axis, const Tensor& index, const Ten
   const Tensor sum = accumulator(x);
   const Tensor region = narrow_to(sum, axis, index.shape());
   const Tensor dense = contiguous(region);  // `region` itself unless the index is smaller than x
-  scatter_add_cpu(dense, axis, positions, contiguous(cast(source, sum.dtype())));
+  if (x.device().is_cuda()) {
+    scatter_add_gpu(dense, axis, positions, contiguous(source));
+  } else {
+    scatter_add_cpu(dense, axis, positions, contiguous(cast(source, sum.dtype())));
+  }
   if (!dense.is_same(region)) copy_(region, dense);
   return cast(sum, x.dtype());
 }
@@ -122,7 +132,7 @@ Tensor one_hot(const Tensor& index, int64_t classes) {
   Shape shape = index.shape();
   shape.push_back(classes);
   const Tensor result = empty(shape, {.dtype = kInt64, .device = index.device()});
-  one_hot_cpu(positions, classes, result);
+  (index.device().is_cuda() ? one_hot_gpu : one_hot_cpu)(positions, classes, result);
   return result;
 }
 

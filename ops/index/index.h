@@ -1,6 +1,7 @@
 #pragma once
 // Reading and adding at positions given by an index tensor. Indices are i64, count from 0, and are checked:
-// an Error names the first one out of range. PyTorch's counterpart: ATen/native/TensorAdvancedIndexing.cpp.
+// on the CPU an Error names the first one out of range; on the GPU the kernel finds it, and its work there
+// ends, as after a failed device assertion. PyTorch's counterpart: ATen/native/TensorAdvancedIndexing.cpp.
 
 #include "taper/core/tensor.h"
 

@@ -13,8 +13,8 @@ inline int64_t class_axis(const Tensor& scores) {
 }
 
 /// Throws Error naming `op` unless scores (called `name`) are [N, C, ...] or [C] and floating point, target
-/// is i64 of that shape without C with values 0..C-1 or ignore_index, and weight is undefined or [C] and
-/// floating point.
+/// is i64 of that shape without C with values 0..C-1 or ignore_index (checked here on the CPU, by the kernels
+/// on the GPU), and weight is undefined or [C] and floating point.
 void check_class_targets(std::string_view op, std::string_view name, const Tensor& scores,
                          const Tensor& target, const Tensor& weight, int64_t ignore_index);
 

@@ -3,19 +3,22 @@
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/loss/class_targets.h"
 #include "taper/ops/loss/cross_entropy_cpu.h"
+#include "taper/ops/loss/cross_entropy_gpu.h"
 #include "taper/ops/op_call.h"
 
 namespace taper::ops {
 namespace {
 
-/// Half types are computed in f32; other layouts than the two image formats are copied once.
+/// Half types are computed in f32, on the GPU as they are read; other layouts than the two image formats are
+/// copied once.
 Tensor prepare_logits(const Tensor& logits) {
   const bool in_order = logits.is_contiguous() || logits.is_contiguous(kChannelsLast);
-  return cast(in_order ? logits : contiguous(logits), compute_dtype(logits.dtype()));
+  const Tensor dense = in_order ? logits : contiguous(logits);
+  return logits.device().is_cuda() ? dense : cast(dense, compute_dtype(logits.dtype()));
 }
 
 CrossEntropyOptions prepare_options(CrossEntropyOptions options, DType dtype) {
-  if (options.weight.defined()) options.weight = contiguous(cast(options.weight, dtype));
+  if (options.weight.defined()) options.weight = contiguous(cast(options.weight, compute_dtype(dtype)));
   return options;
 }
 
@@ -34,7 +37,8 @@ CrossEntropy cross_entropy(const Tensor& logits, const Tensor& target, const Cro
       .loss = empty(per_position ? target.shape() : Shape{}, {.dtype = x.dtype(), .device = device}),
       .log_sum_exp = empty(target.shape(), {.dtype = kFloat64, .device = device}),
       .total_weight = empty({}, {.dtype = kFloat64, .device = device})};
-  cross_entropy_cpu(x, y, prepare_options(options, x.dtype()), result);
+  const auto run = device.is_cuda() ? cross_entropy_gpu : cross_entropy_cpu;
+  run(x, y, prepare_options(options, x.dtype()), result);
   result.loss = cast(result.loss, logits.dtype());
   return result;
 }
@@ -45,8 +49,9 @@ Tensor cross_entropy_backward(const Tensor& grad, const Tensor& logits, const Te
   const OpCall call("cross_entropy_backward", grad, logits, target);
   const Tensor x = prepare_logits(logits);
   const Tensor result = empty_like(x);
-  cross_entropy_backward_cpu(contiguous(cast(grad, x.dtype())), x, contiguous(target), log_sum_exp,
-                             total_weight, prepare_options(options, x.dtype()), result);
+  const auto run = x.device().is_cuda() ? cross_entropy_backward_gpu : cross_entropy_backward_cpu;
+  run(contiguous(cast(grad, x.dtype())), x, contiguous(target), log_sum_exp, total_weight,
+      prepare_options(options, x.dtype()), result);
   return cast(result, logits.dtype());
 }
 

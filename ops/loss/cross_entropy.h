@@ -31,7 +31,8 @@ struct CrossEntropy {
 /// sum of w[y] over positions that are not ignored.
 ///
 /// logits: [N, C], [N, C, d1, ...] or [C], float. target: [N], [N, d1, ...] or [], i64, values 0..C-1 or
-/// ignore_index. Throws Error naming the first target out of range. (torch.nn.functional.cross_entropy)
+/// ignore_index. Throws Error naming the first target out of range; on the GPU the kernel finds it and ends
+/// the device's work, as a failed assertion there does. (torch.nn.functional.cross_entropy)
 CrossEntropy cross_entropy(const Tensor& logits, const Tensor& target,
                            const CrossEntropyOptions& options = {});
 

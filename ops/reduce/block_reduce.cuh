@@ -56,17 +56,24 @@ __device__ __forceinline__ T shuffle_xor(T value, int lane_mask) {
   return value;
 }
 
-/// Folds the values of each group of `kLanes` neighbouring lanes (a power of two, the whole warp by default).
-/// All lanes of the warp take part.
-template <int kLanes = kWarp, class T, class Op>
-__device__ __forceinline__ T warp_reduce(T value, Op op) {
+/// Folds the values of each group of `lanes` neighbouring lanes, a power of two up to 32. All lanes of the
+/// warp take part.
+template <class T, class Op>
+__device__ __forceinline__ T fold_lanes(T value, int lanes, Op op) {
 #pragma unroll
-  for (int step = 1; step < kLanes; step *= 2) {
+  for (int step = 1; step < kWarp; step *= 2) {
+    if (step >= lanes) break;  // the same for the whole launch
     const T other = shuffle_xor(value, step);
     const bool comes_second = (threadIdx.x & unsigned(step)) != 0;
     value = comes_second ? op(other, value) : op(value, other);
   }
   return value;
+}
+
+/// Folds the values of a warp, or of each group of `kLanes` neighbours in it.
+template <int kLanes = kWarp, class T, class Op>
+__device__ __forceinline__ T warp_reduce(T value, Op op) {
+  return fold_lanes(value, kLanes, op);
 }
 
 /// Folds the values of all threads of a one-dimensional block whose size is a multiple of 32. Two barriers,

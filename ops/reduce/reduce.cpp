@@ -6,6 +6,7 @@
 #include "taper/ops/elementwise/elementwise.h"
 #include "taper/ops/op_call.h"
 #include "taper/ops/reduce/reduce_cpu.h"
+#include "taper/ops/reduce/reduce_gpu.h"
 
 namespace taper::ops {
 
@@ -50,8 +51,7 @@ Tensor reduce(ReduceOp op, std::string_view name, const Tensor& x, const Dims& g
                   x.shape());
     }
   }
-  check_on_cpu(name, x);
-  if (out.numel() > 0) reduce_cpu(op, out, x, axes);
+  if (out.numel() > 0) (x.device().is_cuda() ? reduce_gpu : reduce_cpu)(op, out, x, axes);
   return keepdim ? out : views::view(out, reduced_shape(x.shape(), axes, false));
 }
 
@@ -66,8 +66,9 @@ ValuesAndIndices reduce_indices(ReduceOp op, std::string_view name, const Tensor
   const Shape full = reduced_shape(x.shape(), axes, true);
   const Tensor values = empty(full, {.dtype = x.dtype(), .device = x.device()});
   const Tensor indices = empty(full, {.dtype = kInt64, .device = x.device()});
-  check_on_cpu(name, x);
-  if (values.numel() > 0) reduce_indices_cpu(op, values, indices, x, axis);
+  if (values.numel() > 0) {
+    (x.device().is_cuda() ? reduce_indices_gpu : reduce_indices_cpu)(op, values, indices, x, axis);
+  }
   if (keepdim) return {values, indices};
   const Shape shape = reduced_shape(x.shape(), axes, false);
   return {views::view(values, shape), views::view(indices, shape)};
@@ -172,8 +173,7 @@ ValuesAndIndices topk(const Tensor& x, int64_t k, int64_t given_axis, bool large
   shape[shape.size() - 1] = k;
   const Tensor values = empty(shape, {.dtype = x.dtype(), .device = x.device()});
   const Tensor indices = empty(shape, {.dtype = kInt64, .device = x.device()});
-  check_on_cpu("topk", x);
-  if (values.numel() > 0) topk_cpu(values, indices, rows, largest);
+  if (values.numel() > 0) (x.device().is_cuda() ? topk_gpu : topk_cpu)(values, indices, rows, largest);
   return {to_back(values), to_back(indices)};
 }
 

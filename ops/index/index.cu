@@ -1,0 +1,113 @@
+// Reading by index. Every kernel has one thread for each word it writes, and reads and writes each once:
+// limited by memory bandwidth, for scattered indices by the 32-byte sectors that they touch.
+
+#include "taper/core/gpu/device_check.h"
+#include "taper/core/gpu/launch.h"
+#include "taper/ops/copy/walk_gpu.cuh"
+#include "taper/ops/index/index_gpu.h"
+#include "taper/ops/lanes.h"
+
+namespace taper::ops {
+namespace {
+
+constexpr unsigned kBlock = 256;
+
+unsigned blocks_for(int64_t threads) {
+  return unsigned((threads + kBlock - 1) / kBlock);
+}
+
+/// Lanes with a division by each size, for element numbers below `limit`.
+struct GpuLaneWalk {
+  int64_t size, inner;
+  GpuDivisor by_size, by_inner;
+
+  GpuLaneWalk(const Lanes& lanes, int64_t limit)
+      : size(lanes.size), inner(lanes.inner), by_size(lanes.size, limit), by_inner(lanes.inner, limit) {}
+};
+
+/// result[outer][k][i] = x[outer][index[k]][i].
+template <class Word>
+__global__ void __launch_bounds__(kBlock) select_slices(const Word* x, int64_t x_size, const int64_t* index,
+                                                        Word* result, int64_t words, GpuLaneWalk walk) {
+  const int64_t i = blockIdx.x * int64_t(kBlock) + threadIdx.x;
+  if (i >= words) return;
+  int64_t inner, k;
+  const int64_t outer = walk.by_size.divide(walk.by_inner.divide(i, inner), k);
+  const int64_t at = index[k];
+  gpu::device_check(at >= 0 && at < x_size, "index_select: an index is out of range");
+  result[i] = x[(outer * x_size + at) * walk.inner + inner];
+}
+
+/// result[outer][k][i] = x[outer][index[outer][k][i]][i].
+template <class Word>
+__global__ void __launch_bounds__(kBlock) gather_elements(const Word* x, int64_t x_size, const int64_t* index,
+                                                          Word* result, int64_t words, GpuLaneWalk walk) {
+  const int64_t i = blockIdx.x * int64_t(kBlock) + threadIdx.x;
+  if (i >= words) return;
+  int64_t inner, k;
+  const int64_t outer = walk.by_size.divide(walk.by_inner.divide(i, inner), k);
+  const int64_t at = index[i];
+  gpu::device_check(at >= 0 && at < x_size, "gather: an index is out of range");
+  result[i] = x[(outer * x_size + at) * walk.inner + inner];
+}
+
+__global__ void __launch_bounds__(kBlock)
+    one_hot(const int64_t* index, int64_t* result, int64_t numel, int64_t classes, GpuDivisor by_classes) {
+  const int64_t i = blockIdx.x * int64_t(kBlock) + threadIdx.x;
+  if (i >= numel) return;
+  int64_t c;
+  const int64_t at = index[by_classes.divide(i, c)];
+  gpu::device_check(at >= 0 && at < classes, "one_hot: an index is out of range");
+  result[i] = at == c;
+}
+
+/// Calls body with the widest word that slices of `slice_bytes` bytes at both addresses consist of.
+template <class Body>
+void dispatch_word(int64_t slice_bytes, const void* a, const void* b, Body&& body) {
+  const uintptr_t bits =
+      uintptr_t(slice_bytes) | reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b);
+  if (bits % 16 == 0) return body.template operator()<uint4>();
+  if (bits % 8 == 0) return body.template operator()<uint64_t>();
+  if (bits % 4 == 0) return body.template operator()<uint32_t>();
+  if (bits % 2 == 0) return body.template operator()<uint16_t>();
+  return body.template operator()<uint8_t>();
+}
+
+}  // namespace
+
+void index_select_gpu(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& result) {
+  if (result.numel() == 0) return;
+  const gpu::DeviceGuard guard(x.device().index);
+  const int64_t element_bytes = int64_t(size_of(x.dtype())), x_size = x.shape()[axis];
+  Lanes lanes = lanes_of(result, axis);
+  dispatch_word(lanes.inner * element_bytes, x.data_ptr(), result.data_ptr(), [&]<class Word>() {
+    lanes.inner = lanes.inner * element_bytes / int64_t(sizeof(Word));
+    const int64_t words = lanes.outer * lanes.size * lanes.inner;
+    gpu::launch("index_select", select_slices<Word>, {.grid = blocks_for(words), .block = kBlock},
+                static_cast<const Word*>(x.data_ptr()), x_size, index.data<int64_t>(),
+                static_cast<Word*>(result.data_ptr()), words, GpuLaneWalk(lanes, words));
+  });
+}
+
+void gather_gpu(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& result) {
+  if (result.numel() == 0) return;
+  const gpu::DeviceGuard guard(x.device().index);
+  const int64_t x_size = x.dim() == 0 ? 1 : x.shape()[axis];
+  const auto element_bytes = int64_t(size_of(x.dtype()));
+  dispatch_word(element_bytes, nullptr, nullptr, [&]<class Word>() {
+    gpu::launch("gather", gather_elements<Word>, {.grid = blocks_for(result.numel()), .block = kBlock},
+                static_cast<const Word*>(x.data_ptr()), x_size, index.data<int64_t>(),
+                static_cast<Word*>(result.data_ptr()), result.numel(),
+                GpuLaneWalk(lanes_of(index, axis), result.numel()));
+  });
+}
+
+void one_hot_gpu(const Tensor& index, int64_t classes, const Tensor& result) {
+  if (result.numel() == 0) return;
+  const gpu::DeviceGuard guard(index.device().index);
+  gpu::launch("one_hot", one_hot, {.grid = blocks_for(result.numel()), .block = kBlock},
+              index.data<int64_t>(), result.data<int64_t>(), result.numel(), classes,
+              GpuDivisor(classes, result.numel()));
+}
+
+}  // namespace taper::ops

@@ -1,0 +1,114 @@
+// Sums, norms and truth values on the GPU; the kernels are in reduce_gpu.cuh.
+
+#include <cmath>
+
+#include "taper/ops/reduce/reduce_gpu.cuh"
+#include "taper/ops/reduce/reduce_gpu.h"
+
+namespace taper::ops {
+
+namespace {
+
+template <class Stored>
+inline constexpr bool kIsHalf = std::is_same_v<Stored, __half> || std::is_same_v<Stored, __nv_bfloat16>;
+template <class Stored>
+inline constexpr bool kIsFloating = kIsHalf<Stored> || std::is_floating_point_v<Stored>;
+
+/// The sum, or its quotient by `count`, as `Out`. Floats add up in f64, as on the CPU; half types in f32
+/// within a pack, which has bits to spare, so that the few converters to f64 do not set the pace.
+template <class Stored, class Out, bool kSquared = false>
+struct SumReducer {
+  using State = std::conditional_t<kIsFloating<Stored>, double, int64_t>;
+  Out* out;
+  double divisor = 1;
+
+  __device__ __forceinline__ State start() const { return 0; }
+  __device__ __forceinline__ State add(State state, Stored value, int64_t) const {
+    const State x = device_cast<State>(value);
+    return kSquared ? state + x * x : state + x;
+  }
+  template <int kCount>
+  __device__ __forceinline__ State add_pack(State state, const Stored (&values)[kCount], int64_t) const {
+    if constexpr (kIsHalf<Stored> && !kSquared) {
+      float sum = device_cast<float>(values[0]);
+#pragma unroll
+      for (int i = 1; i < kCount; ++i) sum += device_cast<float>(values[i]);
+      return state + double(sum);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) state = add(state, values[i], 0);
+      return state;
+    }
+  }
+  __device__ __forceinline__ State merge(State a, State b) const {
+    return a + b;
+  }
+  __device__ __forceinline__ void finish(State state, int64_t at) const {
+    if constexpr (kSquared) {
+      out[at] = device_cast<Out>(std::sqrt(state));
+    } else if constexpr (kIsFloating<Stored>) {
+      out[at] = device_cast<Out>(state / divisor);
+    } else {
+      out[at] = state;
+    }
+  }
+};
+
+template <class Stored, bool kAll>
+struct TruthReducer {
+  using State = int;
+  bool* out;
+
+  __device__ __forceinline__ State start() const { return kAll; }
+  __device__ __forceinline__ State add(State state, Stored value, int64_t) const {
+    return merge(state, device_cast<bool>(value));
+  }
+  template <int kCount>
+  __device__ __forceinline__ State add_pack(State state, const Stored (&values)[kCount], int64_t) const {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) state = add(state, values[i], 0);
+    return state;
+  }
+  __device__ __forceinline__ State merge(State a, State b) const {
+    return kAll ? a & b : a | b;
+  }
+  __device__ __forceinline__ void finish(State state, int64_t at) const {
+    out[at] = state != 0;
+  }
+};
+
+template <class Stored>
+void reduce_stored(ReduceOp op, const Tensor& out, const Tensor& x, const Dims& axes) {
+  if (op == ReduceOp::kAny || op == ReduceOp::kAll) {
+    if (op == ReduceOp::kAll) {
+      launch_reduction<Stored>("reduce_all", x, out, axes, TruthReducer<Stored, true>{out.data<bool>()});
+    } else {
+      launch_reduction<Stored>("reduce_any", x, out, axes, TruthReducer<Stored, false>{out.data<bool>()});
+    }
+    return;
+  }
+  using Out = std::conditional_t<kIsFloating<Stored>, Stored, int64_t>;
+  Out* result = static_cast<Out*>(out.data_ptr());
+  if (op == ReduceOp::kNorm) {
+    if constexpr (kIsFloating<Stored>) {
+      launch_reduction<Stored>("reduce_norm", x, out, axes, SumReducer<Stored, Out, true>{result});
+    }
+    return;
+  }
+  double count = 1;
+  if (op == ReduceOp::kMean) {
+    count = 0;
+    if (x.numel() > 0) count = double(x.numel() / out.numel());
+  }
+  launch_reduction<Stored>("reduce_sum", x, out, axes, SumReducer<Stored, Out>{result, count});
+}
+
+}  // namespace
+
+void reduce_gpu(ReduceOp op, const Tensor& out, const Tensor& x, const Dims& axes) {
+  const gpu::DeviceGuard guard(x.device().index);
+  if (op == ReduceOp::kMax || op == ReduceOp::kMin) return reduce_extreme_gpu(op, out, x, axes);
+  dispatch_stored(x.dtype(), [&]<class Stored>() { reduce_stored<Stored>(op, out, x, axes); });
+}
+
+}  // namespace taper::ops

@@ -1,0 +1,200 @@
+#pragma once
+// What softmax and cross entropy share on the GPU: each lane's largest element and the sum of its
+// exponentials in one pass, with the threads that read a lane. For .cu files only.
+//
+// A lane that is a row in memory belongs to a group of lanes of one warp, or to a block if it is long; lanes
+// that are columns belong to columns of threads: blocks of 32 x 8, eight threads sharing a lane, 32
+// neighbours reading side by side. The one-pass sum: Milakov and Gimelshein, "Online normalizer calculation
+// for softmax", 2018.
+
+#include <cmath>
+
+#include "taper/core/gpu/launch.h"
+#include "taper/ops/copy/walk_gpu.cuh"
+#include "taper/ops/lanes.h"
+#include "taper/ops/reduce/block_reduce.cuh"
+#include "taper/ops/reduce/row_gpu.cuh"
+
+namespace taper::ops {
+
+/// f64 for f64, else f32.
+template <class Stored>
+using LaneType = std::conditional_t<std::is_same_v<Stored, double>, double, float>;
+
+/// exp(x - shift); 0 where the shift is -infinity, which is where nothing was seen yet.
+template <class T>
+__device__ __forceinline__ T shifted_exp(T x, T shift) {
+  return shift == -INFINITY && x == x ? T(0) : std::exp(x - shift);
+}
+
+/// The largest of some elements, and the sum of exp(x - largest). A NaN among them makes the sum NaN.
+template <class T>
+struct ExpSum {
+  T largest = -INFINITY;
+  T sum = 0;
+
+  __device__ __forceinline__ void add(T x) {
+    if (x > largest) {
+      sum *= shifted_exp(largest, x);
+      largest = x;
+    }
+    sum += shifted_exp(x, largest);
+  }
+};
+
+template <class T>
+struct MergeExpSums {
+  __device__ __forceinline__ ExpSum<T> operator()(ExpSum<T> a, ExpSum<T> b) const {
+    ExpSum<T> both;
+    both.largest = b.largest > a.largest ? b.largest : a.largest;
+    both.sum = a.sum * scale(a.largest, both.largest) + b.sum * scale(b.largest, both.largest);
+    return both;
+  }
+  /// 1 for the larger of the two, also if it is infinite.
+  __device__ __forceinline__ static T scale(T own, T largest) {
+    return own == largest ? T(1) : std::exp(own - largest);
+  }
+};
+
+/// Adds `kCount` neighbours with one change of scale for all.
+template <class T, class Stored, int kCount>
+__device__ __forceinline__ void add_pack(ExpSum<T>& state, const Stored (&values)[kCount]) {
+  T largest = device_cast<T>(values[0]);
+#pragma unroll
+  for (int i = 1; i < kCount; ++i) {
+    const T x = device_cast<T>(values[i]);
+    largest = x > largest ? x : largest;
+  }
+  if (largest > state.largest) {
+    state.sum *= shifted_exp(state.largest, largest);
+    state.largest = largest;
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) state.sum += shifted_exp(device_cast<T>(values[i]), state.largest);
+}
+
+// ------------------------------------------------------------------------------------------ who reads what
+
+inline constexpr unsigned kLaneBlock = 256;  // threads
+inline constexpr int kLaneColumns = 32;      // columns side by side in a block
+/// Blocks of a multiprocessor that kernels leave registers for; f64 needs twice as many, and its speed does
+/// not count.
+template <class Stored>
+inline constexpr int kLaneBlocks = sizeof(Stored) == 8 ? 1 : 4;
+
+/// Lanes as kernels take them.
+struct GpuLanes {
+  int64_t count = 0, size = 0, inner = 1;
+  int threads = 1;  ///< that share a lane
+  GpuDivisor by_inner;
+
+  /// Rows if inner is 1, else columns.
+  template <class Stored>
+  static GpuLanes of(const Lanes& lanes) {
+    GpuLanes result;
+    result.count = lanes.count();
+    result.size = lanes.size;
+    result.inner = lanes.inner;
+    result.by_inner = GpuDivisor(lanes.inner, result.count);
+    if (lanes.inner > 1) {
+      result.threads = int(kLaneBlock) / kLaneColumns;
+    } else if (lanes.size > 8 * kWarp * kRowPack<Stored>) {
+      result.threads = int(kLaneBlock);
+    } else {
+      while (result.threads < kWarp && result.threads * kRowPack<Stored> < lanes.size) result.threads *= 2;
+    }
+    return result;
+  }
+
+  bool in_rows() const { return inner == 1; }
+  /// As many blocks as hold all lanes.
+  unsigned grid() const {
+    const int64_t per_block = int64_t(kLaneBlock) / threads;
+    return unsigned((count + per_block - 1) / per_block);
+  }
+
+  /// This thread's lane, and its number among the threads that share it.
+  __device__ __forceinline__ int64_t lane(int& thread) const {
+    const int64_t first = blockIdx.x * int64_t(blockDim.x / unsigned(threads));
+    if (inner > 1) {
+      thread = int(threadIdx.x) / kLaneColumns;
+      return first + threadIdx.x % kLaneColumns;
+    }
+    thread = int(threadIdx.x) % threads;
+    return first + threadIdx.x / unsigned(threads);
+  }
+  /// Elements from the tensor's first to the lane's.
+  __device__ __forceinline__ int64_t start(int64_t lane) const {
+    if (inner == 1) return lane * size;
+    int64_t rest;
+    const int64_t outer = by_inner.divide(lane, rest);
+    return outer * size * inner + rest;
+  }
+};
+
+/// Folds the states of the threads that share a lane; each of them gets the result. All threads of the block
+/// call it, with columns 32 side by side.
+template <class State, class Merge>
+__device__ __forceinline__ State fold_lane(const GpuLanes& lanes, State state, Merge merge) {
+  if (lanes.inner == 1) {
+    return lanes.threads > kWarp ? block_reduce(state, merge) : fold_lanes(state, lanes.threads, merge);
+  }
+  __shared__ __align__(16) unsigned char storage[kLaneBlock * sizeof(State)];
+  State* states = reinterpret_cast<State*>(storage);
+  states[threadIdx.x] = state;
+  __syncthreads();
+  state = states[threadIdx.x % kLaneColumns];
+  for (int i = 1; i < lanes.threads; ++i) {
+    state = merge(state, states[int(threadIdx.x) % kLaneColumns + i * kLaneColumns]);
+  }
+  __syncthreads();
+  return state;
+}
+
+/// The lane's largest element and sum of exponentials, for each of its threads; x points at its first
+/// element.
+template <class T, class Stored>
+__device__ __forceinline__ ExpSum<T> lane_statistics(const GpuLanes& lanes, const Stored* x, bool exists,
+                                                     int thread) {
+  ExpSum<T> state;
+  if (exists && lanes.inner == 1) {
+    visit_row(
+        x, lanes.size, thread, lanes.threads,
+        [&](Stored value, int64_t) { state.add(device_cast<T>(value)); },
+        [&](const Stored(&values)[kRowPack<Stored>], int64_t) { add_pack(state, values); });
+  } else if (exists) {
+#pragma unroll 4
+    for (int64_t c = thread; c < lanes.size; c += lanes.threads) {
+      state.add(device_cast<T>(x[c * lanes.inner]));
+    }
+  }
+  return fold_lane(lanes, state, MergeExpSums<T>());
+}
+
+/// y[c] = function(x[c], c) for every element of a lane, by its threads; both begin with the lane.
+template <class T, class Stored, class Function>
+__device__ __forceinline__ void map_lane(const GpuLanes& lanes, const Stored* x, Stored* y, int thread,
+                                         Function&& function) {
+  const auto one = [&](Stored value, int64_t c) {
+    return device_cast<Stored>(function(device_cast<T>(value), c));
+  };
+  if (lanes.inner > 1) {
+#pragma unroll 4
+    for (int64_t c = thread; c < lanes.size; c += lanes.threads) {
+      y[c * lanes.inner] = one(x[c * lanes.inner], c);
+    }
+  } else if ((reinterpret_cast<uintptr_t>(x) ^ reinterpret_cast<uintptr_t>(y)) % 16 == 0) {
+    visit_row(
+        x, lanes.size, thread, lanes.threads, [&](Stored value, int64_t c) { y[c] = one(value, c); },
+        [&](const Stored(&values)[kRowPack<Stored>], int64_t c) {
+          Pack<Stored, kRowPack<Stored>> result;
+#pragma unroll
+          for (int i = 0; i < kRowPack<Stored>; ++i) result.values[i] = one(values[i], c + i);
+          *reinterpret_cast<Pack<Stored, kRowPack<Stored>>*>(y + c) = result;
+        });
+  } else {
+    for (int64_t c = thread; c < lanes.size; c += lanes.threads) y[c] = one(x[c], c);
+  }
+}
+
+}  // namespace taper::ops
