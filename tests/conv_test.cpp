@@ -138,12 +138,15 @@ TEST_CASE("convolution and its gradients agree with the definition") {
 }
 
 TEST_CASE("the three convolutions are one trilinear form") {
+  const Device device = GENERATE(from_range(test_devices()));
   for (const ConvCase& test : kCases) {
-    INFO(test.name);
-    const Tensor x = random_tensor(test.input, kFloat64, 5),
-                 weight = random_tensor(test.weight(), kFloat64, 6);
+    INFO(test.name << " on " << device.str());
+    const auto random = [&](const Shape& shape, uint64_t seed) {
+      return random_tensor(shape, kFloat64, seed).to(device);
+    };
+    const Tensor x = random(test.input, 5), weight = random(test.weight(), 6);
     const Tensor y = ops::conv2d(x, weight, {}, test.options);
-    const Tensor grad = random_tensor(y.shape(), kFloat64, 7);
+    const Tensor grad = random(y.shape(), 7);
     const double value = dot(y, grad);
     CHECK(dot(x, ops::conv2d_backward_input(grad, weight, x.shape(), test.options)) ==
           Approx(value).margin(1e-10));
@@ -153,7 +156,9 @@ TEST_CASE("the three convolutions are one trilinear form") {
 }
 
 TEST_CASE("a shifted picture gives a shifted result") {
-  const Tensor picture = random_tensor({1, 3, 8, 8}), weight = random_tensor({4, 3, 3, 3}, kFloat64, 2);
+  const Device device = GENERATE(from_range(test_devices()));
+  const Tensor picture = random_tensor({1, 3, 8, 8}).to(device),
+               weight = random_tensor({4, 3, 3, 3}, kFloat64, 2).to(device);
   const Tensor y = ops::conv2d(picture, weight);
   const Tensor shifted = ops::conv2d(views::slice(views::slice(picture, 2, 2, 8), 3, 1, 8), weight);
   check_close(shifted, views::slice(views::slice(y, 2, 2, 6), 3, 1, 6), tolerance(kFloat64, 27));
@@ -183,7 +188,9 @@ TEST_CASE("convolutions are the same bits for any number of threads") {
 }
 
 TEST_CASE("convolution reads views in place of copies") {
-  const Tensor x = random_tensor({4, 6, 9, 8}), weight = random_tensor({5, 3, 3, 3}, kFloat64, 2);
+  const Device device = GENERATE(from_range(test_devices()));
+  const Tensor x = random_tensor({4, 6, 9, 8}).to(device),
+               weight = random_tensor({5, 3, 3, 3}, kFloat64, 2).to(device);
   const Tensor part = views::slice(views::slice(x, 1, 0, 6, 2), 2, 1, 8);
   const Tensor flipped = views::transpose(weight, 2, 3);
   check_close(ops::conv2d(part, flipped), ops::conv2d(ops::clone(part), ops::contiguous(flipped)), 0);

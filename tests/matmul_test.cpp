@@ -138,10 +138,12 @@ TEST_CASE("bmm and linear") {
 }
 
 TEST_CASE("a product with the identity is the operand") {
-  const Tensor a = random_tensor({67, 129}, kFloat32);
+  const Device device = GENERATE(from_range(test_devices()));
+  const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
+  const Tensor a = random_tensor({67, 129}, dtype).to(device);
   std::vector<float> ones(129 * 129);
   for (size_t i = 0; i < 129; ++i) ones[i * 130] = 1;
-  check_close(ops::matmul(a, from_vector(ones, {129, 129})), a, 0);
+  check_close(ops::matmul(a, ops::cast(from_vector(ones, {129, 129}), dtype).to(device)), a, 0);
 }
 
 TEST_CASE("matmul is the same bits for any number of threads") {

@@ -29,10 +29,10 @@ inline int64_t split_count(int64_t tiles, int resident, int64_t k, int tile_k) {
 }
 
 /// Launches `kernel` (a main loop with Shape's tile) over all tiles, splits and matrices; sizes are not 0
-/// except for k. `resident` is how many of its blocks a multiprocessor holds.
+/// except for k.
 template <class Shape, class T, class A, class B>
-void launch_gemm(const char* name, void (*kernel)(A, B, GemmOutput<T>, GemmProblem), int resident, const A& a,
-                 const B& b, GemmOutput<T> out, const GemmSizes& sizes) {
+void launch_gemm(const char* name, void (*kernel)(A, B, GemmOutput<T>, GemmProblem), const A& a, const B& b,
+                 GemmOutput<T> out, const GemmSizes& sizes) {
   constexpr int64_t kMaxGridZ = 65535;
   GemmProblem problem{.m = int(sizes.m),
                       .n = int(sizes.n),
@@ -40,7 +40,7 @@ void launch_gemm(const char* name, void (*kernel)(A, B, GemmOutput<T>, GemmProbl
                       .batch_inner = FastDivisor(uint32_t(sizes.batch_inner)),
                       .batches = sizes.batches()};
   const int64_t tiles = ceil_div(sizes.m, Shape::kTileM) * ceil_div(sizes.n, Shape::kTileN);
-  const int64_t parts = split_count(tiles * sizes.batches(), resident, sizes.k, Shape::kTileK);
+  const int64_t parts = split_count(tiles * sizes.batches(), Shape::kResident, sizes.k, Shape::kTileK);
   problem.k_per_split = int(ceil_div(ceil_div(sizes.k, parts), Shape::kTileK) * Shape::kTileK);
   const int64_t splits = sizes.k > 0 ? ceil_div(sizes.k, problem.k_per_split) : 1;
   Tensor workspace;
@@ -62,10 +62,10 @@ void launch_gemm(const char* name, void (*kernel)(A, B, GemmOutput<T>, GemmProbl
 
 /// Tiles of kTileM x kTileN pay where they do not reach far beyond c and there are enough to fill the device.
 template <class Shape>
-bool is_worth(const GemmSizes& sizes, int resident) {
+bool is_worth(const GemmSizes& sizes) {
   const int64_t tiles = ceil_div(sizes.m, Shape::kTileM) * ceil_div(sizes.n, Shape::kTileN) * sizes.batches();
   return 2 * sizes.m > Shape::kTileM && 2 * sizes.n > Shape::kTileN &&
-         tiles >= resident * gpu::properties().multiprocessors;
+         tiles >= Shape::kResident * gpu::properties().multiprocessors;
 }
 
 /// The product on ordinary cores (f32, f64) or tensor cores (f16, bf16); nothing is launched where c is
@@ -74,24 +74,25 @@ template <class T, class A, class B>
 void launch_main_loop(const char* name, const A& a, const B& b, const GemmOutput<T>& out,
                       const GemmSizes& sizes) {
   if (sizes.m == 0 || sizes.n == 0 || sizes.batches() == 0) return;
+  const auto launch = [&]<class Shape>(void (*kernel)(A, B, GemmOutput<T>, GemmProblem)) {
+    launch_gemm<Shape>(name, kernel, a, b, out, sizes);
+  };
   if constexpr (std::is_same_v<T, double>) {
-    using Shape = SimtShape<T, 64, 64, 16>;
-    launch_gemm<Shape>(name, gemm_simt<T, Shape, A, B>, 1, a, b, out, sizes);
+    using Shape = SimtShape<T, 64, 64, 16, 2>;
+    launch.template operator()<Shape>(gemm_simt<T, Shape, A, B>);
   } else if constexpr (std::is_same_v<T, float>) {
-    using Large = SimtShape<T, 128, 128, 16>;
-    using Small = SimtShape<T, 64, 64, 16>;
-    if (is_worth<Large>(sizes, 2))
-      return launch_gemm<Large>(name, gemm_simt<T, Large, A, B>, 2, a, b, out, sizes);
-    launch_gemm<Small>(name, gemm_simt<T, Small, A, B>, 6, a, b, out, sizes);
+    using Large = SimtShape<T, 128, 128, 16, 1>;
+    using Small = SimtShape<T, 64, 64, 16, 4>;
+    if (is_worth<Large>(sizes)) return launch.template operator()<Large>(gemm_simt<T, Large, A, B>);
+    launch.template operator()<Small>(gemm_simt<T, Small, A, B>);
   } else {
-    using Large = MmaShape<128, 128, 2, 2, 3>;
-    using Small = MmaShape<64, 64, 2, 2, 3>;
+    using Large = MmaShape<128, 128, 2, 2, 3, 2>;
+    using Small = MmaShape<64, 64, 2, 2, 3, 4>;
     if (!a.vectors || !b.vectors) {
-      return launch_gemm<Small>(name, gemm_mma<T, Small, true, A, B>, 4, a, b, out, sizes);
+      return launch.template operator()<Small>(gemm_mma<T, Small, true, A, B>);
     }
-    if (is_worth<Large>(sizes, 2))
-      return launch_gemm<Large>(name, gemm_mma<T, Large, false, A, B>, 2, a, b, out, sizes);
-    launch_gemm<Small>(name, gemm_mma<T, Small, false, A, B>, 4, a, b, out, sizes);
+    if (is_worth<Large>(sizes)) return launch.template operator()<Large>(gemm_mma<T, Large, false, A, B>);
+    launch.template operator()<Small>(gemm_mma<T, Small, false, A, B>);
   }
 }
 

@@ -17,7 +17,7 @@
 namespace taper::ops {
 
 /// A block's tile, its warps as a grid, and how many tiles of k shared memory holds.
-template <int kTileM_, int kTileN_, int kWarpsM_, int kWarpsN_, int kStages_>
+template <int kTileM_, int kTileN_, int kWarpsM_, int kWarpsN_, int kStages_, int kResident_>
 struct MmaShape {
   static constexpr int kTileM = kTileM_, kTileN = kTileN_, kTileK = 64;
   static constexpr int kWarpsM = kWarpsM_, kWarpsN = kWarpsN_, kStages = kStages_;
@@ -26,6 +26,7 @@ struct MmaShape {
   static constexpr int kStage = (kTileM + kTileN) * kTileK;
   /// Row stride of the sums as they pass through shared memory: lanes of one store hit different banks.
   static constexpr int kSumStride = kTileN + 8;
+  static constexpr int kResident = kResident_;  ///< blocks that share a multiprocessor
   static constexpr size_t kSharedBytes = size_t(kStages) * kStage * 2;
   static_assert(kWarpTileM % 16 == 0 && kWarpTileN % 16 == 0);
   static_assert(size_t(kTileM) * kSumStride * 4 <= kSharedBytes);
@@ -191,7 +192,7 @@ struct WarpSums {
 /// columns, from the L2 cache for the most part. Limited by the tensor cores where the tile is 128 x 128 and
 /// k is long; by L2 where it is 64 x 64.
 template <class T, class Shape, bool kAnyLayout, class OperandA, class OperandB>
-__global__ void __launch_bounds__(Shape::kThreads)
+__global__ void __launch_bounds__(Shape::kThreads, Shape::kResident)
     gemm_mma(OperandA a, OperandB b, GemmOutput<T> out, GemmProblem problem) {
   constexpr int kStages = Shape::kStages, kTileK = Shape::kTileK, kTileA = Shape::kTileM * kTileK;
   T* const shared = gpu::dynamic_shared<T>();

@@ -13,7 +13,7 @@
 namespace taper::ops {
 
 /// A block's tile and its threads. In shared memory both operands lie with k as the slow index.
-template <class T, int kTileM_, int kTileN_, int kTileK_>
+template <class T, int kTileM_, int kTileN_, int kTileK_, int kResident_>
 struct SimtShape {
   static constexpr int kTileM = kTileM_, kTileN = kTileN_, kTileK = kTileK_;
   static constexpr int kVector = kVectorOf<T>;
@@ -23,6 +23,7 @@ struct SimtShape {
   static constexpr int kStrideM = kTileM + kVector, kStrideN = kTileN + kVector;
   static constexpr int kStage = kTileK * (kStrideM + kStrideN);
   static constexpr size_t kSharedBytes = 2 * kStage * sizeof(T);
+  static constexpr int kResident = kResident_;  ///< blocks that share a multiprocessor's registers
 };
 
 /// One thread's share of the tiles of one operand: from memory to registers, from there to shared memory.
@@ -159,7 +160,7 @@ struct SimtSums {
 /// Grid: (tiles of c, splits of k, matrices). Each block reads (m + n) * k elements of its tile's rows and
 /// columns; limited by arithmetic for tiles of 128 x 128, near the shared memory's rate for 64 x 64.
 template <class T, class Shape, class OperandA, class OperandB>
-__global__ void __launch_bounds__(Shape::kThreads)
+__global__ void __launch_bounds__(Shape::kThreads, Shape::kResident)
     gemm_simt(OperandA a, OperandB b, GemmOutput<T> out, GemmProblem problem) {
   constexpr int kTileA = Shape::kTileK * Shape::kStrideM;
   T* const shared = gpu::dynamic_shared<T>();
