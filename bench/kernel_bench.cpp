@@ -10,7 +10,10 @@
 #include "taper/core/gpu/runtime.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
+#include "taper/ops/elementwise/elementwise.h"
+#include "taper/ops/image/pictures.h"
 #include "taper/ops/norm/batch_norm.h"
+#include "taper/ops/optimizer/optimizer.h"
 #include "taper/ops/pool/pool2d.h"
 #include "taper/ops/random/random.h"
 
@@ -92,6 +95,68 @@ void add_pooling(const Tensor& x) {
                 [=] { ops::adaptive_avg_pool2d_backward(one, x.shape()); });
 }
 
+void add_elementwise(const Tensor& x) {
+  const double size = double(x.size_bytes());
+  const Tensor y = ops::clone(x), target = ops::clone(x);
+  const Tensor channel = ops::ones({1, x.size(1), 1, 1}, {.dtype = x.dtype(), .device = kGpu});
+  add_benchmark(label("relu", x), 2 * size, [=] { ops::relu(x); });
+  add_benchmark(label("gelu", x), 2 * size, [=] { ops::gelu(x); });
+  add_benchmark(label("gt_number", x), size + double(x.numel()), [=] { ops::gt(x, 0); });
+  add_benchmark(label("mul_number_inplace", x), 2 * size, [=] { ops::mul_(target, 1.0); });
+  add_benchmark(label("add", x), 3 * size, [=] { ops::add(x, y); });
+  add_benchmark(label("add_scaled_inplace", x), 3 * size, [=] { ops::add_(target, y, 0.5); });
+  add_benchmark(label("mul_by_channel", x), 2 * size, [=] { ops::mul(x, channel); });
+  add_benchmark(label("gelu_backward", x), 3 * size, [=] { ops::gelu_backward(x, y); });
+  add_benchmark(label("lerp", x), 3 * size, [=] { ops::lerp(x, y, 0.25); });
+  if (x.dtype() == kFloat32) return;
+  // Dtypes that differ take the general kernel.
+  const Tensor wide = ops::cast(x, kFloat32);
+  add_benchmark(label("add_inplace_to_f32", x), 5 * size, [=] { ops::add_(wide, x); });
+}
+
+void add_random(const Tensor& x) {
+  const double size = double(x.size_bytes());
+  const Tensor target = empty(x.shape(), {.dtype = x.dtype(), .device = kGpu});
+  add_benchmark(label("uniform", x), size, [=] { ops::uniform_(target); });
+  add_benchmark(label("normal", x), size, [=] { ops::normal_(target); });
+  add_benchmark(label("dropout", x), 2 * size + double(x.numel()), [=] { ops::dropout(target, 0.5); });
+}
+
+/// Parameters of many sizes, as many as ResNet-50 has.
+void add_optimizer(bool small) {
+  std::vector<Tensor> params, grads, first, second;
+  for (int i = 0; i < 161; ++i) {
+    const int64_t size = small ? i : i % 3 == 0 ? int64_t(1) << (14 + i % 8) : 64 << i % 5;
+    for (std::vector<Tensor>* list : {&params, &grads, &first, &second}) {
+      list->push_back(ops::full({size}, 1e-3, {.device = kGpu}));
+    }
+  }
+  double bytes = 0;
+  for (const Tensor& x : params) bytes += double(x.size_bytes());
+  add_benchmark("sgd_momentum", 5 * bytes, [=] {
+    ops::sgd_update(params, grads, first, {.lr = 1e-3, .momentum = 0.9, .weight_decay = 1e-4}, false);
+  });
+  add_benchmark("adamw", 7 * bytes, [=] { ops::adamw_update(params, grads, first, second, {}, 2); });
+  add_benchmark("ema", 3 * bytes, [=] { ops::ema_update(second, params, 0.99); });
+  add_benchmark("global_norm", bytes, [=] { ops::global_norm(grads); });
+  const Tensor one = ops::ones({}, {.device = kGpu}), found = ops::zeros({}, {.device = kGpu});
+  add_benchmark("unscale", 2 * bytes, [=] { ops::unscale_(grads, one, found); });
+}
+
+void add_pictures(bool small, DType dtype) {
+  const Tensor pixels =
+      ops::zeros(small ? Shape{2, 8, 8, 3} : Shape{512, 256, 256, 3}, {.dtype = kUInt8, .device = kGpu});
+  const Tensor mirrored = ops::ones({pixels.size(0)}, {.dtype = kBool, .device = kGpu});
+  for (const MemoryFormat format : {kChannelsLast, kContiguous}) {
+    const ops::PictureOptions options = {
+        .height = small ? 4 : 224, .width = small ? 4 : 224, .dtype = dtype, .memory_format = format};
+    const double elements = double(pixels.size(0) * 3 * options.height * options.width);
+    add_benchmark(fmt::format("normalize_pictures/{}/{}", format == kChannelsLast ? "nhwc" : "nchw", dtype),
+                  elements * double(1 + size_of(dtype)),
+                  [=] { ops::normalize_pictures(pixels, options, {}, mirrored); });
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -111,7 +176,11 @@ int main(int argc, char** argv) {
       add_batch_norm(x);
       add_pooling(x);
     }
+    add_elementwise(early);
+    add_random(early);
+    add_pictures(small, dtype);
   }
+  add_optimizer(small);
   benchmark::RunSpecifiedBenchmarks();
   return 0;
 }
