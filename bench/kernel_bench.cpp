@@ -1,6 +1,7 @@
 // What the GPU's kernels reach: for each operation, shape and dtype the bytes per second it moves, counting
 // every tensor once for each pass that cannot do without it. `copy` is the measure: the same bytes without
-// arithmetic. Timed by events; on the simulated GPU the shapes are tiny and the times mean nothing.
+// arithmetic. For matrix products and convolutions, floating-point operations per second. Timed by events; on
+// the simulated GPU the shapes are tiny and the times mean nothing.
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
@@ -8,10 +9,12 @@
 #include <functional>
 
 #include "taper/core/gpu/runtime.h"
+#include "taper/ops/conv/conv2d.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
 #include "taper/ops/image/pictures.h"
+#include "taper/ops/matmul/matmul.h"
 #include "taper/ops/norm/batch_norm.h"
 #include "taper/ops/optimizer/optimizer.h"
 #include "taper/ops/pool/pool2d.h"
@@ -23,8 +26,10 @@ namespace {
 
 const Device kGpu("cuda");
 
-/// `run` enqueues one call on the current stream.
-void add_benchmark(const std::string& name, double bytes, const std::function<void()>& run) {
+/// `run` enqueues one call on the current stream. `flops`: its floating-point operations, where they are what
+/// counts.
+void add_benchmark(const std::string& name, double bytes, const std::function<void()>& run,
+                   double flops = 0) {
   const auto measure = [=](benchmark::State& state) {
     run();  // the first call finds an empty allocator
     for (auto _ : state) {
@@ -36,6 +41,10 @@ void add_benchmark(const std::string& name, double bytes, const std::function<vo
       state.SetIterationTime(double(end.elapsed_ms(start)) * 1e-3);
     }
     state.SetBytesProcessed(int64_t(double(state.iterations()) * bytes));
+    if (flops > 0) {
+      state.counters["flops"] =
+          benchmark::Counter(double(state.iterations()) * flops, benchmark::Counter::kIsRate);
+    }
   };
   benchmark::RegisterBenchmark(name.c_str(), measure)->UseManualTime()->Unit(benchmark::kMicrosecond);
 }
@@ -157,6 +166,48 @@ void add_pictures(bool small, DType dtype) {
   }
 }
 
+/// [n, n] x [n, n], with the second operand in either order.
+void add_matmul(int64_t n, DType dtype) {
+  const Tensor a = random_images({n, n}, dtype), b = random_images({n, n}, dtype);
+  const double bytes = 3 * double(a.size_bytes()), flops = 2 * double(n) * double(n) * double(n);
+  add_benchmark(
+      label("matmul", a), bytes, [=] { ops::matmul(a, b); }, flops);
+  add_benchmark(
+      label("linear", a), bytes, [=] { ops::linear(a, b); }, flops);
+}
+
+/// The three passes of x: [N, C, H, W] with `filters` filters of kernel x kernel.
+void add_conv2d(const Tensor& x, int64_t filters, int64_t kernel, int64_t stride) {
+  const Conv2dOptions options = {.stride = stride, .padding = kernel / 2};
+  const Tensor weight = random_images({filters, x.size(1), kernel, kernel}, x.dtype());
+  const Tensor y = ops::conv2d(x, weight, {}, options);
+  const double bytes = double(x.size_bytes() + weight.size_bytes() + y.size_bytes());
+  const double flops = 2 * double(y.numel()) * double(weight.numel() / filters);
+  const auto add = [&](const char* pass, const std::function<void()>& run) {
+    const std::string name = fmt::format("{}/{}x{} to {}, stride {}", pass, kernel, kernel, filters, stride);
+    add_benchmark(label(name.c_str(), x), bytes, run, flops);
+  };
+  add("conv2d", [=] { ops::conv2d(x, weight, {}, options); });
+  add("conv2d_backward_input", [=] { ops::conv2d_backward_input(y, weight, x.shape(), options); });
+  add("conv2d_backward_weight", [=] { ops::conv2d_backward_weight(y, x, weight.shape(), options); });
+}
+
+/// ResNet-50's kinds of convolution.
+void add_convolutions(bool small, DType dtype) {
+  const int64_t batch = small ? 2 : 256;
+  const auto images = [&](int64_t channels, int64_t size) {
+    return random_images({batch, channels, small ? 4 : size, small ? 4 : size}, dtype);
+  };
+  add_conv2d(images(3, 224), 64, 7, 2);
+  add_conv2d(images(64, 56), 64, 3, 1);
+  add_conv2d(images(64, 56), 256, 1, 1);
+  add_conv2d(images(128, 28), 128, 3, 1);
+  add_conv2d(images(256, 28), 256, 3, 2);
+  add_conv2d(images(512, 28), 1024, 1, 2);
+  add_conv2d(images(256, 14), 256, 3, 1);
+  add_conv2d(images(512, 7), 512, 3, 1);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -176,6 +227,8 @@ int main(int argc, char** argv) {
       add_batch_norm(x);
       add_pooling(x);
     }
+    add_matmul(small ? 128 : 8192, dtype);
+    add_convolutions(small, dtype);
     add_elementwise(early);
     add_random(early);
     add_pictures(small, dtype);
