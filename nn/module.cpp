@@ -178,12 +178,6 @@ void Module::to(Device device) {
   convert_all(buffers(), convert);
 }
 
-void Module::to(MemoryFormat format) {
-  const auto convert = [format](const Tensor& x) { return x.dim() == 4 ? ops::contiguous(x, format) : x; };
-  convert_all(parameters(), convert);
-  convert_all(buffers(), convert);
-}
-
 void Module::zero_grad(bool set_to_none) {
   for (const Tensor& parameter : parameters()) {
     const Tensor grad = parameter.grad();

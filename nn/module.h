@@ -90,9 +90,6 @@ class Module {
   void to(DType dtype);
   /// Moves all parameters, gradients and buffers, in place.
   void to(Device device);
-  /// Puts all parameters, gradients and buffers with 4 dimensions into `format`, in place: in channels_last,
-  /// convolutions need not convert their weights.
-  void to(MemoryFormat format);
   /// Drops the gradients, or fills those that exist with zeros.
   void zero_grad(bool set_to_none = true);
   /// Freezes or thaws all parameters.

@@ -41,10 +41,17 @@ void* CachingAllocator::allocate(size_t size_bytes, Stream stream) {
   // Nothing real is as large as 2^62; the bound keeps the rounding from overflowing.
   const size_t block_bytes = detail::block_size(std::min(size_bytes, size_t{1} << 62));
   const Request request{size_bytes, block_bytes, stream, pool_for(block_bytes, stream)};
+  if (requests_until_failure_ > 0 && --requests_until_failure_ == 0) out_of_memory(request);
   Block* free = request.pool.best_fit(stream, block_bytes, max_split_bytes_);
   Block& block = free != nullptr ? *free : find_memory(request);
   hand_out(block, request);
   return block.begin;
+}
+
+void CachingAllocator::fail_request(int n) {
+  TAPER_CHECK(n >= 0, "fail_request: n is {}; 1 is the next request", n);
+  const std::lock_guard lock(mutex_);
+  requests_until_failure_ = n;
 }
 
 void CachingAllocator::hand_out(Block& block, const Request& request) {

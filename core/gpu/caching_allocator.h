@@ -72,6 +72,10 @@ class CachingAllocator final : public Allocator {
   /// fragmentation. At least 20 MiB; SIZE_MAX (no cap) at first.
   void set_max_split_size(size_t size_bytes);
 
+  /// The n-th request from now (1: the next) fails as if the device were full, once: for tests of what
+  /// programs do then. 0 takes it back.
+  void fail_request(int n);
+
   // ---- What it holds ----
 
   CachingAllocatorStats memory_stats() const;
@@ -166,6 +170,7 @@ class CachingAllocator final : public Allocator {
   std::vector<Event> spare_events_;
   std::exception_ptr failure_;  // of deallocate, which must not throw: the next allocate does
 
+  int requests_until_failure_ = 0;  // 0: none is to fail
   size_t limit_bytes_ = SIZE_MAX;
   size_t max_split_bytes_ = detail::kNoSplitLimit;
   CachingAllocatorStats stats_;

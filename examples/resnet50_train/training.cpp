@@ -153,7 +153,6 @@ void Training::build_model() {
       fail("--init {}: {}", options_.init, error.what());
     }
   }
-  model_->to(kChannelsLast);
   model_->to(options_.device);
 }
 

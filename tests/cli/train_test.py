@@ -294,6 +294,40 @@ class TrainTest(unittest.TestCase):
             self.assertIn(part, drawn.stderr)
         self.assertEqual(run("--arch", "resnet18", "--batch-size", 8, "--max-steps", 2).stderr, "")
 
+    def test_a_gpu_computes_what_the_cpu_does(self):
+        losses = {}
+        for device in ("cpu", "cuda"):
+            log, summary = self.path(f"{device}.jsonl"), self.path(f"{device}.json")
+            result = run("--dataset", "synthetic", "--num-classes", 10, "--image-size", 32, "--batch-size", 4, "--lr", 0.01,
+                         "--max-steps", 2, "--device", device, "--log", log, "--summary", summary, "--progress", "off")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            with open(log) as lines:
+                losses[device] = [json.loads(line)["loss"] for line in lines]
+            with open(summary) as file:
+                self.assertEqual(json.load(file)["device"], {"cpu": "cpu", "cuda": "cuda:0"}[device])
+        self.assertEqual(len(losses["cuda"]), 2)
+        for cpu, gpu in zip(losses["cpu"], losses["cuda"]):
+            self.assertLess(abs(gpu - cpu), 1e-3 * abs(cpu))
+
+    def test_a_gpu_run_with_everything_on(self):
+        report, profile = self.path("memory.html"), self.path("profile.json")
+        flags = ["--dataset", "synthetic", "--num-classes", 10, "--image-size", 32, "--arch", "resnet18", "--batch-size", 2,
+                 "--max-steps", 3, "--device", "cuda", "--optimizer", "adamw", "--ema", 0.9, "--clip-grad", 1,
+                 "--accumulate", 2, "--label-smoothing", 0.1, "--deterministic", "--progress", "off"]
+        logs = []
+        for number in range(2):
+            log = self.path(f"{number}.jsonl")
+            result = run(*flags, "--log", log, *(["--memory-report", report, "--profile", profile] if number else []))
+            self.assertEqual(result.returncode, 0, result.stderr)
+            with open(log) as file:
+                logs.append(file.read())
+        self.assertEqual(logs[0], logs[1])  # --deterministic: byte for byte, watched or not
+        with open(profile) as file:
+            names = {event.get("name") for event in json.load(file)["traceEvents"]}
+        self.assertTrue({"conv2d", "batch_norm", "cross_entropy"} <= names, names)
+        with open(report) as file:
+            self.assertIn("conv2d", file.read())
+
     def test_synthetic_pictures(self):
         records = self.records("--dataset", "synthetic", "--image-size", 32, "--num-classes", 7, "--max-steps", 2)
         self.assertEqual(len(records), 2)
