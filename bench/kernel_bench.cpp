@@ -14,11 +14,15 @@
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
 #include "taper/ops/image/pictures.h"
+#include "taper/ops/index/index.h"
+#include "taper/ops/loss/cross_entropy.h"
 #include "taper/ops/matmul/matmul.h"
 #include "taper/ops/norm/batch_norm.h"
 #include "taper/ops/optimizer/optimizer.h"
 #include "taper/ops/pool/pool2d.h"
 #include "taper/ops/random/random.h"
+#include "taper/ops/reduce/reduce.h"
+#include "taper/ops/softmax/softmax.h"
 
 using namespace taper;
 
@@ -208,6 +212,39 @@ void add_convolutions(bool small, DType dtype) {
   add_conv2d(images(512, 7), 512, 3, 1);
 }
 
+/// x: a matrix.
+void add_reductions(const Tensor& x) {
+  const double size = double(x.size_bytes());
+  add_benchmark(label("sum_all", x), size, [=] { ops::sum(x); });
+  add_benchmark(label("sum_rows", x), size, [=] { ops::sum(x, {1}); });
+  add_benchmark(label("sum_columns", x), size, [=] { ops::sum(x, {0}); });
+  add_benchmark(label("argmax_rows", x), size, [=] { ops::argmax(x, 1); });
+  add_benchmark(label("argmax_columns", x), size, [=] { ops::argmax(x, 0); });
+}
+
+/// x: [positions, classes].
+void add_classification(const Tensor& x) {
+  const double size = double(x.size_bytes());
+  const Tensor target = ops::argmax(x, 1);
+  const CrossEntropyOptions options = {.label_smoothing = 0.1};
+  add_benchmark(label("softmax", x), 2 * size, [=] { ops::softmax(x, 1); });
+  add_benchmark(label("softmax_columns", x), 2 * size, [=] { ops::softmax(x, 0); });
+  add_benchmark(label("cross_entropy", x), size, [=] { ops::cross_entropy(x, target, options); });
+  const ops::CrossEntropy forward = ops::cross_entropy(x, target, options);
+  add_benchmark(label("cross_entropy_backward", x), 2 * size, [=] {
+    ops::cross_entropy_backward(forward.loss, x, target, forward.log_sum_exp, forward.total_weight, options);
+  });
+}
+
+/// x: a matrix whose rows are read, and added to, in another order.
+void add_indexing(const Tensor& x) {
+  const double size = double(x.size_bytes());
+  const int64_t rows = x.size(0);
+  const Tensor turned = ops::arange(rows - 1, -1, -1, {.dtype = kInt64, .device = kGpu});
+  add_benchmark(label("index_select", x), 2 * size, [=] { ops::index_select(x, 0, turned); });
+  add_benchmark(label("index_add", x), 5 * size, [=] { ops::index_add(x, 0, turned, x); });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -234,6 +271,16 @@ int main(int argc, char** argv) {
     add_pictures(small, dtype);
   }
   add_optimizer(small);
+  for (const DType dtype : {kFloat32, kBFloat16}) {
+    for (const Shape& shape :
+         {small ? Shape{24, 40} : Shape{65536, 1000}, small ? Shape{4, 96} : Shape{1024, 65536}}) {
+      const Tensor x = random_images(shape, dtype);
+      add_copy(x);
+      add_reductions(x);
+      add_classification(x);
+      add_indexing(x);
+    }
+  }
   benchmark::RunSpecifiedBenchmarks();
   return 0;
 }

@@ -85,7 +85,8 @@ TEST_CASE("gradcheck of sum_to and of views that undo it") {
 }
 
 TEST_CASE("extremes share a gradient over axes, and give it to the first along one") {
-  Tensor x = from_vector<float>({1, 3, 3, 2, 3, 0}, {2, 3});
+  const Device device = GENERATE(from_range(test_devices()));
+  Tensor x = from_vector<float>({1, 3, 3, 2, 3, 0}, {2, 3}).to(device);
   x.set_requires_grad();
   amax(x).backward();
   check_close(x.grad(), from_vector<double>({0, 1.0 / 3, 1.0 / 3, 0, 1.0 / 3, 0}, {2, 3}));
@@ -97,16 +98,18 @@ TEST_CASE("extremes share a gradient over axes, and give it to the first along o
 }
 
 TEST_CASE("a constant has standard deviation and norm 0, and gradient 0") {
-  Tensor x = full({2, 3}, 0);
+  const Device device = GENERATE(from_range(test_devices()));
+  Tensor x = full({2, 3}, 0, {.device = device});
   x.set_requires_grad();
   sum(taper::std(x, {1}) + norm(x, {1})).backward();
   check_close(x.grad(), zeros({2, 3}), 0);
 }
 
 TEST_CASE("reductions and their gradients give PyTorch's numbers") {
+  const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& entry : oracle_cases("reduce_gradient")) {
     INFO(entry.name);
-    Tensor x = entry["x"];
+    Tensor x = entry["x"].to(device).detach();
     const bool has_gradient = entry["grad_x"].defined();
     if (has_gradient) x.set_requires_grad();
     const bool keepdim = entry.flag("keepdim");
@@ -134,7 +137,7 @@ TEST_CASE("reductions and their gradients give PyTorch's numbers") {
     check_close(y, entry["y"], tolerance(y.dtype(), terms));
     if (indices.defined()) check_close(indices, entry["indices"], 0);
     if (!has_gradient) continue;
-    y.backward(oracle_gradient(y));
+    y.backward(oracle_gradient(y).to(device));
     check_close(x.grad(), entry["grad_x"], tolerance(x.dtype(), terms));
   }
 }

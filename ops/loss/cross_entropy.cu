@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kLaneBlock, kLaneBlocks<Stored>)
   const int64_t lane = lanes.lane(thread);
   const bool exists = lane < lanes.count;
   x += exists ? lanes.start(lane) : 0;
-  const ExpSum<T> total = lane_statistics<T>(lanes, x, exists, thread);
+  const ExpSum<Stored> total = lane_statistics(lanes, x, exists, thread);
   const T log_sum = std::log(total.sum);
   T smoothed = 0;  // sum of w[c] * (lse - x[c])
   if (terms.class_share > 0) {
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(kLaneBlock, kLaneBlocks<Stored>)
   // The log-sum-exp in two parts, so that it keeps its digits where T is float.
   const T high = T(log_sum_exp[lane]), low = T(log_sum_exp[lane] - double(high));
   map_lane<T>(lanes, x, dx, thread, [&](T v, int64_t c) {
-    T result = mass * std::exp(v - high - low);
+    T result = mass * lane_exp<Stored>(v - high - low);
     if (terms.class_share > 0) result -= class_part * terms.weight_of(c);
     return c == target ? result - target_part : result;
   });

@@ -21,57 +21,67 @@ namespace taper::ops {
 template <class Stored>
 using LaneType = std::conditional_t<std::is_same_v<Stored, double>, double, float>;
 
-/// exp(x - shift); 0 where the shift is -infinity, which is where nothing was seen yet.
-template <class T>
-__device__ __forceinline__ T shifted_exp(T x, T shift) {
-  return shift == -INFINITY && x == x ? T(0) : std::exp(x - shift);
+/// exp(x), by the fast instruction if the result is rounded to a half type, whose rounding hides its error.
+template <class Stored>
+__device__ __forceinline__ LaneType<Stored> lane_exp(LaneType<Stored> x) {
+  if constexpr (sizeof(Stored) == 2) {
+    return __expf(x);
+  } else {
+    return std::exp(x);
+  }
 }
 
 /// The largest of some elements, and the sum of exp(x - largest). A NaN among them makes the sum NaN.
-template <class T>
+template <class Stored>
 struct ExpSum {
+  using T = LaneType<Stored>;
   T largest = -INFINITY;
   T sum = 0;
 
   __device__ __forceinline__ void add(T x) {
-    if (x > largest) {
-      sum *= shifted_exp(largest, x);
-      largest = x;
-    }
+    raise(x);
     sum += shifted_exp(x, largest);
+  }
+  /// Neighbours, with one change of scale for all.
+  template <int kCount>
+  __device__ __forceinline__ void add_pack(const Stored (&values)[kCount]) {
+    T best = device_cast<T>(values[0]);
+#pragma unroll
+    for (int i = 1; i < kCount; ++i) {
+      const T x = device_cast<T>(values[i]);
+      best = x > best ? x : best;
+    }
+    raise(best);
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) sum += shifted_exp(device_cast<T>(values[i]), largest);
+  }
+
+ private:
+  /// exp(x - shift); 0 where the shift is -infinity, which is where nothing was seen yet.
+  __device__ __forceinline__ static T shifted_exp(T x, T shift) {
+    return shift == -INFINITY && x == x ? T(0) : lane_exp<Stored>(x - shift);
+  }
+  __device__ __forceinline__ void raise(T x) {
+    if (!(x > largest)) return;
+    sum *= shifted_exp(largest, x);
+    largest = x;
   }
 };
 
-template <class T>
+template <class Stored>
 struct MergeExpSums {
-  __device__ __forceinline__ ExpSum<T> operator()(ExpSum<T> a, ExpSum<T> b) const {
-    ExpSum<T> both;
+  using T = LaneType<Stored>;
+  __device__ __forceinline__ ExpSum<Stored> operator()(ExpSum<Stored> a, ExpSum<Stored> b) const {
+    ExpSum<Stored> both;
     both.largest = b.largest > a.largest ? b.largest : a.largest;
     both.sum = a.sum * scale(a.largest, both.largest) + b.sum * scale(b.largest, both.largest);
     return both;
   }
   /// 1 for the larger of the two, also if it is infinite.
   __device__ __forceinline__ static T scale(T own, T largest) {
-    return own == largest ? T(1) : std::exp(own - largest);
+    return own == largest ? T(1) : lane_exp<Stored>(own - largest);
   }
 };
-
-/// Adds `kCount` neighbours with one change of scale for all.
-template <class T, class Stored, int kCount>
-__device__ __forceinline__ void add_pack(ExpSum<T>& state, const Stored (&values)[kCount]) {
-  T largest = device_cast<T>(values[0]);
-#pragma unroll
-  for (int i = 1; i < kCount; ++i) {
-    const T x = device_cast<T>(values[i]);
-    largest = x > largest ? x : largest;
-  }
-  if (largest > state.largest) {
-    state.sum *= shifted_exp(state.largest, largest);
-    state.largest = largest;
-  }
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) state.sum += shifted_exp(device_cast<T>(values[i]), state.largest);
-}
 
 // ------------------------------------------------------------------------------------------ who reads what
 
@@ -80,7 +90,7 @@ inline constexpr int kLaneColumns = 32;      // columns side by side in a block
 /// Blocks of a multiprocessor that kernels leave registers for; f64 needs twice as many, and its speed does
 /// not count.
 template <class Stored>
-inline constexpr int kLaneBlocks = sizeof(Stored) == 8 ? 1 : 4;
+inline constexpr int kLaneBlocks = sizeof(Stored) == 8 ? 1 : 2;
 
 /// Lanes as kernels take them.
 struct GpuLanes {
@@ -153,22 +163,23 @@ __device__ __forceinline__ State fold_lane(const GpuLanes& lanes, State state, M
 
 /// The lane's largest element and sum of exponentials, for each of its threads; x points at its first
 /// element.
-template <class T, class Stored>
-__device__ __forceinline__ ExpSum<T> lane_statistics(const GpuLanes& lanes, const Stored* x, bool exists,
-                                                     int thread) {
-  ExpSum<T> state;
+template <class Stored>
+__device__ __forceinline__ ExpSum<Stored> lane_statistics(const GpuLanes& lanes, const Stored* x, bool exists,
+                                                          int thread) {
+  using T = LaneType<Stored>;
+  ExpSum<Stored> state;
   if (exists && lanes.inner == 1) {
     visit_row(
         x, lanes.size, thread, lanes.threads,
         [&](Stored value, int64_t) { state.add(device_cast<T>(value)); },
-        [&](const Stored(&values)[kRowPack<Stored>], int64_t) { add_pack(state, values); });
+        [&](const Stored(&values)[kRowPack<Stored>], int64_t) { state.add_pack(values); });
   } else if (exists) {
 #pragma unroll 4
     for (int64_t c = thread; c < lanes.size; c += lanes.threads) {
       state.add(device_cast<T>(x[c * lanes.inner]));
     }
   }
-  return fold_lane(lanes, state, MergeExpSums<T>());
+  return fold_lane(lanes, state, MergeExpSums<Stored>());
 }
 
 /// y[c] = function(x[c], c) for every element of a lane, by its threads; both begin with the lane.

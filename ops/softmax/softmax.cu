@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(kLaneBlock, kLaneBlocks<Stored>)
   const int64_t lane = lanes.lane(thread);
   const bool exists = lane < lanes.count;
   const int64_t start = exists ? lanes.start(lane) : 0;
-  const ExpSum<T> total = lane_statistics<T>(lanes, x + start, exists, thread);
+  const ExpSum<Stored> total = lane_statistics(lanes, x + start, exists, thread);
   if (!exists) return;
   if (logarithm) {
     const T log_sum = std::log(total.sum);
@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(kLaneBlock, kLaneBlocks<Stored>)
   } else {
     const T scale = T(1) / total.sum;
     map_lane<T>(lanes, x + start, y + start, thread,
-                [&](T v, int64_t) { return std::exp(v - total.largest) * scale; });
+                [&](T v, int64_t) { return lane_exp<Stored>(v - total.largest) * scale; });
   }
 }
 
