@@ -9,6 +9,7 @@
 #include "taper/core/parallel.h"
 #include "taper/core/views.h"
 #include "taper/ops/conv/conv2d.h"
+#include "taper/ops/conv/conv2d_call.h"
 #include "tests/oracle_cases.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
@@ -152,6 +153,43 @@ TEST_CASE("the three convolutions are one trilinear form") {
           Approx(value).margin(1e-10));
     CHECK(dot(weight, ops::conv2d_backward_weight(grad, x, weight.shape(), test.options)) ==
           Approx(value).margin(1e-10));
+  }
+}
+
+TEST_CASE("every candidate on the GPU computes the same convolution") {
+  if (gpu::device_count() == 0) return;
+  const PoisonedMemory poisoned;
+  const DType dtype = GENERATE(kFloat32, kBFloat16);
+  const auto pass =
+      GENERATE(ops::Conv2dPass::kForward, ops::Conv2dPass::kBackwardInput, ops::Conv2dPass::kBackwardWeight);
+  for (const ConvCase& test : kCases) {
+    const auto conv = ops::conv2d_geometry("test", test.input, test.weight(), test.options);
+    const auto make = [&](const Shape& shape, uint64_t seed) {
+      return ops::contiguous(random_tensor(shape, dtype, seed).to(Device("cuda")), kChannelsLast);
+    };
+    const Tensor x = make(test.input, 1), weight = make(test.weight(), 2),
+                 grad = make(conv.output_shape(), 3);
+    const bool forward = pass == ops::Conv2dPass::kForward,
+               by_weight = pass == ops::Conv2dPass::kBackwardWeight;
+    const Shape shape = forward ? conv.output_shape() : by_weight ? test.weight() : test.input;
+    if (numel(shape) == 0) continue;
+    ops::Conv2dCall call{pass, conv, forward ? x : grad, by_weight ? x : weight, {}, {}};
+    const auto empty_result = [&] {
+      return empty(shape, {.dtype = dtype, .device = Device("cuda"), .memory_format = kChannelsLast});
+    };
+    call.result = empty_result();
+    const int64_t terms = forward     ? numel(test.weight()) / test.output_channels
+                          : by_weight ? conv.n * conv.p * conv.q
+                                      : test.output_channels * conv.taps();
+    Tensor first;
+    for (const auto& candidate : ops::conv2d_gpu_candidates(call)) {
+      if (!candidate.supported) continue;
+      INFO(test.name << ", " << candidate.name << ", pass " << int(pass) << ", " << name(dtype));
+      call.result = empty_result();
+      candidate.run(call, nullptr);
+      if (!first.defined()) first = call.result;
+      check_close(call.result, first, 2 * tolerance(dtype, terms));
+    }
   }
 }
 

@@ -3,7 +3,6 @@
 #include "taper/core/algorithm_cache.h"
 #include "taper/ops/check.h"
 #include "taper/ops/conv/conv2d_call.h"
-#include "taper/ops/conv/conv2d_gpu.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/op_call.h"
 
@@ -45,17 +44,9 @@ void check_dimensions(std::string_view op, std::string_view what, const Shape& s
 }
 
 void run(const Conv2dCall& call) {
-  if (call.result.device().is_cuda()) {
-    switch (call.pass) {
-      case Conv2dPass::kForward:
-        return conv2d_gpu(call.conv, call.first, call.second, call.bias, call.result);
-      case Conv2dPass::kBackwardInput:
-        return conv2d_backward_input_gpu(call.conv, call.first, call.second, call.result);
-      case Conv2dPass::kBackwardWeight:
-        return conv2d_backward_weight_gpu(call.conv, call.first, call.second, call.result);
-    }
-  }
-  if (call.result.numel() > 0) algorithm_cache().run(call, conv2d_cpu_candidates);
+  if (call.result.numel() == 0) return;
+  const bool on_gpu = call.result.device().is_cuda();
+  algorithm_cache().run(call, on_gpu ? conv2d_gpu_candidates : conv2d_cpu_candidates);
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 
 #include "taper/core/error.h"
 #include "taper/core/gpu/runtime.h"
-#include "taper/ops/conv/conv2d_gpu.h"
+#include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/conv/depthwise_gpu.h"
 #include "taper/ops/conv/implicit_gemm.h"
 #include "taper/ops/matmul/gemm_gpu.h"
@@ -38,14 +38,10 @@ GpuMatrix filters_by_group(const Conv2dGeometry& conv, const Tensor& weight, boo
           .batch_inner = conv.group_k() * conv.group_c()};
 }
 
-}  // namespace
-
-void conv2d_gpu(const Conv2dGeometry& conv, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                const Tensor& y) {
-  const gpu::DeviceGuard guard(y.device().index);
-  check_pixels("conv2d", conv);
-  if (conv.is_depthwise()) return depthwise_forward_gpu(conv, x, weight, bias, y);
-  const void* const bias_ptr = bias.defined() ? bias.data_ptr() : nullptr;
+void forward(const Conv2dCall& call, GemmTiles tiles) {
+  const Conv2dGeometry& conv = call.conv;
+  const Tensor &x = call.first, &weight = call.second, &y = call.result;
+  const void* const bias_ptr = call.bias.defined() ? call.bias.data_ptr() : nullptr;
   if (is_plain_product(conv)) {
     return gemm_gpu("conv2d", {.dtype = y.dtype(),
                                .sizes = {.m = conv.n * conv.p * conv.q,
@@ -56,18 +52,17 @@ void conv2d_gpu(const Conv2dGeometry& conv, const Tensor& x, const Tensor& weigh
                                .b = filters_by_group(conv, weight, true),
                                .c = pixels_by_group(y, conv.k, conv.group_k(), false),
                                .bias = bias_ptr,
-                               .bias_batch_inner = conv.group_k()});
+                               .bias_batch_inner = conv.group_k(),
+                               .tiles = tiles});
   }
   dispatch_device_float(y.dtype(), [&]<class T>() {
-    implicit_gemm_forward<T>(conv, x.data_ptr(), weight.data_ptr(), bias_ptr, y.data_ptr());
+    implicit_gemm_forward<T>(conv, x.data_ptr(), weight.data_ptr(), bias_ptr, y.data_ptr(), tiles);
   });
 }
 
-void conv2d_backward_input_gpu(const Conv2dGeometry& conv, const Tensor& grad, const Tensor& weight,
-                               const Tensor& grad_x) {
-  const gpu::DeviceGuard guard(grad_x.device().index);
-  check_pixels("conv2d_backward_input", conv);
-  if (conv.is_depthwise()) return depthwise_backward_input_gpu(conv, grad, weight, grad_x);
+void backward_input(const Conv2dCall& call, GemmTiles tiles) {
+  const Conv2dGeometry& conv = call.conv;
+  const Tensor &grad = call.first, &weight = call.second, &grad_x = call.result;
   if (is_plain_product(conv)) {
     return gemm_gpu("conv2d_backward_input", {.dtype = grad_x.dtype(),
                                               .sizes = {.m = conv.n * conv.p * conv.q,
@@ -76,18 +71,17 @@ void conv2d_backward_input_gpu(const Conv2dGeometry& conv, const Tensor& grad, c
                                                         .batch_inner = conv.options.groups},
                                               .a = pixels_by_group(grad, conv.k, conv.group_k(), false),
                                               .b = filters_by_group(conv, weight, false),
-                                              .c = pixels_by_group(grad_x, conv.c, conv.group_c(), false)});
+                                              .c = pixels_by_group(grad_x, conv.c, conv.group_c(), false),
+                                              .tiles = tiles});
   }
   dispatch_device_float(grad_x.dtype(), [&]<class T>() {
-    implicit_gemm_backward_input<T>(conv, grad.data_ptr(), weight.data_ptr(), grad_x.data_ptr());
+    implicit_gemm_backward_input<T>(conv, grad.data_ptr(), weight.data_ptr(), grad_x.data_ptr(), tiles);
   });
 }
 
-void conv2d_backward_weight_gpu(const Conv2dGeometry& conv, const Tensor& grad, const Tensor& x,
-                                const Tensor& grad_weight) {
-  const gpu::DeviceGuard guard(grad_weight.device().index);
-  check_pixels("conv2d_backward_weight", conv);
-  if (conv.is_depthwise()) return depthwise_backward_weight_gpu(conv, grad, x, grad_weight);
+void backward_weight(const Conv2dCall& call, GemmTiles tiles) {
+  const Conv2dGeometry& conv = call.conv;
+  const Tensor &grad = call.first, &x = call.second, &grad_weight = call.result;
   if (is_plain_product(conv)) {
     return gemm_gpu("conv2d_backward_weight", {.dtype = grad_weight.dtype(),
                                                .sizes = {.m = conv.group_k(),
@@ -96,11 +90,58 @@ void conv2d_backward_weight_gpu(const Conv2dGeometry& conv, const Tensor& grad, 
                                                          .batch_inner = conv.options.groups},
                                                .a = pixels_by_group(grad, conv.k, conv.group_k(), true),
                                                .b = pixels_by_group(x, conv.c, conv.group_c(), false),
-                                               .c = filters_by_group(conv, grad_weight, false)});
+                                               .c = filters_by_group(conv, grad_weight, false),
+                                               .tiles = tiles});
   }
   dispatch_device_float(grad_weight.dtype(), [&]<class T>() {
-    implicit_gemm_backward_weight<T>(conv, grad.data_ptr(), x.data_ptr(), grad_weight.data_ptr());
+    implicit_gemm_backward_weight<T>(conv, grad.data_ptr(), x.data_ptr(), grad_weight.data_ptr(), tiles);
   });
+}
+
+template <GemmTiles kTiles>
+void run_product(const Conv2dCall& call, void*) {
+  const gpu::DeviceGuard guard(call.result.device().index);
+  check_pixels("conv2d", call.conv);
+  switch (call.pass) {
+    case Conv2dPass::kForward:
+      return forward(call, kTiles);
+    case Conv2dPass::kBackwardInput:
+      return backward_input(call, kTiles);
+    case Conv2dPass::kBackwardWeight:
+      return backward_weight(call, kTiles);
+  }
+}
+
+void run_depthwise(const Conv2dCall& call, void*) {
+  const gpu::DeviceGuard guard(call.result.device().index);
+  check_pixels("conv2d", call.conv);
+  switch (call.pass) {
+    case Conv2dPass::kForward:
+      return depthwise_forward_gpu(call.conv, call.first, call.second, call.bias, call.result);
+    case Conv2dPass::kBackwardInput:
+      return depthwise_backward_input_gpu(call.conv, call.first, call.second, call.result);
+    case Conv2dPass::kBackwardWeight:
+      return depthwise_backward_weight_gpu(call.conv, call.first, call.second, call.result);
+  }
+}
+
+}  // namespace
+
+std::vector<Candidate<Conv2dCall>> conv2d_gpu_candidates(const Conv2dCall& call) {
+  // The usual tiles are the estimate; the others are there to be measured. f64 has one shape.
+  const bool has_shapes = call.result.dtype() != kFloat64;
+  return {
+      {.name = "implicit gemm", .cost = 2, .run = run_product<GemmTiles::kUsual>},
+      {.name = "implicit gemm, large tiles",
+       .supported = has_shapes,
+       .cost = 3,
+       .run = run_product<GemmTiles::kLarge>},
+      {.name = "implicit gemm, small tiles",
+       .supported = has_shapes,
+       .cost = 3,
+       .run = run_product<GemmTiles::kSmall>},
+      {.name = "depthwise", .supported = call.conv.is_depthwise(), .cost = 1, .run = run_depthwise},
+  };
 }
 
 }  // namespace taper::ops

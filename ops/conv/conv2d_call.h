@@ -26,4 +26,8 @@ struct Conv2dCall {
 /// The candidates on the CPU, plainest first: a product of packed matrices, depthwise loops, Winograd.
 std::vector<Candidate<Conv2dCall>> conv2d_cpu_candidates(const Conv2dCall& call);
 
+/// The candidates on the GPU: implicit matrix products with tiles of the usual size, large and small, and
+/// depthwise convolution.
+std::vector<Candidate<Conv2dCall>> conv2d_gpu_candidates(const Conv2dCall& call);
+
 }  // namespace taper::ops

@@ -1,6 +1,7 @@
 #pragma once
 // Depthwise convolution on the GPU: as many groups as channels, one filter each. There is no matrix to
-// multiply, only memory to read. Arguments as for conv2d_gpu.h; only enqueue, on the current stream of the
+// multiply, only memory to read. Arguments are checked, images and weights channels_last, bias contiguous
+// or undefined. Only enqueue, on the current stream of the
 // current device.
 
 #include "taper/core/tensor.h"

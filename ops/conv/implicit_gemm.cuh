@@ -10,7 +10,7 @@ namespace taper::ops {
 
 template <class T>
 void implicit_gemm_forward(const Conv2dGeometry& conv, const void* x, const void* weight, const void* bias,
-                           void* y) {
+                           void* y, GemmTiles tiles) {
   const int64_t groups = conv.options.groups, filter = conv.taps() * conv.group_c();
   const GemmSizes sizes{
       .m = conv.n * conv.p * conv.q, .n = conv.group_k(), .k = filter, .batch_inner = groups};
@@ -26,12 +26,12 @@ void implicit_gemm_forward(const Conv2dGeometry& conv, const void* x, const void
                           .vectors = has_channel_vectors<T>(y, conv.group_k())};
   check_gemm_sizes("conv2d", sizes);
   const PixelOperand<T, true> pixels(x, groups, conv.group_c(), forward_y(conv), forward_x(conv));
-  launch_main_loop("conv2d_forward", pixels, filters, out, sizes);
+  launch_main_loop("conv2d_forward", pixels, filters, out, sizes, tiles);
 }
 
 template <class T>
 void implicit_gemm_backward_input(const Conv2dGeometry& conv, const void* grad, const void* weight,
-                                  void* grad_x) {
+                                  void* grad_x, GemmTiles tiles) {
   const int64_t tap_stride = conv.group_c(), filter = conv.taps() * tap_stride;
   for_each_phase(conv, [&](const BackwardPhase& phase) {
     const auto& [y, x] = phase;
@@ -52,13 +52,14 @@ void implicit_gemm_backward_input(const Conv2dGeometry& conv, const void* grad, 
       filters.filters = FastDivisor(uint32_t(conv.group_k()));
     }
     const PixelOperand<T, true> pixels(grad, conv.options.groups, conv.group_k(), y, x);
-    launch_main_loop("conv2d_backward_input", pixels, filters, phase_output<T>(conv, phase, grad_x), sizes);
+    launch_main_loop("conv2d_backward_input", pixels, filters, phase_output<T>(conv, phase, grad_x), sizes,
+                     tiles);
   });
 }
 
 template <class T>
 void implicit_gemm_backward_weight(const Conv2dGeometry& conv, const void* grad, const void* x,
-                                   void* grad_weight) {
+                                   void* grad_weight, GemmTiles tiles) {
   const int64_t groups = conv.options.groups, filter = conv.taps() * conv.group_c();
   const GemmSizes sizes{
       .m = conv.group_k(), .n = filter, .k = conv.n * conv.p * conv.q, .batch_inner = groups};
@@ -72,7 +73,7 @@ void implicit_gemm_backward_weight(const Conv2dGeometry& conv, const void* grad,
                           .batch = {0, conv.group_k() * filter},
                           .vectors = has_channel_vectors<T>(grad_weight, filter)};
   const PixelOperand<T, false> pixels(x, groups, conv.group_c(), forward_y(conv), forward_x(conv));
-  launch_main_loop("conv2d_backward_weight", grads, pixels, out, sizes);
+  launch_main_loop("conv2d_backward_weight", grads, pixels, out, sizes, tiles);
 }
 
 }  // namespace taper::ops

@@ -4,6 +4,7 @@
 // __nv_bfloat16.
 
 #include "taper/ops/conv/conv2d_geometry.h"
+#include "taper/ops/matmul/gemm_gpu.h"
 
 namespace taper::ops {
 
@@ -11,18 +12,18 @@ namespace taper::ops {
 /// null.
 template <class T>
 void implicit_gemm_forward(const Conv2dGeometry& conv, const void* x, const void* weight, const void* bias,
-                           void* y);
+                           void* y, GemmTiles tiles);
 
 /// grad_x[pixel, c] = sum over (r, s, k) of grad[pixel is seen through (r, s), k] * weight[k, (r, s), c].
 /// With a stride, input pixels fall into stride.h * stride.w phases that are seen through different taps;
 /// each is a product of its own, so that no multiplication meets a zero between strided pixels.
 template <class T>
 void implicit_gemm_backward_input(const Conv2dGeometry& conv, const void* grad, const void* weight,
-                                  void* grad_x);
+                                  void* grad_x, GemmTiles tiles);
 
 /// grad_weight[k, (r, s, c)] = sum over pixels of grad[pixel, k] * x[pixel sees (r, s), c].
 template <class T>
 void implicit_gemm_backward_weight(const Conv2dGeometry& conv, const void* grad, const void* x,
-                                   void* grad_weight);
+                                   void* grad_weight, GemmTiles tiles);
 
 }  // namespace taper::ops

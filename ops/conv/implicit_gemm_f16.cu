@@ -3,8 +3,10 @@
 namespace taper::ops {
 
 template void implicit_gemm_forward<__half>(const Conv2dGeometry&, const void*, const void*, const void*,
-                                            void*);
-template void implicit_gemm_backward_input<__half>(const Conv2dGeometry&, const void*, const void*, void*);
-template void implicit_gemm_backward_weight<__half>(const Conv2dGeometry&, const void*, const void*, void*);
+                                            void*, GemmTiles);
+template void implicit_gemm_backward_input<__half>(const Conv2dGeometry&, const void*, const void*, void*,
+                                                   GemmTiles);
+template void implicit_gemm_backward_weight<__half>(const Conv2dGeometry&, const void*, const void*, void*,
+                                                    GemmTiles);
 
 }  // namespace taper::ops

@@ -19,6 +19,10 @@ struct GemmSizes {
 /// Throws Error naming `op` if a size is beyond what the kernels index with 31 bits.
 void check_gemm_sizes(const char* op, const GemmSizes& sizes);
 
+/// The shape of a block's tile: a large one reads less for each multiplication, small ones fill the device
+/// with less work. f64 has but one.
+enum class GemmTiles : uint8_t { kUsual, kLarge, kSmall };
+
 /// A batch of matrices in device memory: element (i, j) is data[i * stride + j], or data[j * stride + i] when
 /// transposed, plus the matrix's place in the batch. Batch strides may be 0.
 struct GpuMatrix {
@@ -38,6 +42,7 @@ struct GpuGemm {
   int64_t bias_batch_inner = 0;    ///< stride of bias along the batch's inner axis
   const void* residual = nullptr;  ///< laid out as c
   bool relu = false;
+  GemmTiles tiles = GemmTiles::kUsual;
 };
 
 /// f16 and bf16 sum in f32 and round once at the end. Sizes of 0 are fine. Throws Error naming `op` if a size

@@ -60,19 +60,21 @@ void launch_gemm(const char* name, void (*kernel)(A, B, GemmOutput<T>, GemmProbl
   if (splits > 1) finish_splits(out, problem, splits);
 }
 
-/// Tiles of kTileM x kTileN pay where they do not reach far beyond c and there are enough to fill the device.
+/// Whether to take large tiles: usually where they do not reach far beyond c and there are enough to fill the
+/// device.
 template <class Shape>
-bool is_worth(const GemmSizes& sizes) {
-  const int64_t tiles = ceil_div(sizes.m, Shape::kTileM) * ceil_div(sizes.n, Shape::kTileN) * sizes.batches();
+bool is_worth(const GemmSizes& sizes, GemmTiles asked) {
+  if (asked != GemmTiles::kUsual) return asked == GemmTiles::kLarge;
+  const int64_t count = ceil_div(sizes.m, Shape::kTileM) * ceil_div(sizes.n, Shape::kTileN) * sizes.batches();
   return 2 * sizes.m > Shape::kTileM && 2 * sizes.n > Shape::kTileN &&
-         tiles >= Shape::kResident * gpu::properties().multiprocessors;
+         count >= Shape::kResident * gpu::properties().multiprocessors;
 }
 
 /// The product on ordinary cores (f32, f64) or tensor cores (f16, bf16); nothing is launched where c is
 /// empty.
 template <class T, class A, class B>
 void launch_main_loop(const char* name, const A& a, const B& b, const GemmOutput<T>& out,
-                      const GemmSizes& sizes) {
+                      const GemmSizes& sizes, GemmTiles tiles) {
   if (sizes.m == 0 || sizes.n == 0 || sizes.batches() == 0) return;
   const auto launch = [&]<class Shape>(void (*kernel)(A, B, GemmOutput<T>, GemmProblem)) {
     launch_gemm<Shape>(name, kernel, a, b, out, sizes);
@@ -83,7 +85,7 @@ void launch_main_loop(const char* name, const A& a, const B& b, const GemmOutput
   } else if constexpr (std::is_same_v<T, float>) {
     using Large = SimtShape<T, 128, 128, 16, 1>;
     using Small = SimtShape<T, 64, 64, 16, 4>;
-    if (is_worth<Large>(sizes)) return launch.template operator()<Large>(gemm_simt<T, Large, A, B>);
+    if (is_worth<Large>(sizes, tiles)) return launch.template operator()<Large>(gemm_simt<T, Large, A, B>);
     launch.template operator()<Small>(gemm_simt<T, Small, A, B>);
   } else {
     using Large = MmaShape<128, 128, 2, 2, 3, 2>;
@@ -91,7 +93,8 @@ void launch_main_loop(const char* name, const A& a, const B& b, const GemmOutput
     if (!a.vectors || !b.vectors) {
       return launch.template operator()<Small>(gemm_mma<T, Small, true, A, B>);
     }
-    if (is_worth<Large>(sizes)) return launch.template operator()<Large>(gemm_mma<T, Large, false, A, B>);
+    if (is_worth<Large>(sizes, tiles))
+      return launch.template operator()<Large>(gemm_mma<T, Large, false, A, B>);
     launch.template operator()<Small>(gemm_mma<T, Small, false, A, B>);
   }
 }

@@ -41,7 +41,8 @@ void gemm_typed(const GpuGemm& gemm) {
   const auto launch = [&]<bool kAInnerIsK, bool kBInnerIsK>() {
     const auto& [m, n, k, batch_outer, batch_inner] = gemm.sizes;
     launch_main_loop("gemm", operand<T, kAInnerIsK>(gemm.a, kAInnerIsK ? k : m),
-                     operand<T, kBInnerIsK>(gemm.b, kBInnerIsK ? k : n), output<T>(gemm), gemm.sizes);
+                     operand<T, kBInnerIsK>(gemm.b, kBInnerIsK ? k : n), output<T>(gemm), gemm.sizes,
+                     gemm.tiles);
   };
   if (gemm.a.transposed) {
     gemm.b.transposed ? launch.template operator()<false, true>()
