@@ -19,11 +19,6 @@ void check_floating_point(std::string_view op, const Tensor& x) {
               op, x.dtype(), x.shape());
 }
 
-void check_on_cpu(std::string_view op, const Tensor& x) {
-  TAPER_CHECK(x.device().is_cpu(), "{}: the tensor is on {}, where this operation has no kernel; use .cpu()",
-              op, x.device());
-}
-
 void check_writable(std::string_view op, const Tensor& self) {
   // Walking up from the smallest stride, each axis must step over all that the axes below it reach.
   Dims order;

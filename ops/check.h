@@ -31,9 +31,6 @@ void check_same_device(std::string_view op, const Tensor& a, const Tensor& b, co
 /// Throws Error naming `op` unless x's dtype is f32, f64, f16 or bf16.
 void check_floating_point(std::string_view op, const Tensor& x);
 
-/// Throws Error naming `op` if x is on a GPU: for operations that have no kernel there.
-void check_on_cpu(std::string_view op, const Tensor& x);
-
 /// Throws Error naming `op` if two elements of `self` share memory, as after expand(): a write would be lost.
 void check_writable(std::string_view op, const Tensor& self);
 
