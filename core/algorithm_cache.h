@@ -2,31 +2,31 @@
 // Which of several ways to compute an op is taken, and why.
 //
 // An op that has more than one algorithm describes a call of it as a struct, lists the candidates for it in a
-// function, and leaves the choice to the cache. From ops/matmul, shortened:
+// function, and leaves the choice to the cache. ops/matmul/matmul_cpu.h, with a workspace added:
 //
-//   struct GemmCall {
+//   struct MatmulCall {
 //     Tensor a, b, c;
 //     Problem problem() const {
-//       return Problem("gemm", "forward", c.device()).add("a", a).add("b", b).add("c", c);
+//       return Problem("matmul", "forward", c.device()).add("a", a).add("b", b).add("c", c);
 //     }
 //     std::vector<Tensor*> outputs() { return {&c}; }
 //   };
 //
-//   std::vector<Candidate<GemmCall>> gemm_candidates(const GemmCall& g) {
-//     const double flops = 2. * g.c.numel() * g.a.size(1);
+//   std::vector<Candidate<MatmulCall>> matmul_candidates(const MatmulCall& call) {
+//     const double flops = 2. * call.c.numel() * call.a.size(-1);
 //     return {
-//         {.name = "eigen",
-//          .cost = flops / 50e9,
-//          .run = [](const GemmCall& g, void*) { gemm_eigen(g.a, g.b, g.c); }},
-//         {.name = "split-k",
-//          .supported = g.a.size(1) >= 4096,
-//          .workspace_bytes = 8 * g.c.size_bytes(),
-//          .cost = flops / 70e9,
-//          .run = [](const GemmCall& g, void* workspace) { gemm_split_k(g.a, g.b, g.c, workspace); }},
+//         {.name = "packed",
+//          .workspace_bytes = call.a.size_bytes() + call.b.size_bytes(),
+//          .cost = 4e-6 + flops / 190e9,
+//          .run = [](const MatmulCall& m, void* panels) { multiply_packed(m.a, m.b, m.c, panels); }},
+//         {.name = "dot products",
+//          .supported = has_contiguous_columns(call.b),
+//          .cost = flops / 55e9,
+//          .run = [](const MatmulCall& m, void*) { dot_products(m.a, m.b, m.c); }},
 //     };
 //   }
 //
-//   algorithm_cache().run(GemmCall{a, b, c}, gemm_candidates);
+//   algorithm_cache().run(MatmulCall{a, b, c}, matmul_candidates);
 //
 // The first candidate listed should be the plainest: the others are verified against it. The list is made
 // once for each problem, so making it may take its time, as vendors' libraries do when they compile a plan.
