@@ -9,6 +9,7 @@
 
 #include "taper/core/algorithm_measure.h"
 #include "taper/core/gpu/runtime.h"
+#include "taper/core/op_scope.h"
 #include "taper/core/parallel.h"
 #include "taper/core/warning.h"
 
@@ -208,16 +209,16 @@ void AlgorithmCache::keep(const Problem& problem, const ChoicePtr& choice, Algor
 
 void AlgorithmCache::run_choice(const Choice& choice, Device device, const void* call) {
   for (const ErasedCandidate& candidate : choice.ranked) {
-    if (candidate.workspace_bytes == 0) return candidate.run(call, nullptr);
     std::optional<Storage> workspace;
     try {
-      workspace.emplace(candidate.workspace_bytes, device);
+      if (candidate.workspace_bytes > 0) workspace.emplace(candidate.workspace_bytes, device);
     } catch (const OutOfMemoryError&) {
       if (&candidate == &choice.ranked.back()) throw;
       fallbacks_.fetch_add(1, std::memory_order_relaxed);
       continue;
     }
-    return candidate.run(call, workspace->data());
+    const SpanScope span(candidate.name, SpanKind::kAlgorithm);
+    return candidate.run(call, workspace ? workspace->data() : nullptr);
   }
 }
 

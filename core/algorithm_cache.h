@@ -46,6 +46,7 @@
 #include "taper/core/algorithm_candidate.h"
 #include "taper/core/algorithm_file.h"
 #include "taper/core/algorithm_problem.h"
+#include "taper/core/algorithm_statistics.h"
 
 namespace taper {
 
@@ -53,16 +54,6 @@ enum class AlgorithmMode : uint8_t {
   kHeuristic,      ///< the candidate of least estimated cost
   kBenchmark,      ///< the fastest, measured once for each problem and remembered in a file
   kDeterministic,  ///< as kHeuristic, among candidates that give the same bits on every run
-};
-
-struct AlgorithmStatistics {
-  int64_t hits = 0;         ///< calls whose problem had been decided
-  int64_t misses = 0;       ///< calls that had to decide
-  int64_t recalled = 0;     ///< misses answered by an earlier measurement, as from the file
-  int64_t benchmarked = 0;  ///< misses answered by measuring
-  int64_t struck_off = 0;   ///< candidates found to compute wrong results
-  int64_t fallbacks = 0;    ///< calls whose candidate found no memory for its workspace
-  double benchmark_seconds = 0;
 };
 
 /// Thread-safe: two threads that meet the same new problem measure it once.

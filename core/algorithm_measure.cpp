@@ -101,6 +101,7 @@ double elapsed_ms(Device device, Body&& body) {
 
 double time_candidate(const ErasedCandidate& candidate, const ScratchCall& scratch, Device device,
                       int repetitions) {
+  const SpanScope span(candidate.name, SpanKind::kAlgorithm);
   const Storage workspace(candidate.workspace_bytes, device);
   const double total = elapsed_ms(device, [&] {
     for (int i = 0; i < repetitions; ++i) candidate.run(scratch.get(), workspace.data());

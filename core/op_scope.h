@@ -10,14 +10,15 @@
 
 namespace taper {
 
-/// What a bar in a profile stands for: scopes of the program; a thread's share of a parallel loop; calls of
-/// the GPU's runtime; work on a GPU stream.
+/// What a bar in a profile stands for: scopes of the program; the algorithm that an op has chosen; a thread's
+/// share of a parallel loop; calls of the GPU's runtime; work on a GPU stream.
 enum class SpanKind : uint8_t {
   kOp,
   kBackward,
   kOptimizer,
   kData,
   kStep,
+  kAlgorithm,
   kParallel,
   kCall,
   kKernel,
@@ -70,6 +71,24 @@ class OpScope {
  private:
   static inline constinit thread_local std::string_view current_;
   std::string_view outer_;
+  unsigned heard_by_ = 0;
+};
+
+/// A bar in profiles that names no operation: what happens inside still belongs to the op around it.
+class SpanScope {
+ public:
+  SpanScope(std::string_view name, SpanKind kind) {
+    if (detail::op_listeners.load(std::memory_order_relaxed) != 0) [[unlikely]]
+      heard_by_ = detail::op_begins(name, kind);
+  }
+  ~SpanScope() {
+    if (heard_by_ != 0) [[unlikely]]
+      detail::op_ends(heard_by_);
+  }
+  SpanScope(const SpanScope&) = delete;
+  SpanScope& operator=(const SpanScope&) = delete;
+
+ private:
   unsigned heard_by_ = 0;
 };
 

@@ -12,6 +12,7 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "taper/core/algorithm_cache.h"
 #include "taper/core/error.h"
 #include "taper/core/gpu/device_profiler.h"
 #include "taper/core/gpu/nvtx.h"
@@ -300,6 +301,7 @@ Profiler::Profiler(ProfilerOptions options) {
   dropped = 0;
   wants_memory = options.memory;
   note_ = gpu::detail::start_device_profiling();
+  algorithms_before_ = algorithm_cache().statistics();
   start_ns_ = detail::profile_clock_ns();
   session = ++sessions;
   detail::op_listeners |= detail::kProfiler;
@@ -333,6 +335,7 @@ Profile Profiler::stop() {
   collector.add(std::move(from_device));
   Profile profile = collector.finish(start_ns_);
   profile.note = std::move(note_);
+  profile.algorithms = algorithm_cache().statistics().since(algorithms_before_);
   one_records = false;
   return profile;
 }

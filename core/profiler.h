@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "taper/core/algorithm_statistics.h"
 #include "taper/core/device.h"
 #include "taper/core/op_scope.h"
 
@@ -56,8 +57,9 @@ struct Profile {
   std::vector<std::string> threads;  ///< their names
   std::vector<std::string> devices;  ///< names of the GPUs, by index; empty where one did nothing
   int64_t duration_ns = 0;
-  int64_t dropped = 0;  ///< events beyond ProfilerOptions::max_events
-  std::string note;     ///< why kernels are missing; empty if they are not
+  int64_t dropped = 0;             ///< events beyond ProfilerOptions::max_events
+  AlgorithmStatistics algorithms;  ///< of algorithm_cache(), while it was recorded
+  std::string note;                ///< why kernels are missing; empty if they are not
 };
 
 struct ProfilerOptions {
@@ -89,6 +91,7 @@ class Profiler {
 
   int64_t start_ns_ = 0;
   std::string note_;
+  AlgorithmStatistics algorithms_before_;
   bool recording_ = false;
 };
 

@@ -28,6 +28,8 @@ const char* category(SpanKind kind) {
       return "data";
     case SpanKind::kStep:
       return "step";
+    case SpanKind::kAlgorithm:
+      return "algorithm";
     case SpanKind::kParallel:
       return "parallel";
     case SpanKind::kCall:
@@ -45,6 +47,16 @@ const char* category(SpanKind kind) {
 /// The format counts in microseconds; the fraction keeps the nanoseconds.
 double microseconds(int64_t ns) {
   return double(ns) / 1000;
+}
+
+Json to_json(const AlgorithmStatistics& algorithms) {
+  return {{"hits", algorithms.hits},
+          {"misses", algorithms.misses},
+          {"recalled", algorithms.recalled},
+          {"benchmarked", algorithms.benchmarked},
+          {"struck_off", algorithms.struck_off},
+          {"fallbacks", algorithms.fallbacks},
+          {"benchmark_seconds", algorithms.benchmark_seconds}};
 }
 
 /// Which track: the process and thread numbers of the format.
@@ -65,6 +77,7 @@ class TraceWriter {
     Json about;
     about["taper"] = kVersion;
     about["dropped_events"] = profile.dropped;
+    about["algorithms"] = to_json(profile.algorithms);
     if (!profile.note.empty()) about["note"] = profile.note;
     file_.write("\n], \"displayTimeUnit\": \"ms\", \"otherData\": " + dump(about) + "}\n");
     file_.commit();

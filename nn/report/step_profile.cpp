@@ -37,6 +37,9 @@ void StepProfile::finish() {
       "profile of step{} {} in {}; drop the file on https://ui.perfetto.dev, or load it in chrome://tracing",
       step_ > first_ ? "s" : "",
       step_ > first_ ? fmt::format("{} to {}", first_, step_) : std::to_string(step_), path_);
+  outcome_ += fmt::format("\nalgorithms: {} hits, {} misses of which {} recalled and {} measured",
+                          profile.algorithms.hits, profile.algorithms.misses, profile.algorithms.recalled,
+                          profile.algorithms.benchmarked);
   if (profile.dropped > 0)
     outcome_ += fmt::format("\n{} events found no room in it: it shows the beginning only", profile.dropped);
   if (!profile.note.empty()) outcome_ += "\n" + profile.note;

@@ -1,0 +1,29 @@
+#pragma once
+// What the algorithm cache did, in numbers.
+
+#include <cstdint>
+
+namespace taper {
+
+struct AlgorithmStatistics {
+  int64_t hits = 0;         ///< calls whose problem had been decided
+  int64_t misses = 0;       ///< calls that had to decide
+  int64_t recalled = 0;     ///< misses answered by an earlier measurement, as from the file
+  int64_t benchmarked = 0;  ///< misses answered by measuring
+  int64_t struck_off = 0;   ///< candidates found to compute wrong results
+  int64_t fallbacks = 0;    ///< calls whose candidate found no memory for its workspace
+  double benchmark_seconds = 0;
+
+  /// What happened since `before`.
+  AlgorithmStatistics since(const AlgorithmStatistics& before) const {
+    return {hits - before.hits,
+            misses - before.misses,
+            recalled - before.recalled,
+            benchmarked - before.benchmarked,
+            struck_off - before.struck_off,
+            fallbacks - before.fallbacks,
+            benchmark_seconds - before.benchmark_seconds};
+  }
+};
+
+}  // namespace taper
