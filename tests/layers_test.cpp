@@ -20,6 +20,7 @@
 #include "taper/nn/layers/sequential.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/random/random.h"
+#include "test_tensors.h"
 #include "tolerance.h"
 
 namespace taper {
@@ -72,22 +73,24 @@ double largest(const Tensor& x) {
 }
 
 TEST_CASE("layers: outputs, gradients and state are PyTorch's") {
+  const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& c : oracle_cases("layers")) {
-    INFO(c.name);
+    INFO(c.name << " on " << device.str());
     const std::shared_ptr<Module> layer = make_layer(c);
     CHECK(layer->type_name() == c.op);
     layer->to(kFloat64);
+    layer->to(device);
     layer->train(c.flag("training"));
     TensorMap state;
     for (const auto& [name, tensor] : layer->state_dict()) state[name] = c["state/" + name];
     layer->load_state_dict(state);
 
-    Tensor x = c["x"].detach();
+    Tensor x = ops::to_device(c["x"].detach(), device);
     x.set_requires_grad();
     const Tensor y = (*layer)(x);
     const double allowed = tolerance(kFloat64, 1000);
     check_close(y, c["y"], allowed);
-    y.backward(oracle_gradient(y));
+    y.backward(ops::to_device(oracle_gradient(y), device));
     check_close(x.grad(), c["grad_x"], allowed);
     for (const auto& [name, parameter] : layer->named_parameters()) {
       INFO(name);

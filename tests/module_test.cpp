@@ -147,6 +147,31 @@ TEST_CASE("module: to() converts in place what every holder sees, and leaves int
   net.to(Device());
 }
 
+TEST_CASE("module: to(device) moves parameters, gradients and buffers in place, and training goes on there") {
+  const Device gpu("cuda");
+  Net net;
+  const std::vector<Tensor> held = net.parameters();
+  sum(net(input())).backward();
+  const std::vector<float> weight = to_vector<float>(net.hidden.weight),
+                           grad = to_vector<float>(net.hidden.weight.grad());
+  net.to(gpu);
+  for (const Tensor& parameter : held) {
+    CHECK(parameter.device() == gpu);
+    if (parameter.grad().defined()) CHECK(parameter.grad().device() == gpu);
+    CHECK(parameter.requires_grad());
+  }
+  for (const Tensor& buffer : net.buffers()) CHECK(buffer.device() == gpu);
+  CHECK(to_vector<float>(net.hidden.weight) == weight);
+  CHECK(to_vector<float>(net.hidden.weight.grad()) == grad);
+
+  // What is recorded there adds to the gradients that came along.
+  sum(net(input().to(gpu))).backward();
+  const std::vector<float> twice = to_vector<float>(net.hidden.weight.grad());
+  for (size_t i = 0; i < grad.size(); ++i) CHECK(twice[i] == Approx(2 * grad[i]).margin(1e-6));
+  net.to(Device());
+  CHECK(net.hidden.weight.grad().device() == Device());
+}
+
 TEST_CASE("module: state survives a file and another dtype") {
   const TemporaryFolder folder;
   Net saved;

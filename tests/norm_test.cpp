@@ -329,18 +329,23 @@ TEST_CASE("batch norm's derivatives of first and second order agree with finite 
 }
 
 TEST_CASE("batch norm agrees with PyTorch") {
+  const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& test : oracle_cases("norm")) {
-    Tensor x = test["x"], weight = test["weight"], bias = test["bias"], residual = test["residual"];
-    INFO(test.name << ", " << name(x.dtype()) << " " << x.shape().str());
+    const auto input = [&](const char* of) {
+      const Tensor tensor = test[of];
+      return tensor.defined() ? ops::to_device(tensor.detach(), device) : tensor;
+    };
+    Tensor x = input("x"), weight = input("weight"), bias = input("bias"), residual = input("residual");
+    INFO(test.name << ", " << name(x.dtype()) << " " << x.shape().str() << " on " << device.str());
     for (Tensor* leaf : {&x, &weight, &bias, &residual}) {
       if (leaf->defined()) leaf->set_requires_grad();
     }
-    const Tensor running_mean = test["running_mean"], running_var = test["running_var"];
+    const Tensor running_mean = input("running_mean"), running_var = input("running_var");
     const BatchNormOptions options = {
         .momentum = test.number("momentum"), .eps = test.number("eps"), .relu = test.flag("relu")};
     const Tensor y =
         batch_norm(x, weight, bias, running_mean, running_var, test.flag("training"), options, residual);
-    y.backward(oracle_gradient(y));
+    y.backward(ops::to_device(oracle_gradient(y), device));
     const double tol = tolerance(x.dtype(), x.numel() / x.size(1));
     check_close(y, test["y"], tol);
     check_close(running_mean, test["mean_after"], tol);

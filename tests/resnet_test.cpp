@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <fstream>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "oracle.h"
@@ -12,6 +13,7 @@
 #include "taper/core/generator.h"
 #include "taper/nn/io/safetensors.h"
 #include "taper/nn/report/summary.h"
+#include "tests/test_tensors.h"
 
 namespace taper {
 namespace {
@@ -153,6 +155,36 @@ TEST_CASE("resnet: logits, loss, gradients and running statistics are torchvisio
     INFO(key);
     CHECK(relative_error(ops::to_vector<double>(buffer), ops::to_vector<double>(theirs["after/" + key])) <
           parity.gradient_tolerance);
+  }
+}
+
+TEST_CASE("resnet: a GPU computes what the CPU does, forward and backward") {
+  const ResNet::Block block = GENERATE(ResNet::Block::kBasic, ResNet::Block::kBottleneck);
+  const Tensor x = random_tensor({4, 3, 32, 32}, kFloat32), grad = random_tensor({4, 10}, kFloat32, 2);
+  const auto train_once = [&](Device device) {
+    manual_seed(1);
+    auto model =
+        std::make_unique<ResNet>(block, std::array<int64_t, 4>{1, 1, 1, 1}, ResNetOptions{.num_classes = 10});
+    model->to(device);
+    const Tensor logits = (*model)(ops::to_device(x, device));
+    CHECK(logits.device() == device);
+    logits.backward(ops::to_device(grad, device));
+    return std::pair(std::move(model), ops::to_device(logits.detach(), Device()));
+  };
+  const auto [on_cpu, expected] = train_once(Device());
+  const auto [on_gpu, logits] = train_once(Device("cuda"));
+  CHECK(largest_difference(logits, expected) < 1e-4);
+  const NamedTensors parameters = on_cpu->named_parameters(), parameters_gpu = on_gpu->named_parameters();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    INFO(parameters[i].first);
+    CHECK(relative_error(ops::to_vector<double>(parameters_gpu[i].second.grad()),
+                         ops::to_vector<double>(parameters[i].second.grad())) < 1e-3);
+  }
+  const NamedTensors buffers = on_cpu->named_buffers(), buffers_gpu = on_gpu->named_buffers();
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    INFO(buffers[i].first);
+    CHECK(relative_error(ops::to_vector<double>(buffers_gpu[i].second),
+                         ops::to_vector<double>(buffers[i].second)) < 1e-4);
   }
 }
 
