@@ -1,40 +1,63 @@
 #!/usr/bin/env bash
-# ResNet-50 training steps on the CPU: Taper beside Debian's python3-torch in both of its memory formats, in
-# alternating runs on the same threads. Prints a table of medians and Taper's ratio to PyTorch's better layout.
+# ResNet-50 on the CPU: Taper beside Debian's python3-torch in both of its memory formats, in alternating runs on the
+# same threads; training steps and inference. Prints a table of medians with Taper's ratio to PyTorch's better layout,
+# and how near Taper's matrix product comes to the arithmetic peak of the machine.
 #
-#   bench/compare_pytorch_cpu.sh [ROUNDS]     (default 3; needs a built default preset)
+#   bench/compare_pytorch_cpu.sh [ROUNDS] [PROBLEM...]     (default 3 rounds of all problems; needs a built default preset)
+#   bench/compare_pytorch_cpu.sh 1 "train 224 8" "infer 224 1"
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rounds=${1:-3}
+shift || true
+problems=("$@")
+[ ${#problems[@]} -gt 0 ] || problems=("train 32 64" "train 224 8" "infer 224 1" "infer 224 8")
 threads=$(nproc)
-program=build/default/examples/resnet50_train
-[ -x "$program" ] || { echo "build first: cmake --preset default && cmake --build --preset default" >&2; exit 2; }
+build=build/default
+for program in examples/resnet50_train bench/inference_bench bench/conv_bench; do
+  [ -x "$build/$program" ] || { echo "build first: cmake --preset default && cmake --build --preset default" >&2; exit 2; }
+done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-taper() {  # SIZE BATCH
-  "$program" --dataset synthetic --num-classes 10 --image-size "$1" --batch-size "$2" --max-steps 13 --schedule constant \
-    --lr 0.01 --threads "$threads" --workers 0 --augment off --resize "$1" --summary "$work/summary.json" >/dev/null
-  python3 -c "import json; print(json.load(open('$work/summary.json'))['images_per_second'])"
+taper() {  # train|infer SIZE BATCH
+  if [ "$1" = infer ]; then
+    "$build/bench/inference_bench" "$2" "$3" 20 "$threads"
+  else
+    "$build/examples/resnet50_train" --dataset synthetic --num-classes 10 --image-size "$2" --batch-size "$3" --max-steps 13 \
+      --schedule constant --lr 0.01 --threads "$threads" --workers 0 --augment off --resize "$2" \
+      --summary "$work/summary.json" >/dev/null
+    python3 -c "import json; print(json.load(open('$work/summary.json'))['images_per_second'])"
+  fi
 }
-pytorch() {  # SIZE BATCH LAYOUT
-  /usr/bin/python3 bench/pytorch_resnet50_cpu.py --size "$1" --batch "$2" --layout "$3" --threads "$threads" --steps 13
+pytorch() {  # train|infer SIZE BATCH LAYOUT
+  local flags=(--steps 13)
+  [ "$1" = train ] || flags=(--steps 23 --inference)
+  /usr/bin/python3 bench/pytorch_resnet50_cpu.py --size "$2" --batch "$3" --layout "$4" --threads "$threads" "${flags[@]}"
 }
 
-echo "ResNet-50 training, f32, $threads threads, images per second (median of $rounds alternating runs of 10 steps)"
-printf '%-18s %10s %14s %16s %8s\n' "pictures" "Taper" "PyTorch NCHW" "PyTorch NHWC" "ratio"
-for problem in "32 64" "224 8"; do
-  read -r size batch <<<"$problem"
+echo "ResNet-50, f32, $threads threads, images per second (median of $rounds alternating runs of 10 steps or 20 calls)"
+printf '%-24s %10s %14s %16s %8s\n' "" "Taper" "PyTorch NCHW" "PyTorch NHWC" "ratio"
+for problem in "${problems[@]}"; do
+  read -r mode size batch <<<"$problem"
   for ((round = 0; round < rounds; ++round)); do
-    taper "$size" "$batch" >>"$work/taper.$size"
-    pytorch "$size" "$batch" contiguous >>"$work/nchw.$size"
-    pytorch "$size" "$batch" channels_last >>"$work/nhwc.$size"
+    taper "$mode" "$size" "$batch" >>"$work/taper.$problem"
+    pytorch "$mode" "$size" "$batch" contiguous >>"$work/nchw.$problem"
+    pytorch "$mode" "$size" "$batch" channels_last >>"$work/nhwc.$problem"
   done
-  python3 - "$work" "$size" "$batch" <<'PY'
+  python3 - "$work" "$problem" <<'PY'
 import statistics, sys
-work, size, batch = sys.argv[1:]
-speed = {name: statistics.median(map(float, open(f"{work}/{name}.{size}"))) for name in ("taper", "nchw", "nhwc")}
-print(f"{batch + ' x ' + size + ' px':18} {speed['taper']:10.1f} {speed['nchw']:14.1f} {speed['nhwc']:16.1f} "
+work, problem = sys.argv[1:]
+mode, size, batch = problem.split()
+speed = {name: statistics.median(map(float, open(f"{work}/{name}.{problem}"))) for name in ("taper", "nchw", "nhwc")}
+print(f"{mode + ' ' + batch + ' x ' + size + ' px':24} {speed['taper']:10.1f} {speed['nchw']:14.1f} {speed['nhwc']:16.1f} "
       f"{speed['taper'] / max(speed['nchw'], speed['nhwc']):7.2f}x")
 PY
 done
+
+"$build/bench/conv_bench" --benchmark_filter='^ceiling' --benchmark_format=json 2>/dev/null >"$work/ceiling.json"
+python3 - "$work/ceiling.json" <<'PY'
+import json, sys
+speed = {b["name"].split("/")[1]: b["GFLOP/s"] for b in json.load(open(sys.argv[1]))["benchmarks"]}
+print(f"matrix product of 2048: {speed['2048x2048x2048']:.0f} GFLOP/s of {speed['peak']:.0f} "
+      f"({100 * speed['2048x2048x2048'] / speed['peak']:.0f}% of all threads' multiply-add instructions in registers)")
+PY

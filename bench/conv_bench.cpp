@@ -1,7 +1,8 @@
 // How close do ResNet-50's convolutions come to the arithmetic limit of the machine? Each layer shape at
 // 32x32 pictures in batches of 64 and at 224x224 in batches of 8: forward, gradient by the input, gradient by
-// the weight. GFLOP/s counts multiplications and additions of pixels inside the picture, not of padding;
-// ceiling/... is the same matrix product without a convolution around it.
+// the weight. GFLOP/s counts multiplications and additions of pixels inside the picture, not of padding, as
+// direct sums need them. algorithm/... is each way to compute the 3x3 convolutions by itself; ceiling/... a
+// matrix product without a convolution around it, and the processor's multiply-add instructions alone.
 //
 //   conv_bench --benchmark_filter='/32/' --benchmark_out=conv.json --benchmark_min_time=0.2
 
@@ -9,9 +10,12 @@
 
 #include <algorithm>
 
+#include "taper/core/parallel.h"
 #include "taper/ops/conv/conv2d.h"
+#include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/matmul/matmul.h"
+#include "taper/ops/simd.h"
 
 using namespace taper;
 
@@ -88,6 +92,56 @@ void product(benchmark::State& state, int64_t m, int64_t n, int64_t k) {
   count_flops(state, 2 * double(m) * double(n) * double(k));
 }
 
+/// One candidate of one pass of a 3x3 convolution.
+void algorithm(benchmark::State& state, int64_t batch, int64_t size, int64_t channels, ops::Conv2dPass pass,
+               size_t index) {
+  const TensorOptions image = {.memory_format = kChannelsLast};
+  const Tensor x = ops::full({batch, channels, size, size}, 0.5, image);
+  const Tensor weight = ops::full({channels, channels, 3, 3}, 0.5, image);
+  const auto conv = ops::conv2d_geometry("conv_bench", x.shape(), weight.shape(), {.padding = 1});
+  const bool weight_gradient = pass == ops::Conv2dPass::kBackwardWeight;
+  const ops::Conv2dCall call = {pass, conv,
+                                x,    weight_gradient ? x : weight,
+                                {},   empty(weight_gradient ? weight.shape() : x.shape(), image)};
+  const auto candidate = ops::conv2d_cpu_candidates(call).at(index);
+  for (auto _ : state) candidate.run(call, nullptr);
+  const double pairs = double(3 * size - 2);
+  count_flops(state, 2 * pairs * pairs * double(batch * channels * channels));
+  state.SetLabel(candidate.name);
+}
+
+/// The compiler must assume that the vector has changed, but need not store it.
+void keep_in_register(ops::Simd<float>::Vector& x) {
+#if defined(__AVX512F__)
+  asm volatile("" : "+v"(x));
+#elif defined(__SSE2__)
+  asm volatile("" : "+x"(x));
+#else
+  benchmark::DoNotOptimize(x);
+#endif
+}
+
+/// Independent multiply-adds in registers on all threads.
+void peak(benchmark::State& state) {
+  using V = ops::Simd<float>::Vector;
+  constexpr int64_t kSums = 24, kSteps = 100000;
+  for (auto _ : state) {
+    parallel_chunks(num_threads(), [](int64_t) {
+      V sums[kSums], factor = V{} + 0.5f;
+      for (V& sum : sums) sum = factor;
+      for (int64_t i = 0; i < kSteps; ++i) {
+#pragma GCC unroll 24
+        for (int64_t j = 0; j < kSums; ++j) sums[j] = sums[j] * factor + factor;
+        keep_in_register(factor);
+      }
+      V total{};
+      for (const V& sum : sums) total += sum;
+      benchmark::DoNotOptimize(total);
+    });
+  }
+  count_flops(state, 2. * kSums * kSteps * double(ops::Simd<float>::kLanes) * num_threads());
+}
+
 void add(const std::string& name, auto run) {
   benchmark::RegisterBenchmark(name.c_str(), run)->UseRealTime()->Unit(benchmark::kMicrosecond);
 }
@@ -96,6 +150,23 @@ void add(const std::string& name, auto run) {
 
 int main(int argc, char** argv) {
   add("ceiling/2048x2048x2048", [](benchmark::State& state) { product(state, 2048, 2048, 2048); });
+  add("ceiling/peak", peak);
+  for (const int64_t batch : {1, 8, 64}) {
+    for (const auto& [size, channels] :
+         {std::pair<int64_t, int64_t>{56, 64}, {28, 128}, {14, 256}, {7, 512}, {8, 64}, {4, 128}, {2, 256}}) {
+      if ((batch == 64) == (size >= 14 || size == 7)) continue;  // 64 small pictures or a few large ones
+      const char* const passes[] = {"forward", "backward_input", "backward_weight"};
+      for (const int pass : {0, 1, 2}) {
+        for (const size_t candidate : {0, 2, 3}) {
+          add(fmt::format("algorithm/{}x{}x{}x{}/{}/{}", batch, channels, size, size, passes[pass],
+                          candidate),
+              [batch, size = size, channels = channels, pass, candidate](benchmark::State& state) {
+                algorithm(state, batch, size, channels, ops::Conv2dPass(pass), candidate);
+              });
+        }
+      }
+    }
+  }
   for (const auto& [pixels, batch] : {std::pair<int64_t, int64_t>{32, 64}, {224, 8}}) {
     for (const Layer& layer : kLayers) {
       const auto with = [&layer, size = pixels, count = batch](Pass pass) {
