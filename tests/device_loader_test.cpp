@@ -39,7 +39,9 @@ TEST_CASE("a device loader gives the batches of its loader") {
   const DType dtype = GENERATE(kFloat32, kFloat64);
   const auto data = std::make_shared<FewDigits>();
   DataLoader plain(data, evaluation_transform(32, 32), options(Device("cpu")));
-  DataLoader source(data, evaluation_transform(32, 32), options(device));
+  DataLoaderOptions source_options = options(device);
+  source_options.raw_pixels = GENERATE(false, true);
+  DataLoader source(data, evaluation_transform(32, 32), source_options);
   DeviceLoader loader(source, device, dtype);
   for (int64_t epoch = 0; epoch < 2; ++epoch) {
     plain.start(epoch, 1);

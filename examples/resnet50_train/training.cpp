@@ -123,6 +123,7 @@ void Training::load_data() {
                           .drop_last = true,
                           .workers = options_.workers,
                           .broken = options_.strict_data ? BrokenPictures::kRefuse : BrokenPictures::kReplace,
+                          .raw_pixels = options_.device.is_cuda(),
                           .pinned_memory = options_.device.is_cuda(),
                           .seed = options_.seed});
   }
@@ -132,6 +133,7 @@ void Training::load_data() {
         DataLoaderOptions{.batch_size = options_.batch_size,
                           .workers = options_.workers,
                           .broken = options_.strict_data ? BrokenPictures::kRefuse : BrokenPictures::kSkip,
+                          .raw_pixels = options_.device.is_cuda(),
                           .pinned_memory = options_.device.is_cuda(),
                           .seed = options_.seed});
   }

@@ -2,12 +2,19 @@
 
 #include "taper/core/gpu/caching_allocator.h"
 #include "taper/ops/copy/copy.h"
+#include "taper/ops/image/pictures.h"
 
 namespace taper {
 namespace {
 
 // The batch in use and the one being copied.
 constexpr size_t kAhead = 2;
+
+// What the model takes, from what a loader made.
+Tensor as_input(const Tensor& images, DType dtype) {
+  return images.dtype() == kUInt8 ? ops::normalize_pictures(images, {.dtype = dtype})
+                                  : ops::cast(images, dtype);
+}
 
 }  // namespace
 
@@ -25,7 +32,7 @@ void DeviceLoader::start(int64_t epoch, int64_t step) {
 std::optional<Batch> DeviceLoader::next() {
   if (!stream_) {
     std::optional<Batch> batch = loader_.next();
-    if (batch) batch->images = ops::cast(batch->images, dtype_);
+    if (batch) batch->images = as_input(batch->images, dtype_);
     return batch;
   }
   const bool at_end = !ahead_.empty() && !ahead_.back().batch && !ahead_.back().error;
@@ -53,7 +60,7 @@ void DeviceLoader::fetch() {
     if (!next.batch) return;
     const gpu::StreamGuard guard(*stream_);
     Batch& batch = *next.batch;
-    batch.images = ops::cast(ops::to_device(batch.images, device_, true), dtype_);
+    batch.images = as_input(ops::to_device(batch.images, device_, true), dtype_);
     batch.labels = ops::to_device(batch.labels, device_, true);
     next.copied.record(*stream_);
   } catch (...) {

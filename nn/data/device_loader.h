@@ -14,8 +14,8 @@ namespace taper {
 /// Used from one thread, instead of the loader it is made on.
 class DeviceLoader {
  public:
-  /// Images are converted to `dtype`. On a GPU, have `loader` make batches in pinned memory. `loader` must
-  /// outlive this. Throws Error if there is no such device.
+  /// Images come as [N, 3, H, W] in `dtype`, channels_last. For a GPU, have `loader` make batches in pinned
+  /// memory and leave raw pixels. `loader` must outlive this. Throws Error if there is no such device.
   DeviceLoader(DataLoader& loader, Device device, DType dtype = kFloat32);
 
   /// As DataLoader::start.

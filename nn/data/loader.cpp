@@ -62,20 +62,25 @@ struct PendingBatch {
   int64_t finished = 0;  // samples done
 };
 
+Batch empty_batch(const Shape& images, DType dtype, bool pinned, int64_t step) {
+  const MemoryFormat format = dtype == kUInt8 ? kContiguous : kChannelsLast;
+  return {empty(images, {.dtype = dtype, .memory_format = format, .pinned_memory = pinned}),
+          empty({images[0]}, {.dtype = kInt64, .pinned_memory = pinned}), step};
+}
+
 // The batch without its missing samples, moved up row by row.
 Batch compact(const PendingBatch& batch) {
   const int64_t missing = std::ranges::count(batch.is_missing, 1);
   if (missing == 0) return {batch.images, batch.labels, batch.step};
   Shape shape = batch.images.shape();
   shape[0] -= missing;
-  const bool pinned = batch.images.is_pinned();
-  Batch result{empty(shape, {.memory_format = kChannelsLast, .pinned_memory = pinned}),
-               empty({shape[0]}, {.dtype = kInt64, .pinned_memory = pinned}), batch.step};
-  const int64_t row = batch.images.numel() / batch.size;
+  Batch result = empty_batch(shape, batch.images.dtype(), batch.images.is_pinned(), batch.step);
+  const size_t row = batch.images.size_bytes() / size_t(batch.size);
+  const auto* from_images = static_cast<const char*>(batch.images.data_ptr());
+  auto* to_images = static_cast<char*>(result.images.data_ptr());
   for (int64_t from = 0, to = 0; from < batch.size; ++from) {
     if (batch.is_missing[size_t(from)]) continue;
-    std::memcpy(result.images.data<float>() + to * row, batch.images.data<float>() + from * row,
-                size_t(row) * sizeof(float));
+    std::memcpy(to_images + size_t(to) * row, from_images + size_t(from) * row, row);
     result.labels.data<int64_t>()[to] = batch.labels.data<int64_t>()[from];
     ++to;
   }
@@ -163,10 +168,11 @@ void DataLoader::Epoch::open_batches() {
     batch->first = next_step_ * options_.batch_size;
     batch->size = std::min(options_.batch_size, dataset_->size() - batch->first);
     const int64_t side = transform_.image_size;
-    const bool pinned = options_.pinned_memory;
-    batch->images =
-        empty({batch->size, 3, side, side}, {.memory_format = kChannelsLast, .pinned_memory = pinned});
-    batch->labels = empty({batch->size}, {.dtype = kInt64, .pinned_memory = pinned});
+    Batch made = options_.raw_pixels
+                     ? empty_batch({batch->size, side, side, 3}, kUInt8, options_.pinned_memory, 0)
+                     : empty_batch({batch->size, 3, side, side}, kFloat32, options_.pinned_memory, 0);
+    batch->images = std::move(made.images);
+    batch->labels = std::move(made.labels);
     batch->is_missing.resize(size_t(batch->size));
     batch->errors.resize(size_t(batch->size));
     window_.push_back(std::move(batch));
@@ -213,7 +219,11 @@ void DataLoader::Epoch::load_sample(PendingBatch& batch, int64_t i) {
     }
     RandomStream random(options_.seed, RandomPurpose::kAugment, uint64_t(epoch_), uint64_t(index));
     const int64_t row = batch.images.numel() / batch.size;
-    normalize_pixels(transform_.apply(sample->image, random), batch.images.data<float>() + i * row);
+    const Image image = transform_.apply(sample->image, random);
+    if (options_.raw_pixels)
+      std::memcpy(batch.images.data<uint8_t>() + i * row, image.pixels.data(), size_t(row));
+    else
+      normalize_pixels(image, batch.images.data<float>() + i * row);
     batch.labels.data<int64_t>()[i] = sample->label;
   } catch (...) {
     batch.errors[size_t(i)] = std::current_exception();

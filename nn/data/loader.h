@@ -32,6 +32,9 @@ struct DataLoaderOptions {
   /// Batches that workers may be ahead.
   int prefetch = 3;
   BrokenPictures broken = BrokenPictures::kRefuse;
+  /// Leaves the pixels as they are, for a DeviceLoader to normalise where the model is: a quarter of the
+  /// bytes to copy.
+  bool raw_pixels = false;
   /// Makes batches in pinned memory, for copies to a GPU that need not wait.
   bool pinned_memory = false;
   /// Of the order and of the augmentation.
@@ -39,7 +42,7 @@ struct DataLoaderOptions {
 };
 
 struct Batch {
-  Tensor images;     ///< [N, 3, H, W] f32, channels_last
+  Tensor images;     ///< [N, 3, H, W] f32, channels_last; with raw_pixels [N, H, W, 3] u8
   Tensor labels;     ///< [N] i64
   int64_t step = 0;  ///< its place in the epoch, from 0
 
