@@ -25,7 +25,7 @@ struct DeviceNumber {
 /// read once and the changed ones are written once, which is all that limits it: 20 bytes an element for SGD
 /// with momentum in f32, 28 for AdamW.
 template <class T, int kLists, class Update>
-__global__ void __launch_bounds__(kLoopBlock)
+__global__ void __launch_bounds__(kLoopBlock, sizeof(T) == 8 ? 2 : 4)
     update_tensors(const __grid_constant__ TensorTable<kLists> table, const float* skip, Update update) {
   if (skip && *skip != 0) return;  // in all threads alike
   const TableChunk chunk = chunk_of_block(table);
