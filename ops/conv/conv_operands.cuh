@@ -13,7 +13,7 @@ namespace taper::ops {
 template <class T, bool kInnerIsK_>
 struct PixelOperand {
   using Element = T;
-  static constexpr bool kInnerIsK = kInnerIsK_;
+  static constexpr bool kInnerIsK = kInnerIsK_, kKeepRows = kInnerIsK_;
   struct Row {
     int pixel;  ///< y * width + x, of all images
     int y, x;
@@ -80,7 +80,7 @@ struct PixelOperand {
 template <class T>
 struct TapOperand {
   using Element = T;
-  static constexpr bool kInnerIsK = false;
+  static constexpr bool kInnerIsK = false, kKeepRows = false;
   using Row = int64_t;
   using Column = int;
 

@@ -89,7 +89,7 @@ void launch_main_loop(const char* name, const A& a, const B& b, const GemmOutput
     launch.template operator()<Small>(gemm_simt<T, Small, A, B>);
   } else {
     using Large = MmaShape<128, 128, 2, 2, 3, 2>;
-    using Small = MmaShape<64, 64, 2, 2, 3, 4>;
+    using Small = MmaShape<64, 64, 2, 2, 3, 3>;
     if (!a.vectors || !b.vectors) {
       return launch.template operator()<Small>(gemm_mma<T, Small, true, A, B>);
     }

@@ -63,7 +63,7 @@ class MmaReader {
         end_(end),
         row_(int(threadIdx.x) / kRowThreads),
         chunk_(int(threadIdx.x) % kRowThreads) {
-    if constexpr (kInnerIsK) {
+    if constexpr (Operand::kKeepRows) {
 #pragma unroll
       for (int pass = 0; pass < kPasses; ++pass) rows_[pass] = operand_.row(first_ + row_ + pass * kRowStep);
     }
@@ -102,7 +102,7 @@ class MmaReader {
 
  private:
   __device__ __forceinline__ auto row(int pass, int outer) const {
-    if constexpr (kInnerIsK)
+    if constexpr (Operand::kKeepRows)
       return rows_[pass];
     else
       return operand_.row(outer + pass * kRowStep);
@@ -111,7 +111,7 @@ class MmaReader {
   const Operand& operand_;
   int first_, end_;
   int row_, chunk_;
-  typename Operand::Row rows_[kInnerIsK ? kPasses : 1];
+  typename Operand::Row rows_[Operand::kKeepRows ? kPasses : 1];
 };
 
 /// One warp's part of the tile.

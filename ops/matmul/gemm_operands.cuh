@@ -9,6 +9,7 @@
 //                                                   a thread that walks along k keeps one of the two
 //   const T* at(Row, Column)                        the element's address; null: it is zero
 //   void select(int64_t outer, int64_t inner)       moves to one matrix of a batch
+//   kKeepRows                                       whether rows are worth registers, as divisions made them
 //   bool vectors                                    inner indices that are multiples of 16 bytes, from 0 on,
 //                                                   begin 16 aligned bytes inside one matrix (or are zero)
 //
@@ -34,7 +35,7 @@ struct BatchStrides {
 template <class T, bool kInnerIsK_>
 struct MatrixOperand {
   using Element = T;
-  static constexpr bool kInnerIsK = kInnerIsK_;
+  static constexpr bool kInnerIsK = kInnerIsK_, kKeepRows = false;
   using Row = int64_t;
   using Column = int;
 
