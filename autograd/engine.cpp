@@ -182,12 +182,14 @@ class Pass {
     }
   }
 
-  /// Checks a gradient against the output it belongs to, and converts its dtype.
+  /// Checks a gradient against the output it belongs to, and converts its dtype. A number on the CPU that was
+  /// used beside tensors on a GPU gets its gradient on the CPU.
   Tensor conform(Tensor grad, const Edge& edge, const Node& from) const {
     const OutputInfo& info = edge.node->outputs()[size_t(edge.index)];
     TAPER_CHECK(grad.shape() == info.shape,
                 "backward of {}: the formula returned a gradient of shape {} for an input of shape {}",
                 from.describe(), grad.shape(), info.shape);
+    if (grad.device() != info.device && info.shape.empty()) grad = grad.to(info.device);
     return grad.dtype() == info.dtype ? std::move(grad) : grad.to(info.dtype);
   }
 

@@ -7,6 +7,7 @@
 #include "taper/core/views.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
+#include "taper/ops/reduce/reduce.h"
 #include "tests/test_tensors.h"
 
 using namespace taper;
@@ -209,6 +210,15 @@ TEST_CASE("gradients cross devices with the values") {
   target.copy_(source);
   target.backward(ops::full({2}, 3, {.device = kGpu}));
   CHECK(values(source.grad()) == std::vector<double>{3, 3});
+}
+
+TEST_CASE("a number on the CPU beside tensors on the GPU gets its gradient on the CPU") {
+  Tensor scale = ops::full({}, 2).set_requires_grad();
+  Tensor x = ops::to_device(some_values({3, 4}, kFloat32), kGpu).set_requires_grad();
+  (x * scale).sum().backward();
+  CHECK(scale.grad().device() == Device("cpu"));
+  CHECK(scale.grad().item() == Approx(ops::item(ops::sum(x))));
+  CHECK(values(x.grad()) == std::vector<double>(12, 2));
 }
 
 TEST_CASE("a tensor on the GPU prints its values and where it is") {
