@@ -21,7 +21,7 @@ PARTS = ("tests", "sanitizer", "benchmarks")
 GPU_FAMILY = re.compile(r"gpu_\w+_test")
 TOO_LONG_FOR_SANITIZER = re.compile(r"gpu_allocator\w*_test")
 # These measure the CPU; the CPU of a GPU machine is not the question here.
-CPU_BENCHMARKS = {"conv_bench", "loader_bench"}
+CPU_BENCHMARKS = {"conv_bench", "inference_bench", "loader_bench"}
 TAIL = 4000  # characters kept of a failed program's output
 
 
@@ -182,7 +182,7 @@ class Check:
         return records
 
     def benchmarks(self):
-        """{program: what Google Benchmark measured}, with PyTorch's allocator beside ours."""
+        """{program: what Google Benchmark measured, or a ladder printed}, with PyTorch's allocator beside ours."""
         results = {}
         with tempfile.TemporaryDirectory() as name:
             report = pathlib.Path(name, "report.json")
@@ -193,6 +193,10 @@ class Check:
                     record = self.step(program.name, program, f"--benchmark_out={report}", "--benchmark_out_format=json",
                                        f"--benchmark_min_time={seconds}")
                     results[program.name] = {**record, **(json.loads(report.read_text()) if report.exists() else {})}
+            for program in [] if self.options.quick else sorted(self.build.glob("bench/ladder_*")):
+                report.unlink(missing_ok=True)
+                record = self.step(program.name, program, "--json", report)
+                results[program.name] = {**record, **(json.loads(report.read_text()) if report.exists() else {})}
             report.unlink(missing_ok=True)
             record = self.step(
                 "pytorch_allocator", torch_python(), ROOT / "bench/pytorch_allocator.py", "--out", report,
