@@ -186,7 +186,7 @@ void add_conv2d(const Tensor& x, int64_t filters, int64_t kernel, int64_t stride
   const Tensor weight = random_images({filters, x.size(1), kernel, kernel}, x.dtype());
   const Tensor y = ops::conv2d(x, weight, {}, options);
   const double bytes = double(x.size_bytes() + weight.size_bytes() + y.size_bytes());
-  const double flops = 2 * double(y.numel()) * double(weight.numel() / filters);
+  const double flops = 2 * double(y.numel()) * double(weight.numel()) / double(filters);
   const auto add = [&](const char* pass, const std::function<void()>& run) {
     const std::string name = fmt::format("{}/{}x{} to {}, stride {}", pass, kernel, kernel, filters, stride);
     add_benchmark(label(name.c_str(), x), bytes, run, flops);
