@@ -30,7 +30,8 @@ double winograd_cost(const Conv2dGeometry& conv, Conv2dPass pass, int64_t out) {
   const bool backward_input = pass == Conv2dPass::kBackwardInput;
   const int64_t height = backward_input ? conv.h : conv.p, width = backward_input ? conv.w : conv.q;
   const double points = double((out + 2) * (out + 2));
-  const double tiles = double(conv.n * ((height + out - 1) / out) * ((width + out - 1) / out));
+  const int64_t rows = (height + out - 1) / out, columns = (width + out - 1) / out;
+  const double tiles = double(conv.n * rows * columns);
   const double element = double(sizeof(float)), channels = double(conv.c) * double(conv.k);
   const double weight_bytes = element * points * channels;
   const double speed = weight_bytes < kLastCacheBytes ? kWeightBytesPerSecond : kSlowWeightBytesPerSecond;

@@ -318,14 +318,29 @@ void winograd_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, con
 
 template bool supports_winograd<float>(const Conv2dGeometry&);
 template bool supports_winograd<double>(const Conv2dGeometry&);
-#define TAPER_INSTANTIATE(T, kOut)                                                                      \
-  template void winograd_forward_cpu<T, kOut>(const Conv2dGeometry&, const T*, const T*, const T*, T*); \
-  template void winograd_backward_input_cpu<T, kOut>(const Conv2dGeometry&, const T*, const T*, T*);    \
-  template void winograd_backward_weight_cpu<T, kOut>(const Conv2dGeometry&, const T*, const T*, T*);
-TAPER_INSTANTIATE(float, 2)
-TAPER_INSTANTIATE(float, 4)
-TAPER_INSTANTIATE(double, 2)
-TAPER_INSTANTIATE(double, 4)
-#undef TAPER_INSTANTIATE
+template void winograd_forward_cpu<float, 2>(const Conv2dGeometry&, const float*, const float*, const float*,
+                                             float*);
+template void winograd_backward_input_cpu<float, 2>(const Conv2dGeometry&, const float*, const float*,
+                                                    float*);
+template void winograd_backward_weight_cpu<float, 2>(const Conv2dGeometry&, const float*, const float*,
+                                                     float*);
+template void winograd_forward_cpu<float, 4>(const Conv2dGeometry&, const float*, const float*, const float*,
+                                             float*);
+template void winograd_backward_input_cpu<float, 4>(const Conv2dGeometry&, const float*, const float*,
+                                                    float*);
+template void winograd_backward_weight_cpu<float, 4>(const Conv2dGeometry&, const float*, const float*,
+                                                     float*);
+template void winograd_forward_cpu<double, 2>(const Conv2dGeometry&, const double*, const double*,
+                                              const double*, double*);
+template void winograd_backward_input_cpu<double, 2>(const Conv2dGeometry&, const double*, const double*,
+                                                     double*);
+template void winograd_backward_weight_cpu<double, 2>(const Conv2dGeometry&, const double*, const double*,
+                                                      double*);
+template void winograd_forward_cpu<double, 4>(const Conv2dGeometry&, const double*, const double*,
+                                              const double*, double*);
+template void winograd_backward_input_cpu<double, 4>(const Conv2dGeometry&, const double*, const double*,
+                                                     double*);
+template void winograd_backward_weight_cpu<double, 4>(const Conv2dGeometry&, const double*, const double*,
+                                                      double*);
 
 }  // namespace taper::ops
