@@ -16,6 +16,10 @@ thread_local int64_t allocations = 0;
   if (void* ptr = std::malloc(size_bytes)) return ptr;
   throw std::bad_alloc();
 }
+[[gnu::noinline]] void* operator new(size_t size_bytes, const std::nothrow_t&) noexcept {
+  ++allocations;
+  return std::malloc(size_bytes);
+}
 [[gnu::noinline]] void operator delete(void* ptr) noexcept {
   std::free(ptr);
 }

@@ -251,7 +251,8 @@ TEST_CASE("batch norm's derivatives on a GPU are the CPU's") {
     };
     const std::vector<Tensor> on_gpu = gradients(Device("cuda")), on_cpu = gradients(Device("cpu"));
     for (size_t i = 0; i < on_cpu.size(); ++i) {
-      check_close(on_gpu[i], on_cpu[i], tolerance(dtype, numel(test.input) / test.input[1]));
+      // Twice: neither side is the truth, both are rounded.
+      check_close(on_gpu[i], on_cpu[i], 2 * tolerance(dtype, numel(test.input) / test.input[1]));
     }
   }
 }

@@ -63,6 +63,9 @@ BlockRunner::BlockRunner() : ready_(kReadyCapacity) {
 
 BlockRunner::~BlockRunner() {
   for (auto& fiber : fibers_) destroy_fiber(*fiber);
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(shared_pages_, kMaxDynamicSharedBytes);  // the next mapping here is another's
+#endif
   munmap(shared_pages_, kMaxDynamicSharedBytes + kPageBytes);
   if (signal_stack_ != nullptr) {
     const stack_t disable{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
@@ -279,6 +282,7 @@ Fiber& BlockRunner::idle_fiber() {
 // Nothing on this fiber is destroyed any more, so nothing here may own memory when it switches away.
 void BlockRunner::abandon(std::string message) {
   fault_ = std::move(message);
+  std::string().swap(message);  // the move may have left fault_'s old memory in it
   fault_.append("; ").append(describe_thread());
   switch_fiber(*current_, root_);
   __builtin_unreachable();
