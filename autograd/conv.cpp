@@ -1,5 +1,6 @@
 #include "taper/autograd/conv.h"
 
+#include "taper/autograd/elementwise.h"
 #include "taper/autograd/reduce.h"
 #include "taper/autograd/tape.h"
 
@@ -14,6 +15,21 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
         return {bw.needs(0) ? conv2d_backward_input(g, bw.saved(1), input_shape, options) : Tensor(),
                 bw.needs(1) ? conv2d_backward_weight(g, bw.saved(0), weight_shape, options) : Tensor(),
                 bw.needs(2) ? sum(g, {0, 2, 3}) : Tensor()};
+      });
+}
+
+Tensor conv2d_fused(const Tensor& x, const Tensor& weight, const Conv2dEpilogue& epilogue,
+                    const Conv2dOptions& options) {
+  Tape tape("conv2d_fused", {x, weight, epilogue.bias, epilogue.residual});
+  const Tensor y = ops::conv2d_fused(x, weight, epilogue, options);
+  return tape.record(
+      y, {x, weight, epilogue.relu ? y : Tensor()},
+      [options, relu = epilogue.relu, input_shape = x.shape(),
+       weight_shape = weight.shape()](const Backward& bw) -> Grads {
+        const Tensor g = relu ? relu_backward(bw.grad(), bw.saved(2)) : bw.grad();
+        return {bw.needs(0) ? conv2d_backward_input(g, bw.saved(1), input_shape, options) : Tensor(),
+                bw.needs(1) ? conv2d_backward_weight(g, bw.saved(0), weight_shape, options) : Tensor(),
+                bw.needs(2) ? sum(g, {0, 2, 3}) : Tensor(), bw.needs(3) ? g : Tensor()};
       });
 }
 

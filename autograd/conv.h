@@ -17,6 +17,9 @@ namespace taper {
 /// Shapes, dtypes and errors as documented in ops/conv/conv2d.h; any order of derivatives.
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
               const Conv2dOptions& options = {});
+/// y = relu(conv2d(x, weight) + bias + residual) in one pass; its gradients are those of the parts.
+Tensor conv2d_fused(const Tensor& x, const Tensor& weight, const Conv2dEpilogue& epilogue,
+                    const Conv2dOptions& options = {});
 Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Shape& input_shape,
                              const Conv2dOptions& options = {});
 Tensor conv2d_backward_weight(const Tensor& grad, const Tensor& x, const Shape& weight_shape,

@@ -11,6 +11,7 @@
 #include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/conv/winograd_cpu.h"
 #include "taper/ops/copy/create.h"
+#include "taper/ops/elementwise/elementwise.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
 
@@ -137,6 +138,34 @@ TEST_CASE("each candidate of a convolution computes it") {
   CHECK(runs["winograd 4x4"] >= 18);
 }
 
+TEST_CASE("each candidate adds bias and residual and clamps at 0 as separate steps would") {
+  const PoisonedMemory poisoned;
+  for (const Case& test : kCases) {
+    const Operands operands = random_operands(test);
+    const Conv2dCall plain = make_call(Conv2dPass::kForward, test, operands, kFloat64);
+    ops::conv2d_cpu_candidates(plain).front().run(plain, nullptr);
+    for (const bool with_residual : {false, true}) {
+      for (const bool relu : {false, true}) {
+        Conv2dCall call = make_call(Conv2dPass::kForward, test, operands);
+        if (with_residual) call.residual = operands.grad;
+        call.relu = relu;
+        Tensor truth = plain.result;
+        if (with_residual) truth = ops::add(truth, ops::cast(operands.grad, kFloat64));
+        if (relu) truth = ops::relu(truth);
+        for (const auto& candidate : ops::conv2d_cpu_candidates(call)) {
+          if (!candidate.supported) continue;
+          INFO(test.name << ", " << candidate.name << (with_residual ? ", residual" : "")
+                         << (relu ? ", relu" : ""));
+          ops::copy_(call.result, ops::full(call.result.shape(), std::nan("")));
+          candidate.run(call, nullptr);
+          check_close(call.result, truth,
+                      allowance(candidate.name) * tolerance(kFloat32, reduction_length(call)));
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("Winograd convolution is exact but for rounding") {
   const Case test = {"3x3", {2, 32, 11, 9}, 16, 3, {.padding = 1}};
   const Operands operands = random_operands(test);
@@ -153,9 +182,9 @@ TEST_CASE("Winograd convolution is exact but for rounding") {
       }
     };
     if (pass == Conv2dPass::kForward) {
-      const double* bias = call.bias.data<double>();
-      both([&] { ops::winograd_forward_cpu<double, 2>(call.conv, a, b, bias, result); },
-           [&] { ops::winograd_forward_cpu<double, 4>(call.conv, a, b, bias, result); });
+      const ops::ConvEpilogue<double> epilogue = {.bias = call.bias.data<double>()};
+      both([&] { ops::winograd_forward_cpu<double, 2>(call.conv, a, b, epilogue, result); },
+           [&] { ops::winograd_forward_cpu<double, 4>(call.conv, a, b, epilogue, result); });
     } else if (pass == Conv2dPass::kBackwardInput) {
       both([&] { ops::winograd_backward_input_cpu<double, 2>(call.conv, a, b, result); },
            [&] { ops::winograd_backward_input_cpu<double, 4>(call.conv, a, b, result); });

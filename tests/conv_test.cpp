@@ -10,6 +10,8 @@
 #include "taper/core/views.h"
 #include "taper/ops/conv/conv2d.h"
 #include "taper/ops/conv/conv2d_call.h"
+#include "taper/ops/copy/create.h"
+#include "taper/ops/elementwise/elementwise.h"
 #include "tests/oracle_cases.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
@@ -156,6 +158,50 @@ TEST_CASE("the three convolutions are one trilinear form") {
   }
 }
 
+TEST_CASE("a fused convolution is the convolution, then the residual, then the ReLU") {
+  const PoisonedMemory poisoned;
+  const Device device = GENERATE(from_range(test_devices()));
+  const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
+  for (const ConvCase& test : kCases) {
+    const auto random = [&](const Shape& shape, uint64_t seed) {
+      return random_tensor(shape, dtype, seed).to(device);
+    };
+    const Tensor x = random(test.input, 1), weight = random(test.weight(), 2);
+    const Tensor bias = random({test.output_channels}, 3);
+    const auto wide = [](const Tensor& operand) { return ops::cast(operand, kFloat64); };
+    const Tensor plain = ops::conv2d(wide(x), wide(weight), wide(bias), test.options);
+    const Tensor residual = random(plain.shape(), 4);  // row-major: converted at entry
+    const Tensor sum = ops::add(plain, wide(residual));
+    const double bound = tolerance(dtype, numel(test.weight()) / std::max<int64_t>(test.output_channels, 1));
+    INFO(test.name << ", " << name(dtype) << ", on " << device.str());
+    const auto fused = [&](const Conv2dEpilogue& epilogue) {
+      const Tensor y = ops::conv2d_fused(x, weight, epilogue, test.options);
+      CHECK(y.dtype() == dtype);
+      CHECK(y.is_contiguous(kChannelsLast));
+      return y;
+    };
+    check_close(fused({.bias = bias}), plain, bound);
+    check_close(fused({.bias = bias, .relu = true}), ops::relu(plain), bound);
+    check_close(fused({.bias = bias, .residual = residual}), sum, bound);
+    check_close(fused({.bias = bias, .residual = residual, .relu = true}), ops::relu(sum), bound);
+    check_close(fused({.residual = residual}),
+                ops::add(ops::conv2d(wide(x), wide(weight), {}, test.options), wide(residual)), bound);
+  }
+}
+
+TEST_CASE("a fused convolution lets NaN through its ReLU") {
+  const Device device = GENERATE(from_range(test_devices()));
+  for (const int64_t groups : {1, 16}) {
+    for (const int64_t kernel : {1, 3}) {
+      const Tensor x = ops::full({1, 16, 6, 6}, std::nan("")).to(device);
+      const Tensor weight = ops::full({groups == 1 ? 32 : 16, 16 / groups, kernel, kernel}, 1).to(device);
+      const Tensor y =
+          ops::conv2d_fused(x, weight, {.relu = true}, {.padding = kernel / 2, .groups = groups});
+      for (const double value : ops::to_vector<double>(y)) CHECK(std::isnan(value));
+    }
+  }
+}
+
 TEST_CASE("every candidate on the GPU computes the same convolution") {
   if (gpu::device_count() == 0) return;
   const PoisonedMemory poisoned;
@@ -174,6 +220,11 @@ TEST_CASE("every candidate on the GPU computes the same convolution") {
     const Shape shape = forward ? conv.output_shape() : by_weight ? test.weight() : test.input;
     if (numel(shape) == 0) continue;
     ops::Conv2dCall call{pass, conv, forward ? x : grad, by_weight ? x : weight, {}, {}};
+    if (forward) {
+      call.bias = random_tensor({test.output_channels}, dtype, 4).to(Device("cuda"));
+      call.residual = grad;
+      call.relu = true;
+    }
     const auto empty_result = [&] {
       return empty(shape, {.dtype = dtype, .device = Device("cuda"), .memory_format = kChannelsLast});
     };
@@ -265,6 +316,12 @@ TEST_CASE("convolution refuses what does not fit") {
   CHECK_THAT(message(Tensor(), filter, {}, {}), Catch::Contains("conv2d: the input is an undefined tensor"));
   CHECK_THAT(message(ops::cast(small, kInt64), filter, {}, {.padding = 1}), Catch::Contains("floating"));
   CHECK_THROWS_WITH(
+      ops::conv2d_fused(small, filter, {.residual = random_tensor({2, 6, 3, 1}, kFloat32)}, {.padding = 2}),
+      Catch::Contains("conv2d_fused: residual must be [2, 6, 3, 3], got [2, 6, 3, 1]"));
+  CHECK_THROWS_WITH(
+      ops::conv2d_fused(small, filter, {.residual = random_tensor({2, 6, 3, 3}, kFloat64)}, {.padding = 2}),
+      Catch::Contains("residual must have the input's dtype f32, got f64"));
+  CHECK_THROWS_WITH(
       ops::conv2d_backward_input(random_tensor({2, 6, 3, 3}), random_tensor({6, 4, 3, 3}), {2, 4, 4, 4}),
       Catch::Contains("grad must have the output's shape [2, 6, 2, 2]"));
   CHECK_THROWS_WITH(
@@ -288,6 +345,13 @@ TEST_CASE("convolution's derivatives of first and second order agree with finite
     CHECK(gradgradcheck(convolve, {x, weight, bias}));
 
     const Tensor grad = leaf(ops::conv2d(x, weight, {}, options).shape(), 4);
+    for (const bool relu : {false, true}) {
+      CHECK(gradcheck(
+          [&](const std::vector<Tensor>& in) {
+            return conv2d_fused(in[0], in[1], {.bias = in[2], .residual = in[3], .relu = relu}, options);
+          },
+          {x, weight, bias, grad}));
+    }
     CHECK(gradgradcheck(
         [&](const std::vector<Tensor>& in) {
           return conv2d_backward_input(in[0], in[1], x.shape(), options);

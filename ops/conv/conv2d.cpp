@@ -49,6 +49,35 @@ void run(const Conv2dCall& call) {
   algorithm_cache().run(call, on_gpu ? conv2d_gpu_candidates : conv2d_cpu_candidates);
 }
 
+/// Throws Error naming `op` unless the optional operand fits y.
+void check_epilogue(std::string_view op, std::string_view what, const Tensor& operand, const Shape& shape,
+                    const Tensor& x) {
+  if (!operand.defined()) return;
+  TAPER_CHECK(operand.shape() == shape, "{}: {} must be {}, got {}", op, what, shape, operand.shape());
+  TAPER_CHECK(operand.dtype() == x.dtype(),
+              "{}: {} must have the input's dtype {}, got {}; convert it with .to()", op, what, x.dtype(),
+              operand.dtype());
+  check_same_device(op, x, operand);
+}
+
+Tensor forward(std::string_view op, const Tensor& x, const Tensor& weight, const Conv2dEpilogue& epilogue,
+               const Conv2dOptions& options) {
+  check_defined(op, "input", x);
+  check_defined(op, "weight", weight);
+  const Conv2dGeometry conv = conv2d_geometry(op, x.shape(), weight.shape(), options);
+  check_epilogue(op, "bias", epilogue.bias, {conv.k}, x);
+  check_epilogue(op, "residual", epilogue.residual, conv.output_shape(), x);
+  return in_compute_dtype(op, x, weight, [&](const Tensor& x_cl, const Tensor& weight_cl) {
+    const Tensor y = empty_channels_last(conv.output_shape(), x_cl);
+    const auto wide = [&](const Tensor& operand, MemoryFormat format) {
+      return operand.defined() ? contiguous(cast(operand, y.dtype()), format) : operand;
+    };
+    run({Conv2dPass::kForward, conv, x_cl, weight_cl, wide(epilogue.bias, kContiguous), y,
+         wide(epilogue.residual, kChannelsLast), epilogue.relu});
+    return y;
+  });
+}
+
 }  // namespace
 
 Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input_shape, const Shape& weight_shape,
@@ -84,23 +113,13 @@ Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input_shape, co
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options) {
   const OpCall call("conv2d", x, weight, bias);
-  check_defined("conv2d", "input", x);
-  check_defined("conv2d", "weight", weight);
-  const Conv2dGeometry conv = conv2d_geometry("conv2d", x.shape(), weight.shape(), options);
-  if (bias.defined()) {
-    TAPER_CHECK(bias.shape() == Shape{conv.k},
-                "conv2d: bias must be [{}], one for each output channel, got {}", conv.k, bias.shape());
-    TAPER_CHECK(bias.dtype() == x.dtype(),
-                "conv2d: bias must have the input's dtype {}, got {}; convert it with .to()", x.dtype(),
-                bias.dtype());
-    check_same_device("conv2d", x, bias);
-  }
-  return in_compute_dtype("conv2d", x, weight, [&](const Tensor& x_cl, const Tensor& weight_cl) {
-    const Tensor y = empty_channels_last(conv.output_shape(), x_cl);
-    const Tensor wide_bias = bias.defined() ? contiguous(cast(bias, y.dtype())) : bias;
-    run({Conv2dPass::kForward, conv, x_cl, weight_cl, wide_bias, y});
-    return y;
-  });
+  return forward("conv2d", x, weight, {.bias = bias}, options);
+}
+
+Tensor conv2d_fused(const Tensor& x, const Tensor& weight, const Conv2dEpilogue& epilogue,
+                    const Conv2dOptions& options) {
+  const OpCall call("conv2d_fused", x, weight, epilogue.bias, epilogue.residual);
+  return forward("conv2d_fused", x, weight, epilogue, options);
 }
 
 Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Shape& input_shape,

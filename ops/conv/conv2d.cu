@@ -41,7 +41,7 @@ GpuMatrix filters_by_group(const Conv2dGeometry& conv, const Tensor& weight, boo
 void forward(const Conv2dCall& call, GemmTiles tiles) {
   const Conv2dGeometry& conv = call.conv;
   const Tensor &x = call.first, &weight = call.second, &y = call.result;
-  const void* const bias_ptr = call.bias.defined() ? call.bias.data_ptr() : nullptr;
+  const auto data = [](const Tensor& operand) { return operand.defined() ? operand.data_ptr() : nullptr; };
   if (is_plain_product(conv)) {
     return gemm_gpu("conv2d", {.dtype = y.dtype(),
                                .sizes = {.m = conv.n * conv.p * conv.q,
@@ -51,12 +51,16 @@ void forward(const Conv2dCall& call, GemmTiles tiles) {
                                .a = pixels_by_group(x, conv.c, conv.group_c(), false),
                                .b = filters_by_group(conv, weight, true),
                                .c = pixels_by_group(y, conv.k, conv.group_k(), false),
-                               .bias = bias_ptr,
+                               .bias = data(call.bias),
                                .bias_batch_inner = conv.group_k(),
+                               .residual = data(call.residual),
+                               .relu = call.relu,
                                .tiles = tiles});
   }
   dispatch_device_float(y.dtype(), [&]<class T>() {
-    implicit_gemm_forward<T>(conv, x.data_ptr(), weight.data_ptr(), bias_ptr, y.data_ptr(), tiles);
+    const ConvEpilogue<T> epilogue = {static_cast<const T*>(data(call.bias)),
+                                      static_cast<const T*>(data(call.residual)), call.relu};
+    implicit_gemm_forward<T>(conv, x.data_ptr(), weight.data_ptr(), epilogue, y.data_ptr(), tiles);
   });
 }
 
@@ -117,7 +121,7 @@ void run_depthwise(const Conv2dCall& call, void*) {
   check_pixels("conv2d", call.conv);
   switch (call.pass) {
     case Conv2dPass::kForward:
-      return depthwise_forward_gpu(call.conv, call.first, call.second, call.bias, call.result);
+      return depthwise_forward_gpu(call);
     case Conv2dPass::kBackwardInput:
       return depthwise_backward_input_gpu(call.conv, call.first, call.second, call.result);
     case Conv2dPass::kBackwardWeight:

@@ -27,6 +27,14 @@ struct Conv2dOptions {
   int64_t groups = 1;
 };
 
+/// What follows a convolution before its result is stored: y = relu(conv2d(x, weight) + bias + residual), in
+/// one pass over memory. (cuDNN and CUTLASS call it the epilogue.)
+struct Conv2dEpilogue {
+  Tensor bias = {};      ///< [K]; undefined for none
+  Tensor residual = {};  ///< as y; undefined for none
+  bool relu = false;     ///< then clamp at 0
+};
+
 namespace ops {
 
 /// x: [N, C, H, W], weight: [K, C / groups, R, S], bias: [K] or undefined; all f32, f64, f16 or bf16 (half
@@ -35,6 +43,11 @@ namespace ops {
 /// (torch.nn.functional.conv2d; cuDNN: ConvolutionFwd)
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
               const Conv2dOptions& options = {});
+
+/// conv2d() and what follows it. epilogue.residual: [N, K, P, Q] in x's dtype. Half types round once, at the
+/// end. Throws Error as conv2d() does, or if the residual does not fit. (torch.cudnn_convolution_add_relu)
+Tensor conv2d_fused(const Tensor& x, const Tensor& weight, const Conv2dEpilogue& epilogue,
+                    const Conv2dOptions& options = {});
 
 /// The gradient by x of sum(grad * conv2d(x, weight)), for an x of `input_shape`: [N, C, H, W],
 /// channels_last. grad: [N, K, P, Q]. (torch.nn.grad.conv2d_input; cuDNN: ConvolutionBwdData)

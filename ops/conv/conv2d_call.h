@@ -18,6 +18,8 @@ struct Conv2dCall {
   Tensor second;  ///< the weight, or x for the weight's gradient
   Tensor bias;    ///< forward only; may be undefined
   Tensor result;
+  Tensor residual = {};  ///< forward only; laid out as the result, may be undefined
+  bool relu = false;     ///< forward only: result = relu(sums + bias + residual)
 
   Problem problem() const;
   std::vector<Tensor*> outputs() { return {&result}; }

@@ -46,10 +46,11 @@ void run_pass(const Conv2dCall& call, Forward&& forward, BackwardInput&& backwar
   dispatch_compute_float(call.result.dtype(), "conv2d", [&]<class T>() {
     const T *first = call.first.data<T>(), *second = call.second.data<T>();
     T* const result = call.result.data<T>();
-    const T* const bias = call.bias.defined() ? call.bias.data<T>() : nullptr;
+    const auto data = [](const Tensor& x) { return x.defined() ? x.data<T>() : nullptr; };
+    const ConvEpilogue<T> epilogue = {data(call.bias), data(call.residual), call.relu};
     switch (call.pass) {
       case Conv2dPass::kForward:
-        return forward(call.conv, first, second, bias, result);
+        return forward(call.conv, first, second, epilogue, result);
       case Conv2dPass::kBackwardInput:
         return backward_input(call.conv, first, second, result);
       case Conv2dPass::kBackwardWeight:
@@ -76,9 +77,8 @@ template <int kOut>
 void run_winograd(const Conv2dCall& call, void*) {
   run_pass(
       call,
-      []<class T>(const Conv2dGeometry& conv, const T* x, const T* weight, const T* bias, T* y) {
-        winograd_forward_cpu<T, kOut>(conv, x, weight, bias, y);
-      },
+      []<class T>(const Conv2dGeometry& conv, const T* x, const T* weight, const ConvEpilogue<T>& epilogue,
+                  T* y) { winograd_forward_cpu<T, kOut>(conv, x, weight, epilogue, y); },
       []<class T>(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x) {
         winograd_backward_input_cpu<T, kOut>(conv, grad, weight, grad_x);
       },
@@ -95,11 +95,10 @@ Problem Conv2dCall::problem() const {
                     : pass == Conv2dPass::kBackwardInput ? named("backward_input")
                                                          : named("backward_weight");
   const Conv2dOptions& o = conv.options;
-  return problem.add("a", first)
-      .add("b", second)
-      .add("bias", bias)
-      .add("result", result)
-      .add("stride", {o.stride.h, o.stride.w})
+  problem.add("a", first).add("b", second).add("bias", bias).add("result", result);
+  if (residual.defined()) problem.add("residual", residual);
+  if (relu) problem.add("epilogue", "relu");
+  return problem.add("stride", {o.stride.h, o.stride.w})
       .add("padding", {o.padding.h, o.padding.w})
       .add("dilation", {o.dilation.h, o.dilation.w})
       .add("groups", {o.groups});

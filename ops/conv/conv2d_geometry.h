@@ -26,6 +26,19 @@ struct Conv2dGeometry {
   Shape output_shape() const { return {n, k, p, q}; }
 };
 
+/// What a forward kernel does to its sums before it stores them: y = relu(sum + bias[k] + residual).
+template <class T>
+struct ConvEpilogue {
+  const T* bias = nullptr;      ///< [K], or null
+  const T* residual = nullptr;  ///< laid out as y, or null
+  bool relu = false;
+
+  /// The epilogue of one group's channels, from channel `first` on.
+  ConvEpilogue from_channel(int64_t first) const {
+    return {bias ? bias + first : nullptr, residual ? residual + first : nullptr, relu};
+  }
+};
+
 /// Throws Error naming `op` unless an input and a weight of these shapes can be convolved.
 Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input_shape, const Shape& weight_shape,
                                const Conv2dOptions& options);

@@ -21,7 +21,8 @@ struct DepthwiseFilter {
   int64_t y_stride = 0, x_stride = 0;
 };
 
-/// out[pixel, c] = bias[c] + sum over taps of source[pixel sees tap, c] * filter[c, tap]. A thread computes
+/// out[pixel, c] = sum over taps of source[pixel sees tap, c] * filter[c, tap], and out's bias, residual and
+/// ReLU. A thread computes
 /// kVector channels of kPixels neighbouring pixels, so that a filter is read once for all of them. Blocks of
 /// 32 x 8 threads, grid (pixels / 32, channels / (32 * kVector)). Reads source from device memory once and
 /// from the caches once for each tap, writes out once; limited by memory for small filters.
@@ -65,10 +66,14 @@ __global__ void __launch_bounds__(kLanes* kPixelThreads)
 #pragma unroll
   for (int i = 0; i < kPixels; ++i) {
     if (first + i >= pixels) continue;
-    Vector values;
+    const int64_t place = out.rows.offset(first + i) + channel;
+    Vector values{};
+    if (out.residual) values = *reinterpret_cast<const Vector*>(out.residual + place);
 #pragma unroll
-    for (int c = 0; c < kVector; ++c) values.values[c] = out.finish(sums[i].values[c], channel + c, T(0.0f));
-    *reinterpret_cast<Vector*>(out.data + out.rows.offset(first + i) + channel) = values;
+    for (int c = 0; c < kVector; ++c) {
+      values.values[c] = out.finish(sums[i].values[c], channel + c, values.values[c]);
+    }
+    *reinterpret_cast<Vector*>(out.data + place) = values;
   }
 }
 
@@ -154,20 +159,24 @@ void weight_gradient(const Conv2dGeometry& conv, const Tensor& grad, const Tenso
 
 }  // namespace
 
-void depthwise_forward_gpu(const Conv2dGeometry& conv, const Tensor& x, const Tensor& weight,
-                           const Tensor& bias, const Tensor& y) {
-  dispatch_device_float(y.dtype(), [&]<class T>() {
-    const PixelOperand<T, true> source(x.data_ptr(), 1, conv.c, forward_y(conv), forward_x(conv));
-    const DepthwiseFilter<T> filter{.data = static_cast<const T*>(weight.data_ptr()),
+void depthwise_forward_gpu(const Conv2dCall& call) {
+  const Conv2dGeometry& conv = call.conv;
+  dispatch_device_float(call.result.dtype(), [&]<class T>() {
+    const auto data = [](const Tensor& x) { return x.defined() ? static_cast<T*>(x.data_ptr()) : nullptr; };
+    const PixelOperand<T, true> source(data(call.first), 1, conv.c, forward_y(conv), forward_x(conv));
+    const DepthwiseFilter<T> filter{.data = data(call.second),
                                     .channel_stride = conv.taps(),
                                     .taps_y = int(conv.r),
                                     .taps_x = int(conv.s),
                                     .y_stride = conv.s,
                                     .x_stride = 1};
-    const GemmOutput<T> out{.data = static_cast<T*>(y.data_ptr()),
+    const GemmOutput<T> out{.data = data(call.result),
                             .rows = {.image_stride = conv.c},
-                            .bias = bias.defined() ? static_cast<const T*>(bias.data_ptr()) : nullptr,
-                            .vectors = has_channel_vectors<T>(y.data_ptr(), conv.c)};
+                            .bias = data(call.bias),
+                            .residual = data(call.residual),
+                            .relu = call.relu,
+                            .vectors = has_channel_vectors<T>(data(call.result), conv.c) &&
+                                       has_channel_vectors<T>(data(call.residual), conv.c)};
     launch_convolve("depthwise_forward", source, filter, out, conv.n * conv.p * conv.q, conv.c);
   });
 }

@@ -43,11 +43,23 @@ std::vector<T> transposed(const T* matrix, int64_t rows, int64_t cols) {
   return result;
 }
 
-/// The forward pass with plan_forward(), the gradient by the input with plan_backward_input(). weight:
-/// [channels, taps]; bias may be null.
+/// What the sums of the pixel at `offset` begin with.
 template <class T>
-void convolve(const ConvPlan& plan, int64_t taps, const T* source, const T* weight, const T* bias,
-              T* destination) {
+void start_pixel(const ConvEpilogue<T>& epilogue, int64_t channels, int64_t offset, T* sums) {
+  if (epilogue.bias) {
+    std::copy(epilogue.bias, epilogue.bias + channels, sums);
+  } else {
+    std::fill(sums, sums + channels, T(0));
+  }
+  if (!epilogue.residual) return;
+  for (int64_t c = 0; c < channels; ++c) sums[c] += epilogue.residual[offset + c];
+}
+
+/// The forward pass with plan_forward(), the gradient by the input with plan_backward_input(). weight:
+/// [channels, taps].
+template <class T>
+void convolve(const ConvPlan& plan, int64_t taps, const T* source, const T* weight,
+              const ConvEpilogue<T>& epilogue, T* destination) {
   const int64_t channels = plan.destination.channels;
   const std::vector<T> by_tap = transposed(weight, channels, taps);
   for (const Region& region : plan.regions) {
@@ -55,11 +67,7 @@ void convolve(const ConvPlan& plan, int64_t taps, const T* source, const T* weig
                  [&](int64_t begin, int64_t end) {
                    const std::vector<int64_t> destinations = destinations_of(region, begin, end);
                    for (const int64_t offset : destinations) {
-                     if (bias != nullptr) {
-                       std::copy(bias, bias + channels, destination + offset);
-                     } else {
-                       std::fill(destination + offset, destination + offset + channels, T(0));
-                     }
+                     start_pixel(epilogue, channels, offset, destination + offset);
                    }
                    for (const Strip& strip : region.strips) {
                      const T* __restrict factor = by_tap.data() + strip.tap * channels;
@@ -69,6 +77,11 @@ void convolve(const ConvPlan& plan, int64_t taps, const T* source, const T* weig
                        for (int64_t c = 0; c < channels; ++c) out[c] += in[c] * factor[c];
                      });
                    }
+                   if (!epilogue.relu) return;
+                   for (const int64_t offset : destinations) {
+                     T* __restrict out = destination + offset;
+                     for (int64_t c = 0; c < channels; ++c) out[c] = out[c] < T(0) ? T(0) : out[c];
+                   }
                  });
   }
 }
@@ -76,13 +89,14 @@ void convolve(const ConvPlan& plan, int64_t taps, const T* source, const T* weig
 }  // namespace
 
 template <class T>
-void depthwise_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight, const T* bias, T* y) {
-  convolve(plan_forward(conv), conv.taps(), x, weight, bias, y);
+void depthwise_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight,
+                           const ConvEpilogue<T>& epilogue, T* y) {
+  convolve(plan_forward(conv), conv.taps(), x, weight, epilogue, y);
 }
 
 template <class T>
 void depthwise_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x) {
-  convolve<T>(plan_backward_input(conv), conv.taps(), grad, weight, nullptr, grad_x);
+  convolve<T>(plan_backward_input(conv), conv.taps(), grad, weight, {}, grad_x);
 }
 
 template <class T>
@@ -117,9 +131,10 @@ void depthwise_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, co
   std::copy(by_channel.begin(), by_channel.end(), grad_weight);
 }
 
-template void depthwise_forward_cpu(const Conv2dGeometry&, const float*, const float*, const float*, float*);
-template void depthwise_forward_cpu(const Conv2dGeometry&, const double*, const double*, const double*,
-                                    double*);
+template void depthwise_forward_cpu(const Conv2dGeometry&, const float*, const float*,
+                                    const ConvEpilogue<float>&, float*);
+template void depthwise_forward_cpu(const Conv2dGeometry&, const double*, const double*,
+                                    const ConvEpilogue<double>&, double*);
 template void depthwise_backward_input_cpu(const Conv2dGeometry&, const float*, const float*, float*);
 template void depthwise_backward_input_cpu(const Conv2dGeometry&, const double*, const double*, double*);
 template void depthwise_backward_weight_cpu(const Conv2dGeometry&, const float*, const float*, float*);

@@ -9,7 +9,8 @@ namespace taper::ops {
 
 /// Arguments as for implicit_gemm_cpu.h; conv.is_depthwise().
 template <class T>
-void depthwise_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight, const T* bias, T* y);
+void depthwise_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight,
+                           const ConvEpilogue<T>& epilogue, T* y);
 template <class T>
 void depthwise_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x);
 template <class T>

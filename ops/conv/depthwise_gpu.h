@@ -1,16 +1,15 @@
 #pragma once
 // Depthwise convolution on the GPU: as many groups as channels, one filter each. There is no matrix to
-// multiply, only memory to read. Arguments are checked, images and weights channels_last, bias contiguous
-// or undefined. Only enqueue, on the current stream of the
-// current device.
+// multiply, only memory to read. Arguments are checked, images and weights channels_last. Only enqueue, on
+// the current stream of the current device.
 
 #include "taper/core/tensor.h"
-#include "taper/ops/conv/conv2d_geometry.h"
+#include "taper/ops/conv/conv2d_call.h"
 
 namespace taper::ops {
 
-void depthwise_forward_gpu(const Conv2dGeometry& conv, const Tensor& x, const Tensor& weight,
-                           const Tensor& bias, const Tensor& y);
+/// call.pass is kForward; with the epilogue.
+void depthwise_forward_gpu(const Conv2dCall& call);
 
 void depthwise_backward_input_gpu(const Conv2dGeometry& conv, const Tensor& grad, const Tensor& weight,
                                   const Tensor& grad_x);

@@ -9,8 +9,8 @@
 namespace taper::ops {
 
 template <class T>
-void implicit_gemm_forward(const Conv2dGeometry& conv, const void* x, const void* weight, const void* bias,
-                           void* y, GemmTiles tiles) {
+void implicit_gemm_forward(const Conv2dGeometry& conv, const void* x, const void* weight,
+                           const ConvEpilogue<T>& epilogue, void* y, GemmTiles tiles) {
   const int64_t groups = conv.options.groups, filter = conv.taps() * conv.group_c();
   const GemmSizes sizes{
       .m = conv.n * conv.p * conv.q, .n = conv.group_k(), .k = filter, .batch_inner = groups};
@@ -21,9 +21,12 @@ void implicit_gemm_forward(const Conv2dGeometry& conv, const void* x, const void
   const GemmOutput<T> out{.data = static_cast<T*>(y),
                           .rows = {.image_stride = conv.k},
                           .batch = {0, conv.group_k()},
-                          .bias = static_cast<const T*>(bias),
+                          .bias = epilogue.bias,
                           .bias_batch = {0, conv.group_k()},
-                          .vectors = has_channel_vectors<T>(y, conv.group_k())};
+                          .residual = epilogue.residual,
+                          .relu = epilogue.relu,
+                          .vectors = has_channel_vectors<T>(y, conv.group_k()) &&
+                                     has_channel_vectors<T>(epilogue.residual, conv.group_k())};
   check_gemm_sizes("conv2d", sizes);
   const PixelOperand<T, true> pixels(x, groups, conv.group_c(), forward_y(conv), forward_x(conv));
   launch_main_loop("conv2d_forward", pixels, filters, out, sizes, tiles);

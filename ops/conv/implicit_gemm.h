@@ -8,11 +8,10 @@
 
 namespace taper::ops {
 
-/// y[pixel, k] = bias[k] + sum over (r, s, c) of x[pixel sees (r, s), c] * weight[k, (r, s, c)]; bias may be
-/// null.
+/// y[pixel, k] = sum over (r, s, c) of x[pixel sees (r, s), c] * weight[k, (r, s, c)], and the epilogue.
 template <class T>
-void implicit_gemm_forward(const Conv2dGeometry& conv, const void* x, const void* weight, const void* bias,
-                           void* y, GemmTiles tiles);
+void implicit_gemm_forward(const Conv2dGeometry& conv, const void* x, const void* weight,
+                           const ConvEpilogue<T>& epilogue, void* y, GemmTiles tiles);
 
 /// grad_x[pixel, c] = sum over (r, s, k) of grad[pixel is seen through (r, s), k] * weight[k, (r, s), c].
 /// With a stride, input pixels fall into stride.h * stride.w phases that are seen through different taps;

@@ -43,7 +43,7 @@ std::vector<PackedColumns<T>> pack_weights(const ConvPlan& plan, int64_t taps, i
   return packed;
 }
 
-/// Where the results of a tile's pixels go, counted from the group's first channel.
+/// The places of a tile's pixels in an image like the destination, counted from the group's first channel.
 template <class T>
 std::vector<T*> destination_rows(const Tile& tile, T* first_channel) {
   std::vector<T*> rows(static_cast<size_t>(tile.pixels));
@@ -53,10 +53,23 @@ std::vector<T*> destination_rows(const Tile& tile, T* first_channel) {
   return rows;
 }
 
+/// A tile whose pixels see no tap: all its sums are 0.
+template <class T>
+void store_zeros(const Tile& tile, const ConvEpilogue<T>& epilogue, const std::vector<T*>& rows,
+                 const std::vector<const T*>& residual_rows) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (int64_t c = tile.first_channel; c < tile.first_channel + tile.channels; ++c) {
+      T value = epilogue.bias ? epilogue.bias[c] : T(0);
+      if (epilogue.residual) value += residual_rows[i][c];
+      rows[i][c] = epilogue.relu && value < T(0) ? T(0) : value;
+    }
+  }
+}
+
 /// Computes destination pixels from source pixels: the forward pass and the gradient by the input.
 template <class T>
 void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights, const T* source,
-              const T* bias, T* destination) {
+              const ConvEpilogue<T>& epilogue, T* destination) {
   const auto groups = int64_t(weights.size());
   const std::vector<Tile> tiles = cut_into_tiles<T>(plan, groups);
   const int64_t source_channels = plan.source.channels / groups;
@@ -69,19 +82,19 @@ void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights
     const Tile& tile = tiles[size_t(index)];
     const Channels<const T> group_source = {source + tile.group * source_channels, source_channels};
     const std::vector<T*> rows = destination_rows(tile, destination + tile.group * group_channels);
-    const T* group_bias = bias ? bias + tile.group * group_channels : nullptr;
+    const ConvEpilogue<T> own = epilogue.from_channel(tile.group * group_channels);
+    std::vector<const T*> residual_rows;
+    if (own.residual) residual_rows = destination_rows(tile, own.residual);
     const std::vector<DepthBlock> blocks = column_blocks(*tile.region, source_channels, GemmTile<T>::kDepth);
-    if (blocks.empty()) {
-      for (T* row : rows) {
-        for (int64_t c = tile.first_channel; c < tile.first_channel + tile.channels; ++c) {
-          row[c] = group_bias ? group_bias[c] : T(0);
-        }
-      }
-      return;
-    }
+    if (blocks.empty()) return store_zeros(tile, own, rows, residual_rows);
     const PanelCut cut = PanelCut::of<T>(tile.pixels);
     multiply_rows<T>(PanelOrder::kRows, tile.pixels, weights[size_t(tile.group)], tile.first_channel,
-                     tile.channels, blocks, {.rows = rows.data(), .bias = group_bias, .stream = stream},
+                     tile.channels, blocks,
+                     {.rows = rows.data(),
+                      .bias = own.bias,
+                      .residual = own.residual ? residual_rows.data() : nullptr,
+                      .relu = own.relu,
+                      .stream = stream},
                      [&](size_t block, T* panels) {
                        for (int64_t panel = 0; panel < cut.panels; ++panel) {
                          T* const to = panels + panel * GemmTile<T>::kPanel;
@@ -96,7 +109,8 @@ void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights
 }  // namespace
 
 template <class T>
-void implicit_gemm_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight, const T* bias, T* y) {
+void implicit_gemm_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight,
+                               const ConvEpilogue<T>& epilogue, T* y) {
   const ConvPlan plan = plan_forward(conv);
   const int64_t filter = conv.taps() * conv.group_c();
   // The weights of one output channel are contiguous: a column of the second factor.
@@ -105,7 +119,7 @@ void implicit_gemm_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* 
         const T* first = weight + (group * conv.group_k() + k) * filter;
         pack_columns(Matrix<const T>{first, filter, count, filter, true}, panel);
       });
-  convolve(plan, packed, x, bias, y);
+  convolve(plan, packed, x, epilogue, y);
 }
 
 template <class T>
@@ -120,13 +134,13 @@ void implicit_gemm_backward_input_cpu(const Conv2dGeometry& conv, const T* grad,
                        panel + tap * conv.group_k() * GemmTile<T>::kCols);
         }
       });
-  convolve<T>(plan, packed, grad, nullptr, grad_x);
+  convolve<T>(plan, packed, grad, {}, grad_x);
 }
 
-template void implicit_gemm_forward_cpu(const Conv2dGeometry&, const float*, const float*, const float*,
-                                        float*);
-template void implicit_gemm_forward_cpu(const Conv2dGeometry&, const double*, const double*, const double*,
-                                        double*);
+template void implicit_gemm_forward_cpu(const Conv2dGeometry&, const float*, const float*,
+                                        const ConvEpilogue<float>&, float*);
+template void implicit_gemm_forward_cpu(const Conv2dGeometry&, const double*, const double*,
+                                        const ConvEpilogue<double>&, double*);
 template void implicit_gemm_backward_input_cpu(const Conv2dGeometry&, const float*, const float*, float*);
 template void implicit_gemm_backward_input_cpu(const Conv2dGeometry&, const double*, const double*, double*);
 

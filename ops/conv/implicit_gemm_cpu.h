@@ -9,9 +9,9 @@
 
 namespace taper::ops {
 
-/// bias may be null.
 template <class T>
-void implicit_gemm_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight, const T* bias, T* y);
+void implicit_gemm_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight,
+                               const ConvEpilogue<T>& epilogue, T* y);
 template <class T>
 void implicit_gemm_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x);
 template <class T>

@@ -2,8 +2,8 @@
 
 namespace taper::ops {
 
-template void implicit_gemm_forward<__half>(const Conv2dGeometry&, const void*, const void*, const void*,
-                                            void*, GemmTiles);
+template void implicit_gemm_forward<__half>(const Conv2dGeometry&, const void*, const void*,
+                                            const ConvEpilogue<__half>&, void*, GemmTiles);
 template void implicit_gemm_backward_input<__half>(const Conv2dGeometry&, const void*, const void*, void*,
                                                    GemmTiles);
 template void implicit_gemm_backward_weight<__half>(const Conv2dGeometry&, const void*, const void*, void*,

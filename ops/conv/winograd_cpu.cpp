@@ -42,7 +42,7 @@ struct TransformedTiles {
 /// weights, of which weights[point] is a packed (source channels) x (destination channels) matrix.
 template <class T, int kOut>
 void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<PackedColumns<T>>& weights,
-                    const T* source, const T* bias, T* destination) {
+                    const T* source, const ConvEpilogue<T>& epilogue, T* destination) {
   using Panel = GemmTile<T>;
   using W = Winograd<kOut>;
   constexpr int64_t kSide = kOut + 2, kPoints = kSide * kSide, kLanes = Simd<T>::kLanes;
@@ -104,14 +104,18 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
         out.pixels<T>(first + i, destination, unused.data(), pixels);
         for (int64_t c = 0; c < c_out; c += kLanes) {
           typename Simd<T>::Vector start{};
-          if (bias) start = Simd<T>::load(bias + c);
+          if (epilogue.bias) start = Simd<T>::load(epilogue.bias + c);
           transform_tile<T, Constants<W::kOutput, false>>(
               [&](size_t y, size_t x) {
                 return Simd<T>::load(rows[size_t(i)] + (int64_t(y) * kSide + int64_t(x)) * c_out + c);
               },
               [&](size_t y, size_t x, auto value) {
                 T* const pixel = pixels[y * kOut + x];
-                if (pixel != unused.data()) Simd<T>::store(pixel + c, value + start);
+                if (pixel == unused.data()) return;
+                auto sum = value + start;
+                if (epilogue.residual) sum += Simd<T>::load(epilogue.residual + (pixel - destination) + c);
+                if (epilogue.relu) sum = sum < 0 ? typename Simd<T>::Vector{} : sum;
+                Simd<T>::store(pixel + c, sum);
               });
         }
       }
@@ -208,12 +212,13 @@ bool supports_winograd(const Conv2dGeometry& conv) {
 }
 
 template <class T, int kOut>
-void winograd_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight, const T* bias, T* y) {
+void winograd_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight,
+                          const ConvEpilogue<T>& epilogue, T* y) {
   const IntPair padding = conv.options.padding;
   convolve_tiles<T, kOut>(
       tile_grid<kOut>(input_batch(conv), kOut + 2, {-padding.h, -padding.w}, conv.p, conv.q),
       tile_grid<kOut>(output_batch(conv), kOut, 0, conv.p, conv.q), forward_weights<T, kOut>(conv, weight), x,
-      bias, y);
+      epilogue, y);
 }
 
 template <class T, int kOut>
@@ -222,7 +227,7 @@ void winograd_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, cons
   convolve_tiles<T, kOut>(
       tile_grid<kOut>(output_batch(conv), kOut + 2, {padding.h - 2, padding.w - 2}, conv.h, conv.w),
       tile_grid<kOut>(input_batch(conv), kOut, 0, conv.h, conv.w), backward_weights<T, kOut>(conv, weight),
-      grad, static_cast<const T*>(nullptr), grad_x);
+      grad, {}, grad_x);
 }
 
 /// The sums over tiles, one matrix [K, C] for each point, as products of transformed gradients and inputs.
@@ -318,26 +323,26 @@ void winograd_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, con
 
 template bool supports_winograd<float>(const Conv2dGeometry&);
 template bool supports_winograd<double>(const Conv2dGeometry&);
-template void winograd_forward_cpu<float, 2>(const Conv2dGeometry&, const float*, const float*, const float*,
-                                             float*);
+template void winograd_forward_cpu<float, 2>(const Conv2dGeometry&, const float*, const float*,
+                                             const ConvEpilogue<float>&, float*);
 template void winograd_backward_input_cpu<float, 2>(const Conv2dGeometry&, const float*, const float*,
                                                     float*);
 template void winograd_backward_weight_cpu<float, 2>(const Conv2dGeometry&, const float*, const float*,
                                                      float*);
-template void winograd_forward_cpu<float, 4>(const Conv2dGeometry&, const float*, const float*, const float*,
-                                             float*);
+template void winograd_forward_cpu<float, 4>(const Conv2dGeometry&, const float*, const float*,
+                                             const ConvEpilogue<float>&, float*);
 template void winograd_backward_input_cpu<float, 4>(const Conv2dGeometry&, const float*, const float*,
                                                     float*);
 template void winograd_backward_weight_cpu<float, 4>(const Conv2dGeometry&, const float*, const float*,
                                                      float*);
 template void winograd_forward_cpu<double, 2>(const Conv2dGeometry&, const double*, const double*,
-                                              const double*, double*);
+                                              const ConvEpilogue<double>&, double*);
 template void winograd_backward_input_cpu<double, 2>(const Conv2dGeometry&, const double*, const double*,
                                                      double*);
 template void winograd_backward_weight_cpu<double, 2>(const Conv2dGeometry&, const double*, const double*,
                                                       double*);
 template void winograd_forward_cpu<double, 4>(const Conv2dGeometry&, const double*, const double*,
-                                              const double*, double*);
+                                              const ConvEpilogue<double>&, double*);
 template void winograd_backward_input_cpu<double, 4>(const Conv2dGeometry&, const double*, const double*,
                                                      double*);
 template void winograd_backward_weight_cpu<double, 4>(const Conv2dGeometry&, const double*, const double*,

@@ -15,7 +15,8 @@ bool supports_winograd(const Conv2dGeometry& conv);
 /// Arguments as for implicit_gemm_forward_cpu and its gradients. kOut: 2 or 4, outputs along a side of a
 /// tile. Rounding errors are about 2 (kOut = 2) and 10 (kOut = 4) times those of direct sums.
 template <class T, int kOut>
-void winograd_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight, const T* bias, T* y);
+void winograd_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight,
+                          const ConvEpilogue<T>& epilogue, T* y);
 template <class T, int kOut>
 void winograd_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x);
 template <class T, int kOut>

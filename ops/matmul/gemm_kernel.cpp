@@ -6,7 +6,8 @@
 namespace taper::ops {
 namespace {
 
-/// Adds to the sums of a tile, kCols to a row, what else belongs to the result, and stores it.
+/// Adds to the sums of a tile, kCols to a row, what else belongs to the result, and stores its first columns:
+/// tiles at the right edge.
 template <class T>
 [[gnu::noinline]] void finish_tile(const TileOutput<T>& out, int64_t rows, const T* sums) {
   for (int64_t i = 0; i < rows; ++i, sums += GemmTile<T>::kCols) {
@@ -46,19 +47,34 @@ void multiply_tile(const RowPanel<T>& panel, const T* __restrict b, int64_t dept
     b += Tile::kCols;
   }
 
-  if (out.cols == Tile::kCols && !out.bias && !out.residual && !out.relu) {
+  if (out.cols == Tile::kCols) {
+    // Each step over the whole tile, so that what it asks is asked once and the sums stay in registers.
+    const auto for_each_vector = [&](auto&& visit) __attribute__((always_inline)) {
 #pragma GCC unroll 16
-    for (int i = 0; i < kHeight; ++i) {
-      T* const place = out.rows[i] + out.column;
-      for (int j = 0; j < 2; ++j) {
-        T* const to = place + j * Tile::kLanes;
-        if (out.accumulate) sums[i][j] += Simd<T>::load(to);
-        if (out.stream) {
-          Simd<T>::stream(to, sums[i][j]);
-        } else {
-          Simd<T>::store(to, sums[i][j]);
-        }
+      for (int i = 0; i < kHeight; ++i) {
+        visit(i, sums[i][0], out.column);
+        visit(i, sums[i][1], out.column + Tile::kLanes);
       }
+    };
+    if (out.accumulate) {
+      for_each_vector(
+          [&](int i, Vector& sum, int64_t column) { sum += Simd<T>::load(out.rows[i] + column); });
+    }
+    if (out.bias) {
+      for_each_vector([&](int, Vector& sum, int64_t column) { sum += Simd<T>::load(out.bias + column); });
+    }
+    if (out.residual) {
+      for_each_vector(
+          [&](int i, Vector& sum, int64_t column) { sum += Simd<T>::load(out.residual[i] + column); });
+    }
+    if (out.relu) {
+      for_each_vector([&](int, Vector& sum, int64_t) { sum = sum < 0 ? Vector{} : sum; });
+    }
+    if (out.stream) {
+      for_each_vector(
+          [&](int i, Vector& sum, int64_t column) { Simd<T>::stream(out.rows[i] + column, sum); });
+    } else {
+      for_each_vector([&](int i, Vector& sum, int64_t column) { Simd<T>::store(out.rows[i] + column, sum); });
     }
     return;
   }
