@@ -207,19 +207,47 @@ void AlgorithmCache::keep(const Problem& problem, const ChoicePtr& choice, Algor
   decisions_[std::move(key)] = std::move(record);
 }
 
-void AlgorithmCache::run_choice(const Choice& choice, Device device, const void* call) {
-  for (const ErasedCandidate& candidate : choice.ranked) {
+void AlgorithmCache::run_choice(const ChoicePtr& choice, const Problem& problem, const void* call) {
+  for (const ErasedCandidate& candidate : choice->ranked) {
+    const bool is_last = &candidate == &choice->ranked.back();
     std::optional<Storage> workspace;
     try {
-      if (candidate.workspace_bytes > 0) workspace.emplace(candidate.workspace_bytes, device);
+      if (candidate.workspace_bytes > 0) workspace.emplace(candidate.workspace_bytes, problem.device());
     } catch (const OutOfMemoryError&) {
-      if (&candidate == &choice.ranked.back()) throw;
+      if (is_last) throw;
       fallbacks_.fetch_add(1, std::memory_order_relaxed);
       continue;
     }
-    const SpanScope span(candidate.name, SpanKind::kAlgorithm);
-    return candidate.run(call, workspace ? workspace->data() : nullptr);
+    try {
+      const SpanScope span(candidate.name, SpanKind::kAlgorithm);
+      return candidate.run(call, workspace ? workspace->data() : nullptr);
+    } catch (const AlgorithmFailed& error) {
+      if (is_last) throw;
+      strike_off(problem, candidate.name, error.what());
+    }
   }
+}
+
+void AlgorithmCache::strike_off(const Problem& problem, const std::string& name, const std::string& why) {
+  const std::string text = problem.str();
+  {
+    const std::unique_lock lock(choices_mutex_);
+    const auto found = choices_.find(problem);
+    if (found != choices_.end()) {
+      Choice rest = *found->second;
+      if (std::erase_if(rest.ranked, [&](const auto& candidate) { return candidate.name == name; }) == 0)
+        return;  // another thread met the same failure
+      found->second = std::make_shared<const Choice>(std::move(rest));
+      for (auto& [key, record] : decisions_) {
+        if (record.problem != text || found->second->ranked.empty()) continue;
+        record.winner = found->second->ranked.front().name;
+        for (AlgorithmTiming& timing : record.candidates)
+          if (timing.name == name) timing.rejected = why;
+      }
+    }
+  }
+  struck_off_.fetch_add(1, std::memory_order_relaxed);
+  warn(fmt::format("{}: {} is struck off: {}", text, name, why));
 }
 
 void AlgorithmCache::set_mode(AlgorithmMode mode) {

@@ -66,7 +66,8 @@ class AlgorithmCache {
 
   /// Computes `call` with the candidate chosen for its problem. `candidates(call)` returns
   /// std::vector<Candidate<Call>> and is called where nothing has been chosen yet. Throws Error if no
-  /// candidate can compute the problem in this mode, and whatever the candidate throws.
+  /// candidate can compute the problem in this mode, and whatever the candidate throws;
+  /// after AlgorithmFailed, though, the next one takes over for this call and all later ones.
   ///
   /// Nothing is measured while a graph is captured, inside a parallel loop, or for a single candidate; then
   /// the file or the estimates decide.
@@ -76,7 +77,7 @@ class AlgorithmCache {
     std::shared_ptr<const Choice> choice = find(problem, &detail::kCallType<Call>);
     if (choice == nullptr)
       choice = decide(problem, &detail::kCallType<Call>, detail::erase(call, candidates));
-    run_choice(*choice, problem.device(), &call);
+    run_choice(choice, problem, &call);
   }
 
   /// Forgets the choices made so far, though not what was measured.
@@ -89,6 +90,7 @@ class AlgorithmCache {
   void set_verify(bool verify) { verify_ = verify; }
   /// Candidates that need a larger workspace are not considered. At the start: 1 GiB.
   void set_workspace_limit(size_t size_bytes) { workspace_limit_ = size_bytes; }
+  size_t workspace_limit() const { return workspace_limit_; }
   /// Forgets all choices and measurements in memory; the file stays.
   void clear();
 
@@ -107,7 +109,8 @@ class AlgorithmCache {
 
   ChoicePtr find(const Problem& problem, const void* call_type);
   ChoicePtr decide(const Problem& problem, const void* call_type, const detail::ErasedCall& call);
-  void run_choice(const Choice& choice, Device device, const void* call);
+  void run_choice(const ChoicePtr& choice, const Problem& problem, const void* call);
+  void strike_off(const Problem& problem, const std::string& name, const std::string& why);
 
   // Steps of decide().
   std::vector<detail::ErasedCandidate> usable_candidates(const Problem& problem,

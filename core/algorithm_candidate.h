@@ -9,8 +9,16 @@
 #include <vector>
 
 #include "taper/core/algorithm_problem.h"
+#include "taper/core/error.h"
 
 namespace taper {
+
+/// Thrown by a candidate that turns out not to be able to compute a call, before it has changed anything, as
+/// when a library refuses an algorithm. The cache strikes it off and takes the next.
+class AlgorithmFailed : public Error {
+ public:
+  using Error::Error;
+};
 
 /// One call of an op: its tensors and numbers in a struct that can be copied. `outputs` are the tensors that
 /// a candidate writes. They must not share memory with inputs; what they hold beforehand may be read.
@@ -36,6 +44,9 @@ struct Candidate {
   /// Estimated seconds. Only the order matters. Derived from the problem alone, never from the time of day or
   /// the load, and where a candidate computes other bits than its rivals, not from the number of threads.
   double cost = 0;
+  /// The relative rounding of what it computes in, where that is coarser than the outputs' dtype
+  /// (core/tf32.h): how far its results may be from the others'.
+  double epsilon = 0;
   /// Computes the call; may run in several threads at once. `workspace` has workspace_bytes bytes on the
   /// outputs' device; null for 0.
   std::function<void(const Call& call, void* workspace)> run;
@@ -50,6 +61,7 @@ struct ErasedCandidate {
   size_t workspace_bytes = 0;
   bool deterministic = true;
   double cost = 0;
+  double epsilon = 0;
   std::function<void(const void* call, void* workspace)> run;
   bool is_reference = false;  ///< what the others are verified against
 };
@@ -79,7 +91,7 @@ ErasedCall erase(const Call& call, const Candidates& candidates) {
         run(*static_cast<const Call*>(any), workspace);
       };
       erased.push_back({std::move(candidate.name), candidate.supported, candidate.workspace_bytes,
-                        candidate.deterministic, candidate.cost, std::move(run)});
+                        candidate.deterministic, candidate.cost, candidate.epsilon, std::move(run)});
     }
     return erased;
   };

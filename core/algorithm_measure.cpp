@@ -128,26 +128,27 @@ double error_of(std::span<const T> actual, std::span<const T> expected) {
 
 /// Algorithms round differently, and how much depends on sizes that are not known here. But an algorithm
 /// whose result has not even half of its digits right is wrong.
-double tolerance_of(DType dtype) {
+double tolerance_of(DType dtype, double candidate_epsilon) {
   if (!is_floating_point(dtype)) return 0;
   const double epsilon = dtype == kFloat64   ? 0x1p-52
                          : dtype == kFloat32 ? 0x1p-23
                          : dtype == kFloat16 ? 0x1p-10
                                              : 0x1p-7;
-  return std::sqrt(epsilon);
+  return std::sqrt(std::max(epsilon, candidate_epsilon));
 }
 
 /// Why `actual` cannot be right where the reference gives `expected`; empty if it can.
 std::string difference(std::span<const std::byte> actual, std::span<const std::byte> expected, DType dtype,
-                       const std::string& reference) {
+                       double candidate_epsilon, const std::string& reference) {
   const double error = dispatch(dtype, [&]<class T>() {
     const size_t count = expected.size() / sizeof(T);
     return error_of(std::span(reinterpret_cast<const T*>(actual.data()), count),
                     std::span(reinterpret_cast<const T*>(expected.data()), count));
   });
-  if (error <= tolerance_of(dtype)) return {};
+  const double allowed = tolerance_of(dtype, candidate_epsilon);
+  if (error <= allowed) return {};
   return fmt::format("wrong result: relative error {:.2g} against {}, allowed {:.2g}", error, reference,
-                     tolerance_of(dtype));
+                     allowed);
 }
 
 /// Calls body(); returns why the candidate is out of the question, or nothing.
@@ -203,7 +204,8 @@ void verify_candidates(const ScratchCall& scratch, std::span<const ErasedCandida
       const auto actual = scratch.results();
       std::string found;
       for (size_t k = 0; k < actual.size() && found.empty(); ++k)
-        found = difference(actual[k], expected[k], scratch.dtype_of_result(k), reference->name);
+        found = difference(actual[k], expected[k], scratch.dtype_of_result(k), candidates[i].epsilon,
+                           reference->name);
       timings[i].is_wrong = !found.empty();
       return found;
     });

@@ -92,6 +92,12 @@ const std::string& gpu_libraries() {
 
 }  // namespace
 
+int64_t common_alignment(std::initializer_list<const void*> addresses) {
+  uintptr_t bits = 256;
+  for (const void* address : addresses) bits |= std::bit_cast<uintptr_t>(address);
+  return int64_t(bits & -bits);
+}
+
 Problem::Problem(Literal op, Literal pass, Device device) {
   const auto threads = device.is_cpu() ? uint64_t(num_threads()) : 0;
   push(word_of(op));

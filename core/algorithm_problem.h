@@ -60,6 +60,10 @@ class Problem {
   uint64_t words_[kMostWords];  // the first size_ are set
 };
 
+/// The largest power of two, at most 256, that divides all of these addresses; null pointers do not count.
+/// Vendors' kernels may rely on it, so problems that they compute have it as a number.
+int64_t common_alignment(std::initializer_list<const void*> addresses);
+
 struct ProblemHash {
   size_t operator()(const Problem& problem) const { return size_t(problem.hash()); }
 };

@@ -10,7 +10,7 @@ struct AlgorithmStatistics {
   int64_t misses = 0;       ///< calls that had to decide
   int64_t recalled = 0;     ///< misses answered by an earlier measurement, as from the file
   int64_t benchmarked = 0;  ///< misses answered by measuring
-  int64_t struck_off = 0;   ///< candidates found to compute wrong results
+  int64_t struck_off = 0;   ///< candidates that computed wrong results or failed
   int64_t fallbacks = 0;    ///< calls whose candidate found no memory for its workspace
   double benchmark_seconds = 0;
 

@@ -358,6 +358,62 @@ TEST_CASE("verification strikes off a candidate whose result is wrong") {
                                     Catch::Contains("against slow"));
 }
 
+TEST_CASE("verification allows for the rounding that a candidate announces") {
+  AlgorithmCache cache;
+  cache.set_mode(AlgorithmMode::kBenchmark);
+  cache.set_verify(true);
+  Candidates candidates;
+  const auto coarse = [](const DoubleCall& call, void*) { write_doubled(call, 2.004f); };
+  candidates.more = {{.name = "silent", .cost = 3, .run = coarse},
+                     {.name = "announced", .cost = 4, .epsilon = 0x1p-10, .run = coarse}};
+  const Warnings warnings;
+  cache.run(double_call(), by_reference(candidates));
+  for (const AlgorithmTiming& timing : cache.decisions()[0].candidates)
+    CHECK(timing.is_wrong == (timing.name == "silent"));
+  CHECK(warnings.texts.size() == 1);
+}
+
+TEST_CASE("a candidate that fails when it is asked to compute is struck off, and the next one computes") {
+  for (const AlgorithmMode mode : {AlgorithmMode::kHeuristic, AlgorithmMode::kDeterministic}) {
+    AlgorithmCache cache;
+    cache.set_mode(mode);
+    Candidates candidates;
+    int tries = 0;
+    candidates.more = {{.name = "refused", .cost = 0, .run = [&](const DoubleCall&, void*) {
+                          ++tries;
+                          fail<AlgorithmFailed>("not supported");
+                        }}};
+    const DoubleCall call = double_call();
+    const Warnings warnings;
+    for (int i = 0; i < 3; ++i) cache.run(call, by_reference(candidates));
+    CHECK(is_doubled(call));
+    CHECK(tries == 1);
+    CHECK(candidates.listed == 1);
+    CHECK(candidates.slow_runs == 3);
+    CHECK(cache.statistics().struck_off == 1);
+    CHECK(winner(cache) == "slow");
+    CHECK(cache.decisions()[0].candidates[0].rejected == "not supported");
+    REQUIRE(warnings.texts.size() == 1);
+    CHECK(warnings.texts[0] == "double forward x=f32[64] y=f32[64]: refused is struck off: not supported");
+  }
+  AlgorithmCache cache;
+  const auto one = [](const DoubleCall&) {
+    return std::vector<Candidate<DoubleCall>>{
+        {.name = "only", .run = [](const DoubleCall&, void*) { fail<AlgorithmFailed>("not supported"); }}};
+  };
+  CHECK_THROWS_WITH(cache.run(double_call(), one), "not supported");
+}
+
+TEST_CASE("the alignment that addresses have in common") {
+  const auto at = [](uintptr_t address) { return reinterpret_cast<const void*>(address); };
+  CHECK(common_alignment({}) == 256);
+  CHECK(common_alignment({nullptr}) == 256);
+  CHECK(common_alignment({at(4096), at(512)}) == 256);
+  CHECK(common_alignment({at(4096), nullptr, at(4096 + 16)}) == 16);
+  CHECK(common_alignment({at(4096 + 16), at(4096 + 2)}) == 2);
+  CHECK(common_alignment({at(1)}) == 1);
+}
+
 TEST_CASE("two threads with the same new problem measure it once") {
   AlgorithmCache cache;
   cache.set_mode(AlgorithmMode::kBenchmark);

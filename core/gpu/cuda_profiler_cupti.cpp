@@ -3,7 +3,6 @@
 
 #include <cuda_runtime_api.h>
 #include <cxxabi.h>
-#include <dlfcn.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -17,6 +16,7 @@
 #include "taper/core/gpu/cuda_used_devices.h"
 #include "taper/core/gpu/device_profiler.h"
 #include "taper/core/gpu/runtime.h"
+#include "taper/core/gpu/shared_library.h"
 #include "taper/core/profile_events.h"
 #if TAPER_HAS_CUPTI
 #include <cupti.h>
@@ -53,16 +53,12 @@ struct Cupti {
   std::string failure;  // empty if all is well
 
   Cupti() {
-    void* library = dlopen(fmt::format("libcupti.so.{}", CUDART_VERSION / 1000).c_str(), RTLD_NOW);
-    if (library == nullptr) library = dlopen("libcupti.so", RTLD_NOW);
-    if (library == nullptr) {
-      failure = dlerror();
-      return;
-    }
-    const auto find = [&](auto& function, const char* name) {
-      function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
-      if (function == nullptr) failure = fmt::format("libcupti lacks {}", name);
-    };
+    std::vector<std::string> names =
+        nvidia_library_names(fmt::format("libcupti.so.{}", CUDART_VERSION / 1000), "cuda_cupti",
+                             reinterpret_cast<const void*>(&cudaRuntimeGetVersion));
+    names.push_back("libcupti.so");
+    SharedLibrary library(names);
+    const auto find = [&](auto& function, const char* name) { library.find(function, name); };
     find(register_clock, "cuptiActivityRegisterTimestampCallback");
     find(register_buffers, "cuptiActivityRegisterCallbacks");
     find(set_thread_id_type, "cuptiSetThreadIdType");
@@ -72,6 +68,7 @@ struct Cupti {
     find(next_record, "cuptiActivityGetNextRecord");
     find(callback_name, "cuptiGetCallbackName");
     find(result_text, "cuptiGetResultString");
+    failure = library.failure();
   }
 };
 

@@ -98,10 +98,16 @@ Problem Conv2dCall::problem() const {
   problem.add("a", first).add("b", second).add("bias", bias).add("result", result);
   if (residual.defined()) problem.add("residual", residual);
   if (relu) problem.add("epilogue", "relu");
-  return problem.add("stride", {o.stride.h, o.stride.w})
+  problem.add("stride", {o.stride.h, o.stride.w})
       .add("padding", {o.padding.h, o.padding.w})
       .add("dilation", {o.dilation.h, o.dilation.w})
       .add("groups", {o.groups});
+  if (result.device().is_cpu()) return problem;
+  const auto address = [](const Tensor& x) -> const void* { return x.defined() ? x.data_ptr() : nullptr; };
+  problem.add("alignment", {common_alignment({address(first), address(second), address(bias),
+                                              address(residual), address(result)})});
+  if (result.dtype() == kFloat32) problem.add("tf32", {allow_tf32});
+  return problem;
 }
 
 std::vector<Candidate<Conv2dCall>> conv2d_cpu_candidates(const Conv2dCall& call) {
