@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "bench/resnet50_layers.h"
 #include "taper/core/parallel.h"
 #include "taper/ops/conv/conv2d.h"
 #include "taper/ops/conv/conv2d_call.h"
@@ -21,40 +22,11 @@ using namespace taper;
 
 namespace {
 
-struct Layer {
-  const char* name;
-  int64_t shrink;  ///< picture size / input size of the layer
-  int64_t in, out, kernel, stride;
-};
-
-const Layer kLayers[] = {
-    {"conv1 7x7/2 3-64", 1, 3, 64, 7, 2},
-    {"layer1 1x1 64-64", 4, 64, 64, 1, 1},
-    {"layer1 3x3 64-64", 4, 64, 64, 3, 1},
-    {"layer1 1x1 64-256", 4, 64, 256, 1, 1},
-    {"layer1 1x1 256-64", 4, 256, 64, 1, 1},
-    {"layer2 3x3/2 128-128", 4, 128, 128, 3, 2},
-    {"layer2 1x1/2 256-512", 4, 256, 512, 1, 2},
-    {"layer2 3x3 128-128", 8, 128, 128, 3, 1},
-    {"layer2 1x1 128-512", 8, 128, 512, 1, 1},
-    {"layer2 1x1 512-128", 8, 512, 128, 1, 1},
-    {"layer3 3x3/2 256-256", 8, 256, 256, 3, 2},
-    {"layer3 1x1/2 512-1024", 8, 512, 1024, 1, 2},
-    {"layer3 3x3 256-256", 16, 256, 256, 3, 1},
-    {"layer3 1x1 256-1024", 16, 256, 1024, 1, 1},
-    {"layer3 1x1 1024-256", 16, 1024, 256, 1, 1},
-    {"layer4 3x3/2 512-512", 16, 512, 512, 3, 2},
-    {"layer4 1x1/2 1024-2048", 16, 1024, 2048, 1, 2},
-    {"layer4 3x3 512-512", 32, 512, 512, 3, 1},
-    {"layer4 1x1 512-2048", 32, 512, 2048, 1, 1},
-    {"layer4 1x1 2048-512", 32, 2048, 512, 1, 1},
-};
-
 /// (Output position, kernel tap) pairs along one axis that meet inside the picture.
-int64_t pairs_inside(int64_t input, int64_t output, const Layer& layer) {
+int64_t pairs_inside(int64_t input, int64_t output, const ResnetLayer& layer) {
   int64_t count = 0;
   for (int64_t i = 0; i < output * layer.kernel; ++i) {
-    const int64_t position = i / layer.kernel * layer.stride - layer.kernel / 2 + i % layer.kernel;
+    const int64_t position = i / layer.kernel * layer.stride - layer.padding() + i % layer.kernel;
     count += position >= 0 && position < input;
   }
   return count;
@@ -66,9 +38,10 @@ void count_flops(benchmark::State& state, double flops) {
 
 enum class Pass { kForward, kBackwardInput, kBackwardWeight };
 
-void convolution(benchmark::State& state, const Layer& layer, int64_t pixels, int64_t batch, Pass pass) {
-  const int64_t size = pixels / layer.shrink;
-  const Conv2dOptions options = {.stride = layer.stride, .padding = layer.kernel / 2};
+void convolution(benchmark::State& state, const ResnetLayer& layer, int64_t pixels, int64_t batch,
+                 Pass pass) {
+  const int64_t size = layer.input_size(pixels);
+  const Conv2dOptions options = {.stride = layer.stride, .padding = layer.padding()};
   const TensorOptions image = {.memory_format = kChannelsLast};
   const Tensor x = ops::full({batch, layer.in, size, size}, 0.5, image);
   const Tensor weight = ops::full({layer.out, layer.in, layer.kernel, layer.kernel}, 0.5, image);
@@ -168,7 +141,7 @@ int main(int argc, char** argv) {
     }
   }
   for (const auto& [pixels, batch] : {std::pair<int64_t, int64_t>{32, 64}, {224, 8}}) {
-    for (const Layer& layer : kLayers) {
+    for (const ResnetLayer& layer : kResnet50Layers) {
       const auto with = [&layer, size = pixels, count = batch](Pass pass) {
         return [&layer, size, count, pass](benchmark::State& state) {
           convolution(state, layer, size, count, pass);

@@ -14,8 +14,10 @@ import tempfile
 import time
 import xml.etree.ElementTree as xml
 
+import gpu_race
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PARTS = ("tests", "sanitizer", "benchmarks")
+PARTS = ("tests", "sanitizer", "benchmarks", "race")
 # Families that test the GPU layer itself: small enough for compute-sanitizer, and what --quick runs. The allocator's
 # million random operations are not small.
 GPU_FAMILY = re.compile(r"gpu_\w+_test")
@@ -37,6 +39,7 @@ class Check:
         self.train_program = self.build / "examples/resnet50_train"
         self.env = dict(os.environ)
         self.failed = 0
+        self.report = {}
         for program in (self.tests_program, self.train_program):
             if not program.exists():
                 raise CannotCheck(f"no {program}; build it here (cmake --preset cuda && cmake --build --preset cuda) "
@@ -205,6 +208,9 @@ class Check:
             results["pytorch_allocator"] = {**record, **(json.loads(report.read_text()) if report.exists() else {})}
         return results
 
+    def race(self):
+        return gpu_race.run(self, self.report, torch_python())
+
 
 def read_cases(path):
     """[{name, seconds, result, message}] of a JUnit file; empty if the program died before it was written."""
@@ -282,7 +288,7 @@ def main():
     try:
         check = Check(options)
         check.find_libraries()
-        report = check.describe()
+        report = check.report = check.describe()
         options.out.mkdir(parents=True, exist_ok=True)
         where = "the simulated GPU" if options.device == "sim" else ", ".join(report["device"])
         print(f"{report['version']} at {report['commit']} on {where}", flush=True)

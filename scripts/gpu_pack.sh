@@ -22,10 +22,10 @@ git ls-files -z 'scripts/*' 'tests/*.py' 'tests/data/*' 'bench/*.py' | xargs -0 
 mkdir -p "$pack/build/cuda"
 (
   cd "$build"
-  cp --parents -t "$pack/build/cuda" tests/taper_tests examples/resnet50_train bench/*_bench bench/ladder_*
+  cp --parents -t "$pack/build/cuda" tests/taper_tests examples/resnet50_train bench/*_bench bench/ladder_* bench/resnet50_*
   if [ -d lib ]; then cp -r lib "$pack/build/cuda"; fi
   if [ -f kernel_report.txt ]; then cp kernel_report.txt "$pack/build/cuda"; fi
 )
-strip "$pack"/build/cuda/{tests/taper_tests,examples/resnet50_train,bench/*_bench,bench/ladder_*}
+strip "$pack"/build/cuda/{tests/taper_tests,examples/resnet50_train,bench/*_bench,bench/ladder_*,bench/resnet50_*}
 git describe --always --dirty --abbrev=40 >"$pack/COMMIT"
 du -sh "$pack"

@@ -105,6 +105,17 @@ class GpuCheckTest(unittest.TestCase):
         if pytorch["result"] != "skipped":
             self.assertIn("torch.empty/resnet50_step", {run["name"] for run in pytorch["benchmarks"]})
 
+        steps = {record["name"]: record for record in report["race"]["programs"]}
+        self.assertGreater(steps["Taper"]["images_per_second"], 0)
+        self.assertTrue(steps["Taper"]["kernels"])
+        layer, = report["race"]["layers"]["layers"]
+        self.assertIn("implicit gemm", [way["name"] for way in layer["passes"]["forward"]["candidates"]])
+        if pytorch["result"] != "skipped":
+            self.assertGreater(steps["PyTorch, channels last"]["images_per_second"], 0)
+            self.assertGreater(layer["passes"]["forward"]["pytorch_ms"], 0)
+        page = (self.folder / "out/race.md").read_text(encoding="utf-8")
+        self.assertRegex(page, r"\| Taper \| f32 \| [0-9.]+ \|")
+
     def test_failures_are_told_with_their_place(self):
         result, report = self.run_check(*self.pretend(), "--parts", "tests,sanitizer", DEVICES="Device 0: Big One",
                                         PATH=f"{self.folder}/bin:{os.environ['PATH']}")
