@@ -37,11 +37,13 @@
 #include "taper/autograd/graph_drawing.h"
 
 // Modules, layers and models.
+#include "taper/nn/inference_form.h"
 #include "taper/nn/init.h"
 #include "taper/nn/layers/adaptive_avg_pool2d.h"
 #include "taper/nn/layers/avg_pool2d.h"
 #include "taper/nn/layers/batch_norm2d.h"
 #include "taper/nn/layers/conv2d.h"
+#include "taper/nn/layers/conv_batch_norm.h"
 #include "taper/nn/layers/dropout.h"
 #include "taper/nn/layers/flatten.h"
 #include "taper/nn/layers/identity.h"

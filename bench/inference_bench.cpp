@@ -12,6 +12,7 @@
 
 #include "taper/autograd/grad_mode.h"
 #include "taper/core/parallel.h"
+#include "taper/nn/inference_form.h"
 #include "taper/nn/models/resnet.h"
 #include "taper/ops/copy/create.h"
 
@@ -26,6 +27,7 @@ int main(int argc, char** argv) {
   set_num_threads(std::atoi(argv[4]));
   ResNet model = resnet50({.num_classes = 1000});
   model.eval();
+  const InferenceForm form(model);
   const NoGradGuard no_grad;
   const Tensor pictures = ops::full({batch, 3, size, size}, 0.5, {.memory_format = kChannelsLast});
   std::vector<double> speeds;

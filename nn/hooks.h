@@ -2,6 +2,7 @@
 // Functions that run around a module's forward(), to look at what flows through it or to change it. PyTorch's
 // counterpart: register_forward_hook in torch/nn/modules/module.py, torch/utils/hooks.py.
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -36,7 +37,9 @@ class HookList {
     entries_.push_back({std::move(hook), std::make_shared<bool>(true)});
     return HookHandle(entries_.back().active);
   }
-  bool empty() const { return entries_.empty(); }
+  bool empty() const {
+    return std::none_of(entries_.begin(), entries_.end(), [](const Entry& entry) { return *entry.active; });
+  }
   /// Calls body(hook) for each hook; hooks may add and remove hooks.
   template <class Body>
   void for_each(Body&& body) const {

@@ -72,7 +72,7 @@ std::string LoadReport::str() const {
 // ---- Running ----
 
 Tensor Module::operator()(const Tensor& x) {
-  if (pre_hooks_.empty() && hooks_.empty()) return forward(x);
+  if (!has_hooks()) return forward(x);
   return run_with_hooks(x, [this](const Tensor& input) { return forward(input); });
 }
 

@@ -61,6 +61,9 @@ class Module {
   /// Runs after forward(); a defined result replaces the output.
   HookHandle register_forward_hook(ForwardHook hook);
 
+  /// Whether anyone was promised to see this module's own input and output.
+  bool has_hooks() const { return !pre_hooks_.empty() || !hooks_.empty(); }
+
   /// Training or evaluation: what dropout and batch norm do. Modules start in training mode.
   void train(bool training = true);
   void eval() { train(false); }

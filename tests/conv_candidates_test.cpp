@@ -149,6 +149,8 @@ TEST_CASE("each candidate adds bias and residual and clamps at 0 as separate ste
         Conv2dCall call = make_call(Conv2dPass::kForward, test, operands);
         if (with_residual) call.residual = operands.grad;
         call.relu = relu;
+        const ops::ConstantWeight constant(call.second);
+        if (with_residual) call.constant = &constant;
         Tensor truth = plain.result;
         if (with_residual) truth = ops::add(truth, ops::cast(operands.grad, kFloat64));
         if (relu) truth = ops::relu(truth);
@@ -156,10 +158,12 @@ TEST_CASE("each candidate adds bias and residual and clamps at 0 as separate ste
           if (!candidate.supported) continue;
           INFO(test.name << ", " << candidate.name << (with_residual ? ", residual" : "")
                          << (relu ? ", relu" : ""));
-          ops::copy_(call.result, ops::full(call.result.shape(), std::nan("")));
-          candidate.run(call, nullptr);
-          check_close(call.result, truth,
-                      allowance(candidate.name) * tolerance(kFloat32, reduction_length(call)));
+          for (int run = 0; run < (call.constant ? 2 : 1); ++run) {  // the second with the kept weight
+            ops::copy_(call.result, ops::full(call.result.shape(), std::nan("")));
+            candidate.run(call, nullptr);
+            check_close(call.result, truth,
+                        allowance(candidate.name) * tolerance(kFloat32, reduction_length(call)));
+          }
         }
       }
     }
@@ -183,8 +187,11 @@ TEST_CASE("Winograd convolution is exact but for rounding") {
     };
     if (pass == Conv2dPass::kForward) {
       const ops::ConvEpilogue<double> epilogue = {.bias = call.bias.data<double>()};
-      both([&] { ops::winograd_forward_cpu<double, 2>(call.conv, a, b, epilogue, result); },
-           [&] { ops::winograd_forward_cpu<double, 4>(call.conv, a, b, epilogue, result); });
+      const auto forward = [&]<int kOut>() {
+        ops::winograd_forward_cpu<double, kOut>(
+            call.conv, a, ops::winograd_transform_weight<double, kOut>(call.conv, b), epilogue, result);
+      };
+      both([&] { forward.template operator()<2>(); }, [&] { forward.template operator()<4>(); });
     } else if (pass == Conv2dPass::kBackwardInput) {
       both([&] { ops::winograd_backward_input_cpu<double, 2>(call.conv, a, b, result); },
            [&] { ops::winograd_backward_input_cpu<double, 4>(call.conv, a, b, result); });

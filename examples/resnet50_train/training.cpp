@@ -17,6 +17,7 @@
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/parallel.h"
 #include "taper/nn/data/dataset.h"
+#include "taper/nn/inference_form.h"
 #include "taper/nn/io/safetensors.h"
 #include "taper/nn/optim/adamw.h"
 #include "taper/nn/optim/clip.h"
@@ -313,6 +314,7 @@ std::optional<Training::Score> Training::evaluate(const std::function<bool()>& i
   std::optional<EmaScope> averaged;
   if (ema_) averaged.emplace(*ema_);
   model_->eval();
+  const InferenceForm form(*model_);
   Accuracy accuracy;
   std::vector<std::pair<Tensor, int64_t>> losses;  // read at the end: until then nothing waits for a GPU
   validation_batches_->start(0);

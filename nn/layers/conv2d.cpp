@@ -1,7 +1,9 @@
 #include "taper/nn/layers/conv2d.h"
 
 #include "taper/autograd/conv.h"
+#include "taper/autograd/grad_mode.h"
 #include "taper/nn/init.h"
+#include "taper/nn/layers/constant_conv.h"
 
 namespace taper {
 
@@ -22,7 +24,18 @@ Conv2d::Conv2d(int64_t in_channels, int64_t out_channels, IntPair kernel_size, c
 }
 
 Tensor Conv2d::forward(const Tensor& x) {
-  return conv2d(x, weight, bias, options);
+  const auto constant = is_training() ? nullptr : constant_form();
+  return constant ? constant->run(*this, nullptr, x, {}) : conv2d(x, weight, bias, options);
+}
+
+std::shared_ptr<ConstantConv> Conv2d::constant_form() const {
+  return GradMode::is_enabled() ? nullptr : constant_form_.lock();
+}
+
+std::shared_ptr<ConstantConv> Conv2d::make_constant_form() {
+  auto form = constant_form_.lock();
+  if (!form) constant_form_ = form = std::make_shared<ConstantConv>();
+  return form;
 }
 
 int64_t Conv2d::flops(const Tensor&, const Tensor& output) const {

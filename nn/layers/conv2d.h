@@ -7,6 +7,8 @@
 
 namespace taper {
 
+class ConstantConv;
+
 class Conv2d : public Module {
  public:
   /// Conv2d(3, 64, 7, {.stride = 2, .padding = 3}, kNoBias). weight: [out_channels, in_channels / groups, R,
@@ -23,6 +25,14 @@ class Conv2d : public Module {
   const Conv2dOptions options;
   Tensor weight;
   Tensor bias;  ///< [out_channels], or undefined
+
+  /// How to run while an InferenceForm lives; null without one, or where something is to be recorded.
+  std::shared_ptr<ConstantConv> constant_form() const;
+  /// For InferenceForm: the one there is, or a new one.
+  std::shared_ptr<ConstantConv> make_constant_form();
+
+ private:
+  std::weak_ptr<ConstantConv> constant_form_;
 };
 
 }  // namespace taper

@@ -17,12 +17,9 @@ class Sequential : public Module {
     return *this;
   }
 
-  /// Each module on the output of the one before; x itself if there are none.
-  Tensor forward(const Tensor& x) override {
-    Tensor y = x;
-    for (Module* module : modules_) y = (*module)(y);
-    return y;
-  }
+  /// Each module on the output of the one before; x itself if there are none. A convolution and the batch
+  /// norm after it run as conv_batch_norm().
+  Tensor forward(const Tensor& x) override;
   std::string type_name() const override { return "Sequential"; }
 
   int64_t size() const { return int64_t(modules_.size()); }

@@ -1,6 +1,7 @@
 #include "taper/nn/models/resnet.h"
 
 #include "taper/nn/init.h"
+#include "taper/nn/layers/conv_batch_norm.h"
 
 namespace taper {
 namespace {
@@ -52,8 +53,8 @@ BasicBlock::BasicBlock(int64_t in_channels, int64_t width, int64_t stride)
 
 Tensor BasicBlock::forward(const Tensor& x) {
   const Tensor shortcut = downsample ? (*downsample)(x) : x;
-  const Tensor y = bn1(conv1(x), {.relu = true});
-  return bn2(conv2(y), {.residual = shortcut, .relu = true});
+  const Tensor y = conv_batch_norm(conv1, bn1, x, {.relu = true});
+  return conv_batch_norm(conv2, bn2, y, {.residual = shortcut, .relu = true});
 }
 
 Bottleneck::Bottleneck(int64_t in_channels, int64_t width, int64_t stride)
@@ -68,9 +69,9 @@ Bottleneck::Bottleneck(int64_t in_channels, int64_t width, int64_t stride)
 
 Tensor Bottleneck::forward(const Tensor& x) {
   const Tensor shortcut = downsample ? (*downsample)(x) : x;
-  const Tensor narrow = bn1(conv1(x), {.relu = true});
-  const Tensor y = bn2(conv2(narrow), {.relu = true});
-  return bn3(conv3(y), {.residual = shortcut, .relu = true});
+  const Tensor narrow = conv_batch_norm(conv1, bn1, x, {.relu = true});
+  const Tensor y = conv_batch_norm(conv2, bn2, narrow, {.relu = true});
+  return conv_batch_norm(conv3, bn3, y, {.residual = shortcut, .relu = true});
 }
 
 ResNet::ResNet(Block block, const std::array<int64_t, 4>& blocks, const ResNetOptions& options)
@@ -97,7 +98,7 @@ ResNet::ResNet(Block block, const std::array<int64_t, 4>& blocks, const ResNetOp
 }
 
 Tensor ResNet::forward(const Tensor& x) {
-  const Tensor stem = maxpool(bn1(conv1(x), {.relu = true}));
+  const Tensor stem = maxpool(conv_batch_norm(conv1, bn1, x, {.relu = true}));
   const Tensor y = layer4(layer3(layer2(layer1(stem))));
   return fc(avgpool(y).flatten(1));
 }

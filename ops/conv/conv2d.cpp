@@ -61,7 +61,7 @@ void check_epilogue(std::string_view op, std::string_view what, const Tensor& op
 }
 
 Tensor forward(std::string_view op, const Tensor& x, const Tensor& weight, const Conv2dEpilogue& epilogue,
-               const Conv2dOptions& options) {
+               const Conv2dOptions& options, const ConstantWeight* constant = nullptr) {
   check_defined(op, "input", x);
   check_defined(op, "weight", weight);
   const Conv2dGeometry conv = conv2d_geometry(op, x.shape(), weight.shape(), options);
@@ -73,7 +73,7 @@ Tensor forward(std::string_view op, const Tensor& x, const Tensor& weight, const
       return operand.defined() ? contiguous(cast(operand, y.dtype()), format) : operand;
     };
     run({Conv2dPass::kForward, conv, x_cl, weight_cl, wide(epilogue.bias, kContiguous), y,
-         wide(epilogue.residual, kChannelsLast), epilogue.relu});
+         wide(epilogue.residual, kChannelsLast), epilogue.relu, y.device().is_cuda() ? nullptr : constant});
     return y;
   });
 }
@@ -120,6 +120,12 @@ Tensor conv2d_fused(const Tensor& x, const Tensor& weight, const Conv2dEpilogue&
                     const Conv2dOptions& options) {
   const OpCall call("conv2d_fused", x, weight, epilogue.bias, epilogue.residual);
   return forward("conv2d_fused", x, weight, epilogue, options);
+}
+
+Tensor conv2d_fused(const Tensor& x, const ConstantWeight& weight, const Conv2dEpilogue& epilogue,
+                    const Conv2dOptions& options) {
+  const OpCall call("conv2d_fused", x, weight.tensor(), epilogue.bias, epilogue.residual);
+  return forward("conv2d_fused", x, weight.tensor(), epilogue, options, &weight);
 }
 
 Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Shape& input_shape,

@@ -37,6 +37,8 @@ struct Conv2dEpilogue {
 
 namespace ops {
 
+class ConstantWeight;
+
 /// x: [N, C, H, W], weight: [K, C / groups, R, S], bias: [K] or undefined; all f32, f64, f16 or bf16 (half
 /// types multiply and accumulate in f32). Returns [N, K, P, Q], channels_last, with P = (H + 2 * padding -
 /// dilation * (R - 1) - 1) / stride + 1 and Q likewise. Throws Error if shapes, dtypes or options do not fit.
@@ -47,6 +49,10 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
 /// conv2d() and what follows it. epilogue.residual: [N, K, P, Q] in x's dtype. Half types round once, at the
 /// end. Throws Error as conv2d() does, or if the residual does not fit. (torch.cudnn_convolution_add_relu)
 Tensor conv2d_fused(const Tensor& x, const Tensor& weight, const Conv2dEpilogue& epilogue,
+                    const Conv2dOptions& options = {});
+
+/// The same with a weight that stays as it is, which the CPU's kernels prepare once and not in every call.
+Tensor conv2d_fused(const Tensor& x, const ConstantWeight& weight, const Conv2dEpilogue& epilogue = {},
                     const Conv2dOptions& options = {});
 
 /// The gradient by x of sum(grad * conv2d(x, weight)), for an x of `input_shape`: [N, C, H, W],

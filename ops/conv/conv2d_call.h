@@ -5,6 +5,7 @@
 
 #include "taper/core/algorithm_candidate.h"
 #include "taper/core/tf32.h"
+#include "taper/ops/conv/constant_weight.h"
 #include "taper/ops/conv/conv2d_geometry.h"
 
 namespace taper::ops {
@@ -19,9 +20,10 @@ struct Conv2dCall {
   Tensor second;  ///< the weight, or x for the weight's gradient
   Tensor bias;    ///< forward only; may be undefined
   Tensor result;
-  Tensor residual = {};                 ///< forward only; laid out as the result, may be undefined
-  bool relu = false;                    ///< forward only: result = relu(sums + bias + residual)
-  bool allow_tf32 = allow_tf32_conv();  ///< counts for f32 on a GPU
+  Tensor residual = {};                      ///< forward only; laid out as the result, may be undefined
+  bool relu = false;                         ///< forward only: result = relu(sums + bias + residual)
+  const ConstantWeight* constant = nullptr;  ///< keeps what candidates make of the weight; or null
+  bool allow_tf32 = allow_tf32_conv();       ///< counts for f32 on a GPU
 
   Problem problem() const;
   std::vector<Tensor*> outputs() { return {&result}; }

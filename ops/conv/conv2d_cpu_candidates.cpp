@@ -15,6 +15,7 @@ constexpr double kTransformBytesPerSecond = 100e9;
 constexpr double kWeightBytesPerSecond = 24e9;      // transformed weights, written and read again
 constexpr double kSlowWeightBytesPerSecond = 10e9;  // where they do not stay in the last cache
 constexpr double kLastCacheBytes = 12e6;
+constexpr double kConstantShare = 0.5;  // of that: transformed before, only read
 
 /// Multiplications and additions of pixels inside the picture.
 double direct_flops(const Conv2dGeometry& conv) {
@@ -25,15 +26,16 @@ double direct_flops(const Conv2dGeometry& conv) {
   return 2 * pairs * double(conv.group_c()) * double(conv.k);
 }
 
-double winograd_cost(const Conv2dGeometry& conv, Conv2dPass pass, int64_t out) {
+double winograd_cost(const Conv2dCall& call, int64_t out) {
+  const Conv2dGeometry& conv = call.conv;
   // The tiles cover the result of a forward pass; the weight's gradient cuts the output's gradient alike.
-  const bool backward_input = pass == Conv2dPass::kBackwardInput;
+  const bool backward_input = call.pass == Conv2dPass::kBackwardInput;
   const int64_t height = backward_input ? conv.h : conv.p, width = backward_input ? conv.w : conv.q;
   const double points = double((out + 2) * (out + 2));
   const int64_t rows = (height + out - 1) / out, columns = (width + out - 1) / out;
   const double tiles = double(conv.n * rows * columns);
   const double element = double(sizeof(float)), channels = double(conv.c) * double(conv.k);
-  const double weight_bytes = element * points * channels;
+  const double weight_bytes = element * points * channels * (call.constant ? kConstantShare : 1);
   const double speed = weight_bytes < kLastCacheBytes ? kWeightBytesPerSecond : kSlowWeightBytesPerSecond;
   return 2 * tiles * points * channels / kFlopsPerSecond +
          element * tiles * points * double(conv.c + conv.k) / kTransformBytesPerSecond + weight_bytes / speed;
@@ -59,9 +61,22 @@ void run_pass(const Conv2dCall& call, Forward&& forward, BackwardInput&& backwar
   });
 }
 
+/// What the candidate of this name makes of the weight, kept if the weight is constant.
+template <class Make>
+auto prepared_weight(const Conv2dCall& call, std::string_view candidate, Make&& make) {
+  using Form = decltype(make());
+  return call.constant ? call.constant->form(candidate, make) : std::make_shared<const Form>(make());
+}
+
 void run_gemm(const Conv2dCall& call, void*) {
   run_pass(
-      call, [](auto&... arguments) { implicit_gemm_forward_cpu(arguments...); },
+      call,
+      [&]<class T>(const Conv2dGeometry& conv, const T* x, const T* weight, const ConvEpilogue<T>& epilogue,
+                   T* y) {
+        const auto packed =
+            prepared_weight(call, "gemm", [&] { return implicit_gemm_pack_weight(conv, weight); });
+        implicit_gemm_forward_cpu(conv, x, *packed, epilogue, y);
+      },
       [](auto&... arguments) { implicit_gemm_backward_input_cpu(arguments...); },
       [](auto&... arguments) { implicit_gemm_backward_weight_cpu(arguments...); });
 }
@@ -77,8 +92,13 @@ template <int kOut>
 void run_winograd(const Conv2dCall& call, void*) {
   run_pass(
       call,
-      []<class T>(const Conv2dGeometry& conv, const T* x, const T* weight, const ConvEpilogue<T>& epilogue,
-                  T* y) { winograd_forward_cpu<T, kOut>(conv, x, weight, epilogue, y); },
+      [&]<class T>(const Conv2dGeometry& conv, const T* x, const T* weight, const ConvEpilogue<T>& epilogue,
+                   T* y) {
+        const auto transformed = prepared_weight(call, kOut == 2 ? "winograd 2x2" : "winograd 4x4", [&] {
+          return winograd_transform_weight<T, kOut>(conv, weight);
+        });
+        winograd_forward_cpu<T, kOut>(conv, x, *transformed, epilogue, y);
+      },
       []<class T>(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x) {
         winograd_backward_input_cpu<T, kOut>(conv, grad, weight, grad_x);
       },
@@ -98,6 +118,7 @@ Problem Conv2dCall::problem() const {
   problem.add("a", first).add("b", second).add("bias", bias).add("result", result);
   if (residual.defined()) problem.add("residual", residual);
   if (relu) problem.add("epilogue", "relu");
+  if (constant) problem.add("weight", "constant");
   problem.add("stride", {o.stride.h, o.stride.w})
       .add("padding", {o.padding.h, o.padding.w})
       .add("dilation", {o.dilation.h, o.dilation.w})
@@ -124,14 +145,8 @@ std::vector<Candidate<Conv2dCall>> conv2d_cpu_candidates(const Conv2dCall& call)
        .supported = depthwise,
        .cost = flops / (2 * kScalarFlopsPerSecond),
        .run = run_depthwise},
-      {.name = "winograd 2x2",
-       .supported = winograd,
-       .cost = winograd_cost(conv, call.pass, 2),
-       .run = run_winograd<2>},
-      {.name = "winograd 4x4",
-       .supported = winograd,
-       .cost = winograd_cost(conv, call.pass, 4),
-       .run = run_winograd<4>},
+      {.name = "winograd 2x2", .supported = winograd, .cost = winograd_cost(call, 2), .run = run_winograd<2>},
+      {.name = "winograd 4x4", .supported = winograd, .cost = winograd_cost(call, 4), .run = run_winograd<4>},
   };
 }
 

@@ -26,12 +26,12 @@ std::vector<Tile> cut_into_tiles(const ConvPlan& plan, int64_t groups) {
   return tiles;
 }
 
-/// The weights that multiply the columns of a region: one packed matrix for each group, whose row
-/// tap * (source channels) + channel belongs to that column. pack_panel(group, first channel, count, panel).
+/// The weights that multiply the columns of a region: one packed [depth, channels] matrix for each group,
+/// whose row tap * (source channels) + channel belongs to that column. pack_panel(group, first channel,
+/// count, panel).
 template <class T, class PackPanel>
-std::vector<PackedColumns<T>> pack_weights(const ConvPlan& plan, int64_t taps, int64_t groups,
+std::vector<PackedColumns<T>> pack_weights(int64_t groups, int64_t depth, int64_t channels,
                                            PackPanel&& pack_panel) {
-  const int64_t depth = taps * (plan.source.channels / groups), channels = plan.destination.channels / groups;
   std::vector<PackedColumns<T>> packed;
   for (int64_t group = 0; group < groups; ++group) packed.emplace_back(depth, channels);
   const int64_t panels = packed.front().panels();
@@ -109,37 +109,46 @@ void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights
 }  // namespace
 
 template <class T>
-void implicit_gemm_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight,
-                               const ConvEpilogue<T>& epilogue, T* y) {
-  const ConvPlan plan = plan_forward(conv);
+std::vector<PackedColumns<T>> implicit_gemm_pack_weight(const Conv2dGeometry& conv, const T* weight) {
   const int64_t filter = conv.taps() * conv.group_c();
   // The weights of one output channel are contiguous: a column of the second factor.
-  const auto packed = pack_weights<T>(
-      plan, conv.taps(), conv.options.groups, [&](int64_t group, int64_t k, int64_t count, T* panel) {
-        const T* first = weight + (group * conv.group_k() + k) * filter;
-        pack_columns(Matrix<const T>{first, filter, count, filter, true}, panel);
-      });
-  convolve(plan, packed, x, epilogue, y);
+  return pack_weights<T>(conv.options.groups, filter, conv.group_k(),
+                         [&](int64_t group, int64_t k, int64_t count, T* panel) {
+                           const T* first = weight + (group * conv.group_k() + k) * filter;
+                           pack_columns(Matrix<const T>{first, filter, count, filter, true}, panel);
+                         });
+}
+
+template <class T>
+void implicit_gemm_forward_cpu(const Conv2dGeometry& conv, const T* x,
+                               const std::vector<PackedColumns<T>>& weight, const ConvEpilogue<T>& epilogue,
+                               T* y) {
+  convolve(plan_forward(conv), weight, x, epilogue, y);
 }
 
 template <class T>
 void implicit_gemm_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x) {
   const ConvPlan plan = plan_backward_input(conv);
   const int64_t filter = conv.taps() * conv.group_c();
-  const auto packed = pack_weights<T>(
-      plan, conv.taps(), conv.options.groups, [&](int64_t group, int64_t c, int64_t count, T* panel) {
-        for (int64_t tap = 0; tap < conv.taps(); ++tap) {
-          const T* first = weight + group * conv.group_k() * filter + tap * conv.group_c() + c;
-          pack_columns(Matrix<const T>{first, conv.group_k(), count, filter},
-                       panel + tap * conv.group_k() * GemmTile<T>::kCols);
-        }
-      });
+  const auto packed = pack_weights<T>(conv.options.groups, conv.taps() * conv.group_k(), conv.group_c(),
+                                      [&](int64_t group, int64_t c, int64_t count, T* panel) {
+                                        for (int64_t tap = 0; tap < conv.taps(); ++tap) {
+                                          const T* first = weight + group * conv.group_k() * filter +
+                                                           tap * conv.group_c() + c;
+                                          pack_columns(Matrix<const T>{first, conv.group_k(), count, filter},
+                                                       panel + tap * conv.group_k() * GemmTile<T>::kCols);
+                                        }
+                                      });
   convolve<T>(plan, packed, grad, {}, grad_x);
 }
 
-template void implicit_gemm_forward_cpu(const Conv2dGeometry&, const float*, const float*,
-                                        const ConvEpilogue<float>&, float*);
-template void implicit_gemm_forward_cpu(const Conv2dGeometry&, const double*, const double*,
+template std::vector<PackedColumns<float>> implicit_gemm_pack_weight(const Conv2dGeometry&, const float*);
+template void implicit_gemm_forward_cpu(const Conv2dGeometry&, const float*,
+                                        const std::vector<PackedColumns<float>>&, const ConvEpilogue<float>&,
+                                        float*);
+template std::vector<PackedColumns<double>> implicit_gemm_pack_weight(const Conv2dGeometry&, const double*);
+template void implicit_gemm_forward_cpu(const Conv2dGeometry&, const double*,
+                                        const std::vector<PackedColumns<double>>&,
                                         const ConvEpilogue<double>&, double*);
 template void implicit_gemm_backward_input_cpu(const Conv2dGeometry&, const float*, const float*, float*);
 template void implicit_gemm_backward_input_cpu(const Conv2dGeometry&, const double*, const double*, double*);

@@ -6,12 +6,19 @@
 // conv2d.cpp.
 
 #include "taper/ops/conv/conv2d_geometry.h"
+#include "taper/ops/matmul/gemm_pack.h"
 
 namespace taper::ops {
 
+/// The weight as the forward pass multiplies by it: one packed matrix [R * S * C / groups, K / groups] for
+/// each group. Does not depend on the size of the pictures.
 template <class T>
-void implicit_gemm_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight,
-                               const ConvEpilogue<T>& epilogue, T* y);
+std::vector<PackedColumns<T>> implicit_gemm_pack_weight(const Conv2dGeometry& conv, const T* weight);
+
+template <class T>
+void implicit_gemm_forward_cpu(const Conv2dGeometry& conv, const T* x,
+                               const std::vector<PackedColumns<T>>& weight, const ConvEpilogue<T>& epilogue,
+                               T* y);
 template <class T>
 void implicit_gemm_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x);
 template <class T>

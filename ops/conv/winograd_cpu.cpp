@@ -143,32 +143,6 @@ void transform_weights(const T* taps, int64_t tap_stride, Store&& store) {
       store);
 }
 
-/// From y's channels to y: the weights of one output channel are contiguous in c, the packed rows in k.
-template <class T, int kOut>
-std::vector<PackedColumns<T>> forward_weights(const Conv2dGeometry& conv, const T* weight) {
-  constexpr int64_t kSide = kOut + 2, kPoints = kSide * kSide, kLanes = Simd<T>::kLanes;
-  constexpr int64_t kCols = GemmTile<T>::kCols;
-  auto packed = empty_weights<T>(kPoints, conv.c, conv.k);
-  parallel_chunks(divide_up(conv.k, kLanes), [&](int64_t chunk) {
-    const int64_t k = chunk * kLanes;
-    const Scratch<T> blocks(kPoints * kLanes * kLanes);
-    for (int64_t c = 0; c < conv.c; c += kLanes) {
-      for (int64_t i = 0; i < kLanes; ++i) {
-        transform_weights<T, kOut, false>(
-            weight + (k + i) * 9 * conv.c + c, conv.c, [&](size_t y, size_t x, auto value) {
-              Simd<T>::store(blocks.data() + ((int64_t(y) * kSide + int64_t(x)) * kLanes + i) * kLanes,
-                             value);
-            });
-      }
-      for (int64_t point = 0; point < kPoints; ++point) {
-        transpose_block(blocks.data() + point * kLanes * kLanes, kLanes,
-                        packed[size_t(point)].panel(k / kCols) + c * kCols + k % kCols, kCols);
-      }
-    }
-  });
-  return packed;
-}
-
 /// From the gradient's channels k to the input's channels c, with the kernel turned by half a turn.
 template <class T, int kOut>
 std::vector<PackedColumns<T>> backward_weights(const Conv2dGeometry& conv, const T* weight) {
@@ -212,13 +186,38 @@ bool supports_winograd(const Conv2dGeometry& conv) {
 }
 
 template <class T, int kOut>
-void winograd_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight,
+std::vector<PackedColumns<T>> winograd_transform_weight(const Conv2dGeometry& conv, const T* weight) {
+  constexpr int64_t kSide = kOut + 2, kPoints = kSide * kSide, kLanes = Simd<T>::kLanes;
+  constexpr int64_t kCols = GemmTile<T>::kCols;
+  // The weights of one output channel are contiguous in c, the packed rows in k.
+  auto packed = empty_weights<T>(kPoints, conv.c, conv.k);
+  parallel_chunks(divide_up(conv.k, kLanes), [&](int64_t chunk) {
+    const int64_t k = chunk * kLanes;
+    const Scratch<T> blocks(kPoints * kLanes * kLanes);
+    for (int64_t c = 0; c < conv.c; c += kLanes) {
+      for (int64_t i = 0; i < kLanes; ++i) {
+        transform_weights<T, kOut, false>(
+            weight + (k + i) * 9 * conv.c + c, conv.c, [&](size_t y, size_t x, auto value) {
+              Simd<T>::store(blocks.data() + ((int64_t(y) * kSide + int64_t(x)) * kLanes + i) * kLanes,
+                             value);
+            });
+      }
+      for (int64_t point = 0; point < kPoints; ++point) {
+        transpose_block(blocks.data() + point * kLanes * kLanes, kLanes,
+                        packed[size_t(point)].panel(k / kCols) + c * kCols + k % kCols, kCols);
+      }
+    }
+  });
+  return packed;
+}
+
+template <class T, int kOut>
+void winograd_forward_cpu(const Conv2dGeometry& conv, const T* x, const std::vector<PackedColumns<T>>& weight,
                           const ConvEpilogue<T>& epilogue, T* y) {
   const IntPair padding = conv.options.padding;
   convolve_tiles<T, kOut>(
       tile_grid<kOut>(input_batch(conv), kOut + 2, {-padding.h, -padding.w}, conv.p, conv.q),
-      tile_grid<kOut>(output_batch(conv), kOut, 0, conv.p, conv.q), forward_weights<T, kOut>(conv, weight), x,
-      epilogue, y);
+      tile_grid<kOut>(output_batch(conv), kOut, 0, conv.p, conv.q), weight, x, epilogue, y);
 }
 
 template <class T, int kOut>
@@ -323,25 +322,37 @@ void winograd_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, con
 
 template bool supports_winograd<float>(const Conv2dGeometry&);
 template bool supports_winograd<double>(const Conv2dGeometry&);
-template void winograd_forward_cpu<float, 2>(const Conv2dGeometry&, const float*, const float*,
+template std::vector<PackedColumns<float>> winograd_transform_weight<float, 2>(const Conv2dGeometry&,
+                                                                               const float*);
+template void winograd_forward_cpu<float, 2>(const Conv2dGeometry&, const float*,
+                                             const std::vector<PackedColumns<float>>&,
                                              const ConvEpilogue<float>&, float*);
 template void winograd_backward_input_cpu<float, 2>(const Conv2dGeometry&, const float*, const float*,
                                                     float*);
 template void winograd_backward_weight_cpu<float, 2>(const Conv2dGeometry&, const float*, const float*,
                                                      float*);
-template void winograd_forward_cpu<float, 4>(const Conv2dGeometry&, const float*, const float*,
+template std::vector<PackedColumns<float>> winograd_transform_weight<float, 4>(const Conv2dGeometry&,
+                                                                               const float*);
+template void winograd_forward_cpu<float, 4>(const Conv2dGeometry&, const float*,
+                                             const std::vector<PackedColumns<float>>&,
                                              const ConvEpilogue<float>&, float*);
 template void winograd_backward_input_cpu<float, 4>(const Conv2dGeometry&, const float*, const float*,
                                                     float*);
 template void winograd_backward_weight_cpu<float, 4>(const Conv2dGeometry&, const float*, const float*,
                                                      float*);
-template void winograd_forward_cpu<double, 2>(const Conv2dGeometry&, const double*, const double*,
+template std::vector<PackedColumns<double>> winograd_transform_weight<double, 2>(const Conv2dGeometry&,
+                                                                                 const double*);
+template void winograd_forward_cpu<double, 2>(const Conv2dGeometry&, const double*,
+                                              const std::vector<PackedColumns<double>>&,
                                               const ConvEpilogue<double>&, double*);
 template void winograd_backward_input_cpu<double, 2>(const Conv2dGeometry&, const double*, const double*,
                                                      double*);
 template void winograd_backward_weight_cpu<double, 2>(const Conv2dGeometry&, const double*, const double*,
                                                       double*);
-template void winograd_forward_cpu<double, 4>(const Conv2dGeometry&, const double*, const double*,
+template std::vector<PackedColumns<double>> winograd_transform_weight<double, 4>(const Conv2dGeometry&,
+                                                                                 const double*);
+template void winograd_forward_cpu<double, 4>(const Conv2dGeometry&, const double*,
+                                              const std::vector<PackedColumns<double>>&,
                                               const ConvEpilogue<double>&, double*);
 template void winograd_backward_input_cpu<double, 4>(const Conv2dGeometry&, const double*, const double*,
                                                      double*);

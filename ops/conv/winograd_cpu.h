@@ -4,6 +4,7 @@
 // see winograd_transforms.h. Tiles go through in batches whose transforms stay in the cache.
 
 #include "taper/ops/conv/conv2d_geometry.h"
+#include "taper/ops/matmul/gemm_pack.h"
 
 namespace taper::ops {
 
@@ -12,10 +13,14 @@ namespace taper::ops {
 template <class T>
 bool supports_winograd(const Conv2dGeometry& conv);
 
+/// The weight transformed for the forward pass: for each of the (kOut + 2)^2 points a packed [C, K] matrix.
+template <class T, int kOut>
+std::vector<PackedColumns<T>> winograd_transform_weight(const Conv2dGeometry& conv, const T* weight);
+
 /// Arguments as for implicit_gemm_forward_cpu and its gradients. kOut: 2 or 4, outputs along a side of a
 /// tile. Rounding errors are about 2 (kOut = 2) and 10 (kOut = 4) times those of direct sums.
 template <class T, int kOut>
-void winograd_forward_cpu(const Conv2dGeometry& conv, const T* x, const T* weight,
+void winograd_forward_cpu(const Conv2dGeometry& conv, const T* x, const std::vector<PackedColumns<T>>& weight,
                           const ConvEpilogue<T>& epilogue, T* y);
 template <class T, int kOut>
 void winograd_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x);

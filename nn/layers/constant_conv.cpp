@@ -1,0 +1,55 @@
+#include "taper/nn/layers/constant_conv.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "taper/core/views.h"
+#include "taper/ops/copy/copy.h"
+#include "taper/ops/elementwise/elementwise.h"
+
+namespace taper {
+
+ConstantConv::Source::Source(const Tensor& x)
+    : storage(x.defined() ? x.storage() : nullptr), version(x.defined() ? x.version() : 0) {}
+
+bool ConstantConv::Source::is_current(const Tensor& x) const {
+  if (!x.defined()) return !storage;
+  return x.storage() == storage && x.version() == version;
+}
+
+std::shared_ptr<const ConstantConv::Prepared> ConstantConv::prepare(const Conv2d& conv,
+                                                                    const BatchNorm2d* norm,
+                                                                    const std::vector<Tensor>& parameters) {
+  std::vector<Source> sources(parameters.begin(), parameters.end());
+  if (!norm) return std::make_shared<Prepared>(conv.weight, conv.bias, std::move(sources));
+  // In the compute dtype, rounded once: y = (conv(x) + conv.bias - mean) * scale + norm.bias.
+  const DType dtype = conv.weight.dtype();
+  const auto wide = [&](const Tensor& x) { return ops::cast(x, compute_dtype(dtype)); };
+  const Tensor scale = ops::mul(ops::rsqrt(ops::add(wide(norm->running_var), norm->eps)), wide(norm->weight));
+  Tensor shift = wide(norm->running_mean);
+  if (conv.bias.defined()) shift = ops::sub(shift, wide(conv.bias));
+  const Tensor weight = ops::mul(wide(conv.weight), views::view(scale, {scale.size(0), 1, 1, 1}));
+  const Tensor bias = ops::sub(wide(norm->bias), ops::mul(shift, scale));
+  return std::make_shared<Prepared>(ops::cast(weight, dtype), ops::cast(bias, dtype), std::move(sources));
+}
+
+Tensor ConstantConv::run(const Conv2d& conv, const BatchNorm2d* norm, const Tensor& x,
+                         const BatchNormFusion& fusion) {
+  std::vector<Tensor> parameters = {conv.weight, conv.bias};
+  if (norm)
+    parameters.insert(parameters.end(), {norm->weight, norm->bias, norm->running_mean, norm->running_var});
+  std::shared_ptr<const Prepared> prepared;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!prepared_ || !std::equal(prepared_->sources.begin(), prepared_->sources.end(), parameters.begin(),
+                                  parameters.end(), std::mem_fn(&Source::is_current))) {
+      prepared_ = prepare(conv, norm, parameters);
+    }
+    prepared = prepared_;
+  }
+  return ops::conv2d_fused(x, prepared->weight,
+                           {.bias = prepared->bias, .residual = fusion.residual, .relu = fusion.relu},
+                           conv.options);
+}
+
+}  // namespace taper

@@ -1,0 +1,12 @@
+#pragma once
+// A convolution and the batch norm after it, as models call the pair.
+
+#include "taper/nn/layers/batch_norm2d.h"
+#include "taper/nn/layers/conv2d.h"
+
+namespace taper {
+
+/// norm(conv(x), fusion). In an InferenceForm (nn/inference_form.h) it is one op.
+Tensor conv_batch_norm(Conv2d& conv, BatchNorm2d& norm, const Tensor& x, const BatchNormFusion& fusion = {});
+
+}  // namespace taper
