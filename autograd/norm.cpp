@@ -30,12 +30,11 @@ Grads affine_gradients(const Backward& bw, const Tensor& grad, const Tensor& xha
           bw.needs(kBias) ? sum(grad, axes) : Tensor(), bw.needs(kResidual) ? grad : Tensor()};
 }
 
-/// Saved: x, y (if relu), weight, save_mean, save_invstd, bias.
-Grads fused_gradients(const Backward& bw, const BatchNormOptions& options, bool has_residual) {
-  const Tensor x = bw.saved(0);
-  const Tensor y = x.device().is_cuda() && !has_residual ? Tensor() : bw.saved(1);
-  const ops::BatchNormGrads grads = ops::batch_norm_backward(
-      bw.grad(), x, y, bw.saved(2), bw.saved(5), bw.saved(3), bw.saved(4), options, bw.needs(kResidual));
+/// Saved: x, relu_mask, weight, save_mean, save_invstd.
+Grads fused_gradients(const Backward& bw, const BatchNormOptions& options) {
+  const ops::BatchNormGrads grads =
+      ops::batch_norm_backward(bw.grad(), bw.saved(0), bw.saved(1), bw.saved(2), bw.saved(3), bw.saved(4),
+                               options, bw.needs(kResidual));
   return {grads.x, bw.needs(kWeight) ? grads.weight : Tensor(), bw.needs(kBias) ? grads.bias : Tensor(),
           grads.residual};
 }
@@ -45,7 +44,8 @@ Grads fused_gradients(const Backward& bw, const BatchNormOptions& options, bool 
 Grads differentiable_gradients(const Backward& bw, const BatchNormOptions& options) {
   const Tensor x = bw.saved(0), weight = bw.saved(2);
   const Dims axes = pixel_axes(x);
-  const Tensor grad = options.relu ? relu_backward(bw.grad(), bw.saved(1)) : bw.grad();
+  const Tensor grad =
+      options.relu ? relu_backward(bw.grad(), ops::unpack_relu_mask(bw.saved(1).detach(), x)) : bw.grad();
   const Tensor centered = x - mean(x, axes, true);
   const Tensor invstd = rsqrt(mean(square(centered), axes, true) + options.eps);
   const Tensor xhat = centered * invstd;
@@ -58,13 +58,12 @@ Tensor batch_norm_training(const Tensor& x, const Tensor& weight, const Tensor& 
                            const Tensor& running_mean, const Tensor& running_var,
                            const BatchNormOptions& options, const Tensor& residual) {
   Tape tape("batch_norm", {x, weight, bias, residual});
-  const auto [y, save_mean, save_invstd] =
-      ops::batch_norm_training(x, weight, bias, running_mean, running_var, options, residual);
-  return tape.record(y, {x, options.relu ? y : Tensor(), weight, save_mean, save_invstd, bias},
-                     [options, has_residual = residual.defined()](const Backward& bw) -> Grads {
-                       return GradMode::is_enabled() ? differentiable_gradients(bw, options)
-                                                     : fused_gradients(bw, options, has_residual);
-                     });
+  const auto [y, save_mean, save_invstd, relu_mask] = ops::batch_norm_training(
+      x, weight, bias, running_mean, running_var, options, residual, tape.recording());
+  return tape.record(
+      y, {x, relu_mask, weight, save_mean, save_invstd}, [options](const Backward& bw) -> Grads {
+        return GradMode::is_enabled() ? differentiable_gradients(bw, options) : fused_gradients(bw, options);
+      });
 }
 
 /// With given statistics the function is affine in x, and its gradients need no fusion. Saved: x, y (if

@@ -69,24 +69,24 @@ void add_copy(const Tensor& x) {
 }
 
 void add_batch_norm(const Tensor& x) {
-  const double size = double(x.size_bytes());
+  const double size = double(x.size_bytes()), bits = double(x.numel()) / 8;  // of the ReLU's mask
   const TensorOptions wide = {.dtype = compute_dtype(x.dtype()), .device = kGpu};
   const Tensor weight = ops::ones({x.size(1)}, wide), bias = ops::zeros({x.size(1)}, wide);
   const Tensor mean = ops::clone(bias), var = ops::clone(weight);
   const Tensor residual = ops::clone(x), grad = ops::clone(x);
   const BatchNormOptions options = {.relu = true};
-  add_benchmark(label("batch_norm", x), 3 * size,
-                [=] { ops::batch_norm_training(x, weight, bias, mean, var, options); });
-  add_benchmark(label("batch_norm_residual", x), 4 * size,
-                [=] { ops::batch_norm_training(x, weight, bias, mean, var, options, residual); });
+  add_benchmark(label("batch_norm", x), 3 * size + bits,
+                [=] { ops::batch_norm_training(x, weight, bias, mean, var, options, {}, true); });
+  add_benchmark(label("batch_norm_residual", x), 4 * size + bits,
+                [=] { ops::batch_norm_training(x, weight, bias, mean, var, options, residual, true); });
   add_benchmark(label("batch_norm_inference", x), 2 * size,
                 [=] { ops::batch_norm_inference(x, weight, bias, mean, var, options); });
-  const ops::BatchNormOutput out = ops::batch_norm_training(x, weight, bias, mean, var, options);
-  add_benchmark(label("batch_norm_backward", x), 5 * size, [=] {
-    ops::batch_norm_backward(grad, x, {}, weight, bias, out.save_mean, out.save_invstd, options);
+  const ops::BatchNormOutput out = ops::batch_norm_training(x, weight, bias, mean, var, options, {}, true);
+  add_benchmark(label("batch_norm_backward", x), 5 * size + 2 * bits, [=] {
+    ops::batch_norm_backward(grad, x, out.relu_mask, weight, out.save_mean, out.save_invstd, options);
   });
-  add_benchmark(label("batch_norm_residual_backward", x), 7 * size, [=] {
-    ops::batch_norm_backward(grad, x, out.y, weight, bias, out.save_mean, out.save_invstd, options, true);
+  add_benchmark(label("batch_norm_residual_backward", x), 6 * size + bits, [=] {
+    ops::batch_norm_backward(grad, x, out.relu_mask, weight, out.save_mean, out.save_invstd, options, true);
   });
 }
 

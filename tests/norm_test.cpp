@@ -3,8 +3,11 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
+#include "taper/autograd/elementwise.h"
+#include "taper/autograd/engine.h"
 #include "taper/autograd/gradcheck.h"
 #include "taper/autograd/norm.h"
+#include "taper/autograd/reduce.h"
 #include "taper/core/parallel.h"
 #include "taper/core/views.h"
 #include "taper/ops/elementwise/elementwise.h"
@@ -123,8 +126,9 @@ TEST_CASE("batch norm agrees with its formula") {
       new_var[c] = 0.7 * new_var[c] + 0.3 * batch.var[c] * double(rows) / double(rows - 1);
     }
     const uint32_t version = running_mean.version();
-    const auto [y, save_mean, save_invstd] =
+    const auto [y, save_mean, save_invstd, relu_mask] =
         ops::batch_norm_training(in.x, in.weight, in.bias, running_mean, running_var, options, in.residual);
+    CHECK(!relu_mask.defined());
     check_close(ops::to_vector<double>(y), normalized(in, batch.mean, batch.var, options),
                 tolerance(dtype, rows));
     check_means(running_mean, new_mean, tolerance(wide, rows));
@@ -151,12 +155,12 @@ TEST_CASE("batch norm's fused backward agrees with finite differences") {
     const Inputs in = make_inputs(test, kFloat64);
     const BatchNormOptions options = {.relu = test.relu};
     const auto forward = [&](const Inputs& at) {
-      return ops::batch_norm_training(at.x, at.weight, at.bias, {}, {}, options, at.residual);
+      return ops::batch_norm_training(at.x, at.weight, at.bias, {}, {}, options, at.residual, true);
     };
     const ops::BatchNormOutput out = forward(in);
     const Tensor grad = random_tensor(test.input, kFloat64, 9);
     const ops::BatchNormGrads grads = ops::batch_norm_backward(
-        grad, in.x, out.y, in.weight, in.bias, out.save_mean, out.save_invstd, options, test.residual);
+        grad, in.x, out.relu_mask, in.weight, out.save_mean, out.save_invstd, options, test.residual);
     const auto check = [&](Tensor Inputs::*input, const Tensor& analytic) {
       const Tensor original = in.*input;
       if (!original.defined()) return;
@@ -184,51 +188,108 @@ TEST_CASE("batch norm's fused backward agrees with finite differences") {
 TEST_CASE("batch norm's backward computes half types in f32") {
   const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat32, kFloat16, kBFloat16);
+  const bool needs_residual = GENERATE(true, false);
   for (const NormCase& test : kCases) {
-    INFO(test.name << ", " << name(dtype));
+    INFO(test.name << ", " << name(dtype) << " on " << device.str());
     const Inputs in = make_inputs(test, dtype, device);
     const BatchNormOptions options = {.relu = test.relu};
     const Tensor grad = ops::to_device(random_tensor(test.input, dtype, 9), device);
-    // The same mask for both: that of the narrow type.
-    const Tensor mask = ops::batch_norm_training(in.x, in.weight, in.bias, {}, {}, options, in.residual).y;
-    const auto run = [&](DType at, Device on) {
-      const auto as = [&](const Tensor& x) { return x.defined() ? ops::to_device(ops::cast(x, at), on) : x; };
-      const auto out =
-          ops::batch_norm_training(as(in.x), as(in.weight), as(in.bias), {}, {}, options, as(in.residual));
-      return ops::batch_norm_backward(as(grad), as(in.x), as(mask), as(in.weight), as(in.bias), out.save_mean,
-                                      out.save_invstd, options, true);
+    const ops::BatchNormOutput out =
+        ops::batch_norm_training(in.x, in.weight, in.bias, {}, {}, options, in.residual, true);
+    const ops::BatchNormGrads actual = ops::batch_norm_backward(
+        grad, in.x, out.relu_mask, in.weight, out.save_mean, out.save_invstd, options, needs_residual);
+    const auto exact = [](const Tensor& x) {
+      return x.defined() ? ops::cast(ops::to_device(x, Device("cpu")), kFloat64) : x;
     };
-    const ops::BatchNormGrads actual = run(dtype, device), expected = run(kFloat64, Device("cpu"));
+    const ops::BatchNormOutput wide = ops::batch_norm_training(exact(in.x), exact(in.weight), exact(in.bias),
+                                                               {}, {}, options, exact(in.residual));
+    // The same mask for both: that of the narrow type.
+    const ops::BatchNormGrads expected =
+        ops::batch_norm_backward(exact(grad), exact(in.x), exact(out.y), exact(in.weight), wide.save_mean,
+                                 wide.save_invstd, options, needs_residual);
     const int64_t rows = test.input[1] == 0 ? 1 : numel(test.input) / test.input[1];
     check_close(actual.x, expected.x, tolerance(dtype, rows));
     check_close(actual.weight, expected.weight, tolerance(kFloat32, rows));
     check_close(actual.bias, expected.bias, tolerance(kFloat32, rows));
-    check_close(actual.residual, expected.residual, tolerance(dtype));
+    if (needs_residual) check_close(actual.residual, expected.residual, tolerance(dtype));
+    CHECK(actual.residual.defined() == needs_residual);
     CHECK(actual.x.dtype() == dtype);
   }
 }
 
-TEST_CASE("on a GPU, batch norm's backward finds the ReLU's mask again from x alone") {
+TEST_CASE("on a GPU, batch norm keeps the ReLU's mask as the bits of y > 0") {
   const Device device("cuda");
   const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
-  for (const NormCase& test : kCases) {
-    if (test.residual || !test.relu || test.input[1] == 0) continue;
-    INFO(test.name << ", " << name(dtype));
+  const bool residual = GENERATE(true, false);
+  const std::vector<Shape> shapes = {{3, 8, 5, 2},  {9, 1, 3, 7},   {7, 2, 4, 3}, {5, 4, 3, 3},
+                                     {2, 6, 9, 5},  {3, 12, 7},     {4, 17},      {2, 31, 3, 20},
+                                     {1, 24, 5, 5}, {3, 260, 2, 1}, {2, 0, 3, 3}};
+  for (Shape shape : shapes) {
+    if (shape.size() == 3) shape.push_back(1);
+    INFO(shape.str() << ", " << name(dtype));
+    const NormCase test = {"", shape, true, residual, true};
+    const PoisonedMemory poisoned;
     const Inputs in = make_inputs(test, dtype, device);
-    // Whole numbers: the bias's gradient is their exact sum, so that it shows every element of the mask.
-    const std::vector<int64_t> numbers(size_t(numel(test.input)), 3);
-    const Tensor grad = ops::to_device(ops::cast(from_vector(numbers, test.input), dtype), device);
-    const auto out = ops::batch_norm_training(in.x, in.weight, in.bias, {}, {}, {.relu = true});
-    const auto backward = [&](const Tensor& y) {
-      return ops::batch_norm_backward(grad, in.x, y, in.weight, in.bias, out.save_mean, out.save_invstd,
-                                      {.relu = true});
-    };
-    const ops::BatchNormGrads given = backward(out.y), found = backward({});
-    check_close(found.bias, given.bias, 0);
-    const int64_t rows = numel(test.input) / test.input[1];
-    check_close(found.weight, given.weight, tolerance(compute_dtype(dtype), rows));
-    check_close(found.x, given.x, tolerance(dtype, rows));
+    const auto out =
+        ops::batch_norm_training(in.x, in.weight, in.bias, {}, {}, {.relu = true}, in.residual, true);
+    REQUIRE(out.relu_mask.shape() == ops::relu_mask_shape(in.x));
+    const auto bytes = ops::to_vector<uint8_t>(out.relu_mask);
+    const auto y = ops::to_vector<double>(out.y);
+    const size_t channels = size_t(shape[1]), row_bytes = (channels + 7) / 8;
+    const size_t plane = shape.size() == 4 ? size_t(shape[2] * shape[3]) : 1;
+    std::vector<uint8_t> expected(bytes.size());
+    for (size_t i = 0; i < y.size(); ++i) {
+      const size_t c = i / plane % channels, row = i / plane / channels * plane + i % plane;
+      if (y[i] > 0) expected[row * row_bytes + c / 8] |= uint8_t(1 << c % 8);
+    }
+    CHECK(bytes == expected);
+
+    const Tensor passed = ops::unpack_relu_mask(out.relu_mask, in.x);
+    CHECK(passed.dtype() == dtype);
+    std::vector<double> ones(y.size());
+    for (size_t i = 0; i < y.size(); ++i) ones[i] = y[i] > 0;
+    CHECK(ops::to_vector<double>(passed) == ones);
   }
+}
+
+TEST_CASE("batch norm's mask is read alike by threads that take one channel and those that take many") {
+  const Device device("cuda");
+  const DType dtype = GENERATE(kFloat32, kBFloat16);
+  const NormCase test = {"", {6, 16}, true, true, true};
+  const Inputs in = make_inputs(test, dtype, device);
+  const auto out =
+      ops::batch_norm_training(in.x, in.weight, in.bias, {}, {}, {.relu = true}, in.residual, true);
+  const Tensor grad = ops::to_device(random_tensor({6, 16}, dtype, 9), device);
+  // The same numbers where no vector of 16 bytes begins.
+  const Tensor shifted =
+      views::narrow(empty({97}, {.dtype = dtype, .device = device}), 0, 1, 96).reshape({6, 16});
+  ops::copy_(shifted, grad);
+  for (const bool needs_residual : {true, false}) {
+    const auto backward = [&](const Tensor& from) {
+      return ops::batch_norm_backward(from, in.x, out.relu_mask, in.weight, out.save_mean, out.save_invstd,
+                                      {.relu = true}, needs_residual);
+    };
+    const ops::BatchNormGrads aligned = backward(grad), unaligned = backward(shifted);
+    check_close(unaligned.x, aligned.x, tolerance(dtype, 6));
+    check_close(unaligned.bias, aligned.bias, tolerance(kFloat32, 6));
+    if (needs_residual) check_close(unaligned.residual, aligned.residual, 0);
+  }
+}
+
+TEST_CASE("on a GPU, batch norm's result is not kept for backward, only its mask of bits") {
+  const Device device("cuda");
+  const bool residual = GENERATE(true, false);
+  const NormCase test = {"", {4, 64, 16, 8}, true, residual, true};
+  Inputs in = make_inputs(test, kFloat32, device);
+  in.x.set_requires_grad();
+  const auto held = [&] { return allocator_for(device).stats().allocated_bytes; };
+  Tensor y = batch_norm(in.x, in.weight, in.bias, {}, {}, true, {.relu = true}, in.residual);
+  const auto with_y = held();
+  Tensor total = sum(y);
+  y = {};
+  CHECK(held() <= with_y - int64_t(in.x.size_bytes()) + 1024);
+  total.backward();
+  CHECK(in.x.grad().defined());
 }
 
 TEST_CASE("batch norm's derivatives on a GPU are the CPU's") {
@@ -257,6 +318,30 @@ TEST_CASE("batch norm's derivatives on a GPU are the CPU's") {
   }
 }
 
+TEST_CASE("batch norm's second derivatives on a GPU are the CPU's") {
+  for (const NormCase& test : kCases) {
+    if (numel(test.input) == 0 || numel(test.input) > 300) continue;
+    INFO(test.name);
+    const auto second = [&](Device device) {
+      const Inputs in = make_inputs(test, kFloat64, device);
+      std::vector<Tensor> wanted = {in.x};
+      if (in.weight.defined()) wanted.push_back(in.weight);
+      for (Tensor& leaf : wanted) leaf.set_requires_grad();
+      const Tensor grad_y = ops::to_device(leaf(test.input, 9), device).detach().set_requires_grad();
+      const Tensor y = batch_norm(in.x, in.weight, in.bias, {}, {}, true, {.relu = test.relu}, in.residual);
+      const std::vector<Tensor> first = grad({y}, wanted, {grad_y}, {.create_graph = true});
+      std::vector<Tensor> squares;
+      for (const Tensor& g : first) squares.push_back(sum(square(g)));
+      wanted.push_back(grad_y);
+      return grad(squares, wanted);
+    };
+    const std::vector<Tensor> on_gpu = second(Device("cuda")), on_cpu = second(Device("cpu"));
+    for (size_t i = 0; i < on_cpu.size(); ++i) {
+      check_close(on_gpu[i], on_cpu[i], 16 * tolerance(kFloat64, numel(test.input)));
+    }
+  }
+}
+
 TEST_CASE("the variance of values far from zero does not cancel") {
   const Device device = GENERATE(from_range(test_devices()));
   std::vector<double> values(4000);
@@ -274,9 +359,9 @@ TEST_CASE("batch norm is the same bits for any number of threads") {
   std::vector<std::vector<float>> first;
   for (const int count : {1, 2, 3}) {
     set_num_threads(count);
-    const auto out = ops::batch_norm_training(x, {}, {}, {}, {}, {.relu = true});
+    const auto out = ops::batch_norm_training(x, {}, {}, {}, {}, {.relu = true}, {}, true);
     const auto grads =
-        ops::batch_norm_backward(grad, x, out.y, {}, {}, out.save_mean, out.save_invstd, {.relu = true});
+        ops::batch_norm_backward(grad, x, out.relu_mask, {}, out.save_mean, out.save_invstd, {.relu = true});
     const std::vector<std::vector<float>> results = {
         ops::to_vector<float>(out.y), ops::to_vector<float>(out.save_invstd), ops::to_vector<float>(grads.x),
         ops::to_vector<float>(grads.weight)};

@@ -34,11 +34,29 @@ void check_like_input(std::string_view op, std::string_view what, const Tensor& 
   check_same_device(op, x, other);
 }
 
+void check_relu_mask(std::string_view op, const Tensor& x, const Tensor& relu_mask) {
+  if (x.device().is_cpu()) return check_like_input(op, "relu_mask", x, relu_mask);
+  check_defined(op, "relu_mask", relu_mask);
+  const Shape shape = relu_mask_shape(x);
+  TAPER_CHECK(
+      relu_mask.shape() == shape && relu_mask.dtype() == kUInt8 && relu_mask.is_contiguous(),
+      "{}: relu_mask must be the contiguous u8 {} that batch_norm_training made for the input {}, got "
+      "{} {}",
+      op, shape, x.shape(), relu_mask.dtype(), relu_mask.shape());
+  check_same_device(op, x, relu_mask);
+}
+
 }  // namespace
+
+Shape relu_mask_shape(const Tensor& x) {
+  const int64_t channels = x.size(1);
+  return {channels == 0 ? 0 : x.numel() / channels, (channels + 7) / 8};
+}
 
 BatchNormOutput batch_norm_training(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                     const Tensor& running_mean, const Tensor& running_var,
-                                    const BatchNormOptions& options, const Tensor& residual) {
+                                    const BatchNormOptions& options, const Tensor& residual,
+                                    bool for_backward) {
   constexpr std::string_view op = "batch_norm";
   const OpCall call(op, x, weight, bias, residual);
   check_input(op, x);
@@ -55,9 +73,10 @@ BatchNormOutput batch_norm_training(const Tensor& x, const Tensor& weight, const
       x.shape());
 
   if (x.device().is_cuda()) {
-    return batch_norm_training_gpu(x, weight, bias, running_mean, running_var, options, residual);
+    return batch_norm_training_gpu(x, weight, bias, running_mean, running_var, options, residual,
+                                   for_backward);
   }
-  return batch_norm_training_cpu(x, weight, bias, running_mean, running_var, options, residual);
+  return batch_norm_training_cpu(x, weight, bias, running_mean, running_var, options, residual, for_backward);
 }
 
 Tensor batch_norm_inference(const Tensor& x, const Tensor& weight, const Tensor& bias,
@@ -79,26 +98,33 @@ Tensor batch_norm_inference(const Tensor& x, const Tensor& weight, const Tensor&
   return batch_norm_inference_cpu(x, weight, bias, running_mean, running_var, options, residual);
 }
 
-BatchNormGrads batch_norm_backward(const Tensor& grad, const Tensor& x, const Tensor& y, const Tensor& weight,
-                                   const Tensor& bias, const Tensor& save_mean, const Tensor& save_invstd,
+BatchNormGrads batch_norm_backward(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
+                                   const Tensor& weight, const Tensor& save_mean, const Tensor& save_invstd,
                                    const BatchNormOptions& options, bool needs_residual) {
   constexpr std::string_view op = "batch_norm_backward";
-  const OpCall call(op, grad, x, y, weight);
+  const OpCall call(op, grad, x, relu_mask, weight);
   check_input(op, x);
   check_like_input(op, "grad", x, grad);
-  const bool recomputes_mask = x.device().is_cuda() && !y.defined() && !needs_residual;
-  if (options.relu && !recomputes_mask) check_like_input(op, "y", x, y);
+  if (options.relu) check_relu_mask(op, x, relu_mask);
   check_per_channel(op, "weight", x, weight);
-  check_per_channel(op, "bias", x, bias);
   check_defined(op, "save_mean", save_mean);
   check_defined(op, "save_invstd", save_invstd);
   check_per_channel(op, "save_mean", x, save_mean);
   check_per_channel(op, "save_invstd", x, save_invstd);
 
   if (x.device().is_cuda()) {
-    return batch_norm_backward_gpu(grad, x, y, weight, bias, save_mean, save_invstd, options, needs_residual);
+    return batch_norm_backward_gpu(grad, x, relu_mask, weight, save_mean, save_invstd, options,
+                                   needs_residual);
   }
-  return batch_norm_backward_cpu(grad, x, y, weight, save_mean, save_invstd, options, needs_residual);
+  return batch_norm_backward_cpu(grad, x, relu_mask, weight, save_mean, save_invstd, options, needs_residual);
+}
+
+Tensor unpack_relu_mask(const Tensor& relu_mask, const Tensor& x) {
+  constexpr std::string_view op = "unpack_relu_mask";
+  const OpCall call(op, relu_mask, x);
+  check_input(op, x);
+  check_relu_mask(op, x, relu_mask);
+  return x.device().is_cuda() ? unpack_relu_mask_gpu(relu_mask, x) : relu_mask;
 }
 
 }  // namespace taper::ops

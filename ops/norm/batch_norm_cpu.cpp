@@ -213,7 +213,8 @@ Tensor apply(const Tensor& x, const std::vector<T>& mean, const std::vector<T>& 
 
 BatchNormOutput batch_norm_training_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                         const Tensor& running_mean, const Tensor& running_var,
-                                        const BatchNormOptions& options, const Tensor& residual) {
+                                        const BatchNormOptions& options, const Tensor& residual,
+                                        bool for_backward) {
   const PixelMatrix size = pixel_matrix(x);
   std::vector<double> mean(size_t(size.channels)), var(size_t(size.channels));
   return dispatch_compute_float(compute_dtype(x.dtype()), "batch_norm", [&]<class T>() -> BatchNormOutput {
@@ -226,8 +227,8 @@ BatchNormOutput batch_norm_training_cpu(const Tensor& x, const Tensor& weight, c
       update_running(running_mean, mean, options.momentum);
       update_running(running_var, var, options.momentum);
     }
-    return {apply<T>(x, save_mean, save_invstd, weight, bias, options, residual), from_vector(save_mean),
-            from_vector(save_invstd)};
+    const Tensor y = apply<T>(x, save_mean, save_invstd, weight, bias, options, residual);
+    return {y, from_vector(save_mean), from_vector(save_invstd), for_backward && options.relu ? y : Tensor()};
   });
 }
 

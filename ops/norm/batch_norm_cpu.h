@@ -7,7 +7,8 @@ namespace taper::ops {
 
 BatchNormOutput batch_norm_training_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                         const Tensor& running_mean, const Tensor& running_var,
-                                        const BatchNormOptions& options, const Tensor& residual);
+                                        const BatchNormOptions& options, const Tensor& residual,
+                                        bool for_backward);
 Tensor batch_norm_inference_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                 const Tensor& running_mean, const Tensor& running_var,
                                 const BatchNormOptions& options, const Tensor& residual);

@@ -1,25 +1,26 @@
 #include <cmath>
 
 #include "taper/ops/norm/batch_norm_gpu.h"
-#include "taper/ops/norm/columns_gpu.cuh"
+#include "taper/ops/norm/relu_mask_gpu.cuh"
 
 namespace taper::ops {
 namespace {
 
 // ------------------------------------------------------------------------------------------ kernels
 
-constexpr int kStatisticsBlocks = 4;  // of kColumnsBlock threads on a multiprocessor
-constexpr int kNormalizeBlocks = 8;
+constexpr int kStatisticsBlocks = 3;  // of kColumnsBlock threads on a multiprocessor
+constexpr int kNormalizeBlocks = 6;
 
 /// Mean and squared distances of each chunk of rows, x read once. A thread sums the distances of its rows
 /// from the first of them, and their squares: that value is near enough to the mean for the variance not to
 /// cancel, and an outlier there spoils no other thread's sums. Threads and chunks merge by Chan's formula.
 /// Means count from the channel's first value in the batch, so that they keep their digits however far from
 /// zero the channel lies. `partial` holds [chunks, 2, channels] and then those first values, [channels].
-/// Limited by reading x; 4 rows in flight for each thread.
+/// Limited by reading x, 2 bytes an element in half types and 4 in f32; 4 rows in flight for each thread.
+/// Blocks are columns_launch's, their shared memory 12 KiB in half types.
 template <class T, int kPack>
 __global__ void __launch_bounds__(kColumnsBlock, kStatisticsBlocks)
-    batch_norm_statistics(Columns size, const T* x, AccumulationType<T>* partial) {
+    batch_norm_statistics(Columns size, const T* __restrict__ x, AccumulationType<T>* partial) {
   using Value = AccumulationType<T>;
   __shared__ Moments<Value> shared[kColumnsBlock / 2 * kPack];
   const int channel = size.channel<kPack>();
@@ -29,17 +30,21 @@ __global__ void __launch_bounds__(kColumnsBlock, kStatisticsBlocks)
     Value origin[kPack], pivot[kPack], sums[kPack] = {}, squares[kPack] = {};
     load_channels(x + channel, origin);
     load_channels(x + first * size.channels + channel, pivot);
-#pragma unroll 4
-    for (int64_t row = first; row < end; row += blockDim.y) {
-      Value values[kPack];
-      load_channels(x + row * size.channels + channel, values);
+    size.for_each_row<4>(
+        [&](int64_t row) {
+          return *reinterpret_cast<const Pack<T, kPack>*>(x + row * size.channels + channel);
+        },
+        [&](int64_t, const Pack<T, kPack>& from, bool live) {
+          if (!live) return;
+          Value values[kPack];
+          load_channels(from.values, values);
 #pragma unroll
-      for (int i = 0; i < kPack; ++i) {
-        const Value distance = values[i] - pivot[i];
-        sums[i] += distance;
-        squares[i] += distance * distance;
-      }
-    }
+          for (int i = 0; i < kPack; ++i) {
+            const Value distance = values[i] - pivot[i];
+            sums[i] += distance;
+            squares[i] += distance * distance;
+          }
+        });
     const Value count = Value((end - first + blockDim.y - 1) / blockDim.y);
 #pragma unroll
     for (int i = 0; i < kPack; ++i) {
@@ -117,15 +122,17 @@ struct Affine {
   double eps;
 };
 
-/// y = (x - mean) * scale + bias (+ residual) (then max with 0). Each of x, residual and y moves once:
-/// limited by that alone.
-template <class T, int kPack, bool kResidual>
-__global__ void __launch_bounds__(kColumnsBlock)
+/// y = (x - mean) * scale + bias (+ residual) (then max with 0). x, residual and y move once: 4 bytes an
+/// element in half types and 8 in f32, with a residual 6 and 12; limited by that alone. With kMask the bits
+/// of y > 0 besides, 1/8 byte. Blocks are columns_launch's; 4 packs in flight for each thread.
+template <class T, int kPack, bool kResidual, bool kMask>
+__global__ void __launch_bounds__(kColumnsBlock, 3)
     batch_norm_normalize(Columns size, const T* __restrict__ x, Affine affine, const T* __restrict__ residual,
-                         bool relu, T* __restrict__ y) {
+                         bool relu, T* __restrict__ y, ReluMask mask) {
   using Value = AccumulationType<T>;
-  const int channel = size.channel<kPack>();
-  if (channel >= size.channels) return;
+  // Lanes beyond the matrix help the others to put bytes of the mask together: they read what is inside.
+  const bool inside = size.channel<kPack>() < size.channels;
+  const int channel = inside ? size.channel<kPack>() : 0;
   Value mean[kPack], scale[kPack], weight[kPack], bias[kPack];
   affine.mean.load(channel, mean, Value(0));
   affine.spread.load(channel, scale, Value(1));
@@ -137,37 +144,55 @@ __global__ void __launch_bounds__(kColumnsBlock)
     scale[i] *= weight[i];
   }
   const Value least = relu ? Value(0) : Value(-INFINITY);
-  const int64_t end = size.end_row();
-#pragma unroll 4
-  for (int64_t row = size.first_row(); row < end; row += blockDim.y) {
+  struct From {
+    Pack<T, kPack> x, residual;
+  };
+  const auto load = [&](int64_t row) {
     const int64_t at = row * size.channels + channel;
+    From from;
+    from.x = *reinterpret_cast<const Pack<T, kPack>*>(x + at);
+    if constexpr (kResidual) from.residual = *reinterpret_cast<const Pack<T, kPack>*>(residual + at);
+    return from;
+  };
+  size.for_each_row<kResidual ? 2 : 4>(load, [&](int64_t row, const From& from, bool live) {
     Value values[kPack], added[kPack] = {};
-    load_channels(x + at, values);
-    if constexpr (kResidual) load_channels(residual + at, added);
+    load_channels(from.x.values, values);
+    if constexpr (kResidual) load_channels(from.residual.values, added);
+    unsigned bits = 0;
 #pragma unroll
     for (int i = 0; i < kPack; ++i) {
       values[i] = normalized(values[i], mean[i], scale[i], bias[i]);
       if constexpr (kResidual) values[i] += added[i];
       values[i] = values[i] < least ? least : values[i];
+      // As y's dtype rounds it: below its smallest number is 0.
+      if constexpr (kMask) bits |= unsigned(device_cast<Value>(device_cast<T>(values[i])) > Value(0)) << i;
     }
-    store_channels(y + at, values);
-  }
+    live = live && inside;
+    if (live) store_channels(y + row * size.channels + channel, values);
+    if constexpr (kMask) mask.store<kPack>(size.channels, row, channel, live, bits);
+  });
 }
 
 // ------------------------------------------------------------------------------------------ launches
 
 template <class T, int kPack>
 void launch_normalize(const Tensor& x, const Affine& affine, const Tensor& residual, bool relu,
-                      const Tensor& y) {
+                      const Tensor& y, const Tensor& relu_mask) {
   const ColumnsLaunch shape = columns_launch(x, kPack, kNormalizeBlocks);
   const auto launch = [&](auto kernel) {
     gpu::launch("batch_norm_normalize", kernel, {.grid = shape.grid, .block = shape.block}, shape.size,
                 static_cast<const T*>(x.data_ptr()), affine,
                 residual.defined() ? static_cast<const T*>(residual.data_ptr()) : nullptr, relu,
-                static_cast<T*>(y.data_ptr()));
+                static_cast<T*>(y.data_ptr()), ReluMask(relu_mask));
   };
-  residual.defined() ? launch(batch_norm_normalize<T, kPack, true>)
-                     : launch(batch_norm_normalize<T, kPack, false>);
+  const bool masks = relu_mask.defined();
+  if (residual.defined()) {
+    masks ? launch(batch_norm_normalize<T, kPack, true, true>)
+          : launch(batch_norm_normalize<T, kPack, true, false>);
+  } else {
+    masks ? launch(batch_norm_normalize<T, kPack, false, true>)
+          : launch(batch_norm_normalize<T, kPack, false, false>);
+  }
 }
 
 RunningStatistic running(const Tensor& statistic) {
@@ -193,11 +218,15 @@ Tensor empty_columns(const Tensor& like) {
 
 BatchNormOutput batch_norm_training_gpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                         const Tensor& running_mean, const Tensor& running_var,
-                                        const BatchNormOptions& options, const Tensor& residual) {
+                                        const BatchNormOptions& options, const Tensor& residual,
+                                        bool for_backward) {
   const gpu::DeviceGuard guard(x.device().index);
   const int64_t channels = x.size(1);
   const TensorOptions wide = {.dtype = compute_dtype(x.dtype()), .device = x.device()};
-  const BatchNormOutput out = {empty_columns(x), empty({channels}, wide), empty({channels}, wide)};
+  const BatchNormOutput out = {empty_columns(x), empty({channels}, wide), empty({channels}, wide),
+                               for_backward && options.relu
+                                   ? empty(relu_mask_shape(x), {.dtype = kUInt8, .device = x.device()})
+                                   : Tensor()};
   for (const Tensor& statistic : {running_mean, running_var}) {
     if (statistic.defined()) statistic.bump_version();
   }
@@ -216,7 +245,8 @@ BatchNormOutput batch_norm_training_gpu(const Tensor& x, const Tensor& weight, c
                 running(running_mean), running(running_var), out.save_mean.data<Value>(),
                 out.save_invstd.data<Value>());
     const ChannelRow mean(out.save_mean), invstd(out.save_invstd), scale(weight), shift(bias);
-    launch_normalize<T, kPack>(pixels, {mean, invstd, scale, shift, false, 0}, added, options.relu, out.y);
+    launch_normalize<T, kPack>(pixels, {mean, invstd, scale, shift, false, 0}, added, options.relu, out.y,
+                               out.relu_mask);
   });
   return out;
 }
@@ -230,7 +260,8 @@ Tensor batch_norm_inference_gpu(const Tensor& x, const Tensor& weight, const Ten
   const Tensor pixels = as_columns(x), added = residual.defined() ? as_columns(residual) : residual;
   const ChannelRow mean(running_mean), var(running_var), scale(weight), shift(bias);
   dispatch_channels(x.dtype(), x.size(1), {pixels.data_ptr(), pointer(added)}, [&]<class T, int kPack>() {
-    launch_normalize<T, kPack>(pixels, {mean, var, scale, shift, true, options.eps}, added, options.relu, y);
+    launch_normalize<T, kPack>(pixels, {mean, var, scale, shift, true, options.eps}, added, options.relu, y,
+                               Tensor());
   });
   return y;
 }

@@ -8,14 +8,16 @@ namespace taper::ops {
 
 BatchNormOutput batch_norm_training_gpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                         const Tensor& running_mean, const Tensor& running_var,
-                                        const BatchNormOptions& options, const Tensor& residual);
+                                        const BatchNormOptions& options, const Tensor& residual,
+                                        bool for_backward);
 Tensor batch_norm_inference_gpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                 const Tensor& running_mean, const Tensor& running_var,
                                 const BatchNormOptions& options, const Tensor& residual);
-BatchNormGrads batch_norm_backward_gpu(const Tensor& grad, const Tensor& x, const Tensor& y,
-                                       const Tensor& weight, const Tensor& bias, const Tensor& save_mean,
+BatchNormGrads batch_norm_backward_gpu(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
+                                       const Tensor& weight, const Tensor& save_mean,
                                        const Tensor& save_invstd, const BatchNormOptions& options,
                                        bool needs_residual);
+Tensor unpack_relu_mask_gpu(const Tensor& relu_mask, const Tensor& x);
 
 /// x as the kernels read it: channels innermost.
 Tensor as_columns(const Tensor& x);

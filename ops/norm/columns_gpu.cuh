@@ -26,10 +26,35 @@ struct Columns {
   __device__ __forceinline__ int channel() const {
     return int(blockIdx.x * blockDim.x + threadIdx.x) * kPack;
   }
+  /// The first row of this thread; may be past the end.
   __device__ __forceinline__ int64_t first_row() const { return blockIdx.y * rows_per_chunk + threadIdx.y; }
+  /// Behind the block's chunk, which is never empty.
   __device__ __forceinline__ int64_t end_row() const {
     const int64_t end = (blockIdx.y + 1) * rows_per_chunk;
     return end < rows ? end : rows;
+  }
+
+  /// The thread's rows, kAtOnce at a time: from = load(row) for each of them, then use(row, from, live) for
+  /// each, so that kAtOnce rows' reads are on their way together (a compiler that unrolls a plain loop tests
+  /// for its end between the reads, and has one under way). All threads of a block make the same calls; those
+  /// beyond the end load the last row again, and `live` is false.
+  template <int kAtOnce, class Load, class Use>
+  __device__ __forceinline__ void for_each_row(const Load& load, const Use& use) const {
+    const int64_t end = end_row();
+    for (int64_t begin = blockIdx.y * rows_per_chunk; begin < end; begin += kAtOnce * blockDim.y) {
+      const int64_t first = begin + threadIdx.y;
+      decltype(load(first)) from[kAtOnce];
+#pragma unroll
+      for (int k = 0; k < kAtOnce; ++k) {
+        const int64_t row = first + k * blockDim.y;
+        from[k] = load(row < end ? row : end - 1);
+      }
+#pragma unroll
+      for (int k = 0; k < kAtOnce; ++k) {
+        const int64_t row = first + k * blockDim.y;
+        use(row, from[k], row < end);
+      }
+    }
   }
 };
 
