@@ -1,19 +1,30 @@
-# taper_find_nvidia_library(NAME HEADER LIBRARY SONAME WHEEL): what FindCUBLASLT, FindCUDNN and FindNCCL share. Looks
-# for HEADER and libLIBRARY.so, or libSONAME alone, in the CUDA toolkit, in the system's packages, and in NVIDIA's
-# Python wheels (site-packages/nvidia/WHEEL/{include,lib}; those have no plain .so). Sets NAME_INCLUDE_DIR,
-# NAME_LIBRARY, and NAME_HEADER, the header's path. NAME_ROOT is searched first.
-function(taper_find_nvidia_library name header library soname wheel)
+# taper_find_nvidia_header(NAME HEADER WHEEL): what FindCUBLASLT, FindCUDNN and FindNCCL share. Looks for HEADER in the
+# CUDA toolkit, in the system's packages, and in NVIDIA's Python wheels (site-packages/nvidia/WHEEL/include). Sets
+# NAME_INCLUDE_DIR, and NAME_HEADER, the header's path. NAME_ROOT is searched first. Enough for a library that is
+# opened at run time (core/gpu/shared_library.h).
+function(taper_find_nvidia_header name header wheel)
   taper_nvidia_wheel_dirs(wheels)
   list(TRANSFORM wheels APPEND /${wheel} OUTPUT_VARIABLE own)
   list(TRANSFORM wheels APPEND /cu${CUDAToolkit_VERSION_MAJOR} OUTPUT_VARIABLE shared) # CUDA 13's own libraries
   find_path(${name}_INCLUDE_DIR ${header}
             HINTS ${CUDAToolkit_INCLUDE_DIRS} PATHS ${own} ${shared} PATH_SUFFIXES include)
+  mark_as_advanced(${name}_INCLUDE_DIR)
+  set(${name}_HEADER ${${name}_INCLUDE_DIR}/${header} PARENT_SCOPE)
+endfunction()
+
+# taper_find_nvidia_library(NAME HEADER LIBRARY SONAME WHEEL): as above for a library that is linked: libLIBRARY.so, or
+# libSONAME alone, since wheels have no plain .so. Sets NAME_LIBRARY too.
+function(taper_find_nvidia_library name header library soname wheel)
+  taper_find_nvidia_header(${name} ${header} ${wheel})
+  set(${name}_HEADER ${${name}_HEADER} PARENT_SCOPE)
+  taper_nvidia_wheel_dirs(wheels)
+  list(TRANSFORM wheels APPEND /${wheel} OUTPUT_VARIABLE own)
+  list(TRANSFORM wheels APPEND /cu${CUDAToolkit_VERSION_MAJOR} OUTPUT_VARIABLE shared)
   # The library beside the header first, so that the two agree.
   cmake_path(GET ${name}_INCLUDE_DIR PARENT_PATH prefix)
   find_library(${name}_LIBRARY NAMES ${library} lib${soname}
                NAMES_PER_DIR HINTS ${prefix} ${CUDAToolkit_LIBRARY_DIR} PATHS ${own} ${shared} PATH_SUFFIXES lib64 lib)
-  mark_as_advanced(${name}_INCLUDE_DIR ${name}_LIBRARY)
-  set(${name}_HEADER ${${name}_INCLUDE_DIR}/${header} PARENT_SCOPE)
+  mark_as_advanced(${name}_LIBRARY)
 endfunction()
 
 # The folders .../site-packages/nvidia that Python's packages are in.
@@ -42,6 +53,14 @@ function(taper_read_version result header)
   endif()
   list(JOIN numbers . version)
   set(${result} "${version}" PARENT_SCOPE)
+endfunction()
+
+# taper_import_nvidia_headers(NAME TARGET): TARGET, which adds NAME_INCLUDE_DIR and links nothing.
+function(taper_import_nvidia_headers name target)
+  if(NOT TARGET ${target})
+    add_library(${target} INTERFACE IMPORTED)
+    set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES ${${name}_INCLUDE_DIR})
+  endif()
 endfunction()
 
 # taper_import_nvidia_library(NAME TARGET): TARGET, made of NAME_LIBRARY and NAME_INCLUDE_DIR.

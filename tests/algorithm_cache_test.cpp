@@ -9,9 +9,9 @@
 #include <thread>
 
 #include "taper/core/parallel.h"
-#include "taper/core/warning.h"
 #include "temporary_folder.h"
 #include "test_tensors.h"
+#include "warnings.h"
 
 using namespace taper;
 
@@ -61,19 +61,6 @@ struct Candidates {
 auto by_reference(Candidates& candidates) {
   return [&candidates](const DoubleCall& call) { return candidates(call); };
 }
-
-/// Collects warnings while it lives.
-class Warnings {
- public:
-  Warnings() {
-    before_ = set_warning_handler([this](std::string_view text) { texts.emplace_back(text); });
-  }
-  ~Warnings() { set_warning_handler(before_); }
-  std::vector<std::string> texts;
-
- private:
-  WarningHandler before_;
-};
 
 bool is_doubled(const DoubleCall& call) {
   for (int64_t i = 0; i < call.x.numel(); ++i)

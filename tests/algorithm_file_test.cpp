@@ -8,8 +8,8 @@
 #include "child_process.h"
 #include "taper/core/algorithm_cache.h"
 #include "taper/core/error.h"
-#include "taper/core/warning.h"
 #include "temporary_folder.h"
+#include "warnings.h"
 
 using namespace taper;
 
@@ -51,19 +51,6 @@ std::string text_of(const std::string& path) {
   text << std::ifstream(path).rdbuf();
   return text.str();
 }
-
-/// Collects warnings while it lives.
-class Warnings {
- public:
-  Warnings() {
-    before_ = set_warning_handler([this](std::string_view text) { texts.emplace_back(text); });
-  }
-  ~Warnings() { set_warning_handler(before_); }
-  std::vector<std::string> texts;
-
- private:
-  WarningHandler before_;
-};
 
 /// Calls body(0), ..., body(7) in eight processes at once; true if all of them returned.
 template <class Body>

@@ -8,26 +8,25 @@ std::vector<Library> libraries() {
 #if TAPER_SIMULATED_GPU
   return {};
 #else
+  std::vector<Library> all = {{"CUDA runtime", detail::cuda_runtime_version()},
+                              {"CUDA driver", detail::cuda_driver_version()}};
   const std::string absent = "not in this build";
-  return {
-    {"CUDA runtime", detail::cuda_runtime_version()}, {"CUDA driver", detail::cuda_driver_version()},
-        {"cuBLASLt", detail::cublaslt_version()},
-#if TAPER_HAVE_CUDNN
-        {"cuDNN", detail::cudnn_version()},
+#if TAPER_HAVE_CUBLASLT
+  all.push_back({"cuBLASLt", detail::cublaslt_version()});
 #else
-        {"cuDNN", absent},
+  all.push_back({"cuBLASLt", absent});
+#endif
+#if TAPER_HAVE_CUDNN
+  all.push_back({"cuDNN", detail::cudnn_version()});
+#else
+  all.push_back({"cuDNN", absent});
 #endif
 #if TAPER_HAVE_NCCL
-    {
-      "NCCL", detail::nccl_version()
-    }
-  };
+  all.push_back({"NCCL", detail::nccl_version()});
 #else
-    {
-      "NCCL", absent
-    }
-  };
+  all.push_back({"NCCL", absent});
 #endif
+  return all;
 #endif
 }
 

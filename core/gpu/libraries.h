@@ -9,7 +9,7 @@ namespace taper::gpu {
 
 struct Library {
   std::string name;     // "CUDA runtime", "CUDA driver", "cuBLASLt", "cuDNN", "NCCL"
-  std::string version;  // "9.19.0"; or why there is none, as "not in this build"
+  std::string version;  // "9.19.0"; or why there is none: "not in this build", "not on this machine"
 };
 
 /// The libraries as loaded now, which may be newer than those of the build. Empty in the simulated build.

@@ -2,20 +2,13 @@
 
 #include "taper/core/error.h"
 #include "taper/core/gpu/runtime.h"
-#include "taper/ops/conv/conv2d_call.h"
+#include "taper/ops/conv/conv2d_product.h"
 #include "taper/ops/conv/depthwise_gpu.h"
 #include "taper/ops/conv/implicit_gemm.h"
-#include "taper/ops/matmul/gemm_gpu.h"
 #include "taper/ops/matmul/gemm_typed.h"
 
 namespace taper::ops {
 namespace {
-
-/// A convolution of single pixels: images are matrices as they lie.
-bool is_plain_product(const Conv2dGeometry& conv) {
-  const Conv2dOptions& o = conv.options;
-  return conv.taps() == 1 && o.stride == IntPair(1) && o.padding == IntPair(0);
-}
 
 /// The kernels number pixels with 31 bits, padding included.
 void check_pixels(const char* op, const Conv2dGeometry& conv) {
@@ -25,38 +18,10 @@ void check_pixels(const char* op, const Conv2dGeometry& conv) {
               op, conv.n, std::max(conv.h, conv.p), std::max(conv.w, conv.q));
 }
 
-/// x: [pixels, groups * channels] as a batch of one matrix for each group.
-GpuMatrix pixels_by_group(const Tensor& x, int64_t channels, int64_t group_channels, bool transposed) {
-  return {.data = x.data_ptr(), .stride = channels, .transposed = transposed, .batch_inner = group_channels};
-}
-
-/// weight: [K, C / groups], likewise.
-GpuMatrix filters_by_group(const Conv2dGeometry& conv, const Tensor& weight, bool transposed) {
-  return {.data = weight.data_ptr(),
-          .stride = conv.group_c(),
-          .transposed = transposed,
-          .batch_inner = conv.group_k() * conv.group_c()};
-}
-
 void forward(const Conv2dCall& call, GemmTiles tiles) {
   const Conv2dGeometry& conv = call.conv;
   const Tensor &x = call.first, &weight = call.second, &y = call.result;
   const auto data = [](const Tensor& operand) { return operand.defined() ? operand.data_ptr() : nullptr; };
-  if (is_plain_product(conv)) {
-    return gemm_gpu("conv2d", {.dtype = y.dtype(),
-                               .sizes = {.m = conv.n * conv.p * conv.q,
-                                         .n = conv.group_k(),
-                                         .k = conv.group_c(),
-                                         .batch_inner = conv.options.groups},
-                               .a = pixels_by_group(x, conv.c, conv.group_c(), false),
-                               .b = filters_by_group(conv, weight, true),
-                               .c = pixels_by_group(y, conv.k, conv.group_k(), false),
-                               .bias = data(call.bias),
-                               .bias_batch_inner = conv.group_k(),
-                               .residual = data(call.residual),
-                               .relu = call.relu,
-                               .tiles = tiles});
-  }
   dispatch_device_float(y.dtype(), [&]<class T>() {
     const ConvEpilogue<T> epilogue = {static_cast<const T*>(data(call.bias)),
                                       static_cast<const T*>(data(call.residual)), call.relu};
@@ -67,17 +32,6 @@ void forward(const Conv2dCall& call, GemmTiles tiles) {
 void backward_input(const Conv2dCall& call, GemmTiles tiles) {
   const Conv2dGeometry& conv = call.conv;
   const Tensor &grad = call.first, &weight = call.second, &grad_x = call.result;
-  if (is_plain_product(conv)) {
-    return gemm_gpu("conv2d_backward_input", {.dtype = grad_x.dtype(),
-                                              .sizes = {.m = conv.n * conv.p * conv.q,
-                                                        .n = conv.group_c(),
-                                                        .k = conv.group_k(),
-                                                        .batch_inner = conv.options.groups},
-                                              .a = pixels_by_group(grad, conv.k, conv.group_k(), false),
-                                              .b = filters_by_group(conv, weight, false),
-                                              .c = pixels_by_group(grad_x, conv.c, conv.group_c(), false),
-                                              .tiles = tiles});
-  }
   dispatch_device_float(grad_x.dtype(), [&]<class T>() {
     implicit_gemm_backward_input<T>(conv, grad.data_ptr(), weight.data_ptr(), grad_x.data_ptr(), tiles);
   });
@@ -86,24 +40,13 @@ void backward_input(const Conv2dCall& call, GemmTiles tiles) {
 void backward_weight(const Conv2dCall& call, GemmTiles tiles) {
   const Conv2dGeometry& conv = call.conv;
   const Tensor &grad = call.first, &x = call.second, &grad_weight = call.result;
-  if (is_plain_product(conv)) {
-    return gemm_gpu("conv2d_backward_weight", {.dtype = grad_weight.dtype(),
-                                               .sizes = {.m = conv.group_k(),
-                                                         .n = conv.group_c(),
-                                                         .k = conv.n * conv.p * conv.q,
-                                                         .batch_inner = conv.options.groups},
-                                               .a = pixels_by_group(grad, conv.k, conv.group_k(), true),
-                                               .b = pixels_by_group(x, conv.c, conv.group_c(), false),
-                                               .c = filters_by_group(conv, grad_weight, false),
-                                               .tiles = tiles});
-  }
   dispatch_device_float(grad_weight.dtype(), [&]<class T>() {
     implicit_gemm_backward_weight<T>(conv, grad.data_ptr(), x.data_ptr(), grad_weight.data_ptr(), tiles);
   });
 }
 
 template <GemmTiles kTiles>
-void run_product(const Conv2dCall& call, void*) {
+void run_implicit_gemm(const Conv2dCall& call, void*) {
   const gpu::DeviceGuard guard(call.result.device().index);
   check_pixels("conv2d", call.conv);
   switch (call.pass) {
@@ -134,18 +77,23 @@ void run_depthwise(const Conv2dCall& call, void*) {
 std::vector<Candidate<Conv2dCall>> conv2d_gpu_candidates(const Conv2dCall& call) {
   // The usual tiles are the estimate; the others are there to be measured. f64 has one shape.
   const bool has_shapes = call.result.dtype() != kFloat64;
-  return {
-      {.name = "implicit gemm", .cost = 2, .run = run_product<GemmTiles::kUsual>},
-      {.name = "implicit gemm, large tiles",
-       .supported = has_shapes,
-       .cost = 3,
-       .run = run_product<GemmTiles::kLarge>},
-      {.name = "implicit gemm, small tiles",
-       .supported = has_shapes,
-       .cost = 3,
-       .run = run_product<GemmTiles::kSmall>},
-      {.name = "depthwise", .supported = call.conv.is_depthwise(), .cost = 1, .run = run_depthwise},
-  };
+  std::vector<Candidate<Conv2dCall>> candidates;
+  if (is_plain_product(call.conv)) {
+    candidates = conv2d_product_candidates(call);
+  } else {
+    candidates = {{.name = "implicit gemm", .cost = 2, .run = run_implicit_gemm<GemmTiles::kUsual>},
+                  {.name = "implicit gemm, large tiles",
+                   .supported = has_shapes,
+                   .cost = 3,
+                   .run = run_implicit_gemm<GemmTiles::kLarge>},
+                  {.name = "implicit gemm, small tiles",
+                   .supported = has_shapes,
+                   .cost = 3,
+                   .run = run_implicit_gemm<GemmTiles::kSmall>}};
+  }
+  candidates.push_back(
+      {.name = "depthwise", .supported = call.conv.is_depthwise(), .cost = 1, .run = run_depthwise});
+  return candidates;
 }
 
 }  // namespace taper::ops

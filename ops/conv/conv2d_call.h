@@ -32,8 +32,8 @@ struct Conv2dCall {
 /// The candidates on the CPU, plainest first: a product of packed matrices, depthwise loops, Winograd.
 std::vector<Candidate<Conv2dCall>> conv2d_cpu_candidates(const Conv2dCall& call);
 
-/// The candidates on the GPU: implicit matrix products with tiles of the usual size, large and small, and
-/// depthwise convolution.
+/// The candidates on the GPU: implicit matrix products with tiles of the usual size, large and small, or, for
+/// single pixels, those of the plain product (conv2d_product.h); and depthwise convolution.
 std::vector<Candidate<Conv2dCall>> conv2d_gpu_candidates(const Conv2dCall& call);
 
 }  // namespace taper::ops

@@ -1,6 +1,6 @@
 #pragma once
-// Batched matrix products on the GPU, on raw memory. matmul, linear and the convolutions that are plain
-// products end here. Only enqueues, on the current stream of the current device.
+// Taper's own batched matrix products on the GPU, on raw memory; gemm_call.h chooses among them and a
+// library's. Only enqueues, on the current stream of the current device.
 
 #include <cstdint>
 
@@ -42,6 +42,7 @@ struct GpuGemm {
   int64_t bias_batch_inner = 0;    ///< stride of bias along the batch's inner axis
   const void* residual = nullptr;  ///< laid out as c
   bool relu = false;
+  bool allow_tf32 = false;  ///< a library may round f32 operands to TF32; Taper's kernels never do
   GemmTiles tiles = GemmTiles::kUsual;
 };
 

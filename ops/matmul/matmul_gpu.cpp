@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "taper/core/gpu/runtime.h"
+#include "taper/core/tf32.h"
 #include "taper/core/views.h"
-#include "taper/ops/matmul/gemm_gpu.h"
+#include "taper/ops/matmul/gemm_call.h"
 
 namespace taper::ops {
 namespace {
@@ -49,13 +49,13 @@ void offset_elements(GpuMatrix& x, int64_t elements, DType dtype) {
 
 void matmul_gpu(const Tensor& a, const Tensor& b, const Tensor& c) {
   if (c.numel() == 0) return;
-  const gpu::DeviceGuard guard(c.device().index);
   const BatchAxes batch(a, b, c);
   GpuGemm gemm{.dtype = c.dtype(),
                .sizes = {.m = c.size(-2), .n = c.size(-1), .k = a.size(-1)},
                .a = matrix_of(a),
                .b = matrix_of(b),
-               .c = matrix_of(c)};
+               .c = matrix_of(c),
+               .allow_tf32 = allow_tf32_matmul()};
   const int outside = std::max(batch.count - 2, 0);  // axes that take a launch for each index
   if (batch.count > outside) {
     const BatchAxis& axis = batch.axes[batch.count - 1];
@@ -74,28 +74,29 @@ void matmul_gpu(const Tensor& a, const Tensor& b, const Tensor& c) {
   int64_t launches = 1;
   for (int i = 0; i < outside; ++i) launches *= batch.axes[i].size;
   for (int64_t launch = 0; launch < launches; ++launch) {
-    GpuGemm part = gemm;
+    GemmCall part{.gemm = gemm, .c = c};
     int64_t rest = launch;
     for (int i = outside - 1; i >= 0; --i) {
       const BatchAxis& axis = batch.axes[i];
       const int64_t index = rest % axis.size;
       rest /= axis.size;
-      offset_elements(part.a, index * axis.a, gemm.dtype);
-      offset_elements(part.b, index * axis.b, gemm.dtype);
-      offset_elements(part.c, index * axis.c, gemm.dtype);
+      offset_elements(part.gemm.a, index * axis.a, gemm.dtype);
+      offset_elements(part.gemm.b, index * axis.b, gemm.dtype);
+      part.c_offset += index * axis.c;
     }
-    gemm_gpu("matmul", part);
+    run_gemm("matmul", part);
   }
 }
 
 void linear_gpu(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y) {
-  const gpu::DeviceGuard guard(y.device().index);
-  gemm_gpu("linear", {.dtype = y.dtype(),
-                      .sizes = {.m = y.size(0), .n = y.size(1), .k = x.size(1)},
-                      .a = matrix_of(x),
-                      .b = matrix_of(views::transpose(weight, 0, 1)),
-                      .c = matrix_of(y),
-                      .bias = bias.defined() ? bias.data_ptr() : nullptr});
+  run_gemm("linear", {.gemm = {.dtype = y.dtype(),
+                               .sizes = {.m = y.size(0), .n = y.size(1), .k = x.size(1)},
+                               .a = matrix_of(x),
+                               .b = matrix_of(views::transpose(weight, 0, 1)),
+                               .c = matrix_of(y),
+                               .bias = bias.defined() ? bias.data_ptr() : nullptr,
+                               .allow_tf32 = allow_tf32_matmul()},
+                      .c = y});
 }
 
 }  // namespace taper::ops

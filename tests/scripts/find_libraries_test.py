@@ -1,4 +1,5 @@
-"""cmake/Find{CUBLASLT,CUDNN,NCCL}.cmake find NVIDIA's libraries where the toolkit, packages and wheels put them.
+"""cmake/Find{CUBLASLT,CUDNN,NCCL}.cmake find NVIDIA's libraries where the toolkit, packages and wheels put them;
+of cuBLASLt only the headers.
 
   find_libraries_test.py CMAKE
 
@@ -24,7 +25,9 @@ list(APPEND CMAKE_MODULE_PATH {modules})
 set(CUDAToolkit_VERSION_MAJOR 13)
 set(CUDAToolkit_INCLUDE_DIRS {toolkit}/include)
 set(CUDAToolkit_LIBRARY_DIR {toolkit}/lib64)
-foreach(name CUBLASLT CUDNN NCCL)
+find_package(CUBLASLT QUIET)
+message(NOTICE "CUBLASLT ${{CUBLASLT_FOUND}} ${{CUBLASLT_VERSION}} ${{CUBLASLT_INCLUDE_DIR}}")
+foreach(name CUDNN NCCL)
   find_package(${{name}} QUIET)
   message(NOTICE "${{name}} ${{${{name}}_FOUND}} ${{${{name}}_VERSION}} ${{${{name}}_LIBRARY}}")
 endforeach()
@@ -73,18 +76,18 @@ class FindLibrariesTest(unittest.TestCase):
         return dict(line.split(" ", 1) for line in run.stderr.splitlines() if line)
 
     def test_in_a_toolkit(self):
-        self.put(self.toolkit, HEADERS, "libcublasLt.so", "libcudnn.so", "libcudnn.so.9", "libnccl.so", lib="lib64")
+        self.put(self.toolkit, HEADERS, "libcudnn.so", "libcudnn.so.9", "libnccl.so", lib="lib64")
         found = self.find()
-        self.assertEqual(found["CUBLASLT"], f"TRUE 13.1.0 {self.toolkit}/lib64/libcublasLt.so")
+        self.assertEqual(found["CUBLASLT"], f"TRUE 13.1.0 {self.toolkit}/include")
         self.assertEqual(found["CUDNN"], f"TRUE 9.19.2 {self.toolkit}/lib64/libcudnn.so")
         self.assertEqual(found["NCCL"], f"TRUE 2.28.9 {self.toolkit}/lib64/libnccl.so")
 
     def test_in_wheels_which_have_no_plain_so(self):
-        self.put(self.wheels / "cu13", ["cublasLt.h", "cublas_api.h"], "libcublasLt.so.13")
+        self.put(self.wheels / "cu13", ["cublasLt.h", "cublas_api.h"])
         self.put(self.wheels / "cudnn", ["cudnn_version.h"], "libcudnn.so.9")
         self.put(self.wheels / "nccl", ["nccl.h"], "libnccl.so.2")
         found = self.find()
-        self.assertEqual(found["CUBLASLT"], f"TRUE 13.1.0 {self.wheels}/cu13/lib/libcublasLt.so.13")
+        self.assertEqual(found["CUBLASLT"], f"TRUE 13.1.0 {self.wheels}/cu13/include")
         self.assertEqual(found["CUDNN"], f"TRUE 9.19.2 {self.wheels}/cudnn/lib/libcudnn.so.9")
         self.assertEqual(found["NCCL"], f"TRUE 2.28.9 {self.wheels}/nccl/lib/libnccl.so.2")
         self.assertEqual(found["target"], f"{self.wheels}/cudnn/lib/libcudnn.so.9")
