@@ -7,6 +7,7 @@
 #include "oracle.h"
 #include "oracle_cases.h"
 #include "taper/autograd/loss.h"
+#include "taper/core/gpu/caching_allocator.h"
 #include "taper/core/views.h"
 #include "taper/nn/optim/adamw.h"
 #include "taper/nn/optim/clip.h"
@@ -167,17 +168,18 @@ TEST_CASE("optimizers follow torch.optim with groups, late and missing gradients
 }
 
 TEST_CASE("an optimizer goes on where its saved state stopped, to the last bit") {
+  const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& c : oracle_cases("optim")) {
     if (c.op != "sgd" && c.op != "adamw") continue;
-    INFO(c.name);
-    const Tensors params = leaves(c.numbered("param"));
+    INFO(c.name << " " << device.str());
+    const Tensors params = leaves(c.numbered("param"), device);
     const auto optimizer = make_optimizer(c, params);
     for (int step = 0; step < 3; ++step) {
       set_grads(c, params, step);
       optimizer->step();
     }
     optimizer->lr(1) = 0.123;
-    const Tensors resumed = leaves(params);
+    const Tensors resumed = leaves(params, device);
     const auto other = make_optimizer(c, resumed);
     other->load_state_dict(optimizer->state_dict());
     CHECK(other->lr(1) == 0.123);
@@ -190,6 +192,103 @@ TEST_CASE("an optimizer goes on where its saved state stopped, to the last bit")
     }
     for (size_t i = 0; i < params.size(); ++i) check_close(resumed[i], params[i], 0);
   }
+}
+
+namespace {
+
+/// Every kind of optimiser with memory.
+std::vector<std::unique_ptr<Optimizer>> both_optimizers(const Tensors& params) {
+  std::vector<std::unique_ptr<Optimizer>> result;
+  result.push_back(std::make_unique<SGD>(params, SgdOptions{.lr = 0.1, .momentum = 0.9, .dampening = 0.5}));
+  result.push_back(std::make_unique<AdamW>(params, AdamWOptions{.lr = 0.1}));
+  return result;
+}
+
+Tensors some_parameters(Device device) {
+  return leaves({random_tensor({3, 5}, kFloat32, 1), random_tensor({7}, kFloat64, 2),
+                 random_tensor({40}, kBFloat16, 3)},
+                device);
+}
+
+void set_random_grads(const Tensors& params, uint64_t seed) {
+  for (const Tensor& x : params) {
+    x.set_grad(ops::to_device(random_tensor(x.shape(), x.dtype(), seed++), x.device()));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("on a GPU, steps with a changing learning rate make no host wait, replayed or not") {
+  const Device gpu("cuda");
+  const std::vector<double> rates = {0.1, 0.1, 0.03, 0.7, 0.01};
+  const gpu::Stream stream = gpu::stream_from_pool();
+  const gpu::StreamGuard guard(stream);
+  for (const size_t kind : {0, 1}) {
+    const Tensors on_cpu = some_parameters(kCPU), stepped = some_parameters(gpu),
+                  replayed = some_parameters(gpu);
+    const auto cpu = std::move(both_optimizers(on_cpu)[kind]);
+    const auto eager = std::move(both_optimizers(stepped)[kind]);
+    const auto captured = std::move(both_optimizers(replayed)[kind]);
+    const auto run = [&](Optimizer& optimizer, const Tensors& params, size_t i, const auto& step) {
+      optimizer.lr() = rates[i];
+      set_random_grads(params, 10);
+      step();
+    };
+    gpu::MemoryPool pool;
+    set_random_grads(replayed, 10);  // the graph reads these
+    gpu::Graph graph;
+    for (size_t i = 0; i < rates.size(); ++i) {
+      INFO("optimizer " << kind << ", step " << i);
+      run(*cpu, on_cpu, i, [&] { cpu->step(); });
+      run(*eager, stepped, i, [&] { eager->step(); });
+      captured->lr() = rates[i];
+      captured->publish_lr();
+      if (i == 0) {
+        captured->step();
+      } else {
+        if (i == 1) {
+          // While a stream is captured, whatever waits for it is an error.
+          const gpu::MemoryPoolGuard pool_guard(pool);
+          stream.synchronize();
+          gpu::begin_capture(stream);
+          captured->step();
+          graph = gpu::end_capture(stream);
+        }
+        graph.replay(stream);
+      }
+      for (size_t k = 0; k < on_cpu.size(); ++k) {
+        check_close(stepped[k], on_cpu[k], tolerance(on_cpu[k].dtype(), 10), 1);
+        check_close(replayed[k], stepped[k], 0);
+      }
+    }
+    CHECK(captured->state_dict().numbers == eager->state_dict().numbers);
+    CHECK(cpu->state_dict().numbers == eager->state_dict().numbers);
+  }
+}
+
+TEST_CASE("a step that is skipped changes nothing and does not count") {
+  const Device device = GENERATE(from_range(test_devices()));
+  const auto flag = [&](double value) { return ops::full({1}, value, {.device = device}); };
+  for (const size_t kind : {0, 1}) {
+    const Tensors params = some_parameters(device), others = some_parameters(device);
+    const auto optimizer = std::move(both_optimizers(params)[kind]);
+    const auto never_skips = std::move(both_optimizers(others)[kind]);
+    for (int step = 0; step < 4; ++step) {
+      const bool skip = step % 2 == 0;  // the first of all too
+      const Tensors before = {ops::clone(params[0]), ops::clone(params[1]), ops::clone(params[2])};
+      set_random_grads(params, uint64_t(step));
+      optimizer->step(flag(skip ? 1 : 0));
+      if (!skip) {
+        set_random_grads(others, uint64_t(step));
+        never_skips->step();
+      }
+      for (size_t k = 0; k < params.size(); ++k) check_close(params[k], skip ? before[k] : others[k], 0);
+    }
+    CHECK(optimizer->state_dict().numbers.at("step.0") == 2);
+  }
+  SGD optimizer(some_parameters(device));
+  CHECK_THROWS_WITH(optimizer.step(ops::ones({2})),
+                    Contains("SGD step: skip must be one number, got shape [2]"));
 }
 
 TEST_CASE("loading a state copies it, converted to the parameters' dtype and layout") {

@@ -262,7 +262,10 @@ TEST_CASE("updates on the GPU are the CPU's for many tensors of every size and d
 
 TEST_CASE("lr, step and skip can come from memory of the device") {
   const Device device = GENERATE(from_range(test_devices()));
-  const auto number = [&](double value) { return ops::full({}, value, {.device = device}); };
+  const auto number = [&](double value) {
+    return ops::full({}, value, {.dtype = kFloat64, .device = device});
+  };
+  const auto flag = [&](double value) { return ops::full({}, value, {.device = device}); };
   const Tensor start = random_tensor({37}, kFloat32, 1),
                grad = ops::to_device(random_tensor({37}, kFloat32, 2), device);
   const auto run = [&](const auto& update) {
@@ -281,12 +284,15 @@ TEST_CASE("lr, step and skip can come from memory of the device") {
     });
   };
   check_close(sgd(7, {.lr = number(0.25)}), sgd(0.25, {}), 0);
+  check_close(sgd(0.25, {.step = number(2)}), sgd(0.25, {}), 0);
+  // In the first step the buffer is the gradient.
+  CHECK(ops::to_vector<float>(sgd(0.25, {.step = number(1)})[1]) == ops::to_vector<float>(grad));
   check_close(adamw(7, 1, {.lr = number(0.25), .step = number(5)}), adamw(0.25, 5, {}), 0);
-  check_close(adamw(0.25, 5, {.skip = number(0)}), adamw(0.25, 5, {}), 0);
+  check_close(adamw(0.25, 5, {.skip = flag(0)}), adamw(0.25, 5, {}), 0);
   const Tensors untouched = {start, ops::zeros({37}), ops::ones({37})};
-  check_close(sgd(1, {.skip = number(1)}), untouched, 0);
-  check_close(adamw(1, 1, {.skip = number(1)}), untouched, 0);
-  CHECK_THROWS_WITH(sgd(1, {.lr = ops::ones({2})}), Catch::Contains("sgd_update: lr must be one f32 number"));
+  check_close(sgd(1, {.skip = flag(1)}), untouched, 0);
+  check_close(adamw(1, 1, {.skip = flag(1)}), untouched, 0);
+  CHECK_THROWS_WITH(sgd(1, {.lr = ops::ones({2})}), Catch::Contains("sgd_update: lr must be one f64 number"));
 }
 
 TEST_CASE("unscale_ multiplies and finds what is not finite") {

@@ -1,8 +1,5 @@
 #include "taper/nn/optim/adamw.h"
 
-#include <map>
-
-#include "taper/core/op_scope.h"
 #include "taper/ops/copy/create.h"
 
 namespace taper {
@@ -17,11 +14,6 @@ void check(const AdamWOptions& options) {
   }
 }
 
-/// What one call of adamw_update takes.
-struct Update {
-  std::vector<Tensor> parameters, grads, exp_avgs, exp_avg_sqs;
-};
-
 }  // namespace
 
 AdamW::AdamW(const std::vector<Group>& groups) : Optimizer("AdamW", parameters_of(groups)) {
@@ -32,26 +24,18 @@ AdamW::AdamW(const std::vector<Group>& groups) : Optimizer("AdamW", parameters_o
   }
 }
 
-void AdamW::step() {
-  const OpScope scope("AdamW step", SpanKind::kOptimizer);
-  for (size_t g = 0; g < groups_.size(); ++g) {
-    std::map<int64_t, Update> updates;  // by step: one entry unless parameters joined late
-    for (Slot& slot : groups_[g].slots) {
-      const Tensor grad = slot.parameter.grad();
-      if (!grad.defined()) continue;
-      if (slot.memory.empty())
-        slot.memory = {ops::zeros_like(slot.parameter), ops::zeros_like(slot.parameter)};
-      Update& update = updates[++slot.steps];
-      update.parameters.push_back(slot.parameter);
-      update.grads.push_back(grad);
-      update.exp_avgs.push_back(slot.memory[0]);
-      update.exp_avg_sqs.push_back(slot.memory[1]);
+void AdamW::update(size_t group, const std::vector<Slot*>& slots, const UpdateControls& controls) {
+  std::vector<Tensor> parameters, grads, exp_avgs, exp_avg_sqs;
+  for (Slot* slot : slots) {
+    if (slot->memory.empty()) {
+      slot->memory = {ops::zeros_like(slot->parameter), ops::zeros_like(slot->parameter)};
     }
-    for (const auto& [step, update] : updates) {
-      ops::adamw_update(update.parameters, update.grads, update.exp_avgs, update.exp_avg_sqs, options_[g],
-                        step);
-    }
+    parameters.push_back(slot->parameter);
+    grads.push_back(slot->parameter.grad());
+    exp_avgs.push_back(slot->memory[0]);
+    exp_avg_sqs.push_back(slot->memory[1]);
   }
+  ops::adamw_update(parameters, grads, exp_avgs, exp_avg_sqs, options_[group], 1, controls);
 }
 
 Optimizer::Numbers AdamW::numbers(size_t group) {

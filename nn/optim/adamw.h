@@ -20,7 +20,6 @@ class AdamW final : public Optimizer {
   explicit AdamW(const std::vector<Tensor>& parameters, const AdamWOptions& options = {})
       : AdamW(number_names(parameters), options) {}
 
-  void step() override;
   /// To read or to set.
   AdamWOptions& options(size_t group = 0) { return options_.at(group); }
   double& lr(size_t group = 0) override { return options(group).lr; }
@@ -29,6 +28,8 @@ class AdamW final : public Optimizer {
  private:
   std::vector<std::string> memory_names() const override { return {"exp_avg", "exp_avg_sq"}; }
   Numbers numbers(size_t group) override;
+  std::string_view step_name() const override { return "AdamW step"; }
+  void update(size_t group, const std::vector<Slot*>& slots, const UpdateControls& controls) override;
 
   std::vector<AdamWOptions> options_;
 };

@@ -1,9 +1,13 @@
 #include "taper/nn/optim/optimizer.h"
 
+#include <algorithm>
+#include <map>
 #include <set>
 
 #include "taper/core/op_scope.h"
 #include "taper/ops/copy/copy.h"
+#include "taper/ops/copy/create.h"
+#include "taper/ops/elementwise/elementwise.h"
 
 namespace taper {
 
@@ -46,6 +50,62 @@ void Optimizer::zero_grad(bool set_to_none) {
   }
 }
 
+void Optimizer::publish_lr() {
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    Group& group = groups_[g];
+    const double wanted = lr(g);
+    const Device device = group.slots[0].parameter.device();
+    if (!group.lr.defined() || group.lr.device() != device) {
+      group.lr = ops::full({}, wanted, {.dtype = kFloat64, .device = device});
+    } else if (group.published_lr != wanted) {
+      ops::fill_(group.lr, wanted);
+    }
+    group.published_lr = wanted;
+  }
+}
+
+std::vector<Optimizer::Cohort> Optimizer::count_update(Group& group, const Tensor& skip) {
+  std::vector<Cohort> cohorts;
+  for (Slot& slot : group.slots) {
+    auto cohort = std::find_if(cohorts.begin(), cohorts.end(),
+                               [&](const Cohort& c) { return c.steps.impl() == slot.steps.impl(); });
+    if (cohort == cohorts.end()) cohort = cohorts.insert(cohort, Cohort{.steps = slot.steps, .slots = {}});
+    if (slot.parameter.grad().defined()) {
+      cohort->slots.push_back(&slot);
+    } else {
+      cohort->complete = false;
+    }
+  }
+  std::erase_if(cohorts, [](const Cohort& cohort) { return cohort.slots.empty(); });
+  for (Cohort& cohort : cohorts) {
+    if (!cohort.steps.defined()) {
+      const Device device = cohort.slots[0]->parameter.device();
+      cohort.steps = ops::full({}, 0, {.dtype = kFloat64, .device = device});
+    } else if (!cohort.complete) {
+      cohort.steps = ops::clone(cohort.steps);
+    }
+    for (Slot* slot : cohort.slots) slot->steps = cohort.steps;
+    if (skip.defined()) {
+      ops::add_(cohort.steps, ops::cast(ops::eq(skip.reshape({}), 0), kFloat64));
+    } else {
+      ops::add_(cohort.steps, 1);
+    }
+  }
+  return cohorts;
+}
+
+void Optimizer::step(const Tensor& skip) {
+  const OpScope scope(step_name(), SpanKind::kOptimizer);
+  TAPER_CHECK(!skip.defined() || skip.numel() == 1, "{}: skip must be one number, got shape {}", step_name(),
+              skip.shape());
+  publish_lr();
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    for (const Cohort& cohort : count_update(groups_[g], skip)) {
+      update(g, cohort.slots, {.lr = groups_[g].lr, .step = cohort.steps, .skip = skip});
+    }
+  }
+}
+
 std::vector<Tensor> Optimizer::parameters() const {
   std::vector<Tensor> all;
   for (const Group& group : groups_) {
@@ -57,12 +117,18 @@ std::vector<Tensor> Optimizer::parameters() const {
 SavedState Optimizer::state_dict() {
   SavedState state;
   const std::vector<std::string> kinds = memory_names();
+  std::map<const TensorImpl*, double> counts;  // each read once: on a GPU the host waits for it
+  const auto count_of = [&](const Tensor& steps) {
+    const auto [entry, fresh] = counts.try_emplace(steps.impl().get());
+    if (fresh) entry->second = ops::item(steps);
+    return entry->second;
+  };
   for (size_t g = 0; g < groups_.size(); ++g) {
     const std::string prefix = fmt::format("group{}.", g);
     state.numbers[prefix + "initial_lr"] = groups_[g].initial_lr;
     for (const auto& [name, value] : numbers(g)) state.numbers[prefix + name] = *value;
     for (const Slot& slot : groups_[g].slots) {
-      if (slot.steps > 0) state.numbers["step." + slot.name] = double(slot.steps);
+      if (slot.steps.defined()) state.numbers["step." + slot.name] = count_of(slot.steps);
       for (size_t k = 0; k < slot.memory.size(); ++k)
         state.tensors[kinds[k] + "." + slot.name] = slot.memory[k];
     }
@@ -112,9 +178,16 @@ void Optimizer::load_state_dict(const SavedState& state) {
     const std::string prefix = fmt::format("group{}.", g);
     groups_[g].initial_lr = state.numbers.at(prefix + "initial_lr");
     for (const auto& [name, value] : numbers(g)) *value = state.numbers.at(prefix + name);
+    std::map<double, Tensor> counts;
     for (Slot& slot : groups_[g].slots) {
-      const auto steps = state.numbers.find("step." + slot.name);
-      slot.steps = steps == state.numbers.end() ? 0 : int64_t(steps->second);
+      slot.steps = {};
+      if (const auto saved = state.numbers.find("step." + slot.name); saved != state.numbers.end()) {
+        Tensor& steps = counts[saved->second];
+        if (!steps.defined()) {
+          steps = ops::full({}, saved->second, {.dtype = kFloat64, .device = slot.parameter.device()});
+        }
+        slot.steps = steps;
+      }
       slot.memory.clear();
       if (!state.tensors.contains(kinds[0] + "." + slot.name)) continue;
       for (const std::string& kind : kinds) {

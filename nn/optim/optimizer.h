@@ -16,6 +16,7 @@
 
 #include "taper/core/tensor.h"
 #include "taper/nn/optim/saved_state.h"
+#include "taper/ops/optimizer/optimizer.h"
 
 namespace taper {
 
@@ -43,8 +44,15 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  /// One update of every parameter that has a gradient. Writes into the parameters in place.
-  virtual void step() = 0;
+  /// One update of every parameter that has a gradient, in place. `skip`, if defined, is f32 of one element
+  /// where the parameters are, as ops::unscale_ leaves it: if it is not 0, nothing changes and no update is
+  /// counted. On a GPU the host waits for nothing, and what changes from one update to the next, learning
+  /// rates and counts, is read from the device's memory: a captured step can be replayed, once all
+  /// parameters had their first.
+  void step(const Tensor& skip = {});
+  /// Writes learning rates that were changed to where the updates read them. step() does so itself; to be
+  /// called before a step is captured, and before it is replayed.
+  void publish_lr();
   /// Drops the gradients, or fills those that exist with zeros.
   void zero_grad(bool set_to_none = true);
 
@@ -72,11 +80,15 @@ class Optimizer {
     std::string name;
     Tensor parameter;
     std::vector<Tensor> memory = {};  ///< as memory_names(); empty before the first update
-    int64_t steps = 0;                ///< updates so far
+    /// Updates so far, f64 of one element where the parameter is; undefined before the first. One tensor for
+    /// all parameters that have always been updated together.
+    Tensor steps = {};
   };
   struct Group {
     std::vector<Slot> slots;
     double initial_lr = 0;
+    Tensor lr = {};           ///< as publish_lr() wrote it, f64 of one element
+    double published_lr = 0;  ///< what is in it
   };
   using Numbers = std::vector<std::pair<std::string, double*>>;
 
@@ -87,11 +99,23 @@ class Optimizer {
   virtual std::vector<std::string> memory_names() const = 0;
   /// A group's options that are numbers, by name.
   virtual Numbers numbers(size_t group) = 0;
+  /// "SGD step", for reports; a literal.
+  virtual std::string_view step_name() const = 0;
+  /// Updates these parameters of a group, which have gradients. Makes their memory if they have none.
+  virtual void update(size_t group, const std::vector<Slot*>& slots, const UpdateControls& controls) = 0;
 
   std::string optimizer_;  ///< "SGD", for messages
   std::vector<Group> groups_;
 
  private:
+  /// Parameters that are updated in one call.
+  struct Cohort {
+    Tensor steps;
+    std::vector<Slot*> slots;
+    bool complete = true;  ///< no other parameter shares `steps`
+  };
+  /// The group's parameters that have gradients, this update counted.
+  static std::vector<Cohort> count_update(Group& group, const Tensor& skip);
   Slot* find(const std::string& parameter);
   void check_state(const SavedState& state);
 };

@@ -1,6 +1,6 @@
 #include "taper/nn/optim/sgd.h"
 
-#include "taper/core/op_scope.h"
+#include "taper/ops/copy/create.h"
 
 namespace taper {
 namespace {
@@ -14,11 +14,6 @@ void check(const SgdOptions& options) {
               options.dampening);
 }
 
-/// What one call of sgd_update takes.
-struct Update {
-  std::vector<Tensor> parameters, grads, buffers;
-};
-
 }  // namespace
 
 SGD::SGD(const std::vector<Group>& groups) : Optimizer("SGD", parameters_of(groups)) {
@@ -29,25 +24,17 @@ SGD::SGD(const std::vector<Group>& groups) : Optimizer("SGD", parameters_of(grou
   }
 }
 
-void SGD::step() {
-  const OpScope scope("SGD step", SpanKind::kOptimizer);
-  for (size_t g = 0; g < groups_.size(); ++g) {
-    const bool with_momentum = options_[g].momentum != 0;
-    Update first, further;
-    for (Slot& slot : groups_[g].slots) {
-      const Tensor grad = slot.parameter.grad();
-      if (!grad.defined()) continue;
-      const bool is_first = with_momentum && slot.memory.empty();
-      if (is_first) slot.memory = {empty_like(slot.parameter)};
-      Update& update = is_first ? first : further;
-      update.parameters.push_back(slot.parameter);
-      update.grads.push_back(grad);
-      if (with_momentum) update.buffers.push_back(slot.memory[0]);
-      ++slot.steps;
-    }
-    ops::sgd_update(first.parameters, first.grads, first.buffers, options_[g], true);
-    ops::sgd_update(further.parameters, further.grads, further.buffers, options_[g], false);
+void SGD::update(size_t group, const std::vector<Slot*>& slots, const UpdateControls& controls) {
+  const SgdOptions& options = options_[group];
+  std::vector<Tensor> parameters, grads, buffers;
+  for (Slot* slot : slots) {
+    parameters.push_back(slot->parameter);
+    grads.push_back(slot->parameter.grad());
+    if (options.momentum == 0) continue;
+    if (slot->memory.empty()) slot->memory = {ops::zeros_like(slot->parameter)};
+    buffers.push_back(slot->memory[0]);
   }
+  ops::sgd_update(parameters, grads, buffers, options, false, controls);
 }
 
 Optimizer::Numbers SGD::numbers(size_t group) {

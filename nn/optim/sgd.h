@@ -20,7 +20,6 @@ class SGD final : public Optimizer {
   explicit SGD(const std::vector<Tensor>& parameters, const SgdOptions& options = {})
       : SGD(number_names(parameters), options) {}
 
-  void step() override;
   /// To read or to set.
   SgdOptions& options(size_t group = 0) { return options_.at(group); }
   double& lr(size_t group = 0) override { return options(group).lr; }
@@ -29,6 +28,8 @@ class SGD final : public Optimizer {
  private:
   std::vector<std::string> memory_names() const override { return {"momentum_buffer"}; }
   Numbers numbers(size_t group) override;
+  std::string_view step_name() const override { return "SGD step"; }
+  void update(size_t group, const std::vector<Slot*>& slots, const UpdateControls& controls) override;
 
   std::vector<SgdOptions> options_;
 };

@@ -14,18 +14,19 @@
 namespace taper::ops {
 namespace {
 
-void check_number(std::string_view op, std::string_view name, const Tensor& number, Device device) {
+void check_number(std::string_view op, std::string_view name, const Tensor& number, DType dtype,
+                  Device device) {
   TAPER_CHECK(
-      !number.defined() || (number.numel() == 1 && number.dtype() == kFloat32 && number.device() == device),
-      "{}: {} must be one f32 number on {}, got {} of shape {} on {}", op, name, device, number.dtype(),
+      !number.defined() || (number.numel() == 1 && number.dtype() == dtype && number.device() == device),
+      "{}: {} must be one {} number on {}, got {} of shape {} on {}", op, name, dtype, device, number.dtype(),
       number.shape(), number.device());
 }
 
 void check_controls(std::string_view op, const FlatList& params, const UpdateControls& controls) {
   if (params.tensors().empty()) return;
-  check_number(op, "lr", controls.lr, params[0].device());
-  check_number(op, "step", controls.step, params[0].device());
-  check_number(op, "skip", controls.skip, params[0].device());
+  check_number(op, "lr", controls.lr, kFloat64, params[0].device());
+  check_number(op, "step", controls.step, kFloat64, params[0].device());
+  check_number(op, "skip", controls.skip, kFloat32, params[0].device());
 }
 
 bool skipped(const UpdateControls& controls) {
@@ -50,6 +51,7 @@ void sgd_update(const std::vector<Tensor>& params, const std::vector<Tensor>& gr
   } else if (!skipped(controls)) {
     SgdOptions now = options;
     if (controls.lr.defined()) now.lr = item(controls.lr);
+    if (controls.step.defined()) first_step = item(controls.step) == 1;
     sgd_update_cpu(p.tensors(), g.tensors(), b.tensors(), now, first_step);
   }
   b.finish_write();
@@ -126,8 +128,8 @@ void unscale_(const std::vector<Tensor>& tensors, const Tensor& inverse_scale, c
   check_defined("unscale_", "found_inf", found_inf);
   if (tensors.empty()) return;
   const FlatList list("unscale_", "tensors", tensors);
-  check_number("unscale_", "inverse_scale", inverse_scale, tensors[0].device());
-  check_number("unscale_", "found_inf", found_inf, tensors[0].device());
+  check_number("unscale_", "inverse_scale", inverse_scale, kFloat32, tensors[0].device());
+  check_number("unscale_", "found_inf", found_inf, kFloat32, tensors[0].device());
   if (!list.on_cpu()) {
     unscale_gpu(list.tensors(), inverse_scale, found_inf);
     found_inf.bump_version();

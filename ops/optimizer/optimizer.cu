@@ -10,12 +10,12 @@ namespace {
 /// A number from the launch, or from device memory where there is one.
 struct DeviceNumber {
   double value = 0;
-  const float* on_device = nullptr;
+  const double* on_device = nullptr;
 
   DeviceNumber(double value_, const Tensor& tensor) : value(value_) {
-    if (tensor.defined()) on_device = tensor.data<float>();
+    if (tensor.defined()) on_device = tensor.data<double>();
   }
-  __device__ __forceinline__ double get() const { return on_device ? double(*on_device) : value; }
+  __device__ __forceinline__ double get() const { return on_device ? *on_device : value; }
 };
 
 // ------------------------------------------------------------------------------------------ kernels
@@ -60,17 +60,18 @@ __global__ void __launch_bounds__(kLoopBlock, sizeof(T) == 8 ? 2 : 4)
 /// Lists: parameters, gradients and, with momentum, buffers.
 template <bool kMomentum>
 struct SgdUpdate {
-  DeviceNumber lr;
+  DeviceNumber lr, step;
   double momentum, fresh, weight_decay;
-  bool nesterov, first_step;
+  bool nesterov;
 
   template <class T>
   struct Factors {
     T lr, momentum, fresh, weight_decay;
+    bool first_step;
   };
   template <class T>
   __device__ Factors<T> prepare() const {
-    return {T(lr.get()), T(momentum), T(fresh), T(weight_decay)};
+    return {T(lr.get()), T(momentum), T(fresh), T(weight_decay), step.get() == 1};
   }
   __device__ static constexpr bool writes(int list) { return list != 1; }
   template <class T>
@@ -79,7 +80,7 @@ struct SgdUpdate {
     if constexpr (!kMomentum) {
       x[0] -= f.lr * g;
     } else {
-      x[2] = first_step ? g : f.momentum * x[2] + f.fresh * g;
+      x[2] = f.first_step ? g : f.momentum * x[2] + f.fresh * g;
       x[0] -= f.lr * (nesterov ? g + f.momentum * x[2] : x[2]);
     }
   }
@@ -181,11 +182,11 @@ void run(const char* name, const TensorLists& lists, const Update& update, const
 template <bool kMomentum>
 SgdUpdate<kMomentum> sgd(const SgdOptions& options, bool first_step, const UpdateControls& controls) {
   return {.lr = {options.lr, controls.lr},
+          .step = {first_step ? 1.0 : 2.0, controls.step},
           .momentum = options.momentum,
           .fresh = 1 - options.dampening,
           .weight_decay = options.weight_decay,
-          .nesterov = options.nesterov,
-          .first_step = first_step};
+          .nesterov = options.nesterov};
 }
 
 }  // namespace

@@ -35,12 +35,12 @@ struct AdamWOptions {
 };
 
 /// Numbers in memory of the parameters' device, read when the update runs there: what a GPU computes need not
-/// come to the host, and a captured graph can be replayed with other values. Undefined tensors: not used. All
-/// are f32 of one element.
+/// come to the host, and a captured graph can be replayed with other values. One element each; undefined: not
+/// used.
 struct UpdateControls {
-  Tensor lr = {};    ///< instead of the options' lr
-  Tensor step = {};  ///< instead of AdamW's step
-  Tensor skip = {};  ///< if not 0 nothing changes: found_inf of unscale_
+  Tensor lr = {};    ///< f64, instead of the options' lr
+  Tensor step = {};  ///< f64, instead of AdamW's step; for SGD, 1 means first_step
+  Tensor skip = {};  ///< f32, if not 0 nothing changes: found_inf of unscale_
 };
 
 }  // namespace taper
