@@ -355,8 +355,8 @@ TEST_CASE("verification allows for the rounding that a candidate announces") {
                      {.name = "announced", .cost = 4, .epsilon = 0x1p-10, .run = coarse}};
   const Warnings warnings;
   cache.run(double_call(), by_reference(candidates));
-  for (const AlgorithmTiming& timing : cache.decisions()[0].candidates)
-    CHECK(timing.is_wrong == (timing.name == "silent"));
+  const AlgorithmRecord record = cache.decisions()[0];
+  for (const AlgorithmTiming& timing : record.candidates) CHECK(timing.is_wrong == (timing.name == "silent"));
   CHECK(warnings.texts.size() == 1);
 }
 

@@ -5,6 +5,8 @@
 #include <new>
 
 #include "taper/core/algorithm_cache.h"
+#include "taper/core/gpu/runtime.h"
+#include "taper/ops/matmul/gemm_call.h"
 
 namespace {
 thread_local int64_t allocations = 0;
@@ -45,27 +47,43 @@ struct ReluCall {
 
 int runs = 0;
 
-std::vector<Candidate<ReluCall>> candidates(const ReluCall&) {
-  return {{.name = "one", .run = [](const ReluCall&, void*) { ++runs; }},
-          {.name = "two", .run = [](const ReluCall&, void*) { ++runs; }}};
+template <class Call>
+std::vector<Candidate<Call>> candidates(const Call&) {
+  return {{.name = "one", .run = [](const Call&, void*) { ++runs; }},
+          {.name = "two", .run = [](const Call&, void*) { ++runs; }}};
+}
+
+/// Whether a hundred calls whose algorithm is chosen allocate nothing, in every mode.
+template <class Call>
+bool hits_allocate_nothing(const Call& call) {
+  AlgorithmCache cache;
+  for (const AlgorithmMode mode :
+       {AlgorithmMode::kHeuristic, AlgorithmMode::kBenchmark, AlgorithmMode::kDeterministic}) {
+    cache.set_mode(mode);
+    const int64_t at_start = allocations;
+    cache.run(call, candidates<Call>);
+    const int64_t after_miss = allocations;
+    runs = 0;
+    for (int i = 0; i < 100; ++i) cache.run(call, candidates<Call>);
+    if (after_miss == at_start || allocations != after_miss || runs != 100) {
+      std::printf("%s: %lld allocations in %d calls\n", call.problem().str().c_str(),
+                  static_cast<long long>(allocations - after_miss), runs);
+      return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace
 
 int main() {
-  AlgorithmCache cache;
-  const ReluCall call{empty({8, 3, 4, 4}), empty({8, 3, 4, 4})};
-  for (const AlgorithmMode mode :
-       {AlgorithmMode::kHeuristic, AlgorithmMode::kBenchmark, AlgorithmMode::kDeterministic}) {
-    cache.set_mode(mode);
-    const int64_t at_start = allocations;
-    cache.run(call, candidates);
-    const int64_t after_miss = allocations;
-    runs = 0;
-    for (int i = 0; i < 100; ++i) cache.run(call, candidates);
-    if (after_miss == at_start || allocations != after_miss || runs != 100) {
-      std::printf("%lld allocations in %d calls\n", static_cast<long long>(allocations - after_miss), runs);
-      return 1;
-    }
+  bool good = hits_allocate_nothing(ReluCall{empty({8, 3, 4, 4}), empty({8, 3, 4, 4})});
+  if (gpu::device_count() > 0) {
+    const Tensor a = empty({4, 4}, {.device = kCUDA});
+    const ops::GpuMatrix matrix{.data = a.data_ptr(), .stride = 4};
+    good &= hits_allocate_nothing(
+        ops::GemmCall{.gemm = {.sizes = {4, 4, 4}, .a = matrix, .b = matrix, .c = {.stride = 4}},
+                      .c = empty({4, 4}, {.device = kCUDA})});
   }
+  return good ? 0 : 1;
 }
