@@ -2,6 +2,8 @@
 
 #include "taper/core/parallel.h"
 #include "taper/core/views.h"
+#include "taper/ops/copy/create.h"
+#include "taper/ops/matmul/gemm_libraries.h"
 #include "taper/ops/matmul/matmul_cpu.h"
 #include "test_tensors.h"
 #include "tolerance.h"
@@ -47,7 +49,10 @@ const Candidate<ops::MatmulCall>& find(const std::vector<Candidate<ops::MatmulCa
 
 TEST_CASE("all candidates of matmul agree with f64, for any number of threads") {
   const PoisonedMemory poison;
-  int dot_products = 0;
+  const AlgorithmMode mode = algorithm_cache().mode();
+  algorithm_cache().set_mode(
+      AlgorithmMode::kBenchmark);  // other libraries are listed where they are measured
+  int dot_products = 0, eigen = 0, openblas = 0;
   for (const DType dtype : {kFloat32, kFloat64}) {
     for (const auto [m, k, n] : {std::array<int64_t, 3>{1, 2048, 100},
                                  {100, 2048, 1},
@@ -55,6 +60,8 @@ TEST_CASE("all candidates of matmul agree with f64, for any number of threads") 
                                  {3, 31, 17},
                                  {7, 33, 300},
                                  {300, 65, 5},
+                                 {500, 300, 200},
+                                 {50, 200, 1700},
                                  {4, 0, 3}}) {
       for (const double beta : {0., 1., -0.5}) {
         for (const bool transposed_b : {false, true}) {
@@ -64,6 +71,8 @@ TEST_CASE("all candidates of matmul agree with f64, for any number of threads") 
             if (!candidate.supported) continue;
             INFO(candidate.name << " " << call.problem().str());
             dot_products += candidate.name == "dot products";
+            eigen += candidate.name == ops::eigen_name();
+            openblas += candidate.name == ops::openblas_name();
             ops::copy_(call.c, before);
             candidate.run(call, nullptr);
             check_close(call.c, expected, tolerance(dtype, std::max<int64_t>(k, 1)),
@@ -79,6 +88,46 @@ TEST_CASE("all candidates of matmul agree with f64, for any number of threads") 
     }
   }
   CHECK(dot_products > 0);
+  CHECK(eigen > 0);
+  CHECK((openblas > 0) == !ops::openblas_name().empty());
+  algorithm_cache().set_mode(mode);
+}
+
+TEST_CASE("other libraries' products are offered only where candidates are measured") {
+  const auto call = matmul_call(20, 30, 40, kFloat32, 0, true);
+  const AlgorithmMode mode = algorithm_cache().mode();
+  for (const AlgorithmMode other : {AlgorithmMode::kHeuristic, AlgorithmMode::kDeterministic}) {
+    algorithm_cache().set_mode(other);
+    CHECK(ops::matmul_cpu_candidates(call).size() == 2);
+  }
+  algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
+  const auto list = ops::matmul_cpu_candidates(call);
+  CHECK(list.size() == (ops::openblas_name().empty() ? 3 : 4));
+  for (size_t i = 2; i < list.size(); ++i) {
+    INFO(list[i].name);
+    CHECK(list[i].name.find_first_of("0123456789") != std::string::npos);  // the library's version
+    CHECK(list[i].cost > list[0].cost);
+    CHECK(list[i].cost > list[1].cost);
+  }
+  algorithm_cache().set_mode(mode);
+}
+
+TEST_CASE("libraries multiply batches, with operands that repeat") {
+  const AlgorithmMode mode = algorithm_cache().mode();
+  algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
+  const Tensor a = random_tensor({3, 40, 50}, kFloat32, 1);
+  const Tensor b = views::expand(random_tensor({50, 60}, kFloat32, 2), {3, 50, 60});
+  const ops::MatmulCall call{a, b, empty({3, 40, 60})};
+  Tensor first;
+  for (const auto& candidate : ops::matmul_cpu_candidates(call)) {
+    if (!candidate.supported) continue;
+    INFO(candidate.name);
+    ops::copy_(call.c, ops::full(call.c.shape(), std::nan("")));
+    candidate.run(call, nullptr);
+    if (!first.defined()) first = ops::clone(call.c);
+    check_close(call.c, first, 2 * tolerance(kFloat32, 50));
+  }
+  algorithm_cache().set_mode(mode);
 }
 
 TEST_CASE("what a candidate of matmul supports, and where it is expected to be best") {

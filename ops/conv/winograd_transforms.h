@@ -12,6 +12,7 @@
 // https://arxiv.org/abs/1509.09308.
 
 #include <cstddef>
+#include <iterator>
 #include <utility>
 
 #include "taper/ops/simd.h"

@@ -1,11 +1,13 @@
 #include "taper/ops/matmul/matmul_cpu.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "taper/core/parallel.h"
 #include "taper/core/views.h"
 #include "taper/ops/matmul/dot_products_cpu.h"
 #include "taper/ops/matmul/gemm_cpu.h"
+#include "taper/ops/matmul/gemm_libraries.h"
 
 namespace taper::ops {
 namespace {
@@ -56,6 +58,62 @@ void multiply(const Tensor& a, const Tensor& b, T beta, const Tensor& c) {
   });
 }
 
+/// A product by a library that computes on the calling thread: slices of the longer side of c, one after the
+/// other by whichever thread is free. Their number depends on the sizes alone.
+template <class T, class BlockGemm>
+void multiply_slices(const MatmulCall& call, BlockGemm&& block_gemm) {
+  const int64_t m = call.c.size(-2), n = call.c.size(-1), k = call.a.size(-1);
+  constexpr int64_t kSliceFlops = int64_t(1) << 24, kMostSlices = 16;
+  const int64_t wanted = std::clamp<int64_t>(2 * m * n * k / kSliceFlops, 1, kMostSlices);
+  const bool by_rows = m >= n;
+  const int64_t length = by_rows ? m : n, step = (length + wanted - 1) / wanted;
+  const int64_t slices = (length + step - 1) / step;
+  parallel_chunks(call.c.numel() / (m * n) * slices, [&](int64_t chunk) {
+    const int64_t matrix = chunk / slices, first = chunk % slices * step,
+                  count = std::min(step, length - first);
+    const int64_t row = by_rows ? first : 0, rows = by_rows ? count : m;
+    const int64_t col = by_rows ? 0 : first, cols = by_rows ? n : count;
+    block_gemm(matrix_of<const T>(call.a, matrix).block(row, 0, rows, k),
+               matrix_of<const T>(call.b, matrix).block(0, col, k, cols), T(call.beta),
+               matrix_of<T>(call.c, matrix).block(row, col, rows, cols));
+  });
+}
+
+/// Whether every size and stride fits BLAS's integers, and there is something to do.
+bool fits_blas(const MatmulCall& call) {
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  bool fits = call.a.size(-1) > 0 && call.c.numel() > 0;
+  for (const Tensor& x : {call.a, call.b, call.c}) {
+    for (const int64_t size : x.shape()) fits = fits && size <= kMost;
+    for (const int64_t stride : {x.strides()[x.dim() - 2], x.strides().back()})
+      fits = fits && stride <= kMost;
+  }
+  return fits;
+}
+
+/// What other libraries offer. Their costs say that they never win unless they were measured, so they are
+/// only listed where candidates are: OpenBLAS is not even opened otherwise.
+void append_libraries(const MatmulCall& call, double cost, std::vector<Candidate<MatmulCall>>& list) {
+  if (algorithm_cache().mode() != AlgorithmMode::kBenchmark) return;
+  list.push_back({.name = eigen_name(),
+                  .supported = call.a.size(-1) > 0,
+                  .cost = 4 * cost,
+                  .run = [](const MatmulCall& m, void*) {
+                    dispatch_compute_float(m.c.dtype(), "matmul", [&]<class T>() {
+                      multiply_slices<T>(m, [](const auto&... arguments) { gemm_eigen<T>(arguments...); });
+                    });
+                  }});
+  if (openblas_name().empty()) return;
+  list.push_back({.name = openblas_name(),
+                  .supported = fits_blas(call),
+                  .cost = 3 * cost,
+                  .run = [](const MatmulCall& m, void*) {
+                    dispatch_compute_float(m.c.dtype(), "matmul", [&]<class T>() {
+                      multiply_slices<T>(m, [](const auto&... arguments) { gemm_openblas<T>(arguments...); });
+                    });
+                  }});
+}
+
 /// Seconds on one core with AVX-512, as measured; other CPUs are slower at everything alike.
 struct MatmulCost {
   explicit MatmulCost(const MatmulCall& call)
@@ -82,23 +140,26 @@ std::vector<Candidate<MatmulCall>> matmul_cpu_candidates(const MatmulCall& call)
   const bool one_matrix = call.c.numel() == call.c.size(-2) * call.c.size(-1);
   const bool rows_times_columns =
       layout_of(call.a) == Layout::kRows && layout_of(views::transpose(call.b, -2, -1)) == Layout::kRows;
-  return {{.name = "packed",
-           .cost = cost.packed(),
-           .run =
-               [](const MatmulCall& m, void*) {
-                 dispatch_compute_float(m.c.dtype(), "matmul",
-                                        [&]<class T>() { multiply<T>(m.a, m.b, T(m.beta), m.c); });
-               }},
-          {.name = "dot products",
-           .supported = one_matrix && rows_times_columns,
-           .cost = cost.dot_products(),
-           .run = [](const MatmulCall& m, void*) {
-             dispatch_compute_float(m.c.dtype(), "matmul", [&]<class T>() {
-               const Tensor b_columns = views::transpose(m.b, -2, -1);
-               dot_products<T>(matrix_of<const T>(m.a, 0), matrix_of<const T>(b_columns, 0).t(), T(m.beta),
-                               matrix_of<T>(m.c, 0));
-             });
-           }}};
+  std::vector<Candidate<MatmulCall>> list = {
+      {.name = "packed",
+       .cost = cost.packed(),
+       .run =
+           [](const MatmulCall& m, void*) {
+             dispatch_compute_float(m.c.dtype(), "matmul",
+                                    [&]<class T>() { multiply<T>(m.a, m.b, T(m.beta), m.c); });
+           }},
+      {.name = "dot products",
+       .supported = one_matrix && rows_times_columns,
+       .cost = cost.dot_products(),
+       .run = [](const MatmulCall& m, void*) {
+         dispatch_compute_float(m.c.dtype(), "matmul", [&]<class T>() {
+           const Tensor b_columns = views::transpose(m.b, -2, -1);
+           dot_products<T>(matrix_of<const T>(m.a, 0), matrix_of<const T>(b_columns, 0).t(), T(m.beta),
+                           matrix_of<T>(m.c, 0));
+         });
+       }}};
+  append_libraries(call, std::max(cost.packed(), cost.dot_products()), list);
+  return list;
 }
 
 void matmul_cpu(const Tensor& a, const Tensor& b, double beta, const Tensor& c) {

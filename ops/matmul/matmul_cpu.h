@@ -27,7 +27,7 @@ struct MatmulCall {
 };
 
 /// "packed" (gemm_cpu.h) for everything; "dot products" (dot_products_cpu.h) for one large matrix and few
-/// vectors.
+/// vectors. In benchmark mode those of gemm_libraries.h, too.
 std::vector<Candidate<MatmulCall>> matmul_cpu_candidates(const MatmulCall& call);
 
 /// Whether the last two axes of x can be read as a matrix in place.
