@@ -191,6 +191,13 @@ void add_run_flags(CLI::App& app, TrainOptions& options) {
   app.add_flag("--deterministic", options.deterministic,
                "the same bits for every run, thread and worker count; the log leaves out what time decides")
       ->group(group);
+  app.add_option_function<std::string>(
+         "--tf32", [&options](const std::string& value) { options.tf32 = value == "on"; },
+         "let NVIDIA's libraries round f32 operands to TF32, 10 bits of fraction; changes nothing on the\n"
+         "CPU or in Taper's own kernels [on for convolutions, off for other products]")
+      ->check(CLI::IsMember({"on", "off"}))
+      ->type_name("on|off")
+      ->group(group);
   app.add_option("--seed", options.seed, "of weights, order, augmentation")
       ->type_name("N")
       ->capture_default_str()

@@ -49,6 +49,7 @@ struct TrainOptions {
   Device device;
   bool benchmark = false;
   bool deterministic = false;
+  std::optional<bool> tf32;  ///< as core/tf32.h has it
   uint64_t seed = 0;
   int threads = 0;  ///< 0: all CPUs
   bool eval_only = false;

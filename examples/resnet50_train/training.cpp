@@ -16,6 +16,7 @@
 #include "taper/core/generator.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/parallel.h"
+#include "taper/core/tf32.h"
 #include "taper/nn/data/dataset.h"
 #include "taper/nn/inference_form.h"
 #include "taper/nn/io/safetensors.h"
@@ -74,6 +75,10 @@ Training::Training(const TrainOptions& options)
   if (options_.threads > 0) set_num_threads(options_.threads);
   if (options_.benchmark) algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
   if (options_.deterministic) algorithm_cache().set_mode(AlgorithmMode::kDeterministic);
+  if (options_.tf32) {
+    set_allow_tf32_matmul(*options_.tf32);
+    set_allow_tf32_conv(*options_.tf32);
+  }
   manual_seed(options_.seed);
   try {
     load_data();

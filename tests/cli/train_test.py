@@ -69,7 +69,7 @@ class TrainTest(unittest.TestCase):
         self.assertEqual(result.returncode, 0)
         for flag in ("--dataset --data --val --arch --image-size --resize --num-classes --epochs --max-steps --batch-size "
                      "--accumulate --optimizer --lr --momentum --weight-decay --schedule --warmup-epochs --label-smoothing "
-                     "--ema --clip-grad --device --benchmark --deterministic --seed --workers --threads --augment --shuffle --init "
+                     "--ema --clip-grad --device --benchmark --deterministic --tf32 --seed --workers --threads --augment --shuffle --init "
                      "--eval-only --log --summary --profile --memory-report --progress").split():
             self.assertRegex(result.stdout, rf"{flag}\b")
         self.assertIn("Examples:", result.stdout)
@@ -95,6 +95,7 @@ class TrainTest(unittest.TestCase):
         self.refused("--lr", "-1", says="--lr")
         self.refused("--batch-size", says="--batch-size")
         self.refused("--shuffle", "maybe", says="--shuffle")
+        self.refused("--tf32", "maybe", says="--tf32")
         self.refused("--device", "tpu", says="--device.*tpu")
         self.refused("--device", "cuda:99", says="--device.*99")
         self.refused("--eval-only", says="--eval-only.*--init")
@@ -269,7 +270,7 @@ class TrainTest(unittest.TestCase):
                 return file.read()
         first = log()
         self.assertEqual(first, log())
-        for flags in (["--workers", 0], ["--workers", 3], ["--threads", 1], ["--threads", 3]):
+        for flags in (["--workers", 0], ["--workers", 3], ["--threads", 1], ["--threads", 3], ["--tf32", "on"]):
             self.assertEqual(first, log(*flags), flags)
 
     def test_interrupting_ends_with_the_summary_so_far(self):

@@ -1,0 +1,186 @@
+// Every candidate of the GPU's matrix product against f64: Taper's kernels anywhere, the vendor's where there
+// is a GPU that has them, there for all of ResNet-50's products too.
+
+#include "bench/resnet50_layers.h"
+#include "taper/core/tf32.h"
+#include "taper/core/views.h"
+#include "taper/ops/conv/conv2d_product.h"
+#include "taper/ops/elementwise/elementwise.h"
+#include "taper/ops/matmul/gemm_call.h"
+#include "taper/ops/matmul/gemm_library.h"
+#include "taper/ops/reduce/reduce.h"
+#include "test_tensors.h"
+#include "tolerance.h"
+
+using namespace taper;
+
+namespace {
+
+const Device kGpu("cuda");
+
+struct Precision {
+  const char* name;
+  DType dtype;
+  bool tf32;
+};
+constexpr Precision kPrecisions[] = {{"f64", kFloat64, false},
+                                     {"f32", kFloat32, false},
+                                     {"tf32", kFloat32, true},
+                                     {"f16", kFloat16, false},
+                                     {"bf16", kBFloat16, false}};
+
+bool has_gpu() {
+  if (gpu::device_count() > 0) return true;
+  WARN("no GPU here");
+  return false;
+}
+
+/// Fails unless |actual - expected| <= tolerance * (|expected| + mean |expected|) everywhere; computed on the
+/// GPU, so that large results stay there.
+void check_close_on_gpu(const Tensor& actual, const Tensor& expected, double tolerance) {
+  const Tensor size = ops::abs(expected);
+  const Tensor error = ops::abs(ops::sub(ops::cast(actual, kFloat64), expected));
+  const double excess = double(ops::amax(ops::sub(error, ops::mul(size, tolerance))).item()),
+               allowed = tolerance * double(ops::mean(size).item());
+  CHECK(excess <= allowed);  // NaN is not
+}
+
+/// What `call` computes, whose matrices are in f64.
+Tensor computed_exactly(const ops::GemmCall& call) {
+  REQUIRE(call.gemm.dtype == kFloat64);
+  ops::gemm_gpu("reference", call.located());
+  return call.c;
+}
+
+/// Runs every candidate for `call`; `expected` in f64, laid out as its result.
+void check_all(const std::string& what, const ops::GemmCall& call, const Tensor& expected,
+               int& from_library) {
+  const int64_t sum_length = call.gemm.sizes.k + 2;
+  const double rounding = call.gemm.dtype == kFloat32 && call.gemm.allow_tf32 ? 8 * kTf32Epsilon : 0;
+  const auto library = ops::gemm_library();
+  for (const auto& candidate : ops::gemm_candidates(call)) {
+    if (!candidate.supported) continue;
+    INFO(what << ": " << candidate.name << ", " << call.problem().str());
+    ops::fill_(call.c, std::numeric_limits<double>::quiet_NaN());
+    const Tensor workspace = empty({int64_t(candidate.workspace_bytes)}, {.dtype = kUInt8, .device = kGpu});
+    candidate.run(call, candidate.workspace_bytes > 0 ? workspace.data_ptr() : nullptr);
+    check_close_on_gpu(call.c, expected, tolerance(call.gemm.dtype, sum_length) + rounding);
+    if (library != nullptr && candidate.name.starts_with(library->name())) ++from_library;
+  }
+}
+
+ops::GpuMatrix matrix(const Tensor& x, bool transposed) {
+  return {
+      .data = x.data_ptr(), .stride = x.size(-1), .transposed = transposed, .batch_inner = x.strides()[0]};
+}
+
+}  // namespace
+
+TEST_CASE("all candidates of the GPU's matrix product agree with f64") {
+  if (!has_gpu()) return;
+  int from_library = 0;
+  const struct {
+    int64_t batches, m, n, k;
+  } sizes[] = {{1, 64, 64, 64}, {1, 1, 1, 1}, {1, 33, 7, 19}, {3, 24, 40, 72}, {1, 8, 16, 2000}};
+  for (const auto& [batches, m, n, k] : sizes) {
+    for (const int layout : {0, 1, 2, 3}) {
+      const bool a_transposed = layout & 1, b_transposed = layout & 2;
+      const Shape a_shape = {batches, a_transposed ? k : m, a_transposed ? m : k},
+                  b_shape = {batches, b_transposed ? n : k, b_transposed ? k : n};
+      for (const auto& [name, dtype, tf32] : kPrecisions) {
+        const auto random = [&](const Shape& shape, uint64_t seed) {
+          return random_tensor(shape, dtype, seed).to(kGpu);
+        };
+        const Tensor a = random(a_shape, 1), b = random(b_shape, 2), bias = random({n}, 3),
+                     residual = random({batches, m, n}, 4);
+        const auto call_of = [&](DType computed_in, int epilogue, const Tensor& a_, const Tensor& b_,
+                                 const Tensor& bias_, const Tensor& residual_) {
+          const Tensor c = empty({batches, m, n}, {.dtype = computed_in, .device = kGpu});
+          return ops::GemmCall{.gemm = {.dtype = computed_in,
+                                        .sizes = {.m = m, .n = n, .k = k, .batch_inner = batches},
+                                        .a = matrix(a_, a_transposed),
+                                        .b = matrix(b_, b_transposed),
+                                        .c = matrix(c, false),
+                                        .bias = epilogue & 1 ? bias_.data_ptr() : nullptr,
+                                        .residual = epilogue & 2 ? residual_.data_ptr() : nullptr,
+                                        .relu = bool(epilogue & 4),
+                                        .allow_tf32 = tf32},
+                               .c = c};
+        };
+        const auto wide = [](const Tensor& x) { return ops::cast(x, kFloat64); };
+        const Tensor wide_a = wide(a), wide_b = wide(b), wide_bias = wide(bias),
+                     wide_residual = wide(residual);
+        for (const int epilogue : {0, 1, 4, 5, 7}) {
+          const Tensor expected =
+              computed_exactly(call_of(kFloat64, epilogue, wide_a, wide_b, wide_bias, wide_residual));
+          check_all(name, call_of(dtype, epilogue, a, b, bias, residual), expected, from_library);
+        }
+      }
+    }
+  }
+  if (gpu::is_simulated()) return;
+  if (ops::gemm_library() == nullptr)
+    WARN("no vendor's library here: only Taper's kernels were compared");
+  else
+    CHECK(from_library > 100);
+}
+
+TEST_CASE("all candidates of ResNet-50's 1x1 convolutions and last layer agree with f64") {
+  if (!has_gpu()) return;
+  if (gpu::is_simulated()) {
+    WARN("the simulated GPU would take hours");
+    return;
+  }
+  const Precision precision = GENERATE(from_range(std::begin(kPrecisions) + 1, std::end(kPrecisions)));
+  const auto& [name, dtype, tf32] = precision;
+  int from_library = 0;
+  const auto check_conv = [&](const char* layer, ops::Conv2dPass pass, const ops::Conv2dGeometry& conv,
+                              const Tensor& first, const Tensor& second, const Shape& shape) {
+    const auto call_of = [&](const Tensor& first_, const Tensor& second_) {
+      const Tensor result =
+          empty(shape, {.dtype = first_.dtype(), .device = kGpu, .memory_format = kChannelsLast});
+      return ops::product_of({.pass = pass,
+                              .conv = conv,
+                              .first = first_,
+                              .second = second_,
+                              .bias = {},
+                              .result = result,
+                              .allow_tf32 = tf32});
+    };
+    const Tensor expected =
+        computed_exactly(call_of(ops::cast(first, kFloat64), ops::cast(second, kFloat64)));
+    check_all(layer, call_of(first, second), expected, from_library);
+  };
+  for (const ResnetLayer& layer : kResnet50Layers) {
+    if (layer.kernel != 1 || layer.stride != 1) continue;
+    const int64_t size = layer.input_size(224), batch = 8;
+    const auto images = [&](int64_t channels, uint64_t seed) {
+      return ops::contiguous(random_tensor({batch, channels, size, size}, dtype, seed), kChannelsLast)
+          .to(kGpu);
+    };
+    const Tensor x = images(layer.in, 1), grad = images(layer.out, 2),
+                 weight = random_tensor({layer.out, layer.in, 1, 1}, dtype, 3).to(kGpu);
+    const auto conv = ops::conv2d_geometry("test", x.shape(), weight.shape(), {});
+    check_conv(layer.name, ops::Conv2dPass::kForward, conv, x, weight, grad.shape());
+    check_conv(layer.name, ops::Conv2dPass::kBackwardInput, conv, grad, weight, x.shape());
+    check_conv(layer.name, ops::Conv2dPass::kBackwardWeight, conv, grad, x, weight.shape());
+  }
+  const auto last_layer = [&](const Tensor& x, const Tensor& weight, const Tensor& bias) {
+    const Tensor y = empty({x.size(0), weight.size(0)}, {.dtype = x.dtype(), .device = kGpu});
+    return ops::GemmCall{.gemm = {.dtype = x.dtype(),
+                                  .sizes = {.m = x.size(0), .n = weight.size(0), .k = x.size(1)},
+                                  .a = matrix(x, false),
+                                  .b = matrix(weight, true),
+                                  .c = matrix(y, false),
+                                  .bias = bias.data_ptr(),
+                                  .allow_tf32 = tf32},
+                         .c = y};
+  };
+  const Tensor x = random_tensor({256, 2048}, dtype, 1).to(kGpu),
+               weight = random_tensor({1000, 2048}, dtype, 2).to(kGpu),
+               bias = random_tensor({1000}, dtype, 3).to(kGpu);
+  const Tensor expected = computed_exactly(
+      last_layer(ops::cast(x, kFloat64), ops::cast(weight, kFloat64), ops::cast(bias, kFloat64)));
+  check_all("last layer", last_layer(x, weight, bias), expected, from_library);
+  if (ops::gemm_library() == nullptr) WARN("no vendor's library here: only Taper's kernels were compared");
+}
