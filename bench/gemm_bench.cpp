@@ -69,7 +69,7 @@ struct Product {
                             .batch_inner = x.size(1) * x.size(2)};
     };
     const auto random = [&](int64_t rows, int64_t cols) {
-      return ops::cast(ops::randn({batches, rows, cols}, {.device = kCUDA}), precision.dtype);
+      return ops::cast(ops::randn({problem.batches, rows, cols}, {.device = kCUDA}), precision.dtype);
     };
     a = a_transposed ? random(k, m) : random(m, k);
     b = b_transposed ? random(n, k) : random(k, n);

@@ -150,7 +150,7 @@ class CublasLt final : public GemmLibrary {
   }
 
   void run(const BlasGemm& gemm, const GemmAlgorithm& algorithm, void* workspace) override {
-    const cublasLtHandle_t handle = handle_of_device();
+    auto* const handle = handle_of_device();
     Descriptors described(lt_, gemm, gemm.bias);
     const bool adds = gemm.c != nullptr;
     const float one = 1, beta = adds ? 1 : 0;
@@ -168,7 +168,7 @@ class CublasLt final : public GemmLibrary {
  private:
   std::vector<GemmAlgorithm> search(const BlasGemm& gemm, int64_t alignment, size_t workspace_limit_bytes,
                                     uint32_t reduction_schemes) {
-    const cublasLtHandle_t handle = handle_of_device();
+    auto* const handle = handle_of_device();
     Descriptors described(lt_, gemm, reinterpret_cast<const void*>(alignment));
     cublasLtMatmulPreferenceOpaque_t preference;
     lt_.check(lt_.init_preference(&preference, sizeof(preference)), "cublasLtMatmulPreferenceInit");

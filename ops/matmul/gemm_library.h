@@ -21,6 +21,7 @@ struct GemmAlgorithm {
   std::shared_ptr<const void> plan;  ///< the library's own description
 };
 
+/// Its functions may be called from several threads at once.
 class GemmLibrary {
  public:
   virtual ~GemmLibrary() = default;
@@ -33,7 +34,7 @@ class GemmLibrary {
   virtual std::vector<GemmAlgorithm> algorithms(const BlasGemm& gemm, int64_t alignment,
                                                 size_t workspace_limit_bytes) = 0;
   /// Enqueues the product on the current stream of the current device. Throws AlgorithmFailed if the library
-  /// refuses. Thread-safe.
+  /// refuses.
   virtual void run(const BlasGemm& gemm, const GemmAlgorithm& algorithm, void* workspace) = 0;
 };
 
