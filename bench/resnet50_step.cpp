@@ -27,6 +27,7 @@
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/parallel.h"
 #include "taper/core/profiler.h"
+#include "taper/core/tf32.h"
 #include "taper/nn/models/resnet.h"
 #include "taper/nn/optim/sgd.h"
 #include "taper/ops/copy/copy.h"
@@ -160,6 +161,8 @@ void say(const Json& message) {
 void run(const Options& options) {
   if (options.threads > 0) set_num_threads(options.threads);
   manual_seed(0);
+  set_allow_tf32_conv(options.precision == "tf32");
+  set_allow_tf32_matmul(options.precision == "tf32");
   if (options.benchmark) algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
   StepRace race(options);
   if (options.serve) {
@@ -182,8 +185,9 @@ int main(int argc, char** argv) {
   app.add_option("--batch", options.batch, "pictures a step")->check(positive)->capture_default_str();
   app.add_option("--size", options.size, "their height and width")->check(positive)->capture_default_str();
   app.add_option("--classes", options.classes, "of the model")->check(positive)->capture_default_str();
-  app.add_option("--precision", options.precision, "f32")
-      ->check(CLI::IsMember({"f32"}))
+  app.add_option("--precision", options.precision,
+                 "f32, or tf32: vendors' libraries may round products to TF32")
+      ->check(CLI::IsMember({"f32", "tf32"}))
       ->capture_default_str();
   app.add_option("--steps", options.steps, "in a block")->check(positive)->capture_default_str();
   app.add_option("--warmup", options.warmup, "steps before the first block")

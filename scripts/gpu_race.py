@@ -123,7 +123,7 @@ def racers_of(check, torch_python, size, batch, steps):
         return [[Racer("Taper", "f32", [*taper, *small, "--kernels"]), eager("f32", "channels_last")]]
     f32 = [Racer("Taper", "f32", [*taper, "--precision", "f32", "--kernels"]),
            eager("f32", "nchw"), eager("f32", "channels_last")]
-    tf32 = [eager("tf32", "nchw"), eager("tf32", "channels_last")]
+    tf32 = [Racer("Taper", "tf32", [*taper, "--precision", "tf32"]), eager("tf32", "nchw"), eager("tf32", "channels_last")]
     bf16 = [eager("bf16", "nchw"), Racer("PyTorch, channels last", "bf16", [
         *pytorch, "--precision", "bf16", "--layout", "channels_last", "--kernels"]),
             eager("bf16", "channels_last", "--mode", "compile"), eager("bf16", "channels_last", "--mode", "graph")]
