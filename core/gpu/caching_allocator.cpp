@@ -196,11 +196,7 @@ CachingAllocatorStats CachingAllocator::memory_stats() const {
 
 MemoryStats CachingAllocator::stats() const {
   const std::lock_guard lock(mutex_);
-  return {.allocated_bytes = stats_.all.allocated_bytes.current,
-          .peak_allocated_bytes = stats_.all.allocated_bytes.peak,
-          .reserved_bytes = stats_.all.reserved_bytes.current,
-          .peak_reserved_bytes = stats_.all.reserved_bytes.peak,
-          .allocation_count = stats_.all.allocation.allocated};
+  return summary(stats_);
 }
 
 void CachingAllocator::reset_peak() {

@@ -43,6 +43,15 @@ std::vector<std::pair<std::string, int64_t>> named_values(const CachingAllocator
   return values;
 }
 
+MemoryStats summary(const CachingAllocatorStats& stats) {
+  const PoolStats& all = stats.all;
+  return {.allocated_bytes = all.allocated_bytes.current,
+          .peak_allocated_bytes = all.allocated_bytes.peak,
+          .reserved_bytes = all.reserved_bytes.current,
+          .peak_reserved_bytes = all.reserved_bytes.peak,
+          .allocation_count = all.allocation.allocated};
+}
+
 void reset_peaks(CachingAllocatorStats& stats) {
   for (PoolStats* pool : {&stats.all, &stats.small_pool, &stats.large_pool})
     for (const NamedStat& named : kStats) (pool->*named.stat).peak = (pool->*named.stat).current;

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "taper/core/allocator.h"
+
 namespace taper::gpu {
 
 /// One quantity over time.
@@ -52,6 +54,9 @@ struct CachingAllocatorStats {
 
 /// Every number with PyTorch's name for it: {"allocated_bytes.all.current", 1536}, ..., {"num_ooms", 0}.
 std::vector<std::pair<std::string, int64_t>> named_values(const CachingAllocatorStats& stats);
+
+/// The few that every allocator counts.
+MemoryStats summary(const CachingAllocatorStats& stats);
 
 /// Makes every peak equal to the current value.
 void reset_peaks(CachingAllocatorStats& stats);

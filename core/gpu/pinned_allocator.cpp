@@ -187,11 +187,7 @@ CachingAllocatorStats PinnedAllocator::memory_stats() const {
 
 MemoryStats PinnedAllocator::stats() const {
   const std::lock_guard lock(mutex_);
-  return {.allocated_bytes = stats_.all.allocated_bytes.current,
-          .peak_allocated_bytes = stats_.all.allocated_bytes.peak,
-          .reserved_bytes = stats_.all.reserved_bytes.current,
-          .peak_reserved_bytes = stats_.all.reserved_bytes.peak,
-          .allocation_count = stats_.all.allocation.allocated};
+  return summary(stats_);
 }
 
 void PinnedAllocator::reset_peak() {

@@ -1,5 +1,6 @@
 #include "taper/ops/copy/copy_gpu.h"
 #include "taper/ops/copy/strided_gpu.cuh"
+#include "taper/ops/element_width.h"
 
 namespace taper::ops {
 namespace {
@@ -57,21 +58,6 @@ __global__ void __launch_bounds__(kTile* kTileRows)
 
 // ------------------------------------------------------------------------------------------ choosing
 
-/// Calls body.operator()<T>() with an unsigned integer of that size: bits move, values do not matter.
-template <class Body>
-void dispatch_size(size_t size_bytes, Body&& body) {
-  switch (size_bytes) {
-    case 1:
-      return body.template operator()<uint8_t>();
-    case 2:
-      return body.template operator()<uint16_t>();
-    case 4:
-      return body.template operator()<uint32_t>();
-    default:
-      return body.template operator()<uint64_t>();
-  }
-}
-
 /// Launches transpose_planes if the loop is a batch of transpositions, at most one other dimension deep.
 bool copy_transposed(const StridedLoop& loop, size_t element_bytes) {
   const int64_t dims = loop.shape.size(), inner = dims - 1;
@@ -86,7 +72,7 @@ bool copy_transposed(const StridedLoop& loop, size_t element_bytes) {
   const int64_t row_tiles = (rows + kTile - 1) / kTile, column_tiles = (columns + kTile - 1) / kTile;
   constexpr int64_t kMaxGrid = 65535;  // of y and z
   if (planes > kMaxGrid || row_tiles > kMaxGrid || column_tiles > INT32_MAX / kTile) return false;
-  dispatch_size(element_bytes, [&]<class T>() {
+  dispatch_width(element_bytes, [&]<class T>() {
     gpu::launch("transpose_planes", transpose_planes<T>,
                 {.grid = dim3(unsigned(column_tiles), unsigned(row_tiles), unsigned(planes)),
                  .block = dim3(kTile, kTileRows)},

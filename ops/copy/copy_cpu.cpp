@@ -5,6 +5,7 @@
 
 #include "taper/core/parallel.h"
 #include "taper/ops/copy/strided_loop.h"
+#include "taper/ops/element_width.h"
 
 namespace taper::ops {
 namespace {
@@ -128,16 +129,7 @@ void copy_cpu(const Tensor& dst, const Tensor& src) {
   const Tensor* tensors[] = {&dst, &src};
   const StridedLoop loop(tensors);
   if (dst.dtype() == src.dtype()) {
-    switch (size_of(dst.dtype())) {
-      case 1:
-        return copy_bits<uint8_t>(loop);
-      case 2:
-        return copy_bits<uint16_t>(loop);
-      case 4:
-        return copy_bits<uint32_t>(loop);
-      default:
-        return copy_bits<uint64_t>(loop);
-    }
+    return dispatch_width(size_of(dst.dtype()), [&]<class Word>() { copy_bits<Word>(loop); });
   }
   dispatch_block_type(conversion_type(dst.dtype(), src.dtype()), [&]<class T>() { copy_converted<T>(loop); });
 }

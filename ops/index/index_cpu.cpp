@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "taper/core/parallel.h"
+#include "taper/ops/element_width.h"
 #include "taper/ops/lanes.h"
 
 namespace taper::ops {
@@ -11,21 +12,6 @@ namespace {
 
 /// Elements per parallel piece.
 constexpr int64_t kGrain = 16384;
-
-/// Copies do not care what the bytes mean: calls body with an unsigned integer as wide as `dtype`.
-template <class Body>
-void dispatch_width(DType dtype, Body&& body) {
-  switch (size_of(dtype)) {
-    case 1:
-      return body.template operator()<uint8_t>();
-    case 2:
-      return body.template operator()<uint16_t>();
-    case 4:
-      return body.template operator()<uint32_t>();
-    default:
-      return body.template operator()<uint64_t>();
-  }
-}
 
 /// The dtypes that sums are made in.
 template <class Body>
@@ -96,7 +82,7 @@ void index_add_cpu(const Tensor& self, int64_t axis, const Tensor& index, const 
 void gather_cpu(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& result) {
   const Lanes from = lanes_of(x, axis), to = lanes_of(index, axis);
   const int64_t* positions = index.data<int64_t>();
-  dispatch_width(x.dtype(), [&]<class Word>() {
+  dispatch_width(size_of(x.dtype()), [&]<class Word>() {
     const Word* source = static_cast<const Word*>(x.data_ptr());
     Word* target = static_cast<Word*>(result.data_ptr());
     parallel_for(result.numel(), kGrain, [&](int64_t begin, int64_t end) {
