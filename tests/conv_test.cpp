@@ -12,6 +12,7 @@
 #include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
+#include "tests/gpu_derivatives.h"
 #include "tests/oracle_cases.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
@@ -386,6 +387,29 @@ TEST_CASE("convolution's derivatives of first and second order agree with finite
   }
 }
 
+TEST_CASE("convolution's derivatives on a GPU are the CPU's") {
+  for (const ConvCase& test : kCases) {
+    if (numel(test.input) == 0 || numel(test.input) > 400 || numel(test.weight()) == 0) continue;
+    INFO(test.name);
+    const Conv2dOptions& options = test.options;
+    const std::vector<Tensor> inputs = {random_tensor(test.input, kFloat64, 1),
+                                        random_tensor(test.weight(), kFloat64, 2),
+                                        random_tensor({test.output_channels}, kFloat64, 3)};
+    const Tensor y = ops::conv2d(inputs[0], inputs[1], {}, options);
+    const int64_t terms = std::max(numel(test.weight()), y.numel());
+    check_gpu_derivatives([&](const std::vector<Tensor>& in) { return conv2d(in[0], in[1], in[2], options); },
+                          inputs, terms);
+    std::vector<Tensor> fused = inputs;
+    fused.push_back(random_tensor(y.shape(), kFloat64, 4));
+    // Rounded to a half type, a result may come to lie on the other side of 0.
+    check_gpu_derivatives(
+        [&](const std::vector<Tensor>& in) {
+          return conv2d_fused(in[0], in[1], {.bias = in[2], .residual = in[3], .relu = true}, options);
+        },
+        fused, terms, {kFloat64, kFloat32});
+  }
+}
+
 TEST_CASE("convolution gives gradients only where they are wanted") {
   const Tensor x = random_tensor({2, 3, 4, 4}), weight = random_tensor({2, 3, 3, 3}).set_requires_grad();
   conv2d(x, weight).sum().backward();
@@ -394,10 +418,15 @@ TEST_CASE("convolution gives gradients only where they are wanted") {
 }
 
 TEST_CASE("convolution agrees with PyTorch") {
+  const Device device = GENERATE(from_range(test_devices()));
   const auto pair = [](const std::vector<int64_t>& values) { return IntPair(values.at(0), values.at(1)); };
   for (const OracleCase& test : oracle_cases("conv")) {
-    Tensor x = test["x"], weight = test["weight"], bias = test["bias"];
-    INFO(test.name << ", " << name(x.dtype()));
+    const auto input = [&](const char* of) {
+      const Tensor tensor = test[of];
+      return tensor.defined() ? ops::to_device(tensor.detach(), device) : tensor;
+    };
+    Tensor x = input("x"), weight = input("weight"), bias = input("bias");
+    INFO(test.name << ", " << name(x.dtype()) << " on " << device.str());
     for (Tensor* leaf : {&x, &weight, &bias}) {
       if (leaf->defined()) leaf->set_requires_grad();
     }
@@ -406,7 +435,7 @@ TEST_CASE("convolution agrees with PyTorch") {
                              .padding = pair(test.list("padding")),
                              .dilation = pair(test.list("dilation")),
                              .groups = int64_t(test.number("groups"))});
-    y.backward(oracle_gradient(y));
+    y.backward(ops::to_device(oracle_gradient(y), device));
     const DType dtype = x.dtype();
     const int64_t filter = weight.numel() / weight.size(0), pixels = y.numel() / y.size(1);
     check_close(y, test["y"], tolerance(dtype, filter));

@@ -8,6 +8,7 @@
 #include "taper/autograd/gradcheck.h"
 #include "taper/autograd/random.h"
 #include "taper/autograd/reduce.h"
+#include "tests/gpu_derivatives.h"
 #include "tests/oracle_cases.h"
 #include "tests/tolerance.h"
 
@@ -18,7 +19,7 @@ namespace {
 using Inputs = std::vector<Tensor>;
 
 /// A leaf with values between -2 and 2, none nearer than 0.01 to another, to 0 or to a half.
-Tensor leaf(const Shape& shape, double phase = 0) {
+Tensor spread_leaf(const Shape& shape, double phase = 0) {
   std::vector<double> data(size_t(numel(shape)));
   for (size_t i = 0; i < data.size(); ++i) {
     const double value = 2 * std::sin(1.3 * double(i) + phase);
@@ -31,7 +32,7 @@ Tensor leaf(const Shape& shape, double phase = 0) {
 }
 
 Tensor positive_leaf(const Shape& shape, double phase = 0) {
-  Tensor x = add(abs(leaf(shape, phase).detach()), 0.2);
+  Tensor x = add(abs(spread_leaf(shape, phase).detach()), 0.2);
   x.set_requires_grad();
   return x;
 }
@@ -131,7 +132,7 @@ TEST_CASE("gradcheck of functions of one tensor") {
   for (const UnaryCase& unary : kUnary) {
     INFO(unary.name);
     const TensorFunction function = [&](const Inputs& x) { return unary.function(x[0]); };
-    const Tensor x = unary.positive ? positive_leaf({2, 3}) : leaf({2, 3});
+    const Tensor x = unary.positive ? positive_leaf({2, 3}) : spread_leaf({2, 3});
     CHECK_NOTHROW(gradcheck(function, {x}));
     CHECK_NOTHROW(gradgradcheck(function, {x}));
   }
@@ -144,8 +145,8 @@ TEST_CASE("gradcheck of functions of two tensors, broadcast either way") {
     for (const auto& [shape_a, shape_b] : shapes) {
       INFO(binary.name << " " << shape_a.str() << " " << shape_b.str());
       const TensorFunction function = [&](const Inputs& x) { return binary.function(x[0], x[1]); };
-      const Tensor a = binary.positive ? positive_leaf(shape_a) : leaf(shape_a);
-      const Tensor b = leaf(shape_b, 0.7);
+      const Tensor a = binary.positive ? positive_leaf(shape_a) : spread_leaf(shape_a);
+      const Tensor b = spread_leaf(shape_b, 0.7);
       CHECK_NOTHROW(gradcheck(function, {a, b}));
       CHECK_NOTHROW(gradgradcheck(function, {a, b}));
       CHECK_NOTHROW(gradcheck(function, {a.detach(), b}));
@@ -163,8 +164,9 @@ TEST_CASE("gradcheck of writes into a part of a tensor") {
     copy_(y.select(1, 1), x.select(1, 2) * x.select(1, 1));
     return y;
   };
-  CHECK_NOTHROW(gradcheck(function, {leaf({2, 3})}));
-  CHECK_THROWS_WITH(gradgradcheck(function, {leaf({2, 3})}), Catch::Contains("has no second derivative"));
+  CHECK_NOTHROW(gradcheck(function, {spread_leaf({2, 3})}));
+  CHECK_THROWS_WITH(gradgradcheck(function, {spread_leaf({2, 3})}),
+                    Catch::Contains("has no second derivative"));
 }
 
 TEST_CASE("gradcheck of dropout with a fixed mask") {
@@ -173,10 +175,10 @@ TEST_CASE("gradcheck of dropout with a fixed mask") {
       Generator generator(3);
       return dropout(x[0] * x[0], p, true, generator);
     };
-    CHECK_NOTHROW(gradcheck(function, {leaf({3, 4})}));
-    CHECK_NOTHROW(gradgradcheck(function, {leaf({3, 4})}));
+    CHECK_NOTHROW(gradcheck(function, {spread_leaf({3, 4})}));
+    CHECK_NOTHROW(gradgradcheck(function, {spread_leaf({3, 4})}));
   }
-  const Tensor x = leaf({3});
+  const Tensor x = spread_leaf({3});
   CHECK(dropout(x, 0.5, false).is_same(x));
 }
 
@@ -261,44 +263,40 @@ Tensor apply(const OracleCase& entry, const Tensor& x, const Tensor& other) {
 
 }  // namespace
 
-TEST_CASE("derivatives on the GPU are the CPU's") {
-  for (const DType dtype : {kFloat64, kFloat32}) {
-    const auto results = [&](const auto& function, const std::vector<Tensor>& leaves, Device device) {
-      std::vector<Tensor> inputs;
-      for (const Tensor& x : leaves) {
-        inputs.push_back(ops::to_device(ops::cast(x.detach(), dtype), device).set_requires_grad());
-      }
-      const Tensor y = function(inputs);
-      y.backward(ops::to_device(ops::cast(leaf(y.shape(), 0.3).detach(), dtype), device));
-      std::vector<Tensor> all = {y.detach()};
-      for (const Tensor& x : inputs) all.push_back(x.grad());
-      return all;
-    };
-    const auto compare = [&](const auto& function, const std::vector<Tensor>& leaves) {
-      const std::vector<Tensor> cpu = results(function, leaves, kCPU);
-      const std::vector<Tensor> gpu = results(function, leaves, Device("cuda"));
-      for (size_t i = 0; i < cpu.size(); ++i) {
-        CHECK(gpu[i].device().is_cuda());
-        check_close(gpu[i], cpu[i], 4 * tolerance(dtype));
-      }
-    };
-    for (const UnaryCase& c : kUnary) {
-      INFO(c.name << " " << name(dtype));
-      compare([&](auto& inputs) { return c.function(inputs[0]); },
-              {c.positive ? positive_leaf({6, 7}) : leaf({6, 7})});
-    }
-    for (const BinaryCase& c : kBinary) {
-      INFO(c.name << " " << name(dtype));
-      compare([&](auto& inputs) { return c.function(inputs[0], inputs[1]); },
-              {c.positive ? positive_leaf({6, 7}) : leaf({6, 7}), leaf({6, 7}, 1)});
-    }
+TEST_CASE("derivatives of elementwise functions on a GPU are the CPU's") {
+  for (const UnaryCase& c : kUnary) {
+    INFO(c.name);
+    check_gpu_derivatives([&](const Inputs& in) { return c.function(in[0]); },
+                          {c.positive ? positive_leaf({6, 7}) : spread_leaf({6, 7})}, 4,
+                          {kFloat64, kFloat32});
+  }
+  check_gpu_derivatives(
+      [](const Inputs& in) {
+        Generator generator(3);
+        return dropout(in[0] * in[0], 0.4, true, generator);
+      },
+      {spread_leaf({6, 7})}, 4, {kFloat64, kFloat32});
+  for (const BinaryCase& c : kBinary) {
+    INFO(c.name);
+    check_gpu_derivatives([&](const Inputs& in) { return c.function(in[0], in[1]); },
+                          {c.positive ? positive_leaf({6, 7}) : spread_leaf({6, 7}), spread_leaf({6, 7}, 1)},
+                          4, {kFloat64, kFloat32});
+    check_gpu_derivatives(
+        [&](const Inputs& in) { return c.function(in[0], in[1]); },
+        {c.positive ? positive_leaf({2, 1, 3}) : spread_leaf({2, 1, 3}), spread_leaf({4, 1}, 1)}, 12,
+        {kFloat64, kFloat32});
   }
 }
 
 TEST_CASE("elementwise ops and their gradients give PyTorch's numbers") {
+  const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& entry : oracle_cases("elementwise_gradient")) {
-    INFO(entry.name);
-    Tensor x = entry["x"], other = entry["other"];
+    INFO(entry.name << " on " << device.str());
+    const auto input = [&](const char* of) {
+      const Tensor tensor = entry[of];
+      return tensor.defined() ? ops::to_device(tensor.detach(), device) : tensor;
+    };
+    Tensor x = input("x"), other = input("other");
     const bool has_gradient = entry["grad_x"].defined();
     if (has_gradient) x.set_requires_grad();
     if (has_gradient && entry["grad_other"].defined()) other.set_requires_grad();
@@ -309,7 +307,7 @@ TEST_CASE("elementwise ops and their gradients give PyTorch's numbers") {
     const double factor = entry.op.find("pow") == std::string::npos ? 1 : 8;
     check_close(y, expected, factor * tolerance(y.dtype()));
     if (!has_gradient) continue;
-    y.backward(oracle_gradient(y));
+    y.backward(ops::to_device(oracle_gradient(y), device));
     check_close(x.grad(), entry["grad_x"],
                 factor * tolerance(x.dtype(), y.numel() / std::max<int64_t>(x.numel(), 1)));
     if (!entry["grad_other"].defined()) continue;

@@ -2,9 +2,12 @@
 
 #include "taper/autograd/index.h"
 
+#include "gpu_derivatives.h"
 #include "oracle_cases.h"
+#include "taper/autograd/elementwise.h"
 #include "taper/autograd/engine.h"
 #include "taper/autograd/gradcheck.h"
+#include "taper/autograd/reduce.h"
 #include "taper/core/views.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
@@ -187,7 +190,7 @@ TEST_CASE("cat and stack promote dtypes") {
   CHECK(grads[1].dtype() == kFloat64);
 }
 
-TEST_CASE("derivatives of indexing and joining are those of finite differences") {
+TEST_CASE("derivatives of indexing and joining are those of finite differences, on a GPU too") {
   for (int64_t axis = 0; axis < 3; ++axis) {
     INFO("axis " << axis);
     const Shape shape{2, 3, 2};
@@ -195,10 +198,13 @@ TEST_CASE("derivatives of indexing and joining are those of finite differences")
     more[axis] = 5;
     const Tensor index = indices({5}, shape[axis]), each = indices(more, shape[axis]);
     const std::vector<std::pair<const char*, TensorFunction>> functions = {
-        {"index_select", [&](const Tensors& in) { return index_select(in[0], axis, index); }},
-        {"index_add", [&](const Tensors& in) { return index_add(in[0], axis, index, in[1]); }},
-        {"gather", [&](const Tensors& in) { return gather(in[0], axis, each); }},
-        {"scatter_add", [&](const Tensors& in) { return scatter_add(in[0], axis, each, in[1]); }},
+        {"index_select",
+         [&](const Tensors& in) { return index_select(in[0], axis, index.to(in[0].device())); }},
+        {"index_add",
+         [&](const Tensors& in) { return index_add(in[0], axis, index.to(in[0].device()), in[1]); }},
+        {"gather", [&](const Tensors& in) { return gather(in[0], axis, each.to(in[0].device())); }},
+        {"scatter_add",
+         [&](const Tensors& in) { return scatter_add(in[0], axis, each.to(in[0].device()), in[1]); }},
         {"cat",
          [&](const Tensors& in) {
            return cat({in[1], in[0], in[1]}, axis);
@@ -221,6 +227,9 @@ TEST_CASE("derivatives of indexing and joining are those of finite differences")
       INFO(name);
       CHECK(gradcheck(f, {leaf(shape), leaf(more, 2)}));
       CHECK(gradgradcheck(f, {leaf(shape), leaf(more, 2)}));
+      // A sum of both, so that every function depends on either.
+      check_gpu_derivatives([&, g = f](const Tensors& in) { return g(in) + sum(in[0]) + sum(in[1]); },
+                            {leaf(shape), leaf(more, 2)}, 64, {kFloat64, kFloat32});
     }
   }
 }

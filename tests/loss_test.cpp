@@ -2,6 +2,7 @@
 
 #include "taper/autograd/loss.h"
 
+#include "gpu_derivatives.h"
 #include "oracle_cases.h"
 #include "taper/autograd/engine.h"
 #include "taper/autograd/gradcheck.h"
@@ -178,6 +179,18 @@ TEST_CASE("cross_entropy gives ignored positions no gradient, and NaN as the mea
   CHECK(std::isnan(cross_entropy(ops::zeros({0, 3}, {.device = device}),
                                  ops::zeros({0}, {.dtype = kInt64, .device = device}))
                        .item()));
+}
+
+TEST_CASE("derivatives of losses of two tensors on a GPU are the CPU's") {
+  const std::vector<Tensor> inputs = {random_tensor({13, 5}, kFloat64, 1),
+                                      random_tensor({13, 5}, kFloat64, 2)};
+  for (const Reduction reduction : {Reduction::kNone, Reduction::kMean, Reduction::kSum}) {
+    INFO("reduction " << int(reduction));
+    check_gpu_derivatives([&](const auto& in) { return mse_loss(in[0], in[1], reduction); }, inputs, 65);
+    check_gpu_derivatives(
+        [&](const auto& in) { return binary_cross_entropy_with_logits(in[0], in[1], reduction); }, inputs, 65,
+        {kFloat64, kFloat32});
+  }
 }
 
 TEST_CASE("first and second derivatives of the losses are those of finite differences") {

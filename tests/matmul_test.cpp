@@ -7,6 +7,7 @@
 #include "taper/core/parallel.h"
 #include "taper/core/views.h"
 #include "taper/ops/matmul/matmul.h"
+#include "tests/gpu_derivatives.h"
 #include "tests/oracle_cases.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
@@ -208,6 +209,24 @@ TEST_CASE("the derivatives of matrix products agree with finite differences") {
   }
 }
 
+TEST_CASE("the derivatives of matrix products on a GPU are the CPU's") {
+  const auto random = [](const Shape& shape, uint64_t seed) { return random_tensor(shape, kFloat64, seed); };
+  const auto product = [](const std::vector<Tensor>& in) { return matmul(in[0], in[1]); };
+  for (const MatmulCase& test : kCases) {
+    if (numel(test.a) + numel(test.b) > 1000) continue;
+    INFO(test.name);
+    const std::vector<Tensor> inputs = {random(test.a, 1), random(test.b, 2)};
+    check_gpu_derivatives(product, inputs, numel(test.a) + numel(test.b) + numel(test.result));
+  }
+  check_gpu_derivatives([](const std::vector<Tensor>& in) { return bmm(in[0], in[1]); },
+                        {random({3, 2, 4}, 1), random({3, 4, 3}, 2)}, 4);
+  for (const Shape& input : {Shape{4, 3}, Shape{3}, Shape{2, 2, 3}, Shape{0, 3}}) {
+    INFO("linear of " << input.str());
+    check_gpu_derivatives([](const std::vector<Tensor>& in) { return linear(in[0], in[1], in[2]); },
+                          {random(input, 1), random({5, 3}, 2), random({5}, 3)}, 5);
+  }
+}
+
 TEST_CASE("differentiable matrix products refuse what does not fit") {
   CHECK_THROWS_WITH(matmul(random_tensor({3}), random_tensor({4})), Catch::Contains("matmul: "));
   CHECK_THROWS_WITH(matmul(random_tensor({}), random_tensor({4})), Catch::Contains("at least one dimension"));
@@ -217,17 +236,20 @@ TEST_CASE("differentiable matrix products refuse what does not fit") {
 }
 
 TEST_CASE("matrix products agree with PyTorch") {
+  const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& test : oracle_cases("matmul")) {
     const bool is_linear = test.op == "linear";
     std::vector<std::string> names =
         is_linear ? std::vector<std::string>{"x", "weight", "bias"} : std::vector<std::string>{"a", "b"};
     std::vector<Tensor> in;
-    for (const std::string& input : names) in.push_back(test[input].set_requires_grad());
-    INFO(test.name << ", " << name(in[0].dtype()) << " " << in[0].shape().str());
+    for (const std::string& input : names) {
+      in.push_back(ops::to_device(test[input].detach(), device).set_requires_grad());
+    }
+    INFO(test.name << ", " << name(in[0].dtype()) << " " << in[0].shape().str() << " on " << device.str());
     const Tensor c = is_linear          ? linear(in[0], in[1], in[2])
                      : test.op == "bmm" ? bmm(in[0], in[1])
                                         : matmul(in[0], in[1]);
-    c.backward(oracle_gradient(c));
+    c.backward(ops::to_device(oracle_gradient(c), device));
     check_close(c, test[is_linear ? "y" : "c"], tolerance(c.dtype(), in[0].size(-1)));
     for (size_t i = 0; i < in.size(); ++i) {
       check_close(in[i].grad(), test["grad_" + names[i]], tolerance(c.dtype(), c.numel()));

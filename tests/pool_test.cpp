@@ -9,6 +9,7 @@
 #include "taper/core/parallel.h"
 #include "taper/core/views.h"
 #include "taper/ops/pool/pool2d.h"
+#include "tests/gpu_derivatives.h"
 #include "tests/oracle_cases.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
@@ -283,6 +284,19 @@ TEST_CASE("pooling on the GPU: windows shared by a block, packs of every dtype, 
   };
   check_close(ops::max_pool2d(image(memory_gpu), {.kernel = 2}).y,
               ops::max_pool2d(image(memory), {.kernel = 2}).y, 0);
+}
+
+TEST_CASE("the derivatives of pooling on a GPU are the CPU's") {
+  for (const PoolCase& test : kCases) {
+    if (numel(test.input) == 0 || numel(test.input) > 1000) continue;
+    INFO(test.name);
+    const std::vector<Tensor> x = {random_tensor(test.input)};
+    const AvgPool2dOptions options = average_options(test.options, false);
+    const int64_t terms = numel(test.input);
+    check_gpu_derivatives([&](const auto& in) { return max_pool2d(in[0], test.options); }, x, terms);
+    check_gpu_derivatives([&](const auto& in) { return avg_pool2d(in[0], options); }, x, terms);
+    check_gpu_derivatives([&](const auto& in) { return adaptive_avg_pool2d(in[0], {2, 1}); }, x, terms);
+  }
 }
 
 TEST_CASE("the derivatives of pooling agree with finite differences") {

@@ -6,6 +6,7 @@
 #include "taper/autograd/elementwise.h"
 #include "taper/autograd/gradcheck.h"
 #include "taper/autograd/reduce.h"
+#include "tests/gpu_derivatives.h"
 #include "tests/oracle_cases.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
@@ -81,6 +82,30 @@ TEST_CASE("gradcheck of sum_to and of views that undo it") {
     const TensorFunction function = [&](const Inputs& x) { return square(sum_to(x[0], shape)); };
     CHECK_NOTHROW(gradcheck(function, {leaf({2, 3, 4})}));
     CHECK_NOTHROW(gradgradcheck(function, {leaf({2, 3, 4})}));
+  }
+}
+
+TEST_CASE("derivatives of reductions on a GPU are the CPU's") {
+  for (const auto& [name, reduction] : kReductions) {
+    if (name == "any" || name == "all") continue;
+    for (const Dims& axes : {Dims{0}, {1}, {-1}, {0, 2}, {}}) {
+      INFO(name << " over " << axes.str());
+      const auto reduce = [&](const Inputs& in) { return reduction(in[0], axes, false); };
+      check_gpu_derivatives(reduce, {random_tensor({3, 5, 4}, kFloat64, 1)}, 60, {kFloat64, kFloat32});
+    }
+  }
+  for (const int64_t axis : {0, 1, 2}) {
+    INFO("along axis " << axis);
+    const Inputs x = {random_tensor({3, 5, 4}, kFloat64, 1)};
+    check_gpu_derivatives([&](const Inputs& in) { return square(max(in[0], axis).values); }, x, 4,
+                          {kFloat64, kFloat32});
+    check_gpu_derivatives([&](const Inputs& in) { return square(topk(in[0], 2, axis).values); }, x, 4,
+                          {kFloat64, kFloat32});
+  }
+  for (const Shape& shape : {Shape{5, 4}, {1, 5, 1}, {4}, {}, {3, 1, 4}}) {
+    INFO("sum_to " << shape.str());
+    check_gpu_derivatives([&](const Inputs& in) { return square(sum_to(in[0], shape)); },
+                          {random_tensor({3, 5, 4}, kFloat64, 1)}, 60, {kFloat64, kFloat32});
   }
 }
 

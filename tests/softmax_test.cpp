@@ -2,6 +2,7 @@
 
 #include "taper/autograd/softmax.h"
 
+#include "gpu_derivatives.h"
 #include "oracle_cases.h"
 #include "taper/autograd/engine.h"
 #include "taper/autograd/gradcheck.h"
@@ -115,6 +116,16 @@ TEST_CASE("long rows and many columns on the GPU are what they are on the CPU") 
                     function(views::narrow(views::view(x, {x.numel()}), 0, 1, x.numel() - 1), 0),
                     tolerance(dtype, x.numel()));
       }
+    }
+  }
+}
+
+TEST_CASE("derivatives of softmax on a GPU are the CPU's") {
+  for (const auto& [name, function] : kBoth) {
+    for (int64_t axis = 0; axis < 3; ++axis) {
+      INFO(name << " axis " << axis);
+      check_gpu_derivatives([&, g = function](const std::vector<Tensor>& in) { return g(in[0], axis); },
+                            {random_tensor({5, 7, 6}, kFloat64, 1)}, 7, {kFloat64, kFloat32});
     }
   }
 }

@@ -25,32 +25,22 @@ struct GpuLaneWalk {
       : size(lanes.size), inner(lanes.inner), by_size(lanes.size, limit), by_inner(lanes.inner, limit) {}
 };
 
-/// result[outer][k][i] = x[outer][index[k]][i].
-template <class Word>
-__global__ void __launch_bounds__(kBlock) select_slices(const Word* x, int64_t x_size, const int64_t* index,
-                                                        Word* result, int64_t words, GpuLaneWalk walk) {
+/// result[outer][k][i] = x[outer][index[k]][i], or with kEach x[outer][index[outer][k][i]][i]. Reads and
+/// writes a word of 1 to 16 bytes a thread, with kEach 8 bytes of index besides; else the index comes from
+/// the caches.
+template <class Word, bool kEach>
+__global__ void __launch_bounds__(kBlock) read_at(const Word* x, int64_t x_size, const int64_t* index,
+                                                  Word* result, int64_t words, GpuLaneWalk walk) {
   const int64_t i = blockIdx.x * int64_t(kBlock) + threadIdx.x;
   if (i >= words) return;
   int64_t inner, k;
   const int64_t outer = walk.by_size.divide(walk.by_inner.divide(i, inner), k);
-  const int64_t at = index[k];
-  gpu::device_check(at >= 0 && at < x_size, "index_select: an index is out of range");
+  const int64_t at = index[kEach ? i : k];
+  gpu::device_check(at >= 0 && at < x_size, "index_select, gather: an index is out of range");
   result[i] = x[(outer * x_size + at) * walk.inner + inner];
 }
 
-/// result[outer][k][i] = x[outer][index[outer][k][i]][i].
-template <class Word>
-__global__ void __launch_bounds__(kBlock) gather_elements(const Word* x, int64_t x_size, const int64_t* index,
-                                                          Word* result, int64_t words, GpuLaneWalk walk) {
-  const int64_t i = blockIdx.x * int64_t(kBlock) + threadIdx.x;
-  if (i >= words) return;
-  int64_t inner, k;
-  const int64_t outer = walk.by_size.divide(walk.by_inner.divide(i, inner), k);
-  const int64_t at = index[i];
-  gpu::device_check(at >= 0 && at < x_size, "gather: an index is out of range");
-  result[i] = x[(outer * x_size + at) * walk.inner + inner];
-}
-
+/// Ones and zeros: 8 bytes written a thread, the index from the caches.
 __global__ void __launch_bounds__(kBlock)
     one_hot(const int64_t* index, int64_t* result, int64_t numel, int64_t classes, GpuDivisor by_classes) {
   const int64_t i = blockIdx.x * int64_t(kBlock) + threadIdx.x;
@@ -73,19 +63,26 @@ void dispatch_word(int64_t slice_bytes, const void* a, const void* b, Body&& bod
   return body.template operator()<uint8_t>();
 }
 
+/// `lanes` of the result, in words.
+template <class Word, bool kEach>
+void launch_read_at(const char* name, const Tensor& x, int64_t x_size, const Tensor& index,
+                    const Tensor& result, const Lanes& lanes) {
+  const int64_t words = lanes.outer * lanes.size * lanes.inner;
+  gpu::launch(name, read_at<Word, kEach>, {.grid = blocks_for(words), .block = kBlock},
+              static_cast<const Word*>(x.data_ptr()), x_size, index.data<int64_t>(),
+              static_cast<Word*>(result.data_ptr()), words, GpuLaneWalk(lanes, words));
+}
+
 }  // namespace
 
 void index_select_gpu(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& result) {
   if (result.numel() == 0) return;
   const gpu::DeviceGuard guard(x.device().index);
-  const int64_t element_bytes = int64_t(size_of(x.dtype())), x_size = x.shape()[axis];
+  const int64_t element_bytes = int64_t(size_of(x.dtype()));
   Lanes lanes = lanes_of(result, axis);
   dispatch_word(lanes.inner * element_bytes, x.data_ptr(), result.data_ptr(), [&]<class Word>() {
     lanes.inner = lanes.inner * element_bytes / int64_t(sizeof(Word));
-    const int64_t words = lanes.outer * lanes.size * lanes.inner;
-    gpu::launch("index_select", select_slices<Word>, {.grid = blocks_for(words), .block = kBlock},
-                static_cast<const Word*>(x.data_ptr()), x_size, index.data<int64_t>(),
-                static_cast<Word*>(result.data_ptr()), words, GpuLaneWalk(lanes, words));
+    launch_read_at<Word, false>("index_select", x, x.shape()[axis], index, result, lanes);
   });
 }
 
@@ -93,12 +90,8 @@ void gather_gpu(const Tensor& x, int64_t axis, const Tensor& index, const Tensor
   if (result.numel() == 0) return;
   const gpu::DeviceGuard guard(x.device().index);
   const int64_t x_size = x.dim() == 0 ? 1 : x.shape()[axis];
-  const auto element_bytes = int64_t(size_of(x.dtype()));
-  dispatch_word(element_bytes, nullptr, nullptr, [&]<class Word>() {
-    gpu::launch("gather", gather_elements<Word>, {.grid = blocks_for(result.numel()), .block = kBlock},
-                static_cast<const Word*>(x.data_ptr()), x_size, index.data<int64_t>(),
-                static_cast<Word*>(result.data_ptr()), result.numel(),
-                GpuLaneWalk(lanes_of(index, axis), result.numel()));
+  dispatch_word(int64_t(size_of(x.dtype())), nullptr, nullptr, [&]<class Word>() {
+    launch_read_at<Word, true>("gather", x, x_size, index, result, lanes_of(index, axis));
   });
 }
 

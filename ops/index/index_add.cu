@@ -67,8 +67,9 @@ __global__ void __launch_bounds__(kBlock)
   }
 }
 
-/// One thread for each lane adds its elements one after the other; neighbours read side by side. For many
-/// lanes.
+/// One thread for each lane, 256 to a block, adds its elements one after the other; neighbours read side by
+/// side. Reads source and 8 bytes of index for each element once, and the sums, which it writes too, where
+/// the index says: limited by memory. For many lanes.
 template <class T, class Stored>
 __global__ void __launch_bounds__(kBlock)
     add_lanes(AddTask<T, Stored> task, int64_t lanes, GpuDivisor by_inner) {
@@ -104,13 +105,19 @@ void launch_add_slices(const char* name, const AddTask<T, Stored>& task, int64_t
       task, owned, index_outer_stride);
 }
 
-/// Calls body with the type of the sums and that of the source.
+/// Calls body(lanes of the source, task) with the task in the types of the sums and of the source.
 template <class Body>
-void dispatch_sum(DType dtype, Body&& body) {
-  dispatch_stored(dtype, [&]<class Stored>() {
+void dispatch_task(const Tensor& self, int64_t axis, const Tensor& index, const Tensor& source,
+                   const Body& body) {
+  const gpu::DeviceGuard guard(self.device().index);
+  const Lanes to = lanes_of(self, axis), from = lanes_of(source, axis);
+  dispatch_stored(source.dtype(), [&]<class Stored>() {
     constexpr bool is_half = std::is_same_v<Stored, __half> || std::is_same_v<Stored, __nv_bfloat16>;
     if constexpr (!std::is_same_v<Stored, bool>) {
-      body.template operator()<std::conditional_t<is_half, float, Stored>, Stored>();
+      using T = std::conditional_t<is_half, float, Stored>;
+      body(from,
+           AddTask<T, Stored>{static_cast<T*>(self.data_ptr()), static_cast<const Stored*>(source.data_ptr()),
+                              index.data<int64_t>(), from.size, to.size, from.inner});
     }
   });
 }
@@ -119,30 +126,14 @@ void dispatch_sum(DType dtype, Body&& body) {
 
 void index_add_gpu(const Tensor& self, int64_t axis, const Tensor& index, const Tensor& source) {
   if (source.numel() == 0) return;
-  const gpu::DeviceGuard guard(self.device().index);
-  const Lanes to = lanes_of(self, axis), from = lanes_of(source, axis);
-  dispatch_sum(source.dtype(), [&]<class T, class Stored>() {
-    const AddTask<T, Stored> task{static_cast<T*>(self.data_ptr()),
-                                  static_cast<const Stored*>(source.data_ptr()),
-                                  index.data<int64_t>(),
-                                  from.size,
-                                  to.size,
-                                  from.inner};
+  dispatch_task(self, axis, index, source, [](const Lanes& from, const auto& task) {
     launch_add_slices("index_add", task, from.outer, 0);
   });
 }
 
 void scatter_add_gpu(const Tensor& self, int64_t axis, const Tensor& index, const Tensor& source) {
   if (source.numel() == 0) return;
-  const gpu::DeviceGuard guard(self.device().index);
-  const Lanes to = lanes_of(self, axis), from = lanes_of(index, axis);
-  dispatch_sum(source.dtype(), [&]<class T, class Stored>() {
-    const AddTask<T, Stored> task{static_cast<T*>(self.data_ptr()),
-                                  static_cast<const Stored*>(source.data_ptr()),
-                                  index.data<int64_t>(),
-                                  from.size,
-                                  to.size,
-                                  from.inner};
+  const auto add = [&]<class T, class Stored>(const Lanes& from, const AddTask<T, Stored>& task) {
     // Few long rows: blocks share each; else there are lanes enough for a thread each.
     const int64_t few = gpu::properties().multiprocessors * 64;
     if (from.inner == 1 && from.size > 64 && from.outer <= few && from.outer <= kMaxGrid) {
@@ -151,7 +142,8 @@ void scatter_add_gpu(const Tensor& self, int64_t axis, const Tensor& index, cons
     gpu::launch("scatter_add", add_lanes<T, Stored>,
                 {.grid = unsigned((from.count() + kBlock - 1) / kBlock), .block = kBlock}, task, from.count(),
                 GpuDivisor(from.inner, from.count()));
-  });
+  };
+  dispatch_task(self, axis, index, source, add);
 }
 
 }  // namespace taper::ops

@@ -28,17 +28,13 @@ struct SumReducer {
     return kSquared ? state + x * x : state + x;
   }
   template <int kCount>
-  __device__ __forceinline__ State add_pack(State state, const Stored (&values)[kCount], int64_t) const {
-    if constexpr (kIsHalf<Stored> && !kSquared) {
-      float sum = device_cast<float>(values[0]);
+  requires(kIsHalf<Stored> && !kSquared) __device__ __forceinline__ State
+      add_pack(State state, const Stored (&values)[kCount])
+  const {
+    float sum = device_cast<float>(values[0]);
 #pragma unroll
-      for (int i = 1; i < kCount; ++i) sum += device_cast<float>(values[i]);
-      return state + double(sum);
-    } else {
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) state = add(state, values[i], 0);
-      return state;
-    }
+    for (int i = 1; i < kCount; ++i) sum += device_cast<float>(values[i]);
+    return state + double(sum);
   }
   __device__ __forceinline__ State merge(State a, State b) const {
     return a + b;
@@ -63,18 +59,8 @@ struct TruthReducer {
   __device__ __forceinline__ State add(State state, Stored value, int64_t) const {
     return merge(state, device_cast<bool>(value));
   }
-  template <int kCount>
-  __device__ __forceinline__ State add_pack(State state, const Stored (&values)[kCount], int64_t) const {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) state = add(state, values[i], 0);
-    return state;
-  }
-  __device__ __forceinline__ State merge(State a, State b) const {
-    return kAll ? a & b : a | b;
-  }
-  __device__ __forceinline__ void finish(State state, int64_t at) const {
-    out[at] = state != 0;
-  }
+  __device__ __forceinline__ State merge(State a, State b) const { return kAll ? a & b : a | b; }
+  __device__ __forceinline__ void finish(State state, int64_t at) const { out[at] = state != 0; }
 };
 
 template <class Stored>

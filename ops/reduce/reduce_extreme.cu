@@ -25,15 +25,7 @@ struct ExtremeReducer {
   __device__ __forceinline__ State add(State state, Stored value, int64_t) const {
     return merge(state, device_cast<T>(value));
   }
-  template <int kCount>
-  __device__ __forceinline__ State add_pack(State state, const Stored (&values)[kCount], int64_t) const {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) state = add(state, values[i], 0);
-    return state;
-  }
-  __device__ __forceinline__ State merge(State a, State b) const {
-    return beats(b, a, largest) ? b : a;
-  }
+  __device__ __forceinline__ State merge(State a, State b) const { return beats(b, a, largest) ? b : a; }
   __device__ __forceinline__ void finish(State state, int64_t at) const {
     out[at] = device_cast<Stored>(state);
   }
@@ -57,12 +49,6 @@ struct IndexedReducer {
   __device__ __forceinline__ State start() const { return {worst, INT64_MAX}; }
   __device__ __forceinline__ State add(State state, Stored value, int64_t at) const {
     return merge(state, {device_cast<T>(value), at});
-  }
-  template <int kCount>
-  __device__ __forceinline__ State add_pack(State state, const Stored (&pack)[kCount], int64_t at) const {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) state = add(state, pack[i], at + i);
-    return state;
   }
   __device__ __forceinline__ State merge(State a, State b) const {
     if (beats(b.value, a.value, largest)) return b;

@@ -11,7 +11,7 @@
 // A reducer says what is done with the values of a tensor of `Stored`:
 //   State start()                            the state of nothing
 //   State add(State, Stored, int64_t at)     one more value, `at` of the reduced ones
-//   State add_pack(State, values, at)        kRowPack of them
+//   State add_pack(State, values)            kRowPack of them; only where this is not adding one by one
 //   State merge(State, State)                two states, in any order
 //   void finish(State, int64_t output)       writes the result to that element of the output(s)
 
@@ -54,6 +54,19 @@ __device__ __forceinline__ void store_state(const ReduceTask<Stored, typename Re
   }
 }
 
+/// `values`, the first of which is `at` of the reduced ones, added to `state`.
+template <class Reducer, class State, class Stored, int kCount>
+__device__ __forceinline__ State add_values(const Reducer& reducer, State state,
+                                            const Stored (&values)[kCount], int64_t at) {
+  if constexpr (requires { reducer.add_pack(state, values); }) {
+    return reducer.add_pack(state, values);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) state = reducer.add(state, values[i], at + i);
+    return state;
+  }
+}
+
 /// A block of 256 threads folds 256 / lanes rows, or one piece of one row; grid: (row groups, pieces). Reads
 /// every element once, 16 bytes a load where rows are contiguous; limited by memory bandwidth.
 template <class Stored, class Reducer>
@@ -72,7 +85,7 @@ __global__ void __launch_bounds__(kReduceBlock, kReduceBlocks)
           row + first, count, lane, task.lanes,
           [&](Stored value, int64_t i) { state = reducer.add(state, value, first + i); },
           [&](const Stored(&values)[kRowPack<Stored>], int64_t i) {
-            state = reducer.add_pack(state, values, first + i);
+            state = add_values(reducer, state, values, first + i);
           });
     } else {
 #pragma unroll 4
