@@ -7,8 +7,8 @@ namespace {
 
 // ------------------------------------------------------------------------------------------ kernels
 
-/// dst = src, converted through T. One thread for each pack of 4; reads and writes every element once, which
-/// is all that limits it.
+/// dst = src, converted through T. One thread for each pack of 4, 256 to a block; reads and writes every
+/// element once, which is all that limits it.
 template <class T>
 __global__ void __launch_bounds__(kLoopBlock) copy_converted(GpuLoop<2> loop) {
   constexpr int kPack = 4;
@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(kLoopBlock) copy_converted(GpuLoop<2> loop) {
   store_pack(loop, loop.operands[0], first, count, values);
 }
 
-/// dst = value. One thread for each pack of 4; write-only.
+/// dst = value. One thread for each pack of 4, 256 to a block; writes every element once, which limits it.
 template <class T>
 __global__ void __launch_bounds__(kLoopBlock) fill(GpuLoop<1> loop, T value) {
   constexpr int kPack = 4;
@@ -34,7 +34,8 @@ constexpr int kTile = 32;
 constexpr int kTileRows = 8;  // threads along a tile's other side
 
 /// For each plane, dst[c][r] = src[r][c]: src's columns and dst's rows are contiguous. A block of 32 x 8
-/// threads moves one 32 x 32 tile through shared memory, so that both sides are touched in rows of 32; the
+/// threads moves one 32 x 32 tile through shared memory, so that both sides are touched in rows of 32, each
+/// element read and written once: limited by memory. The
 /// column of padding puts the tile's columns into different banks (Ruetsch and Micikevicius, "Optimizing
 /// matrix transpose in CUDA", 2009). NCHW to NHWC is this with r = channel and c = pixel.
 template <class T>

@@ -73,7 +73,7 @@ struct AddLossSums {
 };
 
 /// The block's part of the sums of losses and of the targets' weights: one partial sum a block. Reads 16
-/// bytes a position.
+/// bytes a position, for which memory sets the pace; blocks of kLaneBlock threads.
 template <class T>
 __global__ void __launch_bounds__(kLaneBlock)
     sum_losses(const double* losses, const int64_t* targets, int64_t positions, Terms<T> terms,
@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(kLaneBlock)
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-/// One block adds the partial sums and writes the results.
+/// One block adds the partial sums, 16 bytes each, and writes the results: limited by its latency.
 template <class Stored>
 __global__ void __launch_bounds__(kLaneBlock)
     finish_losses(const LossSum* partial, int count, bool mean, Stored* loss, double* total_weight) {

@@ -27,7 +27,8 @@ __global__ void __launch_bounds__(kLoopBlock)
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
-/// norm = the root of the sum of all sums, in an order that their number fixes. One block.
+/// norm = the root of the sum of all sums, in an order that their number fixes. One block of 256 threads
+/// reads 8 bytes for each 4096 elements: limited by its latency.
 template <class T>
 __global__ void __launch_bounds__(kLoopBlock) root_of_sums(const double* sums, int64_t count, T* norm) {
   double sum = 0;

@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(kWide* kDeep)
 
 /// grad_x[h, w] = the sum of grad / divisor over the windows that see the pixel, in their order. One thread
 /// for each input pixel and 16 bytes of channels; grad comes from the caches where windows overlap, grad_x is
-/// written once.
+/// written once: limited by memory.
 template <class T, int kPack>
 __global__ void __launch_bounds__(kImageBlock)
     avg_pool2d_backward(ImageGrid grid, AveragePoolAxis rows, AveragePoolAxis columns, const T* grad,

@@ -8,7 +8,7 @@ namespace taper::ops {
 inline constexpr unsigned kImageBlock = 256;  // threads
 
 /// One thread for each place of images x rows x columns x packs of channels, packs innermost, so that a warp
-/// touches memory in one piece. A launch takes fewer than 2^31 places.
+/// touches memory in one piece; blocks of kImageBlock threads. A launch takes fewer than 2^31 places.
 struct ImageGrid {
   uint32_t count = 0;  // places of this launch
   int64_t first_image = 0;

@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(kImageBlock, kBlocksPerMultiprocessor)
 }
 
 /// y = x at the indices. One thread for each output pixel and 16 bytes of channels; the reads of x scatter
-/// over the windows' pixels.
+/// over the windows' pixels, whose 32-byte sectors limit it, beside the 8 bytes of each index.
 template <class T, int kPack>
 __global__ void __launch_bounds__(kImageBlock, kBlocksPerMultiprocessor)
     max_pool2d_gather(ImageGrid grid, int64_t pixels, const T* x, const int64_t* indices, T* y) {

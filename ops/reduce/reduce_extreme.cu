@@ -69,9 +69,10 @@ T worst_value(bool largest) {
   return largest ? Limits::lowest() : Limits::max();
 }
 
-/// One row's k best, in order. A block finds them one after the other: each time the best of those that come
-/// after the last in the order of the results. Reads the row k times, from the caches for all but long rows:
-/// made for the few best of many classes.
+/// One row's k best, in order. A block of 32 to 256 threads finds them one after the other: each time the
+/// best of those that come after the last in the order of the results. Reads the row k times, from the caches
+/// for all but long rows: made for the few best of many classes, and limited by the latency of k block
+/// reductions.
 template <class Stored, class T>
 __global__ void __launch_bounds__(kReduceBlock)
     top_of_row(const Stored* x, Stored* values, int64_t* indices, int64_t size, int64_t k, bool largest) {

@@ -173,7 +173,7 @@ __global__ void __launch_bounds__(kReduceBlock, kReduceBlocks)
   }
 }
 
-/// One warp merges the pieces of one output: small, and limited by its latency.
+/// One warp merges the pieces of one output, 8 to a block: one state read for each piece, limited by latency.
 template <class Stored, class Reducer>
 __global__ void __launch_bounds__(kReduceBlock)
     merge_pieces(ReduceTask<Stored, typename Reducer::State> task, Reducer reducer) {
