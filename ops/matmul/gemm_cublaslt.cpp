@@ -188,7 +188,8 @@ class CublasLt final : public GemmLibrary {
     const cublasStatus_t status =
         lt_.get_heuristic(handle, &described.operation, &described.a, &described.b, &described.d,
                           &described.d, &preference, kMostAlgorithms, results.data(), &count);
-    if (status == CUBLAS_STATUS_NOT_SUPPORTED) return {};
+    // Both are answers to combinations that it does not have, as f64 with a bias.
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return {};
     lt_.check(status, "cublasLtMatmulAlgoGetHeuristic");
     std::vector<GemmAlgorithm> found;
     for (int i = 0; i < count; ++i) {
@@ -226,7 +227,6 @@ class CublasLt final : public GemmLibrary {
     return {.name = std::move(name),
             .workspace_bytes = result.workspaceSize,
             .deterministic = scheme != CUBLASLT_REDUCTION_SCHEME_INPLACE,
-            .waves = double(result.wavesCount),
             .plan = std::make_shared<const cublasLtMatmulAlgo_t>(result.algo)};
   }
 

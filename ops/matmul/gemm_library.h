@@ -17,7 +17,6 @@ struct GemmAlgorithm {
   std::string name;  ///< everything that tells it from the library's others
   size_t workspace_bytes = 0;
   bool deterministic = true;         ///< equal inputs give equal bits
-  double waves = 0;                  ///< how often it fills the device with blocks; for people
   std::shared_ptr<const void> plan;  ///< the library's own description
 };
 
