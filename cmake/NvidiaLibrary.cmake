@@ -27,14 +27,24 @@ function(taper_find_nvidia_library name header library soname wheel)
   mark_as_advanced(${name}_LIBRARY)
 endfunction()
 
-# The folders .../site-packages/nvidia that Python's packages are in.
-function(taper_nvidia_wheel_dirs result)
+# The Python whose wheels are searched: that on PATH. Empty if there is none.
+function(taper_wheels_python result)
   find_program(TAPER_WHEELS_PYTHON NAMES python3 python)
   mark_as_advanced(TAPER_WHEELS_PYTHON)
-  set(found "")
   if(TAPER_WHEELS_PYTHON)
+    set(${result} ${TAPER_WHEELS_PYTHON} PARENT_SCOPE)
+  else()
+    set(${result} "" PARENT_SCOPE)
+  endif()
+endfunction()
+
+# The folders .../site-packages/nvidia that Python's packages are in.
+function(taper_nvidia_wheel_dirs result)
+  taper_wheels_python(python)
+  set(found "")
+  if(python)
     execute_process(
-      COMMAND ${TAPER_WHEELS_PYTHON} -c "import nvidia; print(*nvidia.__path__, sep=';')"
+      COMMAND ${python} -c "import nvidia; print(*nvidia.__path__, sep=';')"
       OUTPUT_VARIABLE found OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
   endif()
   set(${result} ${found} PARENT_SCOPE)

@@ -20,6 +20,20 @@ if(TAPER_BUILD_PROGRAMS)
   find_package(Python3 REQUIRED COMPONENTS Interpreter)
 endif()
 
+# cudnn-frontend as FindCUDNNFrontend.cmake finds it, else, if asked for, from its repository.
+option(TAPER_FETCH_CUDNN_FRONTEND "Download cudnn-frontend's headers if they are not here (TAPER_GPU=cuda)" OFF)
+macro(taper_find_cudnn_frontend)
+  find_package(CUDNNFrontend 1.32 QUIET)
+  if(NOT CUDNNFrontend_FOUND AND TAPER_FETCH_CUDNN_FRONTEND)
+    include(FetchContent)
+    FetchContent_Declare(cudnn_frontend GIT_REPOSITORY https://github.com/NVIDIA/cudnn-frontend.git GIT_TAG v1.32.0
+                         GIT_SHALLOW ON SOURCE_SUBDIR include) # the headers alone: there is nothing to build
+    FetchContent_MakeAvailable(cudnn_frontend)
+    set(CUDNNFrontend_ROOT ${cudnn_frontend_SOURCE_DIR})
+    find_package(CUDNNFrontend 1.32 REQUIRED)
+  endif()
+endmacro()
+
 # What core and ops link for their GPU, and which of NVIDIA's libraries that includes.
 set(TAPER_HAVE_CUBLASLT 0)
 set(TAPER_HAVE_CUDNN 0)
@@ -38,12 +52,17 @@ else()
   else()
     message(NOTICE "Building without cuBLASLt, whose headers were not found: pip install nvidia-cublas, or set CUBLASLT_ROOT")
   endif()
-  find_package(CUDNN 9 QUIET)
-  if(CUDNN_FOUND)
+  find_package(CUDNN 9.2 QUIET)
+  taper_find_cudnn_frontend()
+  if(CUDNN_FOUND AND CUDNNFrontend_FOUND)
     set(TAPER_HAVE_CUDNN 1)
-    list(APPEND TAPER_GPU_LIBRARIES CUDNN::cudnn)
+    list(APPEND TAPER_GPU_LIBRARIES $<BUILD_INTERFACE:CUDNN::headers> $<BUILD_INTERFACE:CUDNNFrontend::headers>)
+  elseif(CUDNN_FOUND)
+    message(NOTICE "Building without cuDNN: its C++ headers, cudnn-frontend, were not found: "
+                   "pip install nvidia-cudnn-frontend, set CUDNNFrontend_ROOT, or -DTAPER_FETCH_CUDNN_FRONTEND=ON")
   else()
-    message(NOTICE "Building without cuDNN, which was not found: pip install nvidia-cudnn-${cuda}, or set CUDNN_ROOT")
+    message(NOTICE "Building without cuDNN, whose headers (9.2 or newer) were not found: pip install nvidia-cudnn-${cuda}, "
+                   "or set CUDNN_ROOT")
   endif()
   find_package(NCCL QUIET)
   if(NCCL_FOUND)

@@ -28,7 +28,7 @@ write_basic_package_version_file(
 install(FILES ${PROJECT_BINARY_DIR}/TaperConfig.cmake ${PROJECT_BINARY_DIR}/TaperConfigVersion.cmake
         DESTINATION ${taper_package_dir})
 if(TAPER_GPU STREQUAL "cuda")
-  foreach(module NvidiaLibrary FindCUDNN FindNCCL)
+  foreach(module NvidiaLibrary FindNCCL)
     install(FILES ${CMAKE_CURRENT_LIST_DIR}/${module}.cmake DESTINATION ${taper_package_dir})
   endforeach()
 endif()

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <limits>
 #include <optional>
 #include <string_view>
@@ -115,7 +116,10 @@ AlgorithmCache::ChoicePtr AlgorithmCache::decide(const Problem& problem, const v
 
   auto choice = std::make_shared<const Choice>(Choice{call_type, ranked_by(record, candidates)});
   // What could not be measured now is not kept: the next call with this problem may be one that can be.
-  if (!by_time || known || measurable) keep(problem, choice, std::move(record), mode);
+  if (!by_time || known || measurable) {
+    if (const auto& chosen = choice->ranked.front().chosen) chosen();
+    keep(problem, choice, std::move(record), mode);
+  }
   return choice;
 }
 
@@ -230,6 +234,7 @@ void AlgorithmCache::run_choice(const ChoicePtr& choice, const Problem& problem,
 
 void AlgorithmCache::strike_off(const Problem& problem, const std::string& name, const std::string& why) {
   const std::string text = problem.str();
+  std::function<void()> next_is_chosen;
   {
     const std::unique_lock lock(choices_mutex_);
     const auto found = choices_.find(problem);
@@ -237,6 +242,7 @@ void AlgorithmCache::strike_off(const Problem& problem, const std::string& name,
       Choice rest = *found->second;
       if (std::erase_if(rest.ranked, [&](const auto& candidate) { return candidate.name == name; }) == 0)
         return;  // another thread met the same failure
+      if (!rest.ranked.empty()) next_is_chosen = rest.ranked.front().chosen;
       found->second = std::make_shared<const Choice>(std::move(rest));
       for (auto& [key, record] : decisions_) {
         if (record.problem != text || found->second->ranked.empty()) continue;
@@ -246,6 +252,7 @@ void AlgorithmCache::strike_off(const Problem& problem, const std::string& name,
       }
     }
   }
+  if (next_is_chosen) next_is_chosen();
   struck_off_.fetch_add(1, std::memory_order_relaxed);
   warn(fmt::format("{}: {} is struck off: {}", text, name, why));
 }
@@ -261,6 +268,12 @@ void AlgorithmCache::set_file(const std::string& path) {
   const std::lock_guard lock(measured_mutex_);
   file_ = AlgorithmFile(path);
   file_read_ = false;
+}
+
+PlanStore AlgorithmCache::plans() const {
+  const std::lock_guard lock(measured_mutex_);
+  if (file_.path().empty()) return PlanStore();
+  return PlanStore((std::filesystem::path(file_.path()).parent_path() / "plans").string());
 }
 
 void AlgorithmCache::clear() {

@@ -47,6 +47,7 @@
 #include "taper/core/algorithm_file.h"
 #include "taper/core/algorithm_problem.h"
 #include "taper/core/algorithm_statistics.h"
+#include "taper/core/plan_store.h"
 
 namespace taper {
 
@@ -85,6 +86,8 @@ class AlgorithmCache {
   AlgorithmMode mode() const { return mode_; }
   /// Where measurements are kept; an empty path keeps them in memory alone. Choices made so far stay.
   void set_file(const std::string& path);
+  /// Where candidates keep what took long to make for them: the folder plans/ beside that file.
+  PlanStore plans() const;
   /// Whether candidates are compared with the first one listed before they are timed. A wrong one is never
   /// chosen, and reported by warn(). At the start: TAPER_VERIFY_ALGORITHMS=1.
   void set_verify(bool verify) { verify_ = verify; }
@@ -134,7 +137,7 @@ class AlgorithmCache {
   /// of ops that choose, too.
   std::recursive_mutex measure_mutex_;
 
-  std::mutex measured_mutex_;  // for the three below
+  mutable std::mutex measured_mutex_;  // for the three below
   AlgorithmFile file_;
   bool file_read_ = false;
   AlgorithmTable measured_;

@@ -50,6 +50,9 @@ struct Candidate {
   /// Computes the call; may run in several threads at once. `workspace` has workspace_bytes bytes on the
   /// outputs' device; null for 0.
   std::function<void(const Call& call, void* workspace)> run;
+  /// Called, if there is one, when it is chosen for its problem, before or after it has run: what took long
+  /// to make for it may be kept for other processes (core/plan_store.h). Throws nothing.
+  std::function<void()> chosen = {};
 };
 
 namespace detail {
@@ -63,6 +66,7 @@ struct ErasedCandidate {
   double cost = 0;
   double epsilon = 0;
   std::function<void(const void* call, void* workspace)> run;
+  std::function<void()> chosen;
   bool is_reference = false;  ///< what the others are verified against
 };
 
@@ -91,7 +95,8 @@ ErasedCall erase(const Call& call, const Candidates& candidates) {
         run(*static_cast<const Call*>(any), workspace);
       };
       erased.push_back({std::move(candidate.name), candidate.supported, candidate.workspace_bytes,
-                        candidate.deterministic, candidate.cost, candidate.epsilon, std::move(run)});
+                        candidate.deterministic, candidate.cost, candidate.epsilon, std::move(run),
+                        std::move(candidate.chosen)});
     }
     return erased;
   };

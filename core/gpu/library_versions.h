@@ -13,7 +13,8 @@ std::string cuda_runtime_version();  // cuda_libraries.cpp
 std::string cuda_driver_version();   // the newest CUDA that the driver supports; "none" without a driver
 std::string cublaslt_version();      // libraries_cublaslt.cpp; kNotOnThisMachine if it cannot be opened
 SharedLibrary open_cublaslt();       // of this build's version if there is one
-std::string cudnn_version();         // libraries_cudnn.cpp
-std::string nccl_version();          // libraries_nccl.cpp
+std::string cudnn_version();         // libraries_cudnn.cpp; kNotOnThisMachine if it cannot be opened
+SharedLibrary open_cudnn();
+std::string nccl_version();  // libraries_nccl.cpp
 
 }  // namespace taper::gpu::detail

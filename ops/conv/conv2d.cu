@@ -2,6 +2,7 @@
 
 #include "taper/core/error.h"
 #include "taper/core/gpu/runtime.h"
+#include "taper/ops/conv/conv2d_library.h"
 #include "taper/ops/conv/conv2d_product.h"
 #include "taper/ops/conv/depthwise_gpu.h"
 #include "taper/ops/conv/implicit_gemm.h"
@@ -93,6 +94,8 @@ std::vector<Candidate<Conv2dCall>> conv2d_gpu_candidates(const Conv2dCall& call)
   }
   candidates.push_back(
       {.name = "depthwise", .supported = call.conv.is_depthwise(), .cost = 1, .run = run_depthwise});
+  for (Candidate<Conv2dCall>& engine : conv2d_library_candidates(call))
+    candidates.push_back(std::move(engine));
   return candidates;
 }
 

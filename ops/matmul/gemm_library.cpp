@@ -1,50 +1,29 @@
 #include "taper/ops/matmul/gemm_library.h"
 
-#include <mutex>
-#include <utility>
-
-#include "taper/core/error.h"
-#include "taper/core/warning.h"
+#include "taper/ops/vendor_library.h"
 
 namespace taper::ops {
 namespace {
 
-struct LibrarySlot {
-  std::mutex mutex;
+VendorLibrary<GemmLibrary>& slot() {
 #if TAPER_HAVE_CUBLASLT
-  GemmLibraryLoader loader = load_cublaslt;
+  const GemmLibraryLoader loader = load_cublaslt;
 #else
-  GemmLibraryLoader loader;
+  const GemmLibraryLoader loader;
 #endif
-  bool tried = false;
-  std::shared_ptr<GemmLibrary> library;
-};
-
-LibrarySlot& slot() {
-  static LibrarySlot& slot = *new LibrarySlot;  // ops may run while static objects are destroyed
+  // Never destroyed: ops may run while other static objects are.
+  static auto& slot = *new VendorLibrary<GemmLibrary>(loader, "matrix products use Taper's own kernels");
   return slot;
 }
 
 }  // namespace
 
 std::shared_ptr<GemmLibrary> gemm_library() {
-  const std::lock_guard lock(slot().mutex);
-  if (!slot().tried) {
-    slot().tried = true;
-    try {
-      if (slot().loader) slot().library = slot().loader();
-    } catch (const Error& error) {
-      warn(fmt::format("{}; matrix products use Taper's own kernels", error.what()));
-    }
-  }
-  return slot().library;
+  return slot().get();
 }
 
 GemmLibraryLoader set_gemm_library_loader(GemmLibraryLoader loader) {
-  const std::lock_guard lock(slot().mutex);
-  slot().tried = false;
-  slot().library = nullptr;
-  return std::exchange(slot().loader, std::move(loader));
+  return slot().set_loader(std::move(loader));
 }
 
 }  // namespace taper::ops

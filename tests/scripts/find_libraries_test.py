@@ -1,5 +1,5 @@
-"""cmake/Find{CUBLASLT,CUDNN,NCCL}.cmake find NVIDIA's libraries where the toolkit, packages and wheels put them;
-of cuBLASLt only the headers.
+"""cmake/Find{CUBLASLT,CUDNN,CUDNNFrontend,NCCL}.cmake find NVIDIA's libraries where the toolkit, packages and wheels put
+them; but for NCCL only the headers.
 
   find_libraries_test.py CMAKE
 
@@ -25,14 +25,14 @@ list(APPEND CMAKE_MODULE_PATH {modules})
 set(CUDAToolkit_VERSION_MAJOR 13)
 set(CUDAToolkit_INCLUDE_DIRS {toolkit}/include)
 set(CUDAToolkit_LIBRARY_DIR {toolkit}/lib64)
-find_package(CUBLASLT QUIET)
-message(NOTICE "CUBLASLT ${{CUBLASLT_FOUND}} ${{CUBLASLT_VERSION}} ${{CUBLASLT_INCLUDE_DIR}}")
-foreach(name CUDNN NCCL)
+foreach(name CUBLASLT CUDNN CUDNNFrontend)
   find_package(${{name}} QUIET)
-  message(NOTICE "${{name}} ${{${{name}}_FOUND}} ${{${{name}}_VERSION}} ${{${{name}}_LIBRARY}}")
+  message(NOTICE "${{name}} ${{${{name}}_FOUND}} ${{${{name}}_VERSION}} ${{${{name}}_INCLUDE_DIR}}")
 endforeach()
-if(CUDNN_FOUND)
-  get_target_property(location CUDNN::cudnn IMPORTED_LOCATION)
+find_package(NCCL QUIET)
+message(NOTICE "NCCL ${{NCCL_FOUND}} ${{NCCL_VERSION}} ${{NCCL_LIBRARY}}")
+if(NCCL_FOUND)
+  get_target_property(location NCCL::nccl IMPORTED_LOCATION)
   message(NOTICE "target ${{location}}")
 endif()
 """
@@ -41,6 +41,8 @@ HEADERS = {
     "cublasLt.h": "",
     "cublas_api.h": "#define CUBLAS_VER_MAJOR 13\n#define CUBLAS_VER_MINOR 1\n#define CUBLAS_VER_PATCH 0\n",
     "cudnn_version.h": "#define CUDNN_MAJOR 9\n#define CUDNN_MINOR 19\n#define CUDNN_PATCHLEVEL 2\n",
+    "cudnn_frontend_version.h": "#define CUDNN_FRONTEND_MAJOR_VERSION 1\n#define CUDNN_FRONTEND_MINOR_VERSION 32\n"
+                                "#define CUDNN_FRONTEND_PATCH_VERSION 0\n",
     "nccl.h": "#define NCCL_MAJOR 2\n#define NCCL_MINOR 28\n#define NCCL_PATCH 9\n",
 }
 
@@ -76,26 +78,29 @@ class FindLibrariesTest(unittest.TestCase):
         return dict(line.split(" ", 1) for line in run.stderr.splitlines() if line)
 
     def test_in_a_toolkit(self):
-        self.put(self.toolkit, HEADERS, "libcudnn.so", "libcudnn.so.9", "libnccl.so", lib="lib64")
+        self.put(self.toolkit, HEADERS, "libnccl.so", lib="lib64")
         found = self.find()
         self.assertEqual(found["CUBLASLT"], f"TRUE 13.1.0 {self.toolkit}/include")
-        self.assertEqual(found["CUDNN"], f"TRUE 9.19.2 {self.toolkit}/lib64/libcudnn.so")
+        self.assertEqual(found["CUDNN"], f"TRUE 9.19.2 {self.toolkit}/include")
+        self.assertEqual(found["CUDNNFrontend"], f"TRUE 1.32.0 {self.toolkit}/include")
         self.assertEqual(found["NCCL"], f"TRUE 2.28.9 {self.toolkit}/lib64/libnccl.so")
 
     def test_in_wheels_which_have_no_plain_so(self):
         self.put(self.wheels / "cu13", ["cublasLt.h", "cublas_api.h"])
-        self.put(self.wheels / "cudnn", ["cudnn_version.h"], "libcudnn.so.9")
+        self.put(self.wheels / "cudnn", ["cudnn_version.h"])
+        self.put(self.wheels.parent, ["cudnn_frontend_version.h"])
         self.put(self.wheels / "nccl", ["nccl.h"], "libnccl.so.2")
         found = self.find()
         self.assertEqual(found["CUBLASLT"], f"TRUE 13.1.0 {self.wheels}/cu13/include")
-        self.assertEqual(found["CUDNN"], f"TRUE 9.19.2 {self.wheels}/cudnn/lib/libcudnn.so.9")
+        self.assertEqual(found["CUDNN"], f"TRUE 9.19.2 {self.wheels}/cudnn/include")
+        self.assertEqual(found["CUDNNFrontend"], f"TRUE 1.32.0 {self.wheels.parent}/include")
         self.assertEqual(found["NCCL"], f"TRUE 2.28.9 {self.wheels}/nccl/lib/libnccl.so.2")
-        self.assertEqual(found["target"], f"{self.wheels}/cudnn/lib/libcudnn.so.9")
+        self.assertEqual(found["target"], f"{self.wheels}/nccl/lib/libnccl.so.2")
 
     def test_header_and_library_come_from_one_place(self):
-        self.put(self.toolkit, [], "libcudnn.so", lib="lib64")
-        self.put(self.wheels / "cudnn", ["cudnn_version.h"], "libcudnn.so.9")
-        self.assertEqual(self.find()["CUDNN"], f"TRUE 9.19.2 {self.wheels}/cudnn/lib/libcudnn.so.9")
+        self.put(self.toolkit, [], "libnccl.so", lib="lib64")
+        self.put(self.wheels / "nccl", ["nccl.h"], "libnccl.so.2")
+        self.assertEqual(self.find()["NCCL"], f"TRUE 2.28.9 {self.wheels}/nccl/lib/libnccl.so.2")
 
     def test_where_the_user_says(self):
         self.put(self.toolkit, ["nccl.h"], "libnccl.so", lib="lib64")
@@ -104,7 +109,7 @@ class FindLibrariesTest(unittest.TestCase):
 
     def test_nowhere(self):
         found = self.find()
-        for name in ("CUBLASLT", "CUDNN", "NCCL"):
+        for name in ("CUBLASLT", "CUDNN", "CUDNNFrontend", "NCCL"):
             self.assertTrue(found[name].startswith("FALSE"), found[name])
 
 

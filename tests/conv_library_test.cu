@@ -1,0 +1,488 @@
+// Convolutions through a vendor's library: what reaches it, and how its engines are chosen, refused, struck
+// off, built, kept and remembered. The library is a naive one of the test's own; what is above it runs as
+// with cuDNN.
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
+
+#include "taper/core/algorithm_cache.h"
+#include "taper/core/gpu/launch.h"
+#include "taper/core/tf32.h"
+#include "taper/ops/conv/conv2d.h"
+#include "taper/ops/conv/conv_library.h"
+#include "taper/ops/copy/strided_gpu.cuh"
+#include "taper/ops/matmul/gemm_typed.h"
+#include "tests/temporary_folder.h"
+#include "tests/test_tensors.h"
+#include "tests/tolerance.h"
+#include "tests/warnings.h"
+
+using namespace taper;
+using ops::Conv2dPass;
+
+namespace {
+
+struct NaiveConv {
+  Conv2dPass pass;
+  ops::Conv2dGeometry conv;
+  ops::ConvPointers at;
+  bool relu;
+  double factor;  ///< 1, unless the library is to compute something else
+};
+
+/// Calls visit(pixel of x, pixel of y) if tap (r, s) of output pixel (p, q) lies inside the image.
+template <class Visit>
+__device__ void at_tap(const ops::Conv2dGeometry& c, int64_t n, int64_t p, int64_t q, int64_t r, int64_t s,
+                       Visit&& visit) {
+  const Conv2dOptions& o = c.options;
+  const int64_t h = p * o.stride.h - o.padding.h + r * o.dilation.h;
+  const int64_t w = q * o.stride.w - o.padding.w + s * o.dilation.w;
+  if (h >= 0 && h < c.h && w >= 0 && w < c.w) visit((n * c.h + h) * c.w + w, (n * c.p + p) * c.q + q);
+}
+
+/// One thread for each element of the result, which looks at every pair of an output pixel and a tap.
+template <class T>
+__global__ void naive_conv(NaiveConv job, int64_t elements) {
+  const int64_t index = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (index >= elements) return;
+  const ops::Conv2dGeometry& c = job.conv;
+  const int64_t group_c = c.group_c(), group_k = c.group_k();
+  const auto first = [&](int64_t i) {
+    return ops::device_cast<double>(static_cast<const T*>(job.at.first)[i]);
+  };
+  const auto second = [&](int64_t i) {
+    return ops::device_cast<double>(static_cast<const T*>(job.at.second)[i]);
+  };
+  double sum = 0;
+  for (int64_t n = 0; n < c.n; ++n) {
+    for (int64_t pixel = 0; pixel < c.p * c.q; ++pixel) {
+      for (int64_t tap = 0; tap < c.r * c.s; ++tap) {
+        at_tap(c, n, pixel / c.q, pixel % c.q, tap / c.s, tap % c.s, [&](int64_t in, int64_t out) {
+          if (job.pass == Conv2dPass::kForward) {
+            const int64_t k = index % c.k;
+            if (index / c.k != out) return;
+            for (int64_t i = 0; i < group_c; ++i)
+              sum +=
+                  first(in * c.c + k / group_k * group_c + i) * second((k * c.r * c.s + tap) * group_c + i);
+          } else if (job.pass == Conv2dPass::kBackwardInput) {
+            const int64_t ch = index % c.c, group = ch / group_c;
+            if (index / c.c != in) return;
+            for (int64_t k = group * group_k; k < (group + 1) * group_k; ++k)
+              sum += first(out * c.k + k) * second((k * c.r * c.s + tap) * group_c + ch % group_c);
+          } else {
+            const int64_t ch = index % group_c, k = index / group_c / (c.r * c.s);
+            if (index / group_c % (c.r * c.s) != tap) return;
+            sum += first(out * c.k + k) * second(in * c.c + k / group_k * group_c + ch);
+          }
+        });
+      }
+    }
+  }
+  if (job.at.bias != nullptr)
+    sum += ops::device_cast<double>(static_cast<const T*>(job.at.bias)[index % c.k]);
+  if (job.at.residual != nullptr)
+    sum += ops::device_cast<double>(static_cast<const T*>(job.at.residual)[index]);
+  if (job.relu && sum < 0) sum = 0;
+  static_cast<T*>(job.at.result)[index] = ops::device_cast<T>(sum * job.factor);
+}
+
+struct FakeEngine {
+  std::string name = "naive";
+  size_t workspace_bytes = 0;
+  bool deterministic = true;
+  bool compiles = false;
+  bool fails_to_build = false;
+  bool fails_to_run = false;
+  double factor = 1;  ///< 1: computes what it should
+};
+
+/// What the library was asked for and did, as all of its plans tell it.
+struct FakeState {
+  std::vector<FakeEngine> offers = {{}};
+  bool fails = false;  ///< when it is asked for engines
+  bool refuses_to_load = false;
+  std::vector<ops::ConvPattern> asked;
+  std::vector<std::string> log;  ///< "build naive", "load naive", "run naive"
+
+  int count(const std::string& what) const { return int(std::count(log.begin(), log.end(), what)); }
+};
+
+struct FakePlan final : ops::ConvEnginePlan {
+  FakePlan(std::shared_ptr<FakeState> state_, FakeEngine engine_, ops::ConvPattern pattern_)
+      : state(std::move(state_)), engine(std::move(engine_)), pattern(std::move(pattern_)) {}
+
+  void run(const ops::ConvPointers& at, void* workspace) const override {
+    if (engine.fails_to_run) fail<AlgorithmFailed>("fakednn: not supported");
+    REQUIRE((workspace != nullptr) == (engine.workspace_bytes > 0));
+    REQUIRE((at.bias != nullptr) == pattern.bias);
+    REQUIRE((at.residual != nullptr) == pattern.residual);
+    state->log.push_back("run " + engine.name);
+    const ops::Conv2dGeometry& conv = pattern.conv;
+    const int64_t elements = numel(pattern.pass == Conv2dPass::kForward         ? conv.output_shape()
+                                   : pattern.pass == Conv2dPass::kBackwardInput ? conv.input_shape()
+                                                                                : conv.weight_shape());
+    ops::dispatch_device_float(pattern.dtype, [&]<class T>() {
+      gpu::launch("naive_conv", naive_conv<T>, {.grid = dim3(unsigned((elements + 31) / 32)), .block = 32},
+                  NaiveConv{pattern.pass, conv, at, pattern.relu, engine.factor}, elements);
+    });
+  }
+  std::string serialized() const override { return "plan of " + engine.name; }
+
+  std::shared_ptr<FakeState> state;
+  FakeEngine engine;
+  ops::ConvPattern pattern;
+};
+
+struct FakeLibrary final : ops::ConvLibrary {
+  explicit FakeLibrary(std::shared_ptr<FakeState> state_) : state(std::move(state_)) {}
+
+  std::string name() const override { return "fakednn 1.0"; }
+  std::vector<ops::ConvEngine> engines(const ops::ConvPattern& pattern) override {
+    state->asked.push_back(pattern);
+    if (state->fails) fail("fakednn: internal error");
+    std::vector<ops::ConvEngine> engines;
+    for (const FakeEngine& offer : state->offers) {
+      engines.push_back({.name = offer.name,
+                         .workspace_bytes = offer.workspace_bytes,
+                         .deterministic = offer.deterministic,
+                         .compiles = offer.compiles,
+                         .build = [state = state, offer, pattern]() -> std::unique_ptr<ops::ConvEnginePlan> {
+                           state->log.push_back("build " + offer.name);
+                           if (offer.fails_to_build) fail<AlgorithmFailed>("fakednn: cannot build");
+                           return std::make_unique<FakePlan>(state, offer, pattern);
+                         }});
+    }
+    return engines;
+  }
+  std::unique_ptr<ops::ConvEnginePlan> load(const std::string& serialized) override {
+    for (const FakeEngine& offer : state->offers) {
+      if (state->refuses_to_load || serialized != "plan of " + offer.name) continue;
+      state->log.push_back("load " + offer.name);
+      return std::make_unique<FakePlan>(state, offer, state->asked.back());
+    }
+    fail("fakednn: not a plan");
+  }
+
+  std::shared_ptr<FakeState> state;
+};
+
+const Conv2dOptions kOptions = {.padding = 1};
+
+struct SmallConv {
+  Tensor x = random_tensor({1, 4, 3, 3}, kFloat32, 1), weight = random_tensor({4, 4, 3, 3}, kFloat32, 2);
+  Tensor y = ops::conv2d(x, weight, {}, kOptions);
+};
+
+const SmallConv& small_conv() {
+  static const SmallConv conv;
+  return conv;
+}
+
+/// While it lives, convolutions on the GPU see this library, and the algorithm cache has a file of its own.
+class FakeGuard {
+ public:
+  FakeGuard() {
+    small_conv();  // on the CPU, so that it is not among the decisions
+    before_ = ops::set_conv_library_loader([state = state] { return std::make_unique<FakeLibrary>(state); });
+    start_process();
+  }
+  ~FakeGuard() {
+    ops::set_conv_library_loader(before_);
+    algorithm_cache().set_file("");
+    algorithm_cache().set_verify(false);
+    algorithm_cache().set_mode(AlgorithmMode::kHeuristic);
+    algorithm_cache().clear();
+  }
+  FakeGuard(const FakeGuard&) = delete;
+  FakeGuard& operator=(const FakeGuard&) = delete;
+
+  /// Forgets what a new process would not know.
+  void start_process(AlgorithmMode mode = AlgorithmMode::kHeuristic) {
+    state->log.clear();
+    algorithm_cache().set_file(folder_ / "algorithms.json");
+    algorithm_cache().set_mode(mode);
+    algorithm_cache().clear();
+  }
+  std::vector<std::filesystem::path> plan_files() const {
+    std::vector<std::filesystem::path> files;
+    const std::filesystem::path plans = folder_ / "plans";
+    if (!std::filesystem::exists(plans)) return files;
+    for (const auto& entry : std::filesystem::directory_iterator(plans)) files.push_back(entry.path());
+    std::sort(files.begin(), files.end());
+    return files;
+  }
+
+  std::shared_ptr<FakeState> state = std::make_shared<FakeState>();
+
+ private:
+  TemporaryFolder folder_;
+  ops::ConvLibraryLoader before_;
+};
+
+bool has_gpu() {
+  if (gpu::device_count() > 0) return true;
+  WARN("no GPU here");
+  return false;
+}
+
+/// A 3x3 convolution on the GPU, which is checked against the CPU's.
+void convolve() {
+  const SmallConv& conv = small_conv();
+  const Tensor y = ops::conv2d(conv.x.to(Device("cuda")), conv.weight.to(Device("cuda")), {}, kOptions);
+  check_close(y, conv.y, tolerance(kFloat32, 36), 1);
+}
+
+AlgorithmRecord decision() {
+  REQUIRE(algorithm_cache().decisions().size() == 1);
+  return algorithm_cache().decisions()[0];
+}
+
+}  // namespace
+
+TEST_CASE("all passes reach the library with their geometry and operands") {
+  if (!has_gpu()) return;
+  const PoisonedMemory poisoned;
+  const DType dtype = GENERATE(kFloat32, kFloat16, kBFloat16);
+  const int64_t groups = GENERATE(1, 2);
+  FakeGuard fake;
+  const Conv2dOptions options = {.stride = {2, 1}, .padding = {1, 0}, .dilation = {1, 2}, .groups = groups};
+  const Tensor x = random_tensor({2, 4, 6, 7}, dtype, 1),
+               weight = random_tensor({6, 4 / groups, 3, 2}, dtype, 2), bias = random_tensor({6}, dtype, 3),
+               grad = random_tensor({2, 6, 3, 5}, dtype, 4);
+  const Device cuda("cuda");
+  const auto check = [&](int64_t sum_length, auto&& op) {
+    check_close(op(cuda), op(Device("cpu")), tolerance(dtype, sum_length), 1);
+  };
+  check(24, [&](Device d) { return ops::conv2d(x.to(d), weight.to(d), bias.to(d), options); });
+  check(36,
+        [&](Device d) { return ops::conv2d_backward_input(grad.to(d), weight.to(d), x.shape(), options); });
+  check(30,
+        [&](Device d) { return ops::conv2d_backward_weight(grad.to(d), x.to(d), weight.shape(), options); });
+  CHECK(fake.state->log == std::vector<std::string>{"build naive", "run naive", "build naive", "run naive",
+                                                    "build naive", "run naive"});
+  REQUIRE(fake.state->asked.size() == 3);
+  for (const ops::ConvPattern& pattern : fake.state->asked) {
+    CHECK(pattern.dtype == dtype);
+    CHECK(pattern.alignment >= 16);
+    CHECK_FALSE((pattern.residual || pattern.relu));
+    CHECK(pattern.bias == (pattern.pass == Conv2dPass::kForward));
+  }
+}
+
+TEST_CASE("a fused convolution's bias, residual and ReLU reach the library's engine") {
+  if (!has_gpu()) return;
+  FakeGuard fake;
+  const Tensor x = random_tensor({2, 4, 3, 3}, kFloat32, 1),
+               weight = random_tensor({6, 4, 3, 3}, kFloat32, 2), bias = random_tensor({6}, kFloat32, 3),
+               residual = random_tensor({2, 6, 3, 3}, kFloat32, 4);
+  const auto run = [&](Device d) {
+    return ops::conv2d_fused(x.to(d), weight.to(d),
+                             {.bias = bias.to(d), .residual = residual.to(d), .relu = true}, kOptions);
+  };
+  check_close(run(Device("cuda")), run(Device("cpu")), tolerance(kFloat32, 36), 1);
+  REQUIRE(fake.state->asked.size() == 1);
+  const ops::ConvPattern& pattern = fake.state->asked[0];
+  CHECK((pattern.bias && pattern.residual && pattern.relu));
+  CHECK(fake.state->count("run naive") == 1);
+}
+
+TEST_CASE("TF32 convolutions are asked for as the setting says") {
+  if (!has_gpu()) return;
+  FakeGuard fake;
+  convolve();
+  set_allow_tf32_conv(false);
+  convolve();
+  set_allow_tf32_conv(true);
+  REQUIRE(fake.state->asked.size() == 2);
+  CHECK(fake.state->asked[0].allow_tf32);
+  CHECK_FALSE(fake.state->asked[1].allow_tf32);
+}
+
+TEST_CASE("a convolution that the library does not support, or is not asked for, takes an own kernel") {
+  if (!has_gpu()) return;
+  FakeGuard fake;
+  fake.state->offers.clear();
+  const Warnings warnings;
+  convolve();
+  CHECK(decision().winner == "implicit gemm");
+  CHECK(fake.state->asked.size() == 1);
+  ops::conv2d(random_tensor({1, 2, 3, 3}).to(kCUDA), random_tensor({2, 2, 3, 3}).to(kCUDA));  // f64
+  CHECK(fake.state->asked.size() == 1);
+  CHECK(warnings.texts.empty());
+}
+
+TEST_CASE("a convolution library that fails when asked is warned of, and an own kernel computes") {
+  if (!has_gpu()) return;
+  FakeGuard fake;
+  fake.state->fails = true;
+  const Warnings warnings;
+  for (int i = 0; i < 3; ++i) convolve();
+  REQUIRE(warnings.texts.size() == 1);
+  CHECK_THAT(warnings.texts[0],
+             Catch::StartsWith("conv2d forward") && Catch::Contains("fakednn: internal error"));
+}
+
+TEST_CASE("a missing or older convolution library is named once") {
+  if (!has_gpu()) return;
+  FakeGuard fake;
+  int loads = 0;
+  ops::set_conv_library_loader([&]() -> std::unique_ptr<ops::ConvLibrary> {
+    ++loads;
+    fail("cuDNN 9.1.0 is too old: Taper needs 9.2.0");
+  });
+  const Warnings warnings;
+  for (int i = 0; i < 3; ++i) {
+    algorithm_cache().clear();
+    convolve();
+  }
+  CHECK(loads == 1);
+  CHECK(warnings.texts ==
+        std::vector<std::string>{"cuDNN 9.1.0 is too old: Taper needs 9.2.0; convolutions use "
+                                 "Taper's own kernels"});
+}
+
+TEST_CASE("engines: beyond the workspace limit another is taken, else it gets what it asked for") {
+  if (!has_gpu()) return;
+  FakeGuard fake;
+  fake.state->offers = {{.name = "huge", .workspace_bytes = size_t(2) << 30},
+                        {.name = "some", .workspace_bytes = 4096}};
+  convolve();
+  CHECK(decision().winner == "fakednn 1.0 some");
+  CHECK(fake.state->count("build huge") == 0);
+  algorithm_cache().clear();
+  algorithm_cache().set_workspace_limit(1000);
+  convolve();
+  algorithm_cache().set_workspace_limit(size_t(1) << 30);
+  CHECK(decision().winner == "implicit gemm");
+}
+
+TEST_CASE("where bits must be equal, engines that are not deterministic are left out") {
+  if (!has_gpu()) return;
+  FakeGuard fake;
+  fake.state->offers = {{.name = "atomics", .deterministic = false}, {.name = "ordered"}};
+  convolve();
+  CHECK(decision().winner == "fakednn 1.0 atomics");
+  algorithm_cache().set_mode(AlgorithmMode::kDeterministic);
+  convolve();
+  CHECK(decision().winner == "fakednn 1.0 ordered");
+}
+
+TEST_CASE("an engine that cannot be built, or run, is struck off, and the next one computes") {
+  if (!has_gpu()) return;
+  FakeGuard fake;
+  fake.state->offers = {
+      {.name = "unbuildable", .fails_to_build = true}, {.name = "refuses", .fails_to_run = true}, {}};
+  const Warnings warnings;
+  for (int i = 0; i < 2; ++i) convolve();
+  CHECK(fake.state->log == std::vector<std::string>{"build unbuildable", "build refuses", "build naive",
+                                                    "run naive", "run naive"});
+  REQUIRE(warnings.texts.size() == 2);
+  CHECK_THAT(warnings.texts[0], Catch::EndsWith("unbuildable is struck off: fakednn: cannot build"));
+  CHECK_THAT(warnings.texts[1], Catch::EndsWith("refuses is struck off: fakednn: not supported"));
+}
+
+TEST_CASE("measuring engines: those that fail are out of the race, wrong ones are struck off") {
+  if (!has_gpu()) return;
+  FakeGuard fake;
+  fake.state->offers = {{.name = "refuses", .fails_to_run = true}, {.name = "wrong", .factor = 1.1}, {}};
+  fake.start_process(AlgorithmMode::kBenchmark);
+  algorithm_cache().set_verify(true);
+  const Warnings warnings;
+  convolve();
+  REQUIRE(warnings.texts.size() == 1);
+  CHECK_THAT(warnings.texts[0], Catch::Contains("fakednn 1.0 wrong is struck off: wrong result"));
+  for (const AlgorithmTiming& timing : decision().candidates) {
+    const bool is_out = timing.name == "fakednn 1.0 refuses" || timing.name == "fakednn 1.0 wrong";
+    CHECK(timing.rejected.empty() != is_out);
+  }
+  CHECK(decision().verified);
+}
+
+namespace {
+
+/// A process in which the engine "best" takes over from one that fails, and stays chosen; then another
+/// begins.
+void choose_best(FakeGuard& fake) {
+  fake.state->offers = {{.name = "second", .compiles = true, .fails_to_run = true},
+                        {.name = "best", .compiles = true},
+                        {.name = "third", .compiles = true, .fails_to_run = true}};
+  fake.start_process();
+  const Warnings warnings;  // of "second"
+  convolve();
+  CHECK(decision().winner == "fakednn 1.0 best");
+  REQUIRE(fake.plan_files().size() == 1);
+  fake.state->offers.erase(fake.state->offers.begin());
+  fake.start_process();
+}
+
+}  // namespace
+
+TEST_CASE("a second process loads the compiled plan that the first has kept, and builds none") {
+  if (!has_gpu()) return;
+  FakeGuard fake;
+  choose_best(fake);
+  const Warnings warnings;
+  for (int i = 0; i < 2; ++i) convolve();
+  CHECK(fake.state->log == std::vector<std::string>{"load best", "run best", "run best"});
+  CHECK(fake.plan_files().size() == 1);
+  CHECK(warnings.texts.empty());
+}
+
+TEST_CASE("a measured choice is recalled by a second process, which builds only that engine") {
+  if (!has_gpu()) return;
+  FakeGuard fake;
+  fake.state->offers = {{.name = "a"}, {.name = "b"}, {.name = "c", .compiles = true}};
+  fake.start_process(AlgorithmMode::kBenchmark);
+  convolve();
+  const std::string winner = decision().winner;
+  for (const char* name : {"build a", "build b", "build c"}) CHECK(fake.state->count(name) == 1);
+  const bool kept = winner == "fakednn 1.0 c";
+  CHECK(fake.plan_files().size() == (kept ? 1 : 0));  // what is built in no time is not worth a file
+
+  fake.start_process(AlgorithmMode::kBenchmark);
+  const AlgorithmStatistics before = algorithm_cache().statistics();
+  convolve();
+  CHECK(algorithm_cache().statistics().recalled == before.recalled + 1);
+  CHECK(algorithm_cache().statistics().benchmarked == before.benchmarked);
+  CHECK(decision().winner == winner);
+  const bool own = !winner.starts_with("fakednn");
+  CHECK(fake.state->log.size() == (own ? 0 : 2));
+  if (!own) {
+    const std::string name = winner.substr(winner.size() - 1);
+    CHECK(fake.state->log == std::vector<std::string>{(kept ? "load " : "build ") + name, "run " + name});
+  }
+}
+
+TEST_CASE("a kept plan that is damaged, or that the library refuses, is set aside and built again") {
+  if (!has_gpu()) return;
+  FakeGuard fake;
+  choose_best(fake);
+  const std::filesystem::path file = fake.plan_files()[0];
+  SECTION("cut short") {
+    std::filesystem::resize_file(file, std::filesystem::file_size(file) - 1);
+  }
+  SECTION("empty") {
+    std::filesystem::resize_file(file, 0);
+  }
+  SECTION("another's") {
+    std::fstream bytes(file, std::ios::in | std::ios::out);
+    bytes << "TAPER";
+  }
+  SECTION("refused") {
+    fake.state->refuses_to_load = true;
+  }
+  const Warnings warnings;
+  convolve();
+  REQUIRE(warnings.texts.size() == 1);
+  CHECK_THAT(warnings.texts[0], Catch::Contains("this plan cannot be used") && Catch::Contains(".damaged"));
+  CHECK(fake.state->count("build best") == 1);
+  CHECK(fake.plan_files().size() == 2);  // the new one, and what was set aside
+
+  fake.start_process();
+  fake.state->refuses_to_load = false;
+  convolve();
+  CHECK(fake.state->log == std::vector<std::string>{"load best", "run best"});
+  CHECK(warnings.texts.size() == 1);
+}
