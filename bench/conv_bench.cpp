@@ -2,7 +2,8 @@
 // 32x32 pictures in batches of 64 and at 224x224 in batches of 8: forward, gradient by the input, gradient by
 // the weight. GFLOP/s counts multiplications and additions of pixels inside the picture, not of padding, as
 // direct sums need them. algorithm/... is each way to compute the 3x3 convolutions by itself; ceiling/... a
-// matrix product without a convolution around it, and the processor's multiply-add instructions alone.
+// matrix product of 2048 without a convolution around it, ours and other libraries', and the processor's
+// multiply-add instructions alone.
 //
 //   conv_bench --benchmark_filter='/32/' --benchmark_out=conv.json --benchmark_min_time=0.2
 
@@ -15,7 +16,7 @@
 #include "taper/ops/conv/conv2d.h"
 #include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/copy/create.h"
-#include "taper/ops/matmul/matmul.h"
+#include "taper/ops/matmul/matmul_cpu.h"
 #include "taper/ops/simd.h"
 
 using namespace taper;
@@ -57,12 +58,6 @@ void convolution(benchmark::State& state, const ResnetLayer& layer, int64_t pixe
   }
   const double pairs = double(pairs_inside(size, y.size(2), layer));
   count_flops(state, 2 * pairs * pairs * double(batch * layer.in * layer.out));
-}
-
-void product(benchmark::State& state, int64_t m, int64_t n, int64_t k) {
-  const Tensor a = ops::full({m, k}, 0.5), b = ops::full({k, n}, 0.5);
-  for (auto _ : state) benchmark::DoNotOptimize(ops::matmul(a, b));
-  count_flops(state, 2 * double(m) * double(n) * double(k));
 }
 
 /// One candidate of one pass of a 3x3 convolution.
@@ -122,7 +117,17 @@ void add(const std::string& name, auto run) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  add("ceiling/2048x2048x2048", [](benchmark::State& state) { product(state, 2048, 2048, 2048); });
+  // Each candidate for a matrix product of 2048: ours, and those of the libraries there are.
+  algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
+  const ops::MatmulCall square{ops::ones({2048, 2048}), ops::ones({2048, 2048}), empty({2048, 2048})};
+  for (const auto& candidate : ops::matmul_cpu_candidates(square)) {
+    if (!candidate.supported) continue;
+    add("ceiling/" + candidate.name, [run = candidate.run, square](benchmark::State& state) {
+      for (auto _ : state) run(square, nullptr);
+      count_flops(state, 2. * 2048 * 2048 * 2048);
+    });
+  }
+  algorithm_cache().set_mode(AlgorithmMode::kHeuristic);
   add("ceiling/peak", peak);
   for (const int64_t batch : {1, 8, 64}) {
     for (const auto& [size, channels] :
