@@ -5,6 +5,8 @@
 #include <catch2/catch.hpp>
 
 #include "taper/core/gpu/runtime.h"
+#include "taper/ops/matmul/gemm_library.h"
+#include "warnings.h"
 
 using namespace taper;
 
@@ -25,4 +27,21 @@ TEST_CASE("a build names the libraries under its GPU") {
              (name == "CUDA driver" && version == "none" && gpu::device_count() == 0)));
   }
   REQUIRE(names == std::vector<std::string>{"CUDA runtime", "CUDA driver", "cuBLASLt", "cuDNN", "NCCL"});
+}
+
+TEST_CASE("the library of matrix products is opened where it is, with every function that is called") {
+  std::string version;
+  for (const gpu::Library& library : gpu::libraries())
+    if (library.name == "cuBLASLt" && library.version.find(' ') == std::string::npos)
+      version = library.version;
+  const Warnings warnings;
+  const auto library = ops::gemm_library();
+  if (version.empty()) {
+    CHECK(library == nullptr);
+    CHECK(warnings.texts.size() <= 1);  // "cuBLASLt cannot be used" where the build has it
+  } else {
+    INFO((warnings.texts.empty() ? "" : warnings.texts[0]));
+    REQUIRE(library != nullptr);
+    CHECK(library->name() == "cublaslt " + version);
+  }
 }
