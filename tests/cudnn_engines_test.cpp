@@ -1,0 +1,107 @@
+// What cuDNN offers for ResNet-50's convolutions on an H200, asked of the real library on any machine:
+// since 9.8 it lists engines and builds plans for a device that is only described. So the graphs that
+// conv2d_cudnn.cpp makes are known to be understood before a GPU sees them.
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <set>
+
+#include "bench/resnet50_layers.h"
+#include "taper/ops/conv/conv_library.h"
+
+using namespace taper;
+using ops::Conv2dPass;
+
+namespace {
+
+constexpr const char* kH200 = R"({
+  "deviceName": "NVIDIA H200", "deviceVer": 900, "driverVer": 13000, "cudaDeviceId": 0, "pciDeviceId": 0,
+  "isTccDriver": 0, "supportCoopLaunch": 1, "multiProcessorCount": 132, "warpSize": 32,
+  "maxGridSize": [2147483647, 65535, 65535], "maxBlockSize": [1024, 1024, 64],
+  "maxThreadsPerBlock": 1024, "maxThreadsPerSM": 2048, "maxCtasPerSM": 32,
+  "regsPerBlock": 65536, "maxRegistersPerSM": 65536,
+  "maxSharedMemoryPerBlock": 49152, "maxSharedMemoryPerBlockOptin": 232448, "reservedSharedMemoryPerBlock": 1024,
+  "totalGlobalMem": 150754820096, "l2CacheSize": 62914560, "smClockRateKHz": 1980000, "memClockRateKHz": 3201000
+})";
+
+/// Null, with a message, where the library cannot be opened.
+std::unique_ptr<ops::ConvLibrary> cudnn_for_h200() {
+  try {
+    return ops::load_cudnn(kH200);
+  } catch (const Error& error) {
+    WARN(error.what());
+    return nullptr;
+  }
+}
+
+ops::ConvPattern pattern_of(const ResnetLayer& layer, Conv2dPass pass, DType dtype, bool allow_tf32,
+                            bool fused) {
+  const Shape input = {256, layer.in, layer.input_size(224), layer.input_size(224)};
+  const Shape weight = {layer.out, layer.in, layer.kernel, layer.kernel};
+  const Conv2dOptions options = {.stride = layer.stride, .padding = layer.padding()};
+  return {.pass = pass,
+          .conv = ops::conv2d_geometry("conv2d", input, weight, options),
+          .dtype = dtype,
+          .allow_tf32 = allow_tf32,
+          .bias = fused,
+          .residual = fused,
+          .relu = fused};
+}
+
+struct Precision {
+  const char* name;
+  DType dtype;
+  bool allow_tf32;
+};
+
+}  // namespace
+
+TEST_CASE("cuDNN has engines for each of ResNet-50's convolutions on an H200, in all passes and precisions") {
+  const auto cudnn = cudnn_for_h200();
+  if (cudnn == nullptr) return;
+  const auto precision = GENERATE(Precision{"bf16", kBFloat16, true}, Precision{"f16", kFloat16, true},
+                                  Precision{"TF32", kFloat32, true}, Precision{"f32", kFloat32, false});
+  for (const ResnetLayer& layer : kResnet50Layers) {
+    for (const Conv2dPass pass :
+         {Conv2dPass::kForward, Conv2dPass::kBackwardInput, Conv2dPass::kBackwardWeight}) {
+      for (const bool fused : {false, true}) {
+        if (fused && pass != Conv2dPass::kForward) continue;
+        INFO(layer.name << ", pass " << int(pass) << ", " << precision.name << (fused ? ", fused" : ""));
+        const auto engines =
+            cudnn->engines(pattern_of(layer, pass, precision.dtype, precision.allow_tf32, fused));
+        std::set<std::string> names;
+        for (const ops::ConvEngine& engine : engines) names.insert(engine.name);
+        CHECK(names.size() == engines.size());
+        const auto any = [&](auto member) { return std::any_of(engines.begin(), engines.end(), member); };
+        CHECK(any([](const ops::ConvEngine& engine) { return engine.deterministic; }));
+        CHECK(any([](const ops::ConvEngine& engine) { return engine.rounds_to_tf32; }) ==
+              (precision.dtype == kFloat32 && precision.allow_tf32));
+      }
+    }
+  }
+}
+
+TEST_CASE("cuDNN builds plans for an H200, and loads what it serialised") {
+  const auto cudnn = cudnn_for_h200();
+  if (cudnn == nullptr) return;
+  CHECK(cudnn->name().starts_with("cudnn 9."));
+  for (const bool fused : {false, true}) {
+    int built = 0;
+    for (const ops::ConvEngine& engine :
+         cudnn->engines(pattern_of(kResnet50Layers[2], Conv2dPass::kForward, kBFloat16, true, fused))) {
+      if (engine.compiles) continue;  // needs a driver
+      INFO(engine.name);
+      const std::string serialized = engine.build()->serialized();
+      CHECK(cudnn->load(serialized)->serialized() == serialized);
+      ++built;
+    }
+    CHECK(built > 10);
+  }
+}
+
+TEST_CASE("cuDNN refuses what is no plan and what is no device") {
+  const auto cudnn = cudnn_for_h200();
+  if (cudnn == nullptr) return;
+  CHECK_THROWS_WITH(cudnn->load("{}"), Catch::Contains("cuDNN cannot load a plan"));
+  CHECK_THROWS_WITH(ops::load_cudnn("{}"), Catch::Contains("cuDNN does not understand this description"));
+}
