@@ -48,7 +48,7 @@ __global__ void naive_conv(NaiveConv job, int64_t elements) {
   const int64_t index = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (index >= elements) return;
   const ops::Conv2dGeometry& c = job.conv;
-  const int64_t group_c = c.group_c(), group_k = c.group_k();
+  const int64_t group_c = c.c / c.options.groups, group_k = c.k / c.options.groups;
   const auto first = [&](int64_t i) {
     return ops::device_cast<double>(static_cast<const T*>(job.at.first)[i]);
   };

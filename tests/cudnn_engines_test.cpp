@@ -81,6 +81,19 @@ TEST_CASE("cuDNN has engines for each of ResNet-50's convolutions on an H200, in
   }
 }
 
+TEST_CASE("cuDNN has engines for operands that are aligned no better than their dtype asks") {
+  const auto cudnn = cudnn_for_h200();
+  if (cudnn == nullptr) return;
+  for (const DType dtype : {kBFloat16, kFloat16, kFloat32}) {
+    for (const bool fused : {false, true}) {
+      INFO(name(dtype) << (fused ? ", fused" : ""));
+      ops::ConvPattern pattern = pattern_of(kResnet50Layers[2], Conv2dPass::kForward, dtype, false, fused);
+      pattern.alignment = int64_t(size_of(dtype));
+      CHECK_FALSE(cudnn->engines(pattern).empty());
+    }
+  }
+}
+
 TEST_CASE("cuDNN builds plans for an H200, and loads what it serialised") {
   const auto cudnn = cudnn_for_h200();
   if (cudnn == nullptr) return;

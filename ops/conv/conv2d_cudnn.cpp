@@ -129,7 +129,7 @@ class PatternGraph {
         .setDim(4, dims.data())
         .setStride(4, strides.data())
         .setId(id)
-        .setAlignment(pattern_.alignment)
+        .setAlignment(is_virtual ? 16 : pattern_.alignment)
         .setDataType(is_virtual ? CUDNN_DATA_FLOAT : data_type(pattern_.dtype))
         .setVirtual(is_virtual)
         .build();
