@@ -20,7 +20,7 @@ except ImportError as error:
     print(f"skipped: {error}", file=sys.stderr)
     sys.exit(77)
 
-DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+DTYPES = {"f32": torch.float32, "tf32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
 
 def milliseconds(run, device):
@@ -72,6 +72,7 @@ def main():
         sys.exit(77)
     torch.backends.cudnn.benchmark = True
     measured = json.loads(options.layers.read_text(encoding="utf-8"))
+    torch.backends.cudnn.allow_tf32 = measured["dtype"] == "tf32"
     layout = torch.channels_last if options.layout == "channels_last" else torch.contiguous_format
     with torch.no_grad():
         times = {layer["name"]: measure(layer, measured["batch"], DTYPES[measured["dtype"]], options.device, layout)

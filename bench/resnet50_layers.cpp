@@ -15,6 +15,7 @@
 #include "taper/core/algorithm_cache.h"
 #include "taper/core/atomic_file.h"
 #include "taper/core/gpu/runtime.h"
+#include "taper/core/tf32.h"
 #include "taper/ops/conv/conv2d.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/random/random.h"
@@ -31,10 +32,11 @@ struct Options {
 };
 
 DType dtype_of(const std::string& name) {
+  if (name == "tf32") return kFloat32;
   for (const DType dtype : {kFloat32, kFloat16, kBFloat16}) {
     if (fmt::format("{}", dtype) == name) return dtype;
   }
-  fail("--dtype {}: there are f32, f16 and bf16", name);
+  fail("--dtype {}: there are f32, tf32, f16 and bf16", name);
 }
 
 Tensor random_images(const Shape& shape, DType dtype, Device device) {
@@ -112,6 +114,8 @@ Json measure_layer(const ResnetLayer& layer, const Options& options) {
 
 void run(const Options& options) {
   AtomicFile file(options.json);
+  set_allow_tf32_conv(options.dtype == "tf32");
+  set_allow_tf32_matmul(options.dtype == "tf32");
   algorithm_cache().set_file("");  // measured anew, whatever was measured before
   algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
   Json layers = Json::array();
@@ -144,7 +148,8 @@ int main(int argc, char** argv) {
   app.add_option("--size", options.size, "their height and width; at least 32")
       ->check(CLI::Range(32, 4096))
       ->capture_default_str();
-  app.add_option("--dtype", options.dtype, "f32, f16 or bf16")->capture_default_str();
+  app.add_option("--dtype", options.dtype, "f32, tf32 (libraries may round products to it), f16 or bf16")
+      ->capture_default_str();
   app.add_option("--filter", options.filter, "only layers with this in their name, as 3x3 or layer4");
   app.add_option("--repeats", options.repeats, "timings of each convolution")
       ->check(CLI::PositiveNumber)

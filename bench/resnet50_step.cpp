@@ -30,8 +30,10 @@
 #include "taper/core/tf32.h"
 #include "taper/nn/models/resnet.h"
 #include "taper/nn/optim/sgd.h"
+#include "taper/ops/conv/conv_library.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
+#include "taper/ops/matmul/gemm_library.h"
 #include "taper/ops/random/random.h"
 
 using namespace taper;
@@ -43,7 +45,7 @@ struct Options {
   std::string device = "cuda", precision = "f32", arch = "resnet50";
   int64_t batch = 256, size = 224, classes = 1000, steps = 10, warmup = 5, blocks = 5;
   int threads = 0;
-  bool benchmark = true, serve = false, kernels = false;
+  bool benchmark = true, libraries = true, serve = false, kernels = false;
 };
 
 using Clock = std::chrono::steady_clock;
@@ -161,6 +163,10 @@ void say(const Json& message) {
 void run(const Options& options) {
   if (options.threads > 0) set_num_threads(options.threads);
   manual_seed(0);
+  if (!options.libraries) {
+    ops::set_conv_library_loader({});
+    ops::set_gemm_library_loader({});
+  }
   set_allow_tf32_conv(options.precision == "tf32");
   set_allow_tf32_matmul(options.precision == "tf32");
   if (options.benchmark) algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
@@ -197,6 +203,8 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads, "of the CPU; 0: all")->capture_default_str();
   app.add_flag("--benchmark,!--no-benchmark", options.benchmark,
                "measure which algorithm is fastest (default)");
+  app.add_flag("--libraries,!--no-libraries", options.libraries,
+               "use vendors' libraries where they help (default)");
   app.add_flag("--serve", options.serve, "run a block for each line of the input");
   app.add_flag("--kernels", options.kernels, "profile one step at the end");
   CLI11_PARSE(app, argc, argv);

@@ -122,6 +122,7 @@ def racers_of(check, torch_python, size, batch, steps):
         small = ["--arch", "resnet18", "--no-benchmark", "--warmup", 1]
         return [[Racer("Taper", "f32", [*taper, *small, "--kernels"]), eager("f32", "channels_last")]]
     f32 = [Racer("Taper", "f32", [*taper, "--precision", "f32", "--kernels"]),
+           Racer("Taper, own kernels alone", "f32", [*taper, "--precision", "f32", "--no-libraries", "--kernels"]),
            eager("f32", "nchw"), eager("f32", "channels_last")]
     tf32 = [Racer("Taper", "tf32", [*taper, "--precision", "tf32"]), eager("tf32", "nchw"), eager("tf32", "channels_last")]
     bf16 = [eager("bf16", "nchw"), Racer("PyTorch, channels last", "bf16", [
