@@ -262,8 +262,8 @@ ladder::Ladder make_ladder(int64_t rows) {
     ops::fill_(task->y, NAN);
     return worst;
   };
-  const auto rung = [=](const char* name, const char* change, std::function<void()> run) {
-    return ladder::Rung{name, change, std::move(run), error, 4 * size_bytes};
+  const auto rung = [=](const char* name, const char* change, double times_size, std::function<void()> run) {
+    return ladder::Rung{name, change, std::move(run), error, 4 * size_bytes, times_size / 4};
   };
   return {.title = fmt::format("relu(batch_norm(x) + residual), {} rows of {} channels", rows, channels),
           .unit = "GB/s",
@@ -272,9 +272,10 @@ ladder::Ladder make_ladder(int64_t rows) {
               {"copy", "the measure: what memory can do, reading and writing as much",
                [=] { ops::copy_(task->y, task->x); },
                [=] { return ops::to_vector<float>(task->y) == ops::to_vector<float>(task->x) ? 0 : 2; },
-               2 * size_bytes},
+               2 * size_bytes, 1},
               rung("channel per block",
                    "each block reads its channel three times, 4 bytes of every 32 that memory delivers",
+                   4 * 8 + 5,
                    [=] {
                      gpu::launch("normalize_channel", normalize_channel,
                                  {.grid = unsigned(task->channels), .block = kBlock}, task->x.data<float>(),
@@ -282,24 +283,24 @@ ladder::Ladder make_ladder(int64_t rows) {
                      task->add_and_clamp();
                    }),
               rung("side by side",
-                   "neighbouring threads take neighbouring channels: a warp reads 128 bytes in one piece",
+                   "neighbouring threads take neighbouring channels: a warp reads 128 bytes in one piece", 9,
                    [=] {
                      task->statistics_in_two_passes();
                      task->normalize_all();
                      task->add_and_clamp();
                    }),
-              rung("one pass", "Welford: mean and variance from one reading of x",
+              rung("one pass", "Welford: mean and variance from one reading of x", 8,
                    [=] {
                      task->statistics_in_one_pass();
                      task->normalize_all();
                      task->add_and_clamp();
                    }),
-              rung("fused", "add and clamp while the number is in a register: y is written once",
+              rung("fused", "add and clamp while the number is in a register: y is written once", 4,
                    [=] {
                      task->statistics_in_one_pass();
                      task->normalize_add_and_clamp();
                    }),
-              rung("shipped", "16 bytes a thread, parameters kept in registers down the rows, no division",
+              rung("shipped", "16 bytes a thread, parameters kept in registers down the rows, no division", 4,
                    [=] {
                      task->y = ops::batch_norm_training(task->x, {}, {}, {}, {}, {.eps = kEps, .relu = true},
                                                         task->residual)

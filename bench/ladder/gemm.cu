@@ -233,22 +233,28 @@ ladder::Ladder make_ladder(int64_t size) {
   const auto error = [](const std::shared_ptr<const Problem>& p) { return [p] { return p->error(); }; };
   const double work = 2 * std::pow(double(n), 3);
   const dim3 square(kTile, kTile);
+  // For a and b, `bytes` for each multiply-add, and c written once, of the three matrices.
+  const auto traffic = [&](double bytes, DType dtype) {
+    const double matrix = std::pow(double(n), 2) * double(size_of(dtype));
+    return (bytes * std::pow(double(n), 3) + matrix) / (3 * matrix);
+  };
   return {.title = fmt::format("matrix product, [{0}, {0}] x [{0}, {0}]", n),
           .unit = gpu::is_simulated() ? "GFLOP/s" : "TFLOP/s",
           .unit_size = gpu::is_simulated() ? 1e9 : 1e12,
           .rungs = {
               {"naive", "one thread an element, a warp down a column of c",
-               simple("naive", naive, kTile, square), error(f32), work},
+               simple("naive", naive, kTile, square), error(f32), work, traffic(33, kFloat32)},
               {"coalesced", "a warp along a row of c: its loads are whole lines",
-               simple("coalesced", coalesced, kTile, square), error(f32), work},
+               simple("coalesced", coalesced, kTile, square), error(f32), work, traffic(5, kFloat32)},
               {"tiled", "32 x 32 tiles in shared memory: each element is read once for 32 uses",
-               simple("tiled", tiled, kTile, square), error(f32), work},
+               simple("tiled", tiled, kTile, square), error(f32), work, traffic(8.0 / kTile, kFloat32)},
               {"register-blocked", "8 x 8 sums a thread: one read of shared memory for 4 multiply-adds",
-               simple("register_blocked", register_blocked, 128, 256), error(f32), work},
+               simple("register_blocked", register_blocked, 128, 256), error(f32), work,
+               traffic(8.0 / 128, kFloat32)},
               {"overlapped", "as shipped for f32: 16-byte loads of the next tile while this one multiplies",
                shipped(f32), error(f32), work},
               {"tensor cores", "bf16 and mma: one instruction of a warp is 2048 multiply-adds", unpipelined,
-               error(bf16), work},
+               error(bf16), work, traffic(4.0 / 64, kBFloat16)},
               {"pipelined", "as shipped for bf16: asynchronous copies run two tiles ahead, swizzled",
                shipped(bf16), error(bf16), work},
           }};

@@ -1,7 +1,7 @@
 #pragma once
 // A ladder: versions of one kernel, from the naive one to the one that Taper ships, each checked, timed, and
-// compared with the last. The programs ladder_NAME print what docs/writing-a-fast-kernel.md explains. On the
-// simulated GPU the times say how many instructions and barriers a version needs, not how fast hardware is.
+// compared with the last. The programs ladder_NAME print what docs/writing-a-fast-kernel.md explains. Times
+// come from hardware alone: on the simulated GPU the programs print what it can count.
 
 #include <cstdint>
 #include <functional>
@@ -16,6 +16,9 @@ struct Rung {
   std::function<void()> run;      ///< enqueues the kernel on the current stream
   std::function<double()> error;  ///< of what it wrote, relative to what rounding allows: at most 1 is right
   double work = 0;                ///< floating-point operations, or bytes
+  /// Bytes that its warps ask memory for, in whole sectors of 32 and as if no cache helped, for each byte
+  /// that has to move; 0: depends on the tile that is chosen.
+  double traffic = 0;
 };
 
 struct Ladder {
@@ -32,8 +35,9 @@ struct Sizes {
   int64_t multiple = 1;   ///< only multiples of this
 };
 
-/// The program: reads `--size N --json FILE`, runs the rungs of make(size), prints them as a table, and
-/// writes them to FILE. Returns main's exit code: 1 if a rung's result is wrong, 2 for a bad flag.
+/// The program: reads `--size N --json FILE`, runs the rungs of make(size), prints times and rates, or on the
+/// simulated GPU counts, as a table, and writes them to FILE. Returns main's exit code: 1 if a rung's result
+/// is wrong, 2 for a bad flag.
 int climb(int argc, char** argv, const Sizes& sizes, const std::function<Ladder(int64_t size)>& make);
 
 }  // namespace taper::ladder

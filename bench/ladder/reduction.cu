@@ -102,9 +102,10 @@ int main(int argc, char** argv) {
     // Long chains of additions in f32 keep three digits; the last rung keeps seven.
     const auto error = [=] { return std::fabs(ops::item(result) / expected - 1) / 1e-3; };
     const double bytes = double(count) * sizeof(float);
-    const auto rung = [&](const char* name, const char* change, Kernel kernel, bool one_per_block) {
-      return ladder::Rung{name, change, [=] { sum_with(kernel, name, x, result, blocks, one_per_block); },
-                          error, bytes};
+    const auto rung = [&](const char* name, const char* change, Kernel kernel, bool one_per_block,
+                          double traffic = 1) {
+      return ladder::Rung{name,  change, [=] { sum_with(kernel, name, x, result, blocks, one_per_block); },
+                          error, bytes,  traffic};
     };
     return ladder::Ladder{
         .title = fmt::format("sum of {} floats", count),
@@ -113,11 +114,11 @@ int main(int argc, char** argv) {
         .rungs = {
             {"copy", "the measure: what memory can do, reading and writing as much",
              [=] { ops::copy_(copy, x); },
-             [=] { return ops::item(ops::sum(copy)) == ops::item(ops::sum(x)) ? 0 : 2; }, 2 * bytes},
+             [=] { return ops::item(ops::sum(copy)) == ops::item(ops::sum(x)) ? 0 : 2; }, 2 * bytes, 1},
             rung("stretches",
                  "every thread adds its own stretch: a warp's loads touch 32 far places and waste most of "
                  "each sector",
-                 sum_stretches, false),
+                 sum_stretches, false, 8),
             rung("side by side",
                  "neighbours read neighbours: a warp's load is one request for 128 bytes, all of them used",
                  sum_side_by_side, false),
@@ -133,7 +134,7 @@ int main(int argc, char** argv) {
                  sum_vectors, true),
             {"shipped", "ops::sum: the same for any axes and dtypes, added in f64 while memory sets the pace",
              [=] { ops::copy_(result, ops::sum(x)); },
-             [=] { return std::fabs(ops::item(result) / expected - 1) / 1e-6; }, bytes},
+             [=] { return std::fabs(ops::item(result) / expected - 1) / 1e-6; }, bytes, 1},
         }};
   };
   return ladder::climb(argc, argv, {.simulated = 1 << 16, .hardware = 1 << 26}, make);

@@ -31,6 +31,18 @@ void set_annotations(bool enabled);
 /// Back to what the environment says, with no failure pending and a fresh schedule. Memory and streams stay.
 void reset();
 
+/// What kernels have done: figures of the kernels, the same on every machine.
+struct KernelCounts {
+  uint64_t launches = 0;
+  uint64_t blocks = 0;
+  uint64_t barriers = 0;         ///< __syncthreads, once for each block
+  uint64_t warp_operations = 0;  ///< shuffles, ballots and matrix instructions, once for each warp
+};
+
+/// Counted since reset_kernel_counts(), for the kernels that have run: synchronize first.
+KernelCounts kernel_counts();
+void reset_kernel_counts();
+
 /// Bytes that allocate has handed out on `device` and not got back.
 size_t allocated_bytes(int device = 0);
 

@@ -9,10 +9,15 @@ A chapter is Markdown with fenced blocks:
   chapter.py check CHAPTER.md EXECUTABLE
   chapter.py update CHAPTER.md EXECUTABLE   writes what the code prints into the chapter
 
+A block ```run PROGRAM shows all that a program of the build prints:
+  chapter.py check-runs CHAPTER.md DIRECTORY     the programs' folder
+  chapter.py update-runs CHAPTER.md DIRECTORY
+
 A block ```gdb shows what a debugger prints that runs CHAPTER.gdb on the chapter's program:
   chapter.py check-session CHAPTER.md EXECUTABLE GDB    (exit code 77 where the machine forbids debuggers)
   chapter.py update-session CHAPTER.md EXECUTABLE GDB
 """
+import os
 import re
 import subprocess
 import sys
@@ -95,6 +100,38 @@ def check(chapter, executable):
     print(f"{chapter}: {compared} outputs as shown")
 
 
+def run_printed(directory, program):
+    run = subprocess.run([os.path.join(directory, program)], stdout=subprocess.PIPE, text=True)
+    if run.returncode != 0:
+        sys.exit(f"{program} ended with code {run.returncode}\n{run.stdout}")
+    return run.stdout
+
+
+def check_runs(chapter, directory):
+    shown = [(program, content, line) for language, program, content, line in blocks(chapter) if language == "run"]
+    failed = False
+    for program, content, line in shown:
+        actual = run_printed(directory, program)
+        if not matches(content, actual):
+            failed = True
+            print(f"{chapter}:{line}: the chapter shows\n{content}\nbut {program} prints\n{actual}")
+    if failed:
+        sys.exit(1)
+    print(f"{chapter}: {len(shown)} programs print what is shown")
+
+
+def update_runs(chapter, directory):
+    def replace(match):
+        if match[1] != "run" or matches(match[3], actual := run_printed(directory, match[2])):
+            return match[0]
+        return f"```run {match[2]}\n{actual}```"
+
+    with open(chapter) as file:
+        text = FENCE.sub(replace, file.read())
+    with open(chapter, "w") as file:
+        file.write(text)
+
+
 def session(chapter, executable, gdb):
     """What gdb prints, less what depends on the machine."""
     script = re.sub(r"\.md$", ".gdb", chapter)
@@ -123,5 +160,5 @@ def update_session(chapter, executable, gdb):
 
 
 if __name__ == "__main__":
-    {"extract": extract, "check": check, "update": update, "check-session": check_session,
+    {"extract": extract, "check": check, "update": update, "check-runs": check_runs, "update-runs": update_runs, "check-session": check_session,
      "update-session": update_session}[sys.argv[1]](*sys.argv[2:])

@@ -82,6 +82,7 @@ std::string BlockRunner::run(const Kernel& kernel, uint64_t block) {
   kernel_ = &kernel;
   threads_ = static_cast<int>(kernel.block.x * kernel.block.y * kernel.block.z);
   started_ = returned_ = votes_ = 0;
+  barriers_ = warp_operations_ = 0;
   for (int w = 0; w * 32 < threads_; ++w) {
     const int lanes = std::min(32, threads_ - w * 32);
     warps_[w].exists = lanes == 32 ? ~0u : (1u << lanes) - 1;
@@ -192,6 +193,7 @@ int BlockRunner::barrier(bool predicate, const Where& where) {
     return last_votes_;
   }
   if constexpr (kFindRaces) race::block_barrier();
+  ++barriers_;
   last_votes_ = votes_;
   votes_ = 0;
   at_barrier_.pop_back();
@@ -227,6 +229,7 @@ bool BlockRunner::complete_collective(Warp& warp, uint32_t mask, Combine combine
     data[__builtin_ctz(rest)] = warp.lanes[__builtin_ctz(rest)].data;
   combine(data, members);
   if constexpr (kFindRaces) race::warp_collective(static_cast<int>(&warp - warps_), members);
+  ++warp_operations_;
   warp.waiting &= ~members;
   for (uint32_t rest = members; rest != 0; rest &= rest - 1) {
     Fiber* fiber = warp.lanes[__builtin_ctz(rest)].fiber;

@@ -69,6 +69,10 @@ class BlockRunner {
   /// none.
   std::string run(const Kernel& kernel, uint64_t block);
 
+  /// Barriers and operations of warps in the block that was run last.
+  uint64_t barriers() const { return barriers_; }
+  uint64_t warp_operations() const { return warp_operations_; }
+
   /// The runner whose kernel thread is executing on this OS thread now; null outside kernels.
   static BlockRunner* active();
 
@@ -140,6 +144,8 @@ class BlockRunner {
   int returned_ = 0;    // how many have ended
   int votes_ = 0;       // of the barrier being gathered
   int last_votes_ = 0;  // of the barrier last completed
+  uint64_t barriers_ = 0;
+  uint64_t warp_operations_ = 0;
   std::vector<BarrierWait> at_barrier_;
   std::vector<Fiber*> ready_;  // a ring: threads that may go on
   size_t ready_first_ = 0, ready_count_ = 0;

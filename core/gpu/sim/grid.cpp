@@ -3,6 +3,7 @@
 #include <atomic>
 #include <mutex>
 
+#include "taper/core/gpu/sim.h"
 #include "taper/core/gpu/sim/block.h"
 #include "taper/core/gpu/sim/race.h"
 #include "taper/core/gpu/sim/schedule.h"
@@ -13,6 +14,8 @@ namespace {
 
 // Below this many threads in a grid, waking other cores costs more than it saves.
 constexpr uint64_t kParallelThreads = 4096;
+
+std::atomic<uint64_t> launches{0}, finished_blocks{0}, barriers{0}, warp_operations{0};
 
 /// Takes blocks off a grid until none is left. Blocks start in order, so one that waits for an earlier one
 /// gets on.
@@ -25,6 +28,9 @@ class Grid {
     static thread_local BlockRunner runner;
     for (uint64_t block; (block = next_.fetch_add(1, std::memory_order_relaxed)) < blocks_;) {
       std::string fault = runner.run(kernel_, block);
+      finished_blocks.fetch_add(1, std::memory_order_relaxed);
+      barriers.fetch_add(runner.barriers(), std::memory_order_relaxed);
+      warp_operations.fetch_add(runner.warp_operations(), std::memory_order_relaxed);
       if (fault.empty()) continue;
       next_ = blocks_;
       std::lock_guard lock(mutex_);
@@ -51,6 +57,7 @@ class Grid {
 
 std::string run_grid(const Kernel& kernel) {
   if constexpr (kFindRaces) race::begin_launch();
+  launches.fetch_add(1, std::memory_order_relaxed);
   Grid grid(kernel);
   const uint64_t threads = grid.blocks() * kernel.block.x * kernel.block.y * kernel.block.z;
   if (!kFindRaces && grid.blocks() > 1 && threads >= kParallelThreads) {
@@ -59,6 +66,14 @@ std::string run_grid(const Kernel& kernel) {
     grid.run_blocks();
   }
   return grid.fault();
+}
+
+KernelCounts kernel_counts() {
+  return {launches, finished_blocks, barriers, warp_operations};
+}
+
+void reset_kernel_counts() {
+  launches = finished_blocks = barriers = warp_operations = 0;
 }
 
 }  // namespace taper::gpu::sim
