@@ -35,7 +35,6 @@ void check_like_input(std::string_view op, std::string_view what, const Tensor& 
 }
 
 void check_relu_mask(std::string_view op, const Tensor& x, const Tensor& relu_mask) {
-  if (x.device().is_cpu()) return check_like_input(op, "relu_mask", x, relu_mask);
   check_defined(op, "relu_mask", relu_mask);
   const Shape shape = relu_mask_shape(x);
   TAPER_CHECK(
@@ -124,7 +123,7 @@ Tensor unpack_relu_mask(const Tensor& relu_mask, const Tensor& x) {
   const OpCall call(op, relu_mask, x);
   check_input(op, x);
   check_relu_mask(op, x, relu_mask);
-  return x.device().is_cuda() ? unpack_relu_mask_gpu(relu_mask, x) : relu_mask;
+  return x.device().is_cuda() ? unpack_relu_mask_gpu(relu_mask, x) : unpack_relu_mask_cpu(relu_mask, x);
 }
 
 }  // namespace taper::ops

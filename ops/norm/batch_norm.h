@@ -3,11 +3,10 @@
 //
 //   y = relu((x - mean) / sqrt(var + eps) * weight + bias + residual)
 //
-// mean and var are taken over all axes but the channels (axis 1). Which elements the ReLU let through the GPU
-// keeps as bits, an eighth of a byte for each, so that backward neither reads y nor keeps it alive; on the
-// CPU y itself is what backward reads (y > 0): the convolution that follows saves y anyway, and whole vectors
-// compare faster than bits spread. Ioffe and Szegedy, "Batch Normalization", 2015. PyTorch's counterpart:
-// ATen/native/Normalization.cpp; cuDNN: the batch norm + add + ReLU fusions and their bit mask.
+// mean and var are taken over all axes but the channels (axis 1). Which elements the ReLU let through is kept
+// as bits, an eighth of a byte for each, so that backward neither reads y nor keeps it alive. Ioffe and
+// Szegedy, "Batch Normalization", 2015. PyTorch's counterpart: ATen/native/Normalization.cpp; cuDNN: the
+// batch norm + add + ReLU fusions and their bit mask.
 
 #include "taper/core/tensor.h"
 
@@ -28,9 +27,8 @@ struct BatchNormOutput {
   Tensor relu_mask;    ///< which elements the ReLU let through; undefined unless asked for
 };
 
-/// The shape of the mask on a GPU, u8: a row for each pixel of x in channels_last order, in it a byte for 8
-/// channels. Bit c % 8 of byte c / 8 is y > 0; what is left of the last byte is 0. (On the CPU the mask is
-/// y.)
+/// The shape of the mask, u8: a row for each pixel of x in channels_last order, in it a byte for 8
+/// channels. Bit c % 8 of byte c / 8 is y > 0; what is left of the last byte is 0.
 Shape relu_mask_shape(const Tensor& x);
 
 /// x: [N, C] or [N, C, H, W], f32, f64, f16 or bf16 (half types compute in f32); weight, bias: [C], in x's

@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "taper/core/parallel.h"
 #include "taper/ops/copy/copy.h"
-#include "taper/ops/simd.h"
+#include "taper/ops/norm/masked_rows_cpu.h"
+#include "taper/ops/scratch.h"
 
 namespace taper::ops {
 namespace {
@@ -17,6 +19,9 @@ namespace {
 struct PixelMatrix {
   int64_t rows = 0;
   int64_t channels = 0;
+
+  /// Of a row of the ReLU's mask.
+  int64_t mask_bytes() const { return (channels + 7) / 8; }
 };
 
 /// Elements of one piece of work. The cut depends on the sizes alone, and so do the sums' rounding errors.
@@ -33,9 +38,10 @@ template <class AddRows>
 void sum_rows(PixelMatrix size, double* first, double* second, AddRows&& add_rows) {
   const int64_t channels = size.channels, step = rows_per_chunk(size);
   const int64_t chunks = (size.rows + step - 1) / step;
-  std::vector<double> partial(size_t(2 * chunks * channels), 0.0);
+  const Scratch<double> partial(2 * chunks * channels);
   parallel_chunks(chunks, [&](int64_t chunk) {
     double* chunk_first = partial.data() + 2 * chunk * channels;
+    std::fill(chunk_first, chunk_first + 2 * channels, 0.0);
     const int64_t end = std::min(size.rows, (chunk + 1) * step);
     int64_t row = chunk * step;
     for (; row + 4 <= end; row += 4)
@@ -54,7 +60,7 @@ void sum_rows(PixelMatrix size, double* first, double* second, AddRows&& add_row
 template <class Body>
 void for_each_row(PixelMatrix size, Body&& body) {
   parallel_for(size.rows, rows_per_chunk(size), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) body(row * size.channels);
+    for (int64_t row = begin; row < end; ++row) body(row);
   });
 }
 
@@ -63,22 +69,6 @@ template <class T>
 bool streams(PixelMatrix size) {
   return size.rows * size.channels * int64_t(sizeof(T)) >= kStreamBytes &&
          size.channels % Simd<T>::kLanes == 0;
-}
-
-/// out[i] = value(i) for i < count, where value(i, load) computes with vectors or single elements alike:
-/// load(pointer) is what is at pointer + i.
-template <class T, class Value>
-void write_row(T* out, int64_t count, bool stream, Value&& value) {
-  int64_t i = 0;
-  for (; i + Simd<T>::kLanes <= count; i += Simd<T>::kLanes) {
-    const auto result = value([&](const T* from) { return Simd<T>::load(from + i); });
-    if (stream) {
-      Simd<T>::stream(out + i, result);
-    } else {
-      Simd<T>::store(out + i, result);
-    }
-  }
-  for (; i < count; ++i) out[i] = value([&](const T* from) { return from[i]; });
 }
 
 /// Calls body with a compile-time bool, so that the loop inside has no branch.
@@ -120,17 +110,20 @@ void batch_statistics(PixelMatrix size, const T* x, double* mean, double* var) {
   }
 }
 
-/// y = (x - mean) * scale + shift (+ residual) (then max with 0). residual may be null.
+/// y = (x - mean) * scale + shift (+ residual) (then max with 0). residual may be null; so may mask, which
+/// gets the bits of y > 0.
 template <class T>
 void normalize(PixelMatrix size, const T* x, const T* mean, const T* scale, const T* shift, const T* residual,
-               bool relu, T* y) {
+               bool relu, T* y, uint8_t* mask) {
   const bool stream = streams<T>(size);
   with_flag(residual != nullptr, [&](auto has_residual) {
     with_flag(relu, [&](auto has_relu) {
-      for_each_row(size, [&](int64_t offset) {
-        write_row(y + offset, size.channels, stream, [&](auto load) {
-          auto value = (load(x + offset) - load(mean)) * load(scale) + load(shift);
-          if constexpr (has_residual) value += load(residual + offset);
+      for_each_row(size, [&](int64_t row) {
+        const int64_t offset = row * size.channels;
+        uint8_t* const bits = mask ? mask + row * size.mask_bytes() : nullptr;
+        write_row(y + offset, size.channels, stream, bits, [&](auto at) {
+          auto value = (at.load(x + offset) - at.load(mean)) * at.load(scale) + at.load(shift);
+          if constexpr (has_residual) value += at.load(residual + offset);
           if constexpr (has_relu) value = value < T(0) ? decltype(value){} : value;
           return value;
         });
@@ -139,49 +132,91 @@ void normalize(PixelMatrix size, const T* x, const T* mean, const T* scale, cons
   });
 }
 
-/// sum_grad[c] = sum of g and sum_grad_x[c] = sum of g * (x - mean), where g is grad, or with `y` given grad
-/// where y > 0 and else 0. masked_grad, if given, gets g.
+/// What backward reads of the pixels, and masked_grad, which it writes if it is not null. Without a ReLU,
+/// mask is null.
 template <class T>
-void backward_sums(PixelMatrix size, const T* grad, const T* x, const T* y, const T* mean, double* sum_grad,
-                   double* sum_grad_x, T* masked_grad) {
-  with_flag(y != nullptr, [&](auto has_relu) {
-    with_flag(masked_grad != nullptr, [&](auto keep) {
-      sum_rows(size, sum_grad, sum_grad_x,
-               [&]<int kRows>(int64_t row, double* __restrict sums, double* __restrict sums_x) {
-                 const int64_t channels = size.channels;
-                 const T *const row_grad = grad + row * channels, *const row_x = x + row * channels;
-                 const T* const row_y = has_relu ? y + row * channels : nullptr;
-                 T* const kept = keep ? masked_grad + row * channels : nullptr;
-#pragma GCC ivdep
-                 for (int64_t c = 0; c < channels; ++c) {
-                   double sum = sums[c], sum_x = sums_x[c];
-                   for (int i = 0; i < kRows; ++i) {
-                     const int64_t at = i * channels + c;
-                     T g = row_grad[at];
-                     if constexpr (has_relu) g = row_y[at] > T(0) ? g : T(0);
-                     if constexpr (keep) kept[at] = g;
-                     sum += double(g);
-                     sum_x += double(g) * double(row_x[at] - mean[c]);
-                   }
-                   sums[c] = sum;
-                   sums_x[c] = sum_x;
-                 }
-               });
+struct BackwardPixels {
+  const T *grad, *x, *mean;
+  const uint8_t* mask;
+  T* masked_grad;
+};
+
+/// sum_grad[c] = sum of g and sum_grad_x[c] = sum of g * (x - mean), where g is grad, or 0 where the mask is.
+/// masked_grad gets g.
+template <class T>
+void backward_sums(PixelMatrix size, const BackwardPixels<T>& in, double* sum_grad, double* sum_grad_x) {
+  using Doubles = Simd<double>;
+  constexpr int64_t kLanes = Simd<T>::kLanes;
+  with_flag(in.mask != nullptr, [&](auto has_relu) {
+    with_flag(in.masked_grad != nullptr, [&](auto keep) {
+      sum_rows(size, sum_grad, sum_grad_x, [&]<int kRows>(int64_t first_row, double* sums, double* sums_x) {
+        // Copies: the compiler must suppose that what is written could be what a reference refers to.
+        const int64_t channels = size.channels, offset = first_row * channels, mask_bytes = size.mask_bytes();
+        const T *const grad = in.grad + offset, *const x = in.x + offset, *const mean = in.mean;
+        const uint8_t* const mask = has_relu ? in.mask + first_row * mask_bytes : nullptr;
+        T* const masked_grad = keep ? in.masked_grad + offset : nullptr;
+        const auto gradient = [=](auto at, int row) {
+          auto g = at.load(grad + row * channels);
+          if constexpr (has_relu) g = at.let_through(mask + row * mask_bytes, g);
+          return g;
+        };
+        int64_t c = 0;
+        for (; c + kLanes <= channels; c += kLanes) {
+          const VectorAt<T> at{c};
+          const auto centre = at.load(mean);
+          const auto for_each_part = [&](auto&& visit) {
+            [&]<size_t... kPart>(std::index_sequence<kPart...>) {
+              (visit.template operator()<kPart>(c + int64_t(kPart) * Doubles::kLanes), ...);
+            }
+            (std::make_index_sequence<sizeof(double) / sizeof(T)>());
+          };
+          Doubles::Vector sum[2], sum_x[2];
+          for_each_part([&]<size_t kPart>(int64_t channel) {
+            sum[kPart] = Doubles::load(sums + channel);
+            sum_x[kPart] = Doubles::load(sums_x + channel);
+          });
+          for (int row = 0; row < kRows; ++row) {
+            const auto g = gradient(at, row);
+            if constexpr (keep) Simd<T>::store(masked_grad + row * channels + c, g);
+            const auto distance = at.load(x + row * channels) - centre;
+            for_each_part([&]<size_t kPart>(int64_t) {
+              const Doubles::Vector wide = widened<T, kPart>(g);
+              sum[kPart] += wide;
+              sum_x[kPart] += wide * widened<T, kPart>(distance);
+            });
+          }
+          for_each_part([&]<size_t kPart>(int64_t channel) {
+            Doubles::store(sums + channel, sum[kPart]);
+            Doubles::store(sums_x + channel, sum_x[kPart]);
+          });
+        }
+        for (; c < channels; ++c) {
+          for (int row = 0; row < kRows; ++row) {
+            const T g = gradient(ScalarAt<T>{c}, row);
+            if constexpr (keep) masked_grad[row * channels + c] = g;
+            sums[c] += double(g);
+            sums_x[c] += double(g) * double(x[row * channels + c] - mean[c]);
+          }
+        }
+      });
     });
   });
 }
 
 /// grad_x = g * a + (x - mean) * b + c, with one a, b, c per channel and g as above.
 template <class T>
-void backward_apply(PixelMatrix size, const T* grad, const T* x, const T* y, const T* mean, const T* a,
-                    const T* b, const T* c, T* grad_x) {
+void backward_apply(PixelMatrix size, const BackwardPixels<T>& in, const T* a, const T* b, const T* c,
+                    T* grad_x) {
   const bool stream = streams<T>(size);
-  with_flag(y != nullptr, [&](auto has_relu) {
-    for_each_row(size, [&](int64_t offset) {
-      write_row(grad_x + offset, size.channels, stream, [&](auto load) {
-        auto g = load(grad + offset);
-        if constexpr (has_relu) g = load(y + offset) > T(0) ? g : decltype(g){};
-        return g * load(a) + (load(x + offset) - load(mean)) * load(b) + load(c);
+  with_flag(in.mask != nullptr, [&](auto has_relu) {
+    for_each_row(size, [=](int64_t row) {
+      const int64_t offset = row * size.channels;
+      const T *const grad = in.grad + offset, *const x = in.x + offset, *const mean = in.mean;
+      const uint8_t* const mask = has_relu ? in.mask + row * size.mask_bytes() : nullptr;
+      write_row(grad_x + offset, size.channels, stream, nullptr, [=](auto at) {
+        auto g = at.load(grad);
+        if constexpr (has_relu) g = at.let_through(mask, g);
+        return g * at.load(a) + (at.load(x) - at.load(mean)) * at.load(b) + at.load(c);
       });
     });
   });
@@ -217,7 +252,8 @@ void update_running(const Tensor& running, const std::vector<double>& value, dou
 
 template <class T>
 Tensor apply(const Tensor& x, const std::vector<T>& mean, const std::vector<T>& invstd, const Tensor& weight,
-             const Tensor& bias, const BatchNormOptions& options, const Tensor& residual) {
+             const Tensor& bias, const BatchNormOptions& options, const Tensor& residual,
+             const Tensor& relu_mask = {}) {
   const PixelMatrix size = pixel_matrix(x);
   std::vector<T> scale = per_channel<T>(weight, size.channels, 1);
   const std::vector<T> shift = per_channel<T>(bias, size.channels, 0);
@@ -225,7 +261,8 @@ Tensor apply(const Tensor& x, const std::vector<T>& mean, const std::vector<T>& 
   const Tensor pixels = as_pixels(x), residual_pixels = residual.defined() ? as_pixels(residual) : residual;
   const Tensor y = empty_pixels(x);
   normalize<T>(size, pixels.data<T>(), mean.data(), scale.data(), shift.data(),
-               residual.defined() ? residual_pixels.data<T>() : nullptr, options.relu, y.data<T>());
+               residual.defined() ? residual_pixels.data<T>() : nullptr, options.relu, y.data<T>(),
+               relu_mask.defined() ? relu_mask.data<uint8_t>() : nullptr);
   return cast(y, x.dtype());
 }
 
@@ -247,8 +284,10 @@ BatchNormOutput batch_norm_training_cpu(const Tensor& x, const Tensor& weight, c
       update_running(running_mean, mean, options.momentum);
       update_running(running_var, var, options.momentum);
     }
-    const Tensor y = apply<T>(x, save_mean, save_invstd, weight, bias, options, residual);
-    return {y, from_vector(save_mean), from_vector(save_invstd), for_backward && options.relu ? y : Tensor()};
+    const Tensor relu_mask =
+        for_backward && options.relu ? empty(relu_mask_shape(x), {.dtype = kUInt8}) : Tensor();
+    return {apply<T>(x, save_mean, save_invstd, weight, bias, options, residual, relu_mask),
+            from_vector(save_mean), from_vector(save_invstd), relu_mask};
   });
 }
 
@@ -262,24 +301,26 @@ Tensor batch_norm_inference_cpu(const Tensor& x, const Tensor& weight, const Ten
   });
 }
 
-BatchNormGrads batch_norm_backward_cpu(const Tensor& grad, const Tensor& x, const Tensor& y,
+BatchNormGrads batch_norm_backward_cpu(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
                                        const Tensor& weight, const Tensor& save_mean,
                                        const Tensor& save_invstd, const BatchNormOptions& options,
                                        bool needs_residual) {
   const PixelMatrix size = pixel_matrix(x);
   return dispatch_compute_float(compute_dtype(x.dtype()), "batch_norm", [&]<class T>() -> BatchNormGrads {
-    const Tensor pixels = as_pixels(x), y_pixels = options.relu ? as_pixels(y) : Tensor();
-    Tensor grad_pixels = as_pixels(grad);
-    const T* relu_output = options.relu ? y_pixels.data<T>() : nullptr;
+    const Tensor pixels = as_pixels(x), grad_pixels = as_pixels(grad);
     // The residual's gradient is the masked gradient itself; once written, the second pass reads it.
-    Tensor masked = needs_residual && options.relu ? empty_pixels(x) : Tensor();
+    const Tensor masked = needs_residual && options.relu ? empty_pixels(x) : Tensor();
     const std::vector<T> mean = to_vector<T>(save_mean);
     std::vector<double> sum_grad(mean.size()), sum_grad_x(mean.size());
-    backward_sums<T>(size, grad_pixels.data<T>(), pixels.data<T>(), relu_output, mean.data(), sum_grad.data(),
-                     sum_grad_x.data(), masked.defined() ? masked.data<T>() : nullptr);
+    BackwardPixels<T> in = {.grad = grad_pixels.data<T>(),
+                            .x = pixels.data<T>(),
+                            .mean = mean.data(),
+                            .mask = options.relu ? relu_mask.data<uint8_t>() : nullptr,
+                            .masked_grad = masked.defined() ? masked.data<T>() : nullptr};
+    backward_sums<T>(size, in, sum_grad.data(), sum_grad_x.data());
     if (masked.defined()) {
-      grad_pixels = masked;
-      relu_output = nullptr;
+      in.grad = masked.data<T>();
+      in.mask = nullptr;
     }
 
     // grad_x = scale * (g - mean(g) - xhat * mean(g * xhat)) with xhat = (x - mean) * invstd.
@@ -294,12 +335,24 @@ BatchNormGrads batch_norm_backward_cpu(const Tensor& grad, const Tensor& x, cons
       grad_weight[i] = T(sum_grad_x[i] * invstd[i]);
     }
     const Tensor grad_x = empty_pixels(x);
-    backward_apply<T>(size, grad_pixels.data<T>(), pixels.data<T>(), relu_output, mean.data(), a.data(),
-                      b.data(), c.data(), grad_x.data<T>());
+    backward_apply<T>(size, in, a.data(), b.data(), c.data(), grad_x.data<T>());
     const std::vector<T> grad_bias(sum_grad.begin(), sum_grad.end());
     return {cast(grad_x, x.dtype()), from_vector(grad_weight), from_vector(grad_bias),
             needs_residual ? cast(masked.defined() ? masked : grad, x.dtype()) : Tensor()};
   });
+}
+
+Tensor unpack_relu_mask_cpu(const Tensor& relu_mask, const Tensor& x) {
+  const PixelMatrix size = pixel_matrix(x);
+  const Tensor result = empty_pixels(x);
+  dispatch_compute_float(result.dtype(), "unpack_relu_mask", [&]<class T>() {
+    for_each_row(size, [&](int64_t row) {
+      const uint8_t* const bits = relu_mask.data<uint8_t>() + row * size.mask_bytes();
+      T* const to = result.data<T>() + row * size.channels;
+      for (int64_t c = 0; c < size.channels; ++c) to[c] = T(bits[c / 8] >> c % 8 & 1);
+    });
+  });
+  return cast(result, x.dtype());
 }
 
 }  // namespace taper::ops

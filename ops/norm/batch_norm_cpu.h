@@ -12,9 +12,10 @@ BatchNormOutput batch_norm_training_cpu(const Tensor& x, const Tensor& weight, c
 Tensor batch_norm_inference_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                 const Tensor& running_mean, const Tensor& running_var,
                                 const BatchNormOptions& options, const Tensor& residual);
-BatchNormGrads batch_norm_backward_cpu(const Tensor& grad, const Tensor& x, const Tensor& y,
+BatchNormGrads batch_norm_backward_cpu(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
                                        const Tensor& weight, const Tensor& save_mean,
                                        const Tensor& save_invstd, const BatchNormOptions& options,
                                        bool needs_residual);
+Tensor unpack_relu_mask_cpu(const Tensor& relu_mask, const Tensor& x);
 
 }  // namespace taper::ops

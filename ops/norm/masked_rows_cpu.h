@@ -1,0 +1,122 @@
+#pragma once
+// Rows of channels as the CPU's batch norm goes over them, a vector at a time, with the ReLU's mask beside
+// them: bit c % 8 of byte c / 8 says whether channel c was let through (relu_mask_shape() in batch_norm.h).
+
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#include "taper/ops/simd.h"
+
+namespace taper::ops {
+
+/// Which lanes of x are above 0: lane i in bit i.
+template <class T>
+uint32_t lanes_above_zero(typename Simd<T>::Vector x) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return _mm512_cmp_ps_mask(__m512(x), _mm512_setzero_ps(), _CMP_GT_OQ);
+  if constexpr (sizeof(T) == 8) return _mm512_cmp_pd_mask(__m512d(x), _mm512_setzero_pd(), _CMP_GT_OQ);
+#elif defined(__AVX__)
+  if constexpr (sizeof(T) == 4)
+    return uint32_t(_mm256_movemask_ps(_mm256_cmp_ps(__m256(x), _mm256_setzero_ps(), _CMP_GT_OQ)));
+  if constexpr (sizeof(T) == 8)
+    return uint32_t(_mm256_movemask_pd(_mm256_cmp_pd(__m256d(x), _mm256_setzero_pd(), _CMP_GT_OQ)));
+#endif
+  uint32_t bits = 0;
+  for (int64_t i = 0; i < Simd<T>::kLanes; ++i) bits |= uint32_t(x[i] > T(0)) << i;
+  return bits;
+}
+
+/// Part `kPart` of a vector, as many lanes as a vector of doubles has, in double.
+template <class T, size_t kPart>
+Simd<double>::Vector widened(typename Simd<T>::Vector x) {
+  if constexpr (std::is_same_v<T, double>) {
+    return x;
+  } else {
+#if defined(__AVX512F__)
+    // GCC 12 converts quarters and puts them together. (And it takes the unmasked functions' results for
+    // uninitialised; a full mask costs nothing.)
+    constexpr __mmask8 kAll = 0xff;
+    const __m256d half = _mm512_maskz_extractf64x4_pd(kAll, _mm512_castps_pd(__m512(x)), int(kPart));
+    return Simd<double>::Vector(_mm512_maskz_cvtps_pd(kAll, _mm256_castpd_ps(half)));
+#else
+    constexpr size_t kFirst = kPart * size_t(Simd<double>::kLanes);
+    return [&]<size_t... kLane>(std::index_sequence<kLane...>) {
+      return __builtin_convertvector(__builtin_shufflevector(x, x, (kFirst + kLane)...),
+                                     Simd<double>::Vector);
+    }
+    (std::make_index_sequence<size_t(Simd<double>::kLanes)>());
+#endif
+  }
+}
+
+/// Channels whose bits of a mask are written at once.
+template <class T>
+constexpr int64_t kMaskGroup = std::max<int64_t>(8, Simd<T>::kLanes);
+
+/// Channels i, i + 1, ... of a row, as many as a vector has.
+template <class T>
+struct VectorAt {
+  using Value = typename Simd<T>::Vector;
+  int64_t i;
+
+  Value load(const T* row) const { return Simd<T>::load(row + i); }
+  /// g where the row of a mask has ones, else 0.
+  Value let_through(const uint8_t* mask, Value g) const {
+    constexpr int64_t kLanes = Simd<T>::kLanes;
+    uint32_t word = 0;
+    std::memcpy(&word, mask + i / 8, size_t(std::max<int64_t>(kLanes / 8, 1)));
+#if defined(__AVX512F__)
+    // Masked in a register: the load must not become a masked one, which no prefetcher sees coming.
+    asm("" : "+v"(g));
+    if constexpr (sizeof(T) == 4) return Value(_mm512_maskz_mov_ps(__mmask16(word), __m512(g)));
+    if constexpr (sizeof(T) == 8) return Value(_mm512_maskz_mov_pd(__mmask8(word), __m512d(g)));
+#endif
+    using Integer = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+    alignas(kVectorBytes) static constexpr Integer kBits[] = {1, 2, 4, 8, 16, 32, 64, 128};
+    const auto bits = *reinterpret_cast<const typename Simd<Integer>::Vector*>(kBits);
+    return ((typename Simd<Integer>::Vector{} + Integer(word >> i % 8)) & bits) != 0 ? g : Value{};
+  }
+};
+
+/// Channel i alone.
+template <class T>
+struct ScalarAt {
+  int64_t i;
+
+  T load(const T* row) const { return row[i]; }
+  T let_through(const uint8_t* mask, T g) const { return mask[i / 8] >> i % 8 & 1 ? g : T(0); }
+};
+
+/// out[i] = value(at) for i < count; `at` is a VectorAt or a ScalarAt. If given, `mask` gets the bits of
+/// out[i] > 0.
+template <class T, class Value>
+void write_row(T* out, int64_t count, bool stream, uint8_t* mask, Value&& value) {
+  int64_t i = 0;
+  for (; i + kMaskGroup<T> <= count; i += kMaskGroup<T>) {
+    uint32_t bits = 0;
+    for (int64_t part = 0; part < kMaskGroup<T>; part += Simd<T>::kLanes) {
+      const auto result = value(VectorAt<T>{i + part});
+      if (stream) {
+        Simd<T>::stream(out + i + part, result);
+      } else {
+        Simd<T>::store(out + i + part, result);
+      }
+      if (mask) bits |= lanes_above_zero<T>(result) << part;
+    }
+    if (mask) std::memcpy(mask + i / 8, &bits, size_t(kMaskGroup<T> / 8));
+  }
+  for (; i < count; ++i) {
+    const T result = value(ScalarAt<T>{i});
+    out[i] = result;
+    if (mask && i % 8 == 0) mask[i / 8] = 0;
+    if (mask) mask[i / 8] |= uint8_t(uint8_t(result > T(0)) << i % 8);
+  }
+}
+
+}  // namespace taper::ops
