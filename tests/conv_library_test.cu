@@ -288,7 +288,7 @@ TEST_CASE("a fused convolution's bias, residual and ReLU reach the library's eng
   CHECK(fake.state->count("run naive") == 1);
 }
 
-TEST_CASE("TF32 convolutions are asked for as the setting says") {
+TEST_CASE("TF32 convolutions are asked for as the setting says", "[tf32]") {
   if (!has_gpu()) return;
   FakeGuard fake;
   convolve();

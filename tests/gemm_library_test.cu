@@ -259,7 +259,7 @@ TEST_CASE("a fused convolution's bias, residual and ReLU reach the library") {
   CHECK((fake.library->computed[0].c && fake.library->computed[0].bias && fake.library->computed[0].relu));
 }
 
-TEST_CASE("TF32 is asked for as the settings say") {
+TEST_CASE("TF32 is asked for as the settings say", "[tf32]") {
   if (!has_gpu()) return;
   FakeGuard fake;
   const Tensor a = on_gpu({4, 4}, kFloat32, 1), x = views::view(on_gpu({16}, kFloat32, 1), {1, 4, 2, 2}),

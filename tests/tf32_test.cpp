@@ -9,7 +9,7 @@
 
 using namespace taper;
 
-TEST_CASE("TF32 is off for products and on for convolutions at first, as in PyTorch") {
+TEST_CASE("TF32 is off for products and on for convolutions at first, as in PyTorch", "[tf32]") {
   CHECK_FALSE(allow_tf32_matmul());
   CHECK(allow_tf32_conv());
   set_allow_tf32_matmul(true);
@@ -20,7 +20,7 @@ TEST_CASE("TF32 is off for products and on for convolutions at first, as in PyTo
   set_allow_tf32_conv(true);
 }
 
-TEST_CASE("whether TF32 is allowed is part of what a convolution of f32 on a GPU is") {
+TEST_CASE("whether TF32 is allowed is part of what a convolution of f32 on a GPU is", "[tf32]") {
   const auto problem = [](DType dtype, Device device) {
     const Tensor x = empty({1, 2, 3, 3}, {.dtype = dtype, .device = device, .memory_format = kChannelsLast});
     const Tensor weight = empty({4, 2, 1, 1}, {.dtype = dtype, .device = device});

@@ -1,0 +1,24 @@
+// Every test begins with exact f32 convolutions, since what a GPU computes is compared with the CPU. A test
+// with the tag [tf32] begins with the setting that a program has at the start, which allows TF32 for them.
+
+#define CATCH_CONFIG_EXTERNAL_INTERFACES
+#include <algorithm>
+#include <catch2/catch.hpp>
+
+#include "taper/core/tf32.h"
+
+namespace {
+
+struct ExactF32 : Catch::TestEventListenerBase {
+  using TestEventListenerBase::TestEventListenerBase;
+
+  void testCaseStarting(const Catch::TestCaseInfo& test) override {
+    static const bool at_start = taper::allow_tf32_conv();
+    const bool about_tf32 = std::find(test.tags.begin(), test.tags.end(), "tf32") != test.tags.end();
+    taper::set_allow_tf32_conv(about_tf32 && at_start);
+  }
+};
+
+CATCH_REGISTER_LISTENER(ExactF32)
+
+}  // namespace
