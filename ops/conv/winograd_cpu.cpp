@@ -15,6 +15,13 @@ int64_t divide_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 
+/// How far apart the points of a transform are kept: a transform writes or reads all of them at a time, and
+/// at a distance of a power of two they would compete for the same few places in the caches.
+template <class T>
+int64_t apart(int64_t size) {
+  return size + Simd<T>::kLanes;
+}
+
 /// Transformed input tiles, packed for the kernel as rows: each panel of tiles holds for each point of the
 /// transform the channels, in units of at most kDepth.
 template <class T>
@@ -52,7 +59,8 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
   const int64_t batches = divide_up(tiles, std::max(kBatchBytes / tile_bytes, 2 * Panel::kRows));
   const int64_t most = batches == 0 ? 0 : divide_up(tiles, batches);
   const Scratch<T> transformed(PanelCut::of<T>(most).panels * layout.panel_size());
-  const Scratch<T> products(most * kPoints * c_out), nothing(c_in), unused(c_out);
+  const int64_t point_stride = apart<T>(c_out);
+  const Scratch<T> products(most * kPoints * point_stride), nothing(c_in), unused(c_out);
   std::fill(nothing.data(), nothing.data() + c_in, T(0));
 
   for (int64_t first = 0; first < tiles; first += most) {
@@ -76,7 +84,7 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
 
     // Results of one tile lie together, point by point.
     std::vector<T*> rows(static_cast<size_t>(count));
-    for (int64_t i = 0; i < count; ++i) rows[size_t(i)] = products.data() + i * kPoints * c_out;
+    for (int64_t i = 0; i < count; ++i) rows[size_t(i)] = products.data() + i * kPoints * point_stride;
     const int64_t col_panels = divide_up(c_out, Panel::kCols);
     const int64_t slices = divide_up(col_panels, 4);
     parallel_chunks(kPoints * slices, [&](int64_t chunk) {
@@ -90,7 +98,7 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
                 {transformed.data() + i * layout.panel_size() + layout.offset(point, c), cut.height(i)}, b,
                 std::min(Panel::kDepth, c_in - c),
                 {.rows = rows.data() + cut.first(i),
-                 .column = point * c_out + column,
+                 .column = point * point_stride + column,
                  .cols = std::min(Panel::kCols, c_out - column),
                  .accumulate = c > 0});
           }
@@ -107,7 +115,7 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
           if (epilogue.bias) start = Simd<T>::load(epilogue.bias + c);
           transform_tile<T, Constants<W::kOutput, false>>(
               [&](size_t y, size_t x) {
-                return Simd<T>::load(rows[size_t(i)] + (int64_t(y) * kSide + int64_t(x)) * c_out + c);
+                return Simd<T>::load(rows[size_t(i)] + (int64_t(y) * kSide + int64_t(x)) * point_stride + c);
               },
               [&](size_t y, size_t x, auto value) {
                 T* const pixel = pixels[y * kOut + x];
@@ -127,8 +135,10 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
 /// vector of channels.
 template <class T>
 std::vector<PackedColumns<T>> empty_weights(int64_t points, int64_t c_in, int64_t c_out) {
+  const int64_t stride = apart<T>(PackedColumns<T>::elements(c_in, c_out));
+  const Scratch<T> memory(points * stride);
   std::vector<PackedColumns<T>> weights;
-  for (int64_t i = 0; i < points; ++i) weights.emplace_back(c_in, c_out);
+  for (int64_t i = 0; i < points; ++i) weights.emplace_back(c_in, c_out, memory, i * stride);
   return weights;
 }
 
@@ -247,11 +257,12 @@ void winograd_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, con
 
   // Panels of one point follow each other: rows of gradients [k panel][tile][kRows], columns [c
   // panel][tile][kCols].
-  const Scratch<T> gradients(kPoints * k_panels * most * Panel::kRows);
-  const Scratch<T> inputs(kPoints * c_panels * most * kCols);
-  const Scratch<T> sums(kPoints * conv.k * conv.c), nothing(std::max(conv.c, conv.k));
+  const int64_t gradient_stride = apart<T>(k_panels * most * Panel::kRows);
+  const int64_t input_stride = apart<T>(c_panels * most * kCols), sum_stride = apart<T>(conv.k * conv.c);
+  const Scratch<T> gradients(kPoints * gradient_stride), inputs(kPoints * input_stride);
+  const Scratch<T> sums(kPoints * sum_stride), nothing(std::max(conv.c, conv.k));
   std::fill(nothing.data(), nothing.data() + std::max(conv.c, conv.k), T(0));
-  if (tiles == 0) std::fill(sums.data(), sums.data() + kPoints * conv.k * conv.c, T(0));
+  if (tiles == 0) std::fill(sums.data(), sums.data() + kPoints * sum_stride, T(0));
   for (int64_t first = 0; first < tiles; first += most) {
     const int64_t count = std::min(most, tiles - first);
     parallel_for(count, 8, [&](int64_t begin, int64_t end) {
@@ -264,7 +275,7 @@ void winograd_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, con
               [&](size_t i, size_t j, auto value) {
                 const int64_t point = int64_t(i) * kSide + int64_t(j);
                 Simd<T>::store(
-                    inputs.data() + ((point * c_panels + c / kCols) * most + t) * kCols + c % kCols, value);
+                    inputs.data() + point * input_stride + (c / kCols * most + t) * kCols + c % kCols, value);
               });
         }
         out.pixels<const T>(first + t, grad, nothing.data(), pixels);
@@ -273,7 +284,7 @@ void winograd_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, con
               [&](size_t i, size_t j) { return Simd<T>::load(pixels[int64_t(i) * kOut + int64_t(j)] + k); },
               [&](size_t i, size_t j, typename Simd<T>::Vector value) {
                 const int64_t point = int64_t(i) * kSide + int64_t(j);
-                T* to = gradients.data() + ((point * k_panels + k / kHeight) * most + t) * Panel::kRows;
+                T* to = gradients.data() + point * gradient_stride + (k / kHeight * most + t) * Panel::kRows;
                 alignas(kVectorBytes) T lanes[kLanes];
                 Simd<T>::store(lanes, value);
                 for (int64_t lane = 0; lane < kLanes; lane += kHeight, to += most * Panel::kRows) {
@@ -288,11 +299,11 @@ void winograd_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, con
     parallel_chunks(kPoints * slices, [&](int64_t chunk) {
       const int64_t point = chunk / slices, slice = chunk % slices;
       std::vector<T*> rows(static_cast<size_t>(conv.k));
-      for (int64_t k = 0; k < conv.k; ++k) rows[size_t(k)] = sums.data() + (point * conv.k + k) * conv.c;
+      for (int64_t k = 0; k < conv.k; ++k) rows[size_t(k)] = sums.data() + point * sum_stride + k * conv.c;
       for (int64_t panel = slice * 4; panel < std::min(slice * 4 + 4, c_panels); ++panel) {
-        const T* b = inputs.data() + (point * c_panels + panel) * most * kCols;
+        const T* b = inputs.data() + point * input_stride + panel * most * kCols;
         for (int64_t i = 0; i < k_panels; ++i) {
-          multiply_panels<T>({gradients.data() + (point * k_panels + i) * most * Panel::kRows, kHeight,
+          multiply_panels<T>({gradients.data() + point * gradient_stride + i * most * Panel::kRows, kHeight,
                               PanelOrder::kColumns},
                              b, count,
                              {.rows = rows.data() + i * kHeight,
@@ -310,7 +321,7 @@ void winograd_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, con
         transform_tile<T, Constants<W::kWeight, true>>(
             [&](size_t i, size_t j) {
               const int64_t point = int64_t(i) * kSide + int64_t(j);
-              return Simd<T>::load(sums.data() + (point * conv.k + k) * conv.c + c);
+              return Simd<T>::load(sums.data() + point * sum_stride + k * conv.c + c);
             },
             [&](size_t r, size_t s, auto value) {
               Simd<T>::store(grad_weight + (k * 9 + int64_t(r * 3 + s)) * conv.c + c, value);

@@ -63,7 +63,10 @@ template <class T>
 class PackedColumns {
  public:
   PackedColumns(int64_t depth, int64_t cols)
-      : depth_(depth), cols_(cols), memory_(panels() * depth * GemmTile<T>::kCols) {}
+      : PackedColumns(depth, cols, Scratch<T>(elements(depth, cols)), 0) {}
+  /// In shared memory, from element `offset` on: a multiple of a vector's lanes.
+  PackedColumns(int64_t depth, int64_t cols, const Scratch<T>& memory, int64_t offset)
+      : depth_(depth), cols_(cols), memory_(memory), data_(memory.data() + offset) {}
   explicit PackedColumns(const Matrix<const T>& b) : PackedColumns(b.rows, b.cols) {
     for (int64_t i = 0; i < panels(); ++i) pack_panel(b, i);
   }
@@ -75,12 +78,17 @@ class PackedColumns {
 
   int64_t depth() const { return depth_; }
   int64_t cols() const { return cols_; }
-  int64_t panels() const { return (cols_ + GemmTile<T>::kCols - 1) / GemmTile<T>::kCols; }
-  T* panel(int64_t i) const { return memory_.data() + i * depth_ * GemmTile<T>::kCols; }
+  int64_t panels() const { return panels(cols_); }
+  T* panel(int64_t i) const { return data_ + i * depth_ * GemmTile<T>::kCols; }
+  /// Of all panels.
+  static int64_t elements(int64_t depth, int64_t cols) { return panels(cols) * depth * GemmTile<T>::kCols; }
 
  private:
+  static int64_t panels(int64_t cols) { return (cols + GemmTile<T>::kCols - 1) / GemmTile<T>::kCols; }
+
   int64_t depth_, cols_;
   Scratch<T> memory_;
+  T* data_;
 };
 
 /// A stretch of the depth, at most kDepth long: rows of b.
