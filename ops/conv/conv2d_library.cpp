@@ -92,11 +92,11 @@ std::vector<Candidate<Conv2dCall>> conv2d_library_candidates(const Conv2dCall& c
   const std::shared_ptr<ConvLibrary> library = is_for_libraries(call) ? conv_library() : nullptr;
   if (library == nullptr) return {};
   const gpu::DeviceGuard guard(call.result.device().index);
-  const std::string problem = call.problem().str() + "\n" + call.problem().environment();
+  const std::string problem = fmt::format("{}\n{}", call.problem().str(), call.problem().environment());
   std::vector<Candidate<Conv2dCall>> candidates;
   for (ConvEngine& engine : engines_for(*library, call)) {
     std::string name = library->name() + " " + engine.name;
-    const auto plan = std::make_shared<LazyPlan>(library, engine, problem + "\n" + name);
+    const auto plan = std::make_shared<LazyPlan>(library, engine, fmt::format("{}\n{}", problem, name));
     candidates.push_back({.name = std::move(name),
                           .workspace_bytes = engine.workspace_bytes,
                           .deterministic = engine.deterministic,
