@@ -168,7 +168,7 @@ void backward_sums(PixelMatrix size, const BackwardPixels<T>& in, double* sum_gr
             [&]<size_t... kPart>(std::index_sequence<kPart...>) {
               (visit.template operator()<kPart>(c + int64_t(kPart) * Doubles::kLanes), ...);
             }
-            (std::make_index_sequence<sizeof(double) / sizeof(T)>());
+            (std::make_index_sequence<size_t(kLanes / Doubles::kLanes)>());
           };
           Doubles::Vector sum[2], sum_x[2];
           for_each_part([&]<size_t kPart>(int64_t channel) {
