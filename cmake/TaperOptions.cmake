@@ -1,6 +1,7 @@
 # Build-wide settings: language level, warnings, sanitizers, instruction set, ccache.
 
 option(TAPER_BUILD_PROGRAMS "Build examples, benchmarks and tests" ${PROJECT_IS_TOP_LEVEL})
+set(TAPER_TEST_FILES "" CACHE STRING "Build and run only tests/NAME_test.*, for NAMEs that match this expression")
 option(TAPER_WARNINGS_AS_ERRORS "Treat compiler warnings as errors" OFF)
 set(TAPER_GPU "sim" CACHE STRING "The GPU: sim (simulated on the CPU) or cuda (real, needs nvcc)")
 set_property(CACHE TAPER_GPU PROPERTY STRINGS sim cuda)
@@ -41,6 +42,8 @@ target_compile_features(taper_build_flags INTERFACE cxx_std_20)
 set(taper_flags
   -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-psabi
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> # GCC 12 warns of `"text" + std::string` (GCC bug 105651)
+  # What only a header would do wrong, and the files of a unity build are included like headers.
+  $<$<BOOL:${CMAKE_UNITY_BUILD}>:-Wno-subobject-linkage>
   $<$<BOOL:${TAPER_WARNINGS_AS_ERRORS}>:-Werror>
   $<$<BOOL:${TAPER_MARCH}>:-march=${TAPER_MARCH}>
   # Reassociation must stay off: results may not depend on vector width or thread count.

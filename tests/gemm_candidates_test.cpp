@@ -16,8 +16,6 @@ using namespace taper;
 
 namespace {
 
-const Device kGpu("cuda");
-
 struct Precision {
   const char* name;
   DType dtype;

@@ -18,10 +18,6 @@ struct WeightWork {
   int64_t parts() const { return int64_t(part_begin.size()) - 1; }
 };
 
-int64_t divide_up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
 template <class T>
 WeightWork cut_weight_work(const Conv2dGeometry& conv, const ConvPlan& plan) {
   using Panel = GemmTile<T>;

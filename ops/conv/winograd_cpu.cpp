@@ -11,10 +11,6 @@ namespace {
 /// Transformed tiles and their products, together, in bytes: what goes through the cache at a time.
 constexpr int64_t kBatchBytes = int64_t(4) << 20;
 
-int64_t divide_up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
 /// How far apart the points of a transform are kept: a transform writes or reads all of them at a time, and
 /// at a distance of a power of two they would compete for the same few places in the caches.
 template <class T>

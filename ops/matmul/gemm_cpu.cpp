@@ -9,10 +9,6 @@
 namespace taper::ops {
 namespace {
 
-int64_t divide_up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
 template <class T>
 void scale_rows(const Matrix<T>& c, T beta) {
   if (beta == T(1)) return;

@@ -12,6 +12,11 @@
 
 namespace taper::ops {
 
+/// a / b, rounded up: how many pieces of b cover a. Both positive.
+inline int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
 /// A number of rows, cut into panels of nearly the same height.
 struct PanelCut {
   int64_t rows = 0;

@@ -21,7 +21,7 @@ constexpr size_t kMaxDynamicSharedBytes = 228 * 1024;
 constexpr size_t kSignalStackBytes = 64 * 1024;
 constexpr size_t kReadyCapacity = kMaxThreads;  // a power of two
 
-const size_t kPageBytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+const size_t kGuardBytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
 
 thread_local BlockRunner* active_runner = nullptr;
 
@@ -41,11 +41,11 @@ std::string triple(uint3 v) {
 
 BlockRunner::BlockRunner() : ready_(kReadyCapacity) {
   at_barrier_.reserve(kReadyCapacity);
-  const size_t mapped = kMaxDynamicSharedBytes + kPageBytes;
+  const size_t mapped = kMaxDynamicSharedBytes + kGuardBytes;
   shared_pages_ =
       mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (shared_pages_ == MAP_FAILED ||
-      mprotect(static_cast<char*>(shared_pages_) + kMaxDynamicSharedBytes, kPageBytes, PROT_NONE) != 0) {
+      mprotect(static_cast<char*>(shared_pages_) + kMaxDynamicSharedBytes, kGuardBytes, PROT_NONE) != 0) {
     fail<OutOfMemoryError>("simulated GPU: no memory for a block's shared memory ({} bytes)", mapped);
   }
   // A fault on a fiber is handled on a stack of its own: the fiber's may be what overflowed.
@@ -66,7 +66,7 @@ BlockRunner::~BlockRunner() {
 #if defined(__SANITIZE_ADDRESS__)
   __asan_unpoison_memory_region(shared_pages_, kMaxDynamicSharedBytes);  // the next mapping here is another's
 #endif
-  munmap(shared_pages_, kMaxDynamicSharedBytes + kPageBytes);
+  munmap(shared_pages_, kMaxDynamicSharedBytes + kGuardBytes);
   if (signal_stack_ != nullptr) {
     const stack_t disable{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
     sigaltstack(&disable, nullptr);
@@ -337,7 +337,7 @@ std::string BlockRunner::describe_index(int thread) const {
 
 std::string BlockRunner::describe_address(uintptr_t address) const {
   const auto shared_end = reinterpret_cast<uintptr_t>(shared_pages_) + kMaxDynamicSharedBytes;
-  if (address >= shared_end && address < shared_end + kPageBytes) {
+  if (address >= shared_end && address < shared_end + kGuardBytes) {
     return fmt::format("{} bytes past the end of {} bytes of dynamic shared memory",
                        address - reinterpret_cast<uintptr_t>(dynamic_shared_) - kernel_->dynamic_shared_bytes,
                        kernel_->dynamic_shared_bytes);
