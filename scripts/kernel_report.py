@@ -90,8 +90,9 @@ def judge(kernels, allowed, where):
             if not entries:
                 problems.append(f"{kernel.name} spills registers on {kernel.arch}: {kernel.spill_stores} bytes stored, "
                                 f"{kernel.spill_loads} loaded; give it fewer live values, or say in {where} why it may")
+    architectures = {kernel.arch for kernel in kernels}
     for entry in allowed:
-        if entry not in used:
+        if entry not in used and fnmatch.filter(architectures, entry[1]):
             problems.append(f"{where} allows {entry[0]} to spill on {entry[1]}, which it does not; remove the line")
     return problems
 

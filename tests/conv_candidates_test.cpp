@@ -29,7 +29,7 @@ struct Case {
   Conv2dOptions options;
 };
 
-const std::vector<Case> kCandidateCases = {
+const std::vector<Case> kCases = {
     {"3x3", {2, 16, 12, 12}, 32, 3, {.padding = 1}},
     {"3x3, odd pictures", {3, 32, 7, 9}, 16, 3, {.padding = 1}},
     {"3x3 without padding", {2, 48, 9, 6}, 80, 3, {}},
@@ -125,7 +125,7 @@ double allowance(const std::string& candidate) {
 TEST_CASE("each candidate of a convolution computes it") {
   const PoisonedMemory poisoned;
   std::map<std::string, int> runs;
-  for (const Case& test : kCandidateCases) {
+  for (const Case& test : kCases) {
     const Operands operands = random_operands(test);
     for (const Conv2dPass pass : kPasses) {
       const Tensor truth = expected(pass, test, operands);
@@ -141,7 +141,7 @@ TEST_CASE("each candidate of a convolution computes it") {
       }
     }
   }
-  CHECK(runs["gemm"] == int(3 * kCandidateCases.size()));
+  CHECK(runs["gemm"] == int(3 * kCases.size()));
   CHECK(runs["depthwise"] >= 6);
   CHECK(runs["winograd 2x2"] >= 18);
   CHECK(runs["winograd 4x4"] >= 18);
@@ -149,7 +149,7 @@ TEST_CASE("each candidate of a convolution computes it") {
 
 TEST_CASE("each candidate adds bias and residual and clamps at 0 as separate steps would") {
   const PoisonedMemory poisoned;
-  for (const Case& test : kCandidateCases) {
+  for (const Case& test : kCases) {
     const Operands operands = random_operands(test);
     const Conv2dCall plain = make_call(Conv2dPass::kForward, test, operands, kFloat64);
     ops::conv2d_cpu_candidates(plain).front().run(plain, nullptr);

@@ -31,7 +31,7 @@ struct ConvCase {
   Shape weight() const { return {output_channels, input[1] / options.groups, kernel.h, kernel.w}; }
 };
 
-const std::vector<ConvCase> kConvCases = {
+const std::vector<ConvCase> kCases = {
     {"1x1", {2, 3, 5, 4}, 6, 1, {}},
     {"1x1 stride 2", {3, 4, 5, 6}, 2, 1, {.stride = 2}},
     {"1x1 with padding", {1, 2, 2, 3}, 3, 1, {.padding = 1}},
@@ -109,7 +109,7 @@ TEST_CASE("convolution and its gradients agree with the definition") {
   const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
   const MemoryFormat format = GENERATE(kContiguous, kChannelsLast);
-  for (const ConvCase& test : kConvCases) {
+  for (const ConvCase& test : kCases) {
     INFO(test.name << ", " << name(dtype)
                    << (format == kChannelsLast ? ", channels_last, on " : ", row-major, on ")
                    << device.str());
@@ -143,7 +143,7 @@ TEST_CASE("convolution and its gradients agree with the definition") {
 
 TEST_CASE("the three convolutions are one trilinear form") {
   const Device device = GENERATE(from_range(test_devices()));
-  for (const ConvCase& test : kConvCases) {
+  for (const ConvCase& test : kCases) {
     INFO(test.name << " on " << device.str());
     const auto random = [&](const Shape& shape, uint64_t seed) {
       return random_tensor(shape, kFloat64, seed).to(device);
@@ -163,7 +163,7 @@ TEST_CASE("a fused convolution is the convolution, then the residual, then the R
   const PoisonedMemory poisoned;
   const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat32, kBFloat16);
-  for (const ConvCase& test : kConvCases) {
+  for (const ConvCase& test : kCases) {
     const auto random = [&](const Shape& shape, uint64_t seed) {
       return random_tensor(shape, dtype, seed).to(device);
     };
@@ -191,7 +191,7 @@ TEST_CASE("a fused convolution is the convolution, then the residual, then the R
 TEST_CASE("a constant weight gives the same bits, call after call, and notices writes") {
   const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat32, kBFloat16);
-  for (const ConvCase& test : kConvCases) {
+  for (const ConvCase& test : kCases) {
     INFO(test.name << ", " << name(dtype) << ", on " << device.str());
     const Tensor x = random_tensor(test.input, dtype, 1).to(device);
     const Tensor weight = random_tensor(test.weight(), dtype, 2).to(device);
@@ -230,7 +230,7 @@ TEST_CASE("every candidate on the GPU computes the same convolution") {
   const DType dtype = GENERATE(kFloat32, kBFloat16);
   const auto pass =
       GENERATE(ops::Conv2dPass::kForward, ops::Conv2dPass::kBackwardInput, ops::Conv2dPass::kBackwardWeight);
-  for (const ConvCase& test : kConvCases) {
+  for (const ConvCase& test : kCases) {
     const auto conv = ops::conv2d_geometry("test", test.input, test.weight(), test.options);
     const auto make = [&](const Shape& shape, uint64_t seed) {
       return ops::contiguous(random_tensor(shape, dtype, seed).to(Device("cuda")), kChannelsLast);
@@ -352,7 +352,7 @@ TEST_CASE("convolution refuses what does not fit") {
 }
 
 TEST_CASE("convolution's derivatives of first and second order agree with finite differences") {
-  for (const ConvCase& test : kConvCases) {
+  for (const ConvCase& test : kCases) {
     if (numel(test.input) == 0 || numel(test.input) > 400 || numel(test.weight()) > 300) continue;
     INFO(test.name);
     const auto leaf = [](const Shape& shape, uint64_t seed) {
@@ -388,7 +388,7 @@ TEST_CASE("convolution's derivatives of first and second order agree with finite
 }
 
 TEST_CASE("convolution's derivatives on a GPU are the CPU's") {
-  for (const ConvCase& test : kConvCases) {
+  for (const ConvCase& test : kCases) {
     if (numel(test.input) == 0 || numel(test.input) > 400 || numel(test.weight()) == 0) continue;
     INFO(test.name);
     const Conv2dOptions& options = test.options;

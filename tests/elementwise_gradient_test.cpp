@@ -43,7 +43,7 @@ struct UnaryCase {
   bool positive = false;
 };
 
-const std::vector<UnaryCase> kUnaryCases = {
+const std::vector<UnaryCase> kUnary = {
     {"neg", neg},
     {"abs", abs},
     {"square", square},
@@ -107,7 +107,7 @@ struct BinaryCase {
   bool positive = false;
 };
 
-const std::vector<BinaryCase> kBinaryCases = {
+const std::vector<BinaryCase> kBinary = {
     {"add", [](auto& a, auto& b) { return a + b; }},
     {"add scaled", [](auto& a, auto& b) { return add(a, b, -1.5); }},
     {"sub", [](auto& a, auto& b) { return a - b; }},
@@ -129,7 +129,7 @@ const std::vector<BinaryCase> kBinaryCases = {
 }  // namespace
 
 TEST_CASE("gradcheck of functions of one tensor") {
-  for (const UnaryCase& unary : kUnaryCases) {
+  for (const UnaryCase& unary : kUnary) {
     INFO(unary.name);
     const TensorFunction function = [&](const Inputs& x) { return unary.function(x[0]); };
     const Tensor x = unary.positive ? positive_leaf({2, 3}) : spread_leaf({2, 3});
@@ -141,7 +141,7 @@ TEST_CASE("gradcheck of functions of one tensor") {
 TEST_CASE("gradcheck of functions of two tensors, broadcast either way") {
   const std::vector<std::pair<Shape, Shape>> shapes = {
       {{2, 3}, {2, 3}}, {{2, 1, 3}, {4, 1}}, {{3}, {2, 3}}, {{}, {4}}};
-  for (const BinaryCase& binary : kBinaryCases) {
+  for (const BinaryCase& binary : kBinary) {
     for (const auto& [shape_a, shape_b] : shapes) {
       INFO(binary.name << " " << shape_a.str() << " " << shape_b.str());
       const TensorFunction function = [&](const Inputs& x) { return binary.function(x[0], x[1]); };
@@ -198,34 +198,34 @@ TEST_CASE("gradients have the dtype and shape of their tensor") {
 
 namespace {
 
-using UnaryOp = Tensor (*)(const Tensor&);
+using Unary = Tensor (*)(const Tensor&);
 
 Tensor apply(const OracleCase& entry, const Tensor& x, const Tensor& other) {
-  static const std::vector<std::pair<std::string, UnaryOp>> unary = {{"neg", neg},
-                                                                     {"abs", abs},
-                                                                     {"square", square},
-                                                                     {"exp", exp},
-                                                                     {"log", log},
-                                                                     {"log1p", log1p},
-                                                                     {"sqrt", sqrt},
-                                                                     {"rsqrt", rsqrt},
-                                                                     {"reciprocal", reciprocal},
-                                                                     {"sin", sin},
-                                                                     {"cos", cos},
-                                                                     {"erf", erf},
-                                                                     {"relu", relu},
-                                                                     {"sigmoid", sigmoid},
-                                                                     {"tanh", tanh},
-                                                                     {"gelu", gelu},
-                                                                     {"silu", silu},
-                                                                     {"sign", sign},
-                                                                     {"floor", floor},
-                                                                     {"ceil", ceil},
-                                                                     {"round", round},
-                                                                     {"isnan", isnan},
-                                                                     {"isinf", isinf},
-                                                                     {"isfinite", isfinite},
-                                                                     {"logical_not", logical_not}};
+  static const std::vector<std::pair<std::string, Unary>> unary = {{"neg", neg},
+                                                                   {"abs", abs},
+                                                                   {"square", square},
+                                                                   {"exp", exp},
+                                                                   {"log", log},
+                                                                   {"log1p", log1p},
+                                                                   {"sqrt", sqrt},
+                                                                   {"rsqrt", rsqrt},
+                                                                   {"reciprocal", reciprocal},
+                                                                   {"sin", sin},
+                                                                   {"cos", cos},
+                                                                   {"erf", erf},
+                                                                   {"relu", relu},
+                                                                   {"sigmoid", sigmoid},
+                                                                   {"tanh", tanh},
+                                                                   {"gelu", gelu},
+                                                                   {"silu", silu},
+                                                                   {"sign", sign},
+                                                                   {"floor", floor},
+                                                                   {"ceil", ceil},
+                                                                   {"round", round},
+                                                                   {"isnan", isnan},
+                                                                   {"isinf", isinf},
+                                                                   {"isfinite", isfinite},
+                                                                   {"logical_not", logical_not}};
   static const std::vector<std::pair<std::string, Tensor (*)(const Tensor&, const Tensor&)>> binary = {
       {"add", [](auto& a, auto& b) { return add(a, b); }},
       {"sub", sub},
@@ -264,7 +264,7 @@ Tensor apply(const OracleCase& entry, const Tensor& x, const Tensor& other) {
 }  // namespace
 
 TEST_CASE("derivatives of elementwise functions on a GPU are the CPU's") {
-  for (const UnaryCase& c : kUnaryCases) {
+  for (const UnaryCase& c : kUnary) {
     INFO(c.name);
     check_gpu_derivatives([&](const Inputs& in) { return c.function(in[0]); },
                           {c.positive ? positive_leaf({6, 7}) : spread_leaf({6, 7})}, 4,
@@ -276,7 +276,7 @@ TEST_CASE("derivatives of elementwise functions on a GPU are the CPU's") {
         return dropout(in[0] * in[0], 0.4, true, generator);
       },
       {spread_leaf({6, 7})}, 4, {kFloat64, kFloat32});
-  for (const BinaryCase& c : kBinaryCases) {
+  for (const BinaryCase& c : kBinary) {
     INFO(c.name);
     check_gpu_derivatives([&](const Inputs& in) { return c.function(in[0], in[1]); },
                           {c.positive ? positive_leaf({6, 7}) : spread_leaf({6, 7}), spread_leaf({6, 7}, 1)},

@@ -16,6 +16,8 @@ using namespace taper;
 
 namespace {
 
+const Device kGpu("cuda");
+
 struct Precision {
   const char* name;
   DType dtype;

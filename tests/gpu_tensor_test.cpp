@@ -14,6 +14,7 @@ using namespace taper;
 
 namespace {
 
+const Device kGpu("cuda");
 constexpr DType kAllTypes[] = {kFloat32, kFloat64, kFloat16, kBFloat16, kInt64, kInt32, kUInt8, kBool};
 
 /// -9 to 9 with halves, so that every conversion that C++ defines is met.

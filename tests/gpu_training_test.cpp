@@ -23,6 +23,8 @@ using test::SmallResNet;
 
 namespace {
 
+const Device kGpu("cuda");
+
 /// A network with an optimiser, and a batch for it.
 struct Trainer {
   Trainer(Device device, DType dtype = kFloat32) {

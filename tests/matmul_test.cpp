@@ -21,7 +21,7 @@ struct MatmulCase {
   Shape a, b, result;
 };
 
-const std::vector<MatmulCase> kMatmulCases = {
+const std::vector<MatmulCase> kCases = {
     {"square", {3, 3}, {3, 3}, {3, 3}},
     {"rectangles", {5, 7}, {7, 2}, {5, 2}},
     {"larger than a block", {131, 70}, {70, 257}, {131, 257}},
@@ -76,7 +76,7 @@ TEST_CASE("matmul agrees with the definition") {
   const PoisonedMemory poisoned;
   const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
-  for (const MatmulCase& test : kMatmulCases) {
+  for (const MatmulCase& test : kCases) {
     INFO(test.name << ", " << name(dtype) << " on " << device.str());
     const Tensor a = random_tensor(test.a, dtype, 1), b = random_tensor(test.b, dtype, 2);
     const Tensor c = ops::matmul(a.to(device), b.to(device));
@@ -186,7 +186,7 @@ TEST_CASE("the derivatives of matrix products agree with finite differences") {
     return random_tensor(shape, kFloat64, seed).set_requires_grad();
   };
   const auto product = [](const std::vector<Tensor>& in) { return matmul(in[0], in[1]); };
-  for (const MatmulCase& test : kMatmulCases) {
+  for (const MatmulCase& test : kCases) {
     if (numel(test.a) + numel(test.b) > 100) continue;
     INFO(test.name);
     const std::vector<Tensor> inputs = {leaf(test.a, 1), leaf(test.b, 2)};
@@ -212,7 +212,7 @@ TEST_CASE("the derivatives of matrix products agree with finite differences") {
 TEST_CASE("the derivatives of matrix products on a GPU are the CPU's") {
   const auto random = [](const Shape& shape, uint64_t seed) { return random_tensor(shape, kFloat64, seed); };
   const auto product = [](const std::vector<Tensor>& in) { return matmul(in[0], in[1]); };
-  for (const MatmulCase& test : kMatmulCases) {
+  for (const MatmulCase& test : kCases) {
     if (numel(test.a) + numel(test.b) > 1000) continue;
     INFO(test.name);
     const std::vector<Tensor> inputs = {random(test.a, 1), random(test.b, 2)};

@@ -26,7 +26,7 @@ struct NormCase {
   bool affine, residual, relu;
 };
 
-const std::vector<NormCase> kNormCases = {
+const std::vector<NormCase> kCases = {
     {"plain", {4, 3, 5, 2}, false, false, false},
     {"affine", {4, 3, 5, 2}, true, false, false},
     {"affine, relu", {3, 17, 2, 4}, true, false, true},
@@ -108,7 +108,7 @@ TEST_CASE("batch norm agrees with its formula") {
   const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
   const MemoryFormat format = GENERATE(kContiguous, kChannelsLast);
-  for (const NormCase& test : kNormCases) {
+  for (const NormCase& test : kCases) {
     INFO(test.name << ", " << name(dtype) << " on " << device.str());
     Inputs in = make_inputs(test, dtype, device);
     if (in.x.dim() == 4) in.x = ops::contiguous(in.x, format);
@@ -149,7 +149,7 @@ TEST_CASE("batch norm agrees with its formula") {
 }
 
 TEST_CASE("batch norm's fused backward agrees with finite differences") {
-  for (const NormCase& test : kNormCases) {
+  for (const NormCase& test : kCases) {
     if (numel(test.input) > 2000) continue;
     INFO(test.name);
     const Inputs in = make_inputs(test, kFloat64);
@@ -189,7 +189,7 @@ TEST_CASE("batch norm's backward computes half types in f32") {
   const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat32, kFloat16, kBFloat16);
   const bool needs_residual = GENERATE(true, false);
-  for (const NormCase& test : kNormCases) {
+  for (const NormCase& test : kCases) {
     INFO(test.name << ", " << name(dtype) << " on " << device.str());
     const Inputs in = make_inputs(test, dtype, device);
     const BatchNormOptions options = {.relu = test.relu};
@@ -295,7 +295,7 @@ TEST_CASE("batch norm's result is not kept for backward, only its mask of bits")
 
 TEST_CASE("batch norm's derivatives on a GPU are the CPU's") {
   const DType dtype = GENERATE(kFloat64, kFloat32);
-  for (const NormCase& test : kNormCases) {
+  for (const NormCase& test : kCases) {
     if (numel(test.input) == 0) continue;
     INFO(test.name << ", " << name(dtype));
     const auto gradients = [&](Device device) {
@@ -320,7 +320,7 @@ TEST_CASE("batch norm's derivatives on a GPU are the CPU's") {
 }
 
 TEST_CASE("batch norm's second derivatives on a GPU are the CPU's") {
-  for (const NormCase& test : kNormCases) {
+  for (const NormCase& test : kCases) {
     if (numel(test.input) == 0 || numel(test.input) > 300) continue;
     INFO(test.name);
     const auto second = [&](Device device) {
@@ -393,7 +393,7 @@ TEST_CASE("batch norm refuses what does not fit") {
 
 TEST_CASE("batch norm's derivatives of first and second order agree with finite differences") {
   const bool training = GENERATE(true, false);
-  for (const NormCase& test : kNormCases) {
+  for (const NormCase& test : kCases) {
     if (numel(test.input) == 0 || numel(test.input) > 300) continue;
     INFO(test.name << (training ? ", training" : ", inference"));
     const Inputs in = make_inputs(test, kFloat64);

@@ -25,7 +25,7 @@ struct PoolCase {
   Shape result;
 };
 
-const std::vector<PoolCase> kPoolCases = {
+const std::vector<PoolCase> kCases = {
     {"2x2", {2, 3, 6, 4}, {.kernel = 2}, {2, 3, 3, 2}},
     {"3x3 stride 2", {2, 3, 7, 9}, {.kernel = 3, .stride = 2, .padding = 1}, {2, 3, 4, 5}},
     {"a rest is left out", {1, 2, 8, 5}, {.kernel = 3}, {1, 2, 2, 1}},
@@ -77,7 +77,7 @@ TEST_CASE("max_pool2d agrees with the definition") {
   const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
   const MemoryFormat format = GENERATE(kContiguous, kChannelsLast);
-  std::vector<PoolCase> cases = kPoolCases;
+  std::vector<PoolCase> cases = kCases;
   cases.push_back(
       {"dilation", {2, 3, 9, 8}, {.kernel = 3, .stride = 2, .padding = 1, .dilation = {2, 1}}, {2, 3, 4, 4}});
   for (const PoolCase& test : cases) {
@@ -116,7 +116,7 @@ TEST_CASE("avg_pool2d agrees with the definition") {
   const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
   const bool count_include_pad = GENERATE(true, false);
-  for (const PoolCase& test : kPoolCases) {
+  for (const PoolCase& test : kCases) {
     INFO(test.name << ", " << name(dtype) << (count_include_pad ? "" : ", without padding"));
     const AvgPool2dOptions options = average_options(test.options, count_include_pad);
     const Tensor x = ops::to_device(random_tensor(test.input, dtype), device);
@@ -149,7 +149,7 @@ TEST_CASE("avg_pool2d agrees with the definition") {
 
 TEST_CASE("average pooling's gradients are its transposes") {
   const Device device = GENERATE(from_range(test_devices()));
-  for (const PoolCase& test : kPoolCases) {
+  for (const PoolCase& test : kCases) {
     for (const bool count_include_pad : {true, false}) {
       INFO(test.name);
       const AvgPool2dOptions options = average_options(test.options, count_include_pad);
@@ -287,7 +287,7 @@ TEST_CASE("pooling on the GPU: windows shared by a block, packs of every dtype, 
 }
 
 TEST_CASE("the derivatives of pooling on a GPU are the CPU's") {
-  for (const PoolCase& test : kPoolCases) {
+  for (const PoolCase& test : kCases) {
     if (numel(test.input) == 0 || numel(test.input) > 1000) continue;
     INFO(test.name);
     const std::vector<Tensor> x = {random_tensor(test.input)};
@@ -300,7 +300,7 @@ TEST_CASE("the derivatives of pooling on a GPU are the CPU's") {
 }
 
 TEST_CASE("the derivatives of pooling agree with finite differences") {
-  for (const PoolCase& test : kPoolCases) {
+  for (const PoolCase& test : kCases) {
     if (numel(test.input) == 0 || numel(test.input) > 300) continue;
     INFO(test.name);
     const Tensor x = random_tensor(test.input).set_requires_grad();

@@ -17,11 +17,11 @@ using Catch::Matchers::Contains;
 
 namespace {
 
-Tensor leaf_of(std::vector<double> values, const Shape& shape) {
+Tensor leaf(std::vector<double> values, const Shape& shape) {
   return from_vector(values, shape).set_requires_grad();
 }
-Tensor leaf_of(std::vector<double> values) {
-  return leaf_of(values, {int64_t(values.size())});
+Tensor leaf(std::vector<double> values) {
+  return leaf(values, {int64_t(values.size())});
 }
 std::vector<double> numbers(const Tensor& x) {
   return to_vector<double>(x);
@@ -35,7 +35,7 @@ int64_t live_bytes() {
 }  // namespace
 
 TEST_CASE("backward adds into the grad of leaves") {
-  const Tensor x = leaf_of({1, 2, 3});
+  const Tensor x = leaf({1, 2, 3});
   (x * x).sum().backward();
   CHECK(numbers(x.grad()) == Numbers{2, 4, 6});
   (x * x).sum().backward();
@@ -43,14 +43,14 @@ TEST_CASE("backward adds into the grad of leaves") {
 }
 
 TEST_CASE("a tensor used several times gets the sum of its gradients") {
-  const Tensor x = leaf_of({2});
+  const Tensor x = leaf({2});
   const Tensor y = x * x;
   (y * y + y + x).sum().backward();  // x^4 + x^2 + x
   CHECK(numbers(x.grad()) == Numbers{4 * 8 + 4 + 1});
 }
 
 TEST_CASE("backward refuses what has no gradient and names the way out") {
-  const Tensor x = leaf_of({1, 2});
+  const Tensor x = leaf({1, 2});
   CHECK_THROWS_WITH((x * 2).backward(), Contains("[2]") && Contains("sum()"));
   CHECK_THROWS_WITH(zeros({1}).backward(), Contains("does not require a gradient"));
   CHECK_THROWS_WITH((x * 2).backward(ones({3}, {.dtype = kFloat64})), Contains("[3]") && Contains("[2]"));
@@ -58,7 +58,7 @@ TEST_CASE("backward refuses what has no gradient and names the way out") {
 }
 
 TEST_CASE("saved tensors are freed by backward unless retain_graph") {
-  const Tensor x = leaf_of({1, 2, 3});
+  const Tensor x = leaf({1, 2, 3});
   const Tensor y = x.exp().sum();
   backward({y}, {}, {.retain_graph = true});
   y.backward();
@@ -85,7 +85,7 @@ TEST_CASE("memory of the graph is given back as backward goes, all of it in the 
 TEST_CASE("no cycle keeps a graph alive when an output is saved or a saved input is overwritten") {
   const int64_t before = live_bytes();
   {
-    const Tensor w = leaf_of({1, 2});
+    const Tensor w = leaf({1, 2});
     const Tensor y = w.exp();  // saves its own output
     const Tensor x = zeros({2}, {.dtype = kFloat64});
     const Tensor product = w * x;  // saves x ...
@@ -95,26 +95,26 @@ TEST_CASE("no cycle keeps a graph alive when an output is saved or a saved input
 }
 
 TEST_CASE("grad returns gradients without touching leaves") {
-  const Tensor x = leaf_of({3});
+  const Tensor x = leaf({3});
   const Tensor y = x * x;
   const Tensor z = y * x;
   const auto grads = grad({z}, {x, y});
   CHECK(numbers(grads[0]) == Numbers{27});
   CHECK(numbers(grads[1]) == Numbers{3});
   CHECK_FALSE(x.grad().defined());
-  const Tensor unused = leaf_of({1});
+  const Tensor unused = leaf({1});
   CHECK_THROWS_WITH(grad({x * x}, {unused}), Contains("input 0") && Contains("allow_unused"));
   CHECK_FALSE(grad({x * x}, {unused}, {}, {.allow_unused = true})[0].defined());
 }
 
 TEST_CASE("grad of an output with respect to itself is its seed") {
-  const Tensor x = leaf_of({3});
+  const Tensor x = leaf({3});
   const Tensor y = x * 2;
   CHECK(numbers(grad({y}, {y})[0]) == Numbers{1});
 }
 
 TEST_CASE("no_grad records nothing, enable_grad records again") {
-  const Tensor x = leaf_of({1});
+  const Tensor x = leaf({1});
   {
     const NoGradGuard no_grad;
     CHECK_FALSE((x * 2).requires_grad());
@@ -125,7 +125,7 @@ TEST_CASE("no_grad records nothing, enable_grad records again") {
 }
 
 TEST_CASE("inference tensors cannot enter a recorded operation that saves them") {
-  const Tensor x = leaf_of({1, 2});
+  const Tensor x = leaf({1, 2});
   Tensor constant;
   {
     const InferenceModeGuard inference;
@@ -139,7 +139,7 @@ TEST_CASE("inference tensors cannot enter a recorded operation that saves them")
 
 TEST_CASE("requires_grad is for floating-point leaves") {
   CHECK_THROWS_WITH(zeros({2}, {.dtype = kInt64}).set_requires_grad(), Contains("i64"));
-  Tensor y = leaf_of({1}) * 2;
+  Tensor y = leaf({1}) * 2;
   CHECK_FALSE(y.is_leaf());
   CHECK_THROWS_WITH(y.set_requires_grad(false), Contains("mul"));
   const Tensor d = y.detach();
@@ -149,7 +149,7 @@ TEST_CASE("requires_grad is for floating-point leaves") {
 }
 
 TEST_CASE("a saved tensor that was overwritten is an error, not a wrong gradient") {
-  const Tensor x = leaf_of({1, 2});
+  const Tensor x = leaf({1, 2});
   const Tensor y = x * 1;
   const Tensor z = (y * y).sum();
   y.add_(1);
@@ -157,7 +157,7 @@ TEST_CASE("a saved tensor that was overwritten is an error, not a wrong gradient
 }
 
 TEST_CASE("leaves that require a gradient are protected from in-place writes") {
-  const Tensor x = leaf_of({1, 2});
+  const Tensor x = leaf({1, 2});
   CHECK_THROWS_WITH(x.add_(1), Contains("leaf") && Contains("no_grad"));
   CHECK_THROWS_WITH(x[0].fill_(1), Contains("leaf"));
   const NoGradGuard no_grad;
@@ -166,7 +166,7 @@ TEST_CASE("leaves that require a gradient are protected from in-place writes") {
 }
 
 TEST_CASE("in-place writes on intermediate results are recorded") {
-  const Tensor x = leaf_of({1, 2});
+  const Tensor x = leaf({1, 2});
   const Tensor y = x * 3;
   y.mul_(x);
   y.add_(x, 2);
@@ -175,7 +175,7 @@ TEST_CASE("in-place writes on intermediate results are recorded") {
 }
 
 TEST_CASE("an in-place write makes a plain tensor part of the graph") {
-  const Tensor x = leaf_of({1, 2});
+  const Tensor x = leaf({1, 2});
   const Tensor buffer = zeros({2}, {.dtype = kFloat64});
   buffer.copy_(x);
   CHECK(buffer.requires_grad());
@@ -184,8 +184,8 @@ TEST_CASE("an in-place write makes a plain tensor part of the graph") {
 }
 
 TEST_CASE("writing into a view changes the history of its base and of other views") {
-  const Tensor x = leaf_of({1, 2, 3, 4});
-  const Tensor w = leaf_of({10, 20});
+  const Tensor x = leaf({1, 2, 3, 4});
+  const Tensor w = leaf({10, 20});
   const Tensor base = x * 1;
   const Tensor head = base.slice(0, 0, 2);
   const Tensor other = base.slice(0, 1, 3);  // overlaps element 1
@@ -209,7 +209,7 @@ TEST_CASE("writing into a view changes the history of its base and of other view
 }
 
 TEST_CASE("a buffer filled row by row through views") {
-  const Tensor x = leaf_of({1, 2, 3});
+  const Tensor x = leaf({1, 2, 3});
   const Tensor rows = zeros({3, 3}, {.dtype = kFloat64});
   for (int64_t i = 0; i < 3; ++i) rows[i].copy_(x * double(i));
   CHECK(rows.requires_grad());
@@ -218,13 +218,13 @@ TEST_CASE("a buffer filled row by row through views") {
 }
 
 TEST_CASE("expanded views cannot be written to") {
-  const Tensor x = leaf_of({1});
+  const Tensor x = leaf({1});
   const Tensor wide = (x * 1).expand({3});
   CHECK_THROWS_AS(wide.add_(1), Error);
 }
 
 TEST_CASE("tensor hooks see and replace gradients") {
-  const Tensor x = leaf_of({1, 2});
+  const Tensor x = leaf({1, 2});
   const Tensor y = x * 2;
   std::vector<double> seen;
   register_hook(y, [&](const Tensor& g) {
@@ -238,7 +238,7 @@ TEST_CASE("tensor hooks see and replace gradients") {
 }
 
 TEST_CASE("node hooks see both sides, retain_grad keeps intermediates, post hooks run after accumulation") {
-  const Tensor x = leaf_of({5});
+  const Tensor x = leaf({5});
   const Tensor y = x * x;
   y.retain_grad();
   double in = 0, out = 0;
@@ -256,7 +256,7 @@ TEST_CASE("node hooks see both sides, retain_grad keeps intermediates, post hook
 }
 
 TEST_CASE("create_graph gives derivatives of any order") {
-  const Tensor x = leaf_of({2});
+  const Tensor x = leaf({2});
   Tensor g = x * x * x * x;
   for (const double expected : {32.0, 48.0, 48.0, 24.0}) {
     g = grad({g}, {x}, {}, {.create_graph = true})[0];
@@ -265,7 +265,7 @@ TEST_CASE("create_graph gives derivatives of any order") {
 }
 
 TEST_CASE("backward with create_graph leaves a differentiable grad") {
-  const Tensor x = leaf_of({3});
+  const Tensor x = leaf({3});
   (x * x * x).sum().backward({}, false, true);
   const Tensor first = x.grad();
   CHECK(first.item() == 27);
@@ -278,7 +278,7 @@ TEST_CASE("create_graph through a first-order formula is a clear error") {
     Tensor forward(SaveForBackward&, const Tensor& x) const { return x * 2; }
     Grads backward(const Backward& bw) const { return {bw.grad() * 2}; }
   };
-  const Tensor x = leaf_of({1});
+  const Tensor x = leaf({1});
   const Tensor y = checkpoint([](const Tensor& t) { return t * t; }, x);
   CHECK_THROWS_WITH(y.backward({}, false, true), Contains("checkpoint") && Contains("create_graph"));
   CHECK(grad({apply(Opaque{}, x)}, {x}, {}, {.create_graph = true})[0].item() == 2);
@@ -286,7 +286,7 @@ TEST_CASE("create_graph through a first-order formula is a clear error") {
 
 TEST_CASE("anomaly mode names the forward operation and its shapes") {
   const AnomalyGuard anomaly;
-  const Tensor x = leaf_of({0, 1});
+  const Tensor x = leaf({0, 1});
   const Tensor y = (x.sqrt() * 0).sum();  // 0 * inf
   CHECK_THROWS_WITH(y.backward(), Contains("sqrt(f64 [2])") && Contains("NaN"));
   const Tensor z = x.exp().sum();
@@ -295,7 +295,7 @@ TEST_CASE("anomaly mode names the forward operation and its shapes") {
 }
 
 TEST_CASE("a chain of 100,000 operations neither overflows the stack in backward nor in destruction") {
-  const Tensor x = leaf_of({1});
+  const Tensor x = leaf({1});
   {
     Tensor y = x;
     for (int i = 0; i < 100000; ++i) y = y + 1;
@@ -308,7 +308,7 @@ TEST_CASE("a chain of 100,000 operations neither overflows the stack in backward
 }
 
 TEST_CASE("separate graphs over shared parameters run backward from several threads") {
-  const Tensor w = leaf_of({1, 2, 3});
+  const Tensor w = leaf({1, 2, 3});
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&w] {
@@ -320,11 +320,11 @@ TEST_CASE("separate graphs over shared parameters run backward from several thre
 }
 
 TEST_CASE("checkpoint gives the same gradients and draws the same random numbers") {
-  const Tensor w = leaf_of({1.5, -2, 0.5});
+  const Tensor w = leaf({1.5, -2, 0.5});
   const auto segment = [&](const Tensor& x) { return dropout((x * w).exp(), 0.5, true) * x; };
   const auto gradients = [&](bool checkpointed) {
     manual_seed(7);
-    const Tensor x = leaf_of({0.1, 0.2, 0.3});
+    const Tensor x = leaf({0.1, 0.2, 0.3});
     w.set_grad({});
     const Tensor y = checkpointed ? checkpoint(segment, x) : segment(x);
     const Tensor after = dropout(y, 0.5, true);
@@ -358,7 +358,7 @@ TEST_CASE("custom functions carry numbers in the object and tensors in the save"
     }
     Grads backward(const Backward& bw) const { return {bw.grad() * bw.saved(0) * bw.saved(0) * (3 * scale)}; }
   };
-  const Tensor x = leaf_of({1, -2, 0.5});
+  const Tensor x = leaf({1, -2, 0.5});
   CHECK(gradcheck([](const std::vector<Tensor>& in) { return apply(Cube{2}, in[0]); }, {x}));
   CHECK(gradgradcheck([](const std::vector<Tensor>& in) { return apply(Cube{2}, in[0]); }, {x}));
 }
@@ -368,7 +368,7 @@ TEST_CASE("gradcheck sees a wrong derivative") {
     Tensor forward(SaveForBackward&, const Tensor& x) const { return x * x; }
     Grads backward(const Backward& bw) const { return {bw.grad() * 2}; }
   };
-  const Tensor x = leaf_of({1, 3});
+  const Tensor x = leaf({1, 3});
   CHECK_THROWS_WITH(gradcheck([](const std::vector<Tensor>& in) { return apply(Wrong{}, in[0]); }, {x}),
                     Contains("input 0[1]") && Contains("by finite differences"));
 }
@@ -429,8 +429,8 @@ TEST_CASE("a leaf's gradient lies in memory as the leaf does") {
 }
 
 TEST_CASE("to_dot names operations, shapes and leaves") {
-  const Tensor x = leaf_of({1, 2});
-  const Tensor w = leaf_of({3, 4});
+  const Tensor x = leaf({1, 2});
+  const Tensor w = leaf({3, 4});
   const std::string dot = to_dot((x * w).sum(), {{"x", x}, {"w", w}});
   for (const char* part : {"digraph", "mul\\n[2]", "sum\\n[]", "x\\n[2]", "w\\n[2]", "->"}) {
     CHECK_THAT(dot, Contains(part));

@@ -40,9 +40,6 @@ inline std::vector<Device> test_devices() {
   return devices;
 }
 
-/// The GPU of this build, for tests that are about it.
-inline const Device kGpu("cuda");
-
 /// While it lives, fresh memory is NaN, so that a test sees what an op forgot to write.
 struct PoisonedMemory {
   PoisonedMemory() { set_poison_new_memory(true); }

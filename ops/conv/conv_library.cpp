@@ -5,7 +5,7 @@
 namespace taper::ops {
 namespace {
 
-const void* data_of(const Tensor& x) {
+const void* address_of(const Tensor& x) {
   return x.defined() ? x.data_ptr() : nullptr;
 }
 
@@ -23,22 +23,23 @@ VendorLibrary<ConvLibrary>& slot() {
 }  // namespace
 
 ConvPattern ConvPattern::of(const Conv2dCall& call) {
-  return {.pass = call.pass,
-          .conv = call.conv,
-          .dtype = call.result.dtype(),
-          .allow_tf32 = call.allow_tf32,
-          .bias = call.bias.defined(),
-          .residual = call.residual.defined(),
-          .relu = call.relu,
-          .alignment = common_alignment({data_of(call.first), data_of(call.second), data_of(call.bias),
-                                         data_of(call.residual), data_of(call.result)})};
+  return {
+      .pass = call.pass,
+      .conv = call.conv,
+      .dtype = call.result.dtype(),
+      .allow_tf32 = call.allow_tf32,
+      .bias = call.bias.defined(),
+      .residual = call.residual.defined(),
+      .relu = call.relu,
+      .alignment = common_alignment({address_of(call.first), address_of(call.second), address_of(call.bias),
+                                     address_of(call.residual), address_of(call.result)})};
 }
 
 ConvPointers ConvPointers::of(const Conv2dCall& call) {
-  return {.first = data_of(call.first),
-          .second = data_of(call.second),
-          .bias = data_of(call.bias),
-          .residual = data_of(call.residual),
+  return {.first = address_of(call.first),
+          .second = address_of(call.second),
+          .bias = address_of(call.bias),
+          .residual = address_of(call.residual),
           .result = call.result.data_ptr()};
 }
 

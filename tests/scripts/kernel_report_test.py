@@ -74,6 +74,8 @@ class KernelReportTest(unittest.TestCase):
         allowed = [("spill<*>", "*", "on purpose"), ("plain", "*", "was larger once")]
         problem, = kernel_report.judge(kernel_report.parse(PTXAS), allowed, "allowed_spills.txt")
         self.assertRegex(problem, "allows plain to spill")
+        elsewhere = [*allowed[:1], ("plain", "sm_120", "not in this build")]
+        self.assertEqual(kernel_report.judge(kernel_report.parse(PTXAS), elsewhere, "allowed_spills.txt"), [])
 
     def test_as_a_program(self):
         with tempfile.TemporaryDirectory() as name:
