@@ -23,7 +23,7 @@ PARTS = ("tests", "sanitizer", "benchmarks", "race")
 GPU_FAMILY = re.compile(r"gpu_\w+_test")
 TOO_LONG_FOR_SANITIZER = re.compile(r"gpu_allocator\w*_test")
 # These measure the CPU; the CPU of a GPU machine is not the question here.
-CPU_BENCHMARKS = {"conv_bench", "inference_bench", "loader_bench"}
+CPU_BENCHMARKS = {"algorithm_mode_bench", "conv_bench", "inference_bench", "loader_bench"}
 TAIL = 4000  # characters kept of a failed program's output
 
 
