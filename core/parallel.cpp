@@ -60,7 +60,8 @@ class ThreadPool {
   }
 
  private:
-  static constexpr int kSpins = 20000;
+  /// Some 0.1 ms: longer than most gaps between the loops of a step, which sleeping and waking would double.
+  static constexpr int kSpins = 200000;
 
   void take_chunks() {
     inside_parallel = true;
