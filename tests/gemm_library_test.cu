@@ -93,7 +93,7 @@ struct FakeLibrary final : ops::GemmLibrary {
 /// While it lives, matrix products on the GPU see this library, and the algorithm cache begins afresh.
 class FakeGuard {
  public:
-  FakeGuard() : library(std::make_shared<FakeLibrary>()) {
+  FakeGuard() : blas(std::make_shared<FakeLibrary>()) {
     // The slot owns its library; a forwarder lets the test keep looking at this one.
     struct Forwarder final : ops::GemmLibrary {
       explicit Forwarder(std::shared_ptr<FakeLibrary> to_) : to(std::move(to_)) {}
@@ -107,7 +107,7 @@ class FakeGuard {
       }
       std::shared_ptr<FakeLibrary> to;
     };
-    before_ = ops::set_gemm_library_loader([to = library] { return std::make_unique<Forwarder>(to); });
+    before_ = ops::set_gemm_library_loader([to = blas] { return std::make_unique<Forwarder>(to); });
     algorithm_cache().clear();
   }
   ~FakeGuard() {
@@ -117,7 +117,7 @@ class FakeGuard {
   FakeGuard(const FakeGuard&) = delete;
   FakeGuard& operator=(const FakeGuard&) = delete;
 
-  std::shared_ptr<FakeLibrary> library;
+  std::shared_ptr<FakeLibrary> blas;
 
  private:
   ops::GemmLibraryLoader before_;
@@ -168,13 +168,13 @@ TEST_CASE("every op that is a matrix product reaches the library, and its result
   FakeGuard fake;
   const auto check = [&](const std::string& what, int64_t sum_length, auto&& op, std::vector<Tensor> inputs) {
     INFO(what << " " << name(dtype));
-    fake.library->computed.clear();
+    fake.blas->computed.clear();
     const Tensor expected = op(inputs);
     for (Tensor& input : inputs) input = input.defined() ? input.to(Device("cuda")) : input;
     const Tensor actual = op(inputs);
-    REQUIRE(fake.library->computed.size() == 1);
+    REQUIRE(fake.blas->computed.size() == 1);
     check_close(actual, expected, tolerance(dtype, sum_length), 1);
-    return fake.library->computed[0];
+    return fake.blas->computed[0];
   };
   const auto random = [&](const Shape& shape, uint64_t seed) { return random_tensor(shape, dtype, seed); };
   const auto matmul = [](const std::vector<Tensor>& in) { return ops::matmul(in[0], in[1]); };
@@ -255,8 +255,8 @@ TEST_CASE("a fused convolution's bias, residual and ReLU reach the library") {
                              {.bias = bias.to(device), .residual = residual.to(device), .relu = true});
   };
   check_close(run(Device("cuda")), run(Device("cpu")), tolerance(kFloat32, 4), 1);
-  REQUIRE(fake.library->computed.size() == 1);
-  CHECK((fake.library->computed[0].c && fake.library->computed[0].bias && fake.library->computed[0].relu));
+  REQUIRE(fake.blas->computed.size() == 1);
+  CHECK((fake.blas->computed[0].c && fake.blas->computed[0].bias && fake.blas->computed[0].relu));
 }
 
 TEST_CASE("TF32 is asked for as the settings say", "[tf32]") {
@@ -265,9 +265,9 @@ TEST_CASE("TF32 is asked for as the settings say", "[tf32]") {
   const Tensor a = on_gpu({4, 4}, kFloat32, 1), x = views::view(on_gpu({16}, kFloat32, 1), {1, 4, 2, 2}),
                weight = views::view(a, {4, 4, 1, 1});
   const auto asked = [&](auto&& op) {
-    fake.library->computed.clear();
+    fake.blas->computed.clear();
     op();
-    return fake.library->computed.at(0).allow_tf32;
+    return fake.blas->computed.at(0).allow_tf32;
   };
   const auto matmul = [&] { ops::matmul(a, a); };
   const auto conv = [&] { ops::conv2d(x, weight); };
@@ -279,7 +279,7 @@ TEST_CASE("TF32 is asked for as the settings say", "[tf32]") {
   CHECK_FALSE(asked(conv));
   set_allow_tf32_matmul(false);
   set_allow_tf32_conv(true);
-  CHECK(fake.library->asked.size() == 4);  // four problems
+  CHECK(fake.blas->asked.size() == 4);  // four problems
 }
 
 TEST_CASE("the library hears how well addresses are aligned, and they are part of the problem") {
@@ -291,35 +291,35 @@ TEST_CASE("the library hears how well addresses are aligned, and they are part o
   ops::run_gemm("test", call);
   call.gemm.a.data = static_cast<float*>(call.gemm.a.data) + 1;
   ops::run_gemm("test", call);
-  CHECK(fake.library->alignments == std::vector<int64_t>{256, 16, 4});
+  CHECK(fake.blas->alignments == std::vector<int64_t>{256, 16, 4});
   CHECK(is_right(call));
 }
 
 TEST_CASE("a product that the library does not support, or cannot describe, takes an own kernel") {
   if (!has_gpu()) return;
   FakeGuard fake;
-  fake.library->offers.clear();
+  fake.blas->offers.clear();
   const Warnings warnings;
   const ops::GemmCall call = small_call();
   ops::run_gemm("test", call);
   CHECK(is_right(call));
   CHECK(winner(algorithm_cache()) == "own kernel");
-  CHECK(fake.library->asked.size() == 1);
+  CHECK(fake.blas->asked.size() == 1);
 
-  fake.library->offers = {{.name = "naive"}};
+  fake.blas->offers = {{.name = "naive"}};
   const Tensor q = views::transpose(on_gpu({2, 4, 3, 5}, kFloat32, 1), 1, 2);  // heads, permuted
   const Tensor k = views::transpose(on_gpu({2, 4, 3, 5}, kFloat32, 2), 1, 2);
   ops::matmul(q, views::transpose(k, -2, -1));
   ops::matmul(on_gpu({3, 0}, kFloat32, 1), on_gpu({0, 4}, kFloat32, 1));
-  CHECK(fake.library->asked.size() == 1);
-  CHECK(fake.library->computed.empty());
+  CHECK(fake.blas->asked.size() == 1);
+  CHECK(fake.blas->computed.empty());
   CHECK(warnings.texts.empty());
 }
 
 TEST_CASE("a library that fails when asked is warned of, and an own kernel computes") {
   if (!has_gpu()) return;
   FakeGuard fake;
-  fake.library->fails = true;
+  fake.blas->fails = true;
   const Warnings warnings;
   const ops::GemmCall call = small_call();
   for (int i = 0; i < 3; ++i) ops::run_gemm("test", call);
@@ -355,8 +355,8 @@ TEST_CASE("a missing or older library is named once") {
 TEST_CASE("workspaces: beyond the limit another algorithm is taken, else it gets what it asked for") {
   if (!has_gpu()) return;
   FakeGuard fake;
-  fake.library->offers = {{.name = "huge", .workspace_bytes = size_t(2) << 30},
-                          {.name = "some", .workspace_bytes = 4096}};
+  fake.blas->offers = {{.name = "huge", .workspace_bytes = size_t(2) << 30},
+                       {.name = "some", .workspace_bytes = 4096}};
   const ops::GemmCall call = small_call();
   ops::run_gemm("test", call);
   CHECK(is_right(call));
@@ -371,7 +371,7 @@ TEST_CASE("workspaces: beyond the limit another algorithm is taken, else it gets
 TEST_CASE("where bits must be equal, algorithms that are not deterministic are left out") {
   if (!has_gpu()) return;
   FakeGuard fake;
-  fake.library->offers = {{.name = "in place", .deterministic = false}, {.name = "apart"}};
+  fake.blas->offers = {{.name = "in place", .deterministic = false}, {.name = "apart"}};
   const auto chosen = [&](AlgorithmMode mode) {
     AlgorithmCache cache;
     cache.set_mode(mode);
@@ -380,19 +380,19 @@ TEST_CASE("where bits must be equal, algorithms that are not deterministic are l
   };
   CHECK(chosen(AlgorithmMode::kHeuristic) == "fakeblas 1.0 in place");
   CHECK(chosen(AlgorithmMode::kDeterministic) == "fakeblas 1.0 apart");
-  fake.library->offers.pop_back();
+  fake.blas->offers.pop_back();
   CHECK(chosen(AlgorithmMode::kDeterministic) == "own kernel");
 }
 
 TEST_CASE("an algorithm that the library refuses to run is struck off, and the next one computes") {
   if (!has_gpu()) return;
   FakeGuard fake;
-  fake.library->offers = {{.name = "bad", .refuses = true}, {.name = "good"}};
+  fake.blas->offers = {{.name = "bad", .refuses = true}, {.name = "good"}};
   const Warnings warnings;
   const ops::GemmCall call = small_call();
   for (int i = 0; i < 2; ++i) ops::run_gemm("test", call);
   CHECK(is_right(call));
-  CHECK(fake.library->used == std::vector<std::string>{"good", "good"});
+  CHECK(fake.blas->used == std::vector<std::string>{"good", "good"});
   REQUIRE(warnings.texts.size() == 1);
   CHECK_THAT(warnings.texts[0], Catch::EndsWith("fakeblas 1.0 bad is struck off: fakeblas: not supported"));
 
@@ -410,7 +410,7 @@ TEST_CASE("an algorithm that the library refuses to run is struck off, and the n
 TEST_CASE("verification strikes off a library's wrong result") {
   if (!has_gpu()) return;
   FakeGuard fake;
-  fake.library->offers = {{.name = "wrong", .factor = 1.01}, {.name = "right"}};
+  fake.blas->offers = {{.name = "wrong", .factor = 1.01}, {.name = "right"}};
   const Warnings warnings;
   AlgorithmCache cache;
   cache.set_mode(AlgorithmMode::kBenchmark);
@@ -428,7 +428,7 @@ TEST_CASE("what was measured with another version of the library does not count"
   const TemporaryFolder folder;
   FakeGuard fake;
   const auto measured = [&](const std::string& version) {
-    fake.library->version = version;
+    fake.blas->version = version;
     AlgorithmCache cache;
     cache.set_file(folder / "algorithms.json");
     cache.set_mode(AlgorithmMode::kBenchmark);
