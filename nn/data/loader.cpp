@@ -263,7 +263,10 @@ std::optional<Batch> DataLoader::Epoch::next() {
     }
     batches_opened_.notify_all();
 
-    for (const auto& error : batch->errors)
+    // Taken out of the batch, which a worker may be the last to let go: an exception ends in the thread that
+    // catches it.
+    const std::vector<std::exception_ptr> errors = std::move(batch->errors);
+    for (const auto& error : errors)
       if (error) std::rethrow_exception(error);
     Batch result = compact(*batch);
     if (result.size() > 0) return result;
