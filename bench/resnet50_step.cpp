@@ -30,9 +30,9 @@
 #include "taper/core/tf32.h"
 #include "taper/nn/models/resnet.h"
 #include "taper/nn/optim/sgd.h"
-#include "taper/ops/conv/conv_library.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
+#include "taper/ops/library/engine_library.h"
 #include "taper/ops/matmul/gemm_library.h"
 #include "taper/ops/random/random.h"
 
@@ -164,7 +164,7 @@ void run(const Options& options) {
   if (options.threads > 0) set_num_threads(options.threads);
   manual_seed(0);
   if (!options.libraries) {
-    ops::set_conv_library_loader({});
+    ops::set_engine_library_loader({});
     ops::set_gemm_library_loader({});
   }
   set_allow_tf32_conv(options.precision == "tf32");

@@ -7,6 +7,7 @@ A room may include itself and the rooms below it: programs (examples, bench, tes
 core. Beyond that:
 - library code writes its own headers as "taper/ROOM/path.h", the only spelling that works once installed;
 - heavy third-party headers (Eigen, JSON, JPEG, ...) stay in .cpp files, so that nobody else compiles them;
+  headers named X_cudnn.h are parts of the one .cpp file that compiles cuDNN's;
 - the CUDA runtime and the fibers that simulate it are seen by core/gpu/ alone.
 """
 
@@ -43,7 +44,9 @@ def judge(root, name, room, quoted, target):
     """What is wrong with file `name` of `room` including `target`, or None."""
     if GPU_RUNTIME.match(target) and not name.startswith("core/gpu/"):
         return f"{target} may be included in core/gpu/ only; include taper/core/gpu/ headers instead"
-    if HEAVY.match(target) and room in LIBRARY and name.endswith(HEADERS) and not name.startswith("core/gpu/"):
+    part_of_cpp = name.endswith("_cudnn.h") and target.startswith("cudnn")
+    if (HEAVY.match(target) and room in LIBRARY and name.endswith(HEADERS) and not part_of_cpp
+            and not name.startswith("core/gpu/")):
         return f"{target} is too heavy for a header; include it in the .cpp file"
 
     if target.startswith("taper/"):

@@ -11,10 +11,9 @@
 #include "taper/core/gpu/launch.h"
 #include "taper/core/tf32.h"
 #include "taper/ops/conv/conv2d.h"
-#include "taper/ops/conv/conv_library.h"
 #include "taper/ops/copy/strided_gpu.cuh"
 #include "taper/ops/matmul/gemm_typed.h"
-#include "tests/temporary_folder.h"
+#include "tests/fake_library.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
 #include "tests/warnings.h"
@@ -24,10 +23,19 @@ using ops::Conv2dPass;
 
 namespace {
 
+/// A convolution's operands by their place: x or the output's gradient, the weight or x.
+struct NaivePointers {
+  const void* first = nullptr;
+  const void* second = nullptr;
+  const void* bias = nullptr;
+  const void* residual = nullptr;
+  void* result = nullptr;
+};
+
 struct NaiveConv {
   Conv2dPass pass;
   ops::Conv2dGeometry conv;
-  ops::ConvPointers at;
+  NaivePointers at;
   bool relu;
   double factor;  ///< 1, unless the library is to compute something else
 };
@@ -88,85 +96,29 @@ __global__ void naive_conv(NaiveConv job, int64_t elements) {
   static_cast<T*>(job.at.result)[index] = ops::device_cast<T>(sum * job.factor);
 }
 
-struct FakeEngine {
-  std::string name = "naive";
-  size_t workspace_bytes = 0;
-  bool deterministic = true;
-  bool compiles = false;
-  bool fails_to_build = false;
-  bool fails_to_run = false;
-  double factor = 1;  ///< 1: computes what it should
-};
-
-/// What the library was asked for and did, as all of its plans tell it.
-struct FakeState {
-  std::vector<FakeEngine> offers = {{}};
-  bool fails = false;  ///< when it is asked for engines
-  bool refuses_to_load = false;
-  std::vector<ops::ConvPattern> asked;
-  std::vector<std::string> log;  ///< "build naive", "load naive", "run naive"
-
-  int count(const std::string& what) const { return int(std::count(log.begin(), log.end(), what)); }
-};
-
-struct FakePlan final : ops::ConvEnginePlan {
-  FakePlan(std::shared_ptr<FakeState> state_, FakeEngine engine_, ops::ConvPattern pattern_)
-      : state(std::move(state_)), engine(std::move(engine_)), pattern(std::move(pattern_)) {}
-
-  void run(const ops::ConvPointers& at, void* workspace) const override {
-    if (engine.fails_to_run) fail<AlgorithmFailed>("fakednn: not supported");
-    REQUIRE((workspace != nullptr) == (engine.workspace_bytes > 0));
-    REQUIRE((at.bias != nullptr) == pattern.bias);
-    REQUIRE((at.residual != nullptr) == pattern.residual);
-    state->log.push_back("run " + engine.name);
-    const ops::Conv2dGeometry& conv = pattern.conv;
-    const int64_t elements = numel(pattern.pass == Conv2dPass::kForward         ? conv.output_shape()
-                                   : pattern.pass == Conv2dPass::kBackwardInput ? conv.input_shape()
-                                                                                : conv.weight_shape());
-    ops::dispatch_device_float(pattern.dtype, [&]<class T>() {
-      gpu::launch("naive_conv", naive_conv<T>, {.grid = dim3(unsigned((elements + 31) / 32)), .block = 32},
-                  NaiveConv{pattern.pass, conv, at, pattern.relu, engine.factor}, elements);
-    });
-  }
-  std::string serialized() const override { return "plan of " + engine.name; }
-
-  std::shared_ptr<FakeState> state;
-  FakeEngine engine;
-  ops::ConvPattern pattern;
-};
-
-struct FakeLibrary final : ops::ConvLibrary {
-  explicit FakeLibrary(std::shared_ptr<FakeState> state_) : state(std::move(state_)) {}
-
-  std::string name() const override { return "fakednn 1.0"; }
-  std::vector<ops::ConvEngine> engines(const ops::ConvPattern& pattern) override {
-    state->asked.push_back(pattern);
-    if (state->fails) fail("fakednn: internal error");
-    std::vector<ops::ConvEngine> engines;
-    for (const FakeEngine& offer : state->offers) {
-      engines.push_back({.name = offer.name,
-                         .workspace_bytes = offer.workspace_bytes,
-                         .deterministic = offer.deterministic,
-                         .compiles = offer.compiles,
-                         .build = [state = state, offer, pattern]() -> std::unique_ptr<ops::ConvEnginePlan> {
-                           state->log.push_back("build " + offer.name);
-                           if (offer.fails_to_build) fail<AlgorithmFailed>("fakednn: cannot build");
-                           return std::make_unique<FakePlan>(state, offer, pattern);
-                         }});
-    }
-    return engines;
-  }
-  std::unique_ptr<ops::ConvEnginePlan> load(const std::string& serialized) override {
-    for (const FakeEngine& offer : state->offers) {
-      if (state->refuses_to_load || serialized != "plan of " + offer.name) continue;
-      state->log.push_back("load " + offer.name);
-      return std::make_unique<FakePlan>(state, offer, state->asked.back());
-    }
-    fail("fakednn: not a plan");
-  }
-
-  std::shared_ptr<FakeState> state;
-};
+/// FakeState::Compute for convolutions.
+void compute_conv(const ops::EnginePattern& any, const ops::EngineOperands& operands, double factor) {
+  const auto& pattern = std::get<ops::ConvPattern>(any);
+  using ops::Operand;
+  const bool forward = pattern.pass == Conv2dPass::kForward,
+             by_weight = pattern.pass == Conv2dPass::kBackwardWeight;
+  REQUIRE((operands.find(Operand::kBias) != nullptr) == pattern.bias);
+  REQUIRE((operands.find(Operand::kResidual) != nullptr) == pattern.residual);
+  const NaivePointers at = {operands.find(forward ? Operand::kX : Operand::kGradY),
+                            operands.find(by_weight ? Operand::kX : Operand::kWeight),
+                            operands.find(Operand::kBias), operands.find(Operand::kResidual),
+                            operands.find(forward     ? Operand::kY
+                                          : by_weight ? Operand::kGradWeight
+                                                      : Operand::kGradX)};
+  const ops::Conv2dGeometry& conv = pattern.conv;
+  const int64_t elements = numel(forward     ? conv.output_shape()
+                                 : by_weight ? conv.weight_shape()
+                                             : conv.input_shape());
+  ops::dispatch_device_float(pattern.dtype, [&]<class T>() {
+    gpu::launch("naive_conv", naive_conv<T>, {.grid = dim3(unsigned((elements + 31) / 32)), .block = 32},
+                NaiveConv{pattern.pass, conv, at, pattern.relu, factor}, elements);
+  });
+}
 
 const Conv2dOptions kOptions = {.padding = 1};
 
@@ -180,45 +132,12 @@ const SmallConv& small_conv() {
   return conv;
 }
 
-/// While it lives, convolutions on the GPU see this library, and the algorithm cache has a file of its own.
-class FakeGuard {
- public:
-  FakeGuard() {
+/// A library for convolutions, with an algorithm cache that has met none.
+struct FakeConvGuard : FakeGuard {
+  FakeConvGuard() : FakeGuard(compute_conv) {
     small_conv();  // on the CPU, so that it is not among the decisions
-    before_ = ops::set_conv_library_loader([state = state] { return std::make_unique<FakeLibrary>(state); });
-    start_process();
-  }
-  ~FakeGuard() {
-    ops::set_conv_library_loader(before_);
-    algorithm_cache().set_file("");
-    algorithm_cache().set_verify(false);
-    algorithm_cache().set_mode(AlgorithmMode::kHeuristic);
     algorithm_cache().clear();
   }
-  FakeGuard(const FakeGuard&) = delete;
-  FakeGuard& operator=(const FakeGuard&) = delete;
-
-  /// Forgets what a new process would not know.
-  void start_process(AlgorithmMode mode = AlgorithmMode::kHeuristic) {
-    state->log.clear();
-    algorithm_cache().set_file(folder_ / "algorithms.json");
-    algorithm_cache().set_mode(mode);
-    algorithm_cache().clear();
-  }
-  std::vector<std::filesystem::path> plan_files() const {
-    std::vector<std::filesystem::path> files;
-    const std::filesystem::path plans = folder_ / "plans";
-    if (!std::filesystem::exists(plans)) return files;
-    for (const auto& entry : std::filesystem::directory_iterator(plans)) files.push_back(entry.path());
-    std::sort(files.begin(), files.end());
-    return files;
-  }
-
-  std::shared_ptr<FakeState> state = std::make_shared<FakeState>();
-
- private:
-  TemporaryFolder folder_;
-  ops::ConvLibraryLoader before_;
 };
 
 bool has_gpu() {
@@ -246,7 +165,7 @@ TEST_CASE("all passes reach the library with their geometry and operands") {
   const PoisonedMemory poisoned;
   const DType dtype = GENERATE(kFloat32, kFloat16, kBFloat16);
   const int64_t groups = GENERATE(1, 2);
-  FakeGuard fake;
+  FakeConvGuard fake;
   const Conv2dOptions options = {.stride = {2, 1}, .padding = {1, 0}, .dilation = {1, 2}, .groups = groups};
   const Tensor x = random_tensor({2, 4, 6, 7}, dtype, 1),
                weight = random_tensor({6, 4 / groups, 3, 2}, dtype, 2), bias = random_tensor({6}, dtype, 3),
@@ -263,7 +182,8 @@ TEST_CASE("all passes reach the library with their geometry and operands") {
   CHECK(fake.state->log == std::vector<std::string>{"build naive", "run naive", "build naive", "run naive",
                                                     "build naive", "run naive"});
   REQUIRE(fake.state->asked.size() == 3);
-  for (const ops::ConvPattern& pattern : fake.state->asked) {
+  for (const ops::EnginePattern& asked : fake.state->asked) {
+    const auto& pattern = std::get<ops::ConvPattern>(asked);
     CHECK(pattern.dtype == dtype);
     CHECK(pattern.alignment >= 16);
     CHECK_FALSE((pattern.residual || pattern.relu));
@@ -273,7 +193,7 @@ TEST_CASE("all passes reach the library with their geometry and operands") {
 
 TEST_CASE("a fused convolution's bias, residual and ReLU reach the library's engine") {
   if (!has_gpu()) return;
-  FakeGuard fake;
+  FakeConvGuard fake;
   const Tensor x = random_tensor({2, 4, 3, 3}, kFloat32, 1),
                weight = random_tensor({6, 4, 3, 3}, kFloat32, 2), bias = random_tensor({6}, kFloat32, 3),
                residual = random_tensor({2, 6, 3, 3}, kFloat32, 4);
@@ -283,26 +203,26 @@ TEST_CASE("a fused convolution's bias, residual and ReLU reach the library's eng
   };
   check_close(run(Device("cuda")), run(Device("cpu")), tolerance(kFloat32, 36), 1);
   REQUIRE(fake.state->asked.size() == 1);
-  const ops::ConvPattern& pattern = fake.state->asked[0];
+  const auto& pattern = std::get<ops::ConvPattern>(fake.state->asked[0]);
   CHECK((pattern.bias && pattern.residual && pattern.relu));
   CHECK(fake.state->count("run naive") == 1);
 }
 
 TEST_CASE("TF32 convolutions are asked for as the setting says", "[tf32]") {
   if (!has_gpu()) return;
-  FakeGuard fake;
+  FakeConvGuard fake;
   convolve();
   set_allow_tf32_conv(false);
   convolve();
   set_allow_tf32_conv(true);
   REQUIRE(fake.state->asked.size() == 2);
-  CHECK(fake.state->asked[0].allow_tf32);
-  CHECK_FALSE(fake.state->asked[1].allow_tf32);
+  CHECK(std::get<ops::ConvPattern>(fake.state->asked[0]).allow_tf32);
+  CHECK_FALSE(std::get<ops::ConvPattern>(fake.state->asked[1]).allow_tf32);
 }
 
 TEST_CASE("a convolution that the library does not support, or is not asked for, takes an own kernel") {
   if (!has_gpu()) return;
-  FakeGuard fake;
+  FakeConvGuard fake;
   fake.state->offers.clear();
   const Warnings warnings;
   convolve();
@@ -315,7 +235,7 @@ TEST_CASE("a convolution that the library does not support, or is not asked for,
 
 TEST_CASE("a convolution library that fails when asked is warned of, and an own kernel computes") {
   if (!has_gpu()) return;
-  FakeGuard fake;
+  FakeConvGuard fake;
   fake.state->fails = true;
   const Warnings warnings;
   for (int i = 0; i < 3; ++i) convolve();
@@ -326,9 +246,9 @@ TEST_CASE("a convolution library that fails when asked is warned of, and an own 
 
 TEST_CASE("a missing or older convolution library is named once") {
   if (!has_gpu()) return;
-  FakeGuard fake;
+  FakeConvGuard fake;
   int loads = 0;
-  ops::set_conv_library_loader([&]() -> std::unique_ptr<ops::ConvLibrary> {
+  ops::set_engine_library_loader([&]() -> std::unique_ptr<ops::EngineLibrary> {
     ++loads;
     fail("cuDNN 9.1.0 is too old: Taper needs 9.2.0");
   });
@@ -345,7 +265,7 @@ TEST_CASE("a missing or older convolution library is named once") {
 
 TEST_CASE("engines: beyond the workspace limit another is taken, else it gets what it asked for") {
   if (!has_gpu()) return;
-  FakeGuard fake;
+  FakeConvGuard fake;
   fake.state->offers = {{.name = "huge", .workspace_bytes = size_t(2) << 30},
                         {.name = "some", .workspace_bytes = 4096}};
   convolve();
@@ -360,7 +280,7 @@ TEST_CASE("engines: beyond the workspace limit another is taken, else it gets wh
 
 TEST_CASE("where bits must be equal, engines that are not deterministic are left out") {
   if (!has_gpu()) return;
-  FakeGuard fake;
+  FakeConvGuard fake;
   fake.state->offers = {{.name = "atomics", .deterministic = false}, {.name = "ordered"}};
   convolve();
   CHECK(decision().winner == "fakednn 1.0 atomics");
@@ -371,7 +291,7 @@ TEST_CASE("where bits must be equal, engines that are not deterministic are left
 
 TEST_CASE("an engine that cannot be built, or run, is struck off, and the next one computes") {
   if (!has_gpu()) return;
-  FakeGuard fake;
+  FakeConvGuard fake;
   fake.state->offers = {
       {.name = "unbuildable", .fails_to_build = true}, {.name = "refuses", .fails_to_run = true}, {}};
   const Warnings warnings;
@@ -385,7 +305,7 @@ TEST_CASE("an engine that cannot be built, or run, is struck off, and the next o
 
 TEST_CASE("measuring engines: those that fail are out of the race, wrong ones are struck off") {
   if (!has_gpu()) return;
-  FakeGuard fake;
+  FakeConvGuard fake;
   fake.state->offers = {{.name = "refuses", .fails_to_run = true}, {.name = "wrong", .factor = 1.1}, {}};
   fake.start_process(AlgorithmMode::kBenchmark);
   algorithm_cache().set_verify(true);
@@ -421,7 +341,7 @@ void choose_best(FakeGuard& fake) {
 
 TEST_CASE("a second process loads the compiled plan that the first has kept, and builds none") {
   if (!has_gpu()) return;
-  FakeGuard fake;
+  FakeConvGuard fake;
   choose_best(fake);
   const Warnings warnings;
   for (int i = 0; i < 2; ++i) convolve();
@@ -432,7 +352,7 @@ TEST_CASE("a second process loads the compiled plan that the first has kept, and
 
 TEST_CASE("a measured choice is recalled by a second process, which builds only that engine") {
   if (!has_gpu()) return;
-  FakeGuard fake;
+  FakeConvGuard fake;
   fake.state->offers = {{.name = "a"}, {.name = "b"}, {.name = "c", .compiles = true}};
   fake.start_process(AlgorithmMode::kBenchmark);
   convolve();
@@ -457,7 +377,7 @@ TEST_CASE("a measured choice is recalled by a second process, which builds only 
 
 TEST_CASE("a kept plan that is damaged, or that the library refuses, is set aside and built again") {
   if (!has_gpu()) return;
-  FakeGuard fake;
+  FakeConvGuard fake;
   choose_best(fake);
   const std::filesystem::path file = fake.plan_files()[0];
   SECTION("cut short") {

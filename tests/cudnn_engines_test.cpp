@@ -1,13 +1,13 @@
 // What cuDNN offers for ResNet-50's convolutions on an H200, asked of the real library on any machine:
 // since 9.8 it lists engines and builds plans for a device that is only described. So the graphs that
-// conv2d_cudnn.cpp makes are known to be understood before a GPU sees them.
+// ops/library makes are known to be understood before a GPU sees them.
 
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <set>
 
 #include "bench/resnet50_layers.h"
-#include "taper/ops/conv/conv_library.h"
+#include "taper/ops/library/engine_library.h"
 
 using namespace taper;
 using ops::Conv2dPass;
@@ -25,7 +25,7 @@ constexpr const char* kH200 = R"({
 })";
 
 /// Null, with a message, where the library cannot be opened.
-std::unique_ptr<ops::ConvLibrary> cudnn_for_h200() {
+std::unique_ptr<ops::EngineLibrary> cudnn_for_h200() {
   try {
     return ops::load_cudnn(kH200);
   } catch (const Error& error) {
@@ -70,11 +70,11 @@ TEST_CASE("cuDNN has engines for each of ResNet-50's convolutions on an H200, in
         const auto engines =
             cudnn->engines(pattern_of(layer, pass, precision.dtype, precision.allow_tf32, fused));
         std::set<std::string> names;
-        for (const ops::ConvEngine& engine : engines) names.insert(engine.name);
+        for (const ops::Engine& engine : engines) names.insert(engine.name);
         CHECK(names.size() == engines.size());
         const auto any = [&](auto member) { return std::any_of(engines.begin(), engines.end(), member); };
-        CHECK(any([](const ops::ConvEngine& engine) { return engine.deterministic; }));
-        CHECK(any([](const ops::ConvEngine& engine) { return engine.rounds_to_tf32; }) ==
+        CHECK(any([](const ops::Engine& engine) { return engine.deterministic; }));
+        CHECK(any([](const ops::Engine& engine) { return engine.rounds_to_tf32; }) ==
               (precision.dtype == kFloat32 && precision.allow_tf32));
       }
     }
@@ -100,7 +100,7 @@ TEST_CASE("cuDNN builds plans for an H200, and loads what it serialised") {
   CHECK(cudnn->name().starts_with("cudnn 9."));
   for (const bool fused : {false, true}) {
     int built = 0;
-    for (const ops::ConvEngine& engine :
+    for (const ops::Engine& engine :
          cudnn->engines(pattern_of(kResnet50Layers[2], Conv2dPass::kForward, kBFloat16, true, fused))) {
       if (engine.compiles) continue;  // needs a driver
       INFO(engine.name);

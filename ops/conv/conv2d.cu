@@ -2,10 +2,11 @@
 
 #include "taper/core/error.h"
 #include "taper/core/gpu/runtime.h"
-#include "taper/ops/conv/conv2d_library.h"
 #include "taper/ops/conv/conv2d_product.h"
+#include "taper/ops/conv/conv_pattern.h"
 #include "taper/ops/conv/depthwise_gpu.h"
 #include "taper/ops/conv/implicit_gemm.h"
+#include "taper/ops/library/library_candidates.h"
 #include "taper/ops/matmul/gemm_typed.h"
 
 namespace taper::ops {
@@ -73,6 +74,11 @@ void run_depthwise(const Conv2dCall& call, void*) {
   }
 }
 
+/// Whether a vendor's library is worth asking: what is f64 or empty is not for it.
+bool is_for_library(const Conv2dCall& call) {
+  return call.result.dtype() != kFloat64 && call.first.numel() > 0 && call.second.numel() > 0;
+}
+
 }  // namespace
 
 std::vector<Candidate<Conv2dCall>> conv2d_gpu_candidates(const Conv2dCall& call) {
@@ -94,8 +100,12 @@ std::vector<Candidate<Conv2dCall>> conv2d_gpu_candidates(const Conv2dCall& call)
   }
   candidates.push_back(
       {.name = "depthwise", .supported = call.conv.is_depthwise(), .cost = 1, .run = run_depthwise});
-  for (Candidate<Conv2dCall>& engine : conv2d_library_candidates(call))
-    candidates.push_back(std::move(engine));
+  if (is_for_library(call)) {
+    // Estimated between the vendor's matrix products and Taper's kernels.
+    for (Candidate<Conv2dCall>& engine :
+         library_candidates(call, ConvPattern::of(call), conv_operands, /*cost=*/1.2))
+      candidates.push_back(std::move(engine));
+  }
   return candidates;
 }
 

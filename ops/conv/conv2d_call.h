@@ -34,7 +34,7 @@ std::vector<Candidate<Conv2dCall>> conv2d_cpu_candidates(const Conv2dCall& call)
 
 /// The candidates on the GPU: implicit matrix products with tiles of the usual size, large and small, or, for
 /// single pixels, those of the plain product (conv2d_product.h); depthwise convolution; and a vendor's
-/// library (conv2d_library.h).
+/// library (ops/library/library_candidates.h).
 std::vector<Candidate<Conv2dCall>> conv2d_gpu_candidates(const Conv2dCall& call);
 
 }  // namespace taper::ops

@@ -58,6 +58,9 @@ class CheckLayers(unittest.TestCase):
         for header in ("Eigen/Core", "nlohmann/json.hpp", "jpeglib.h", "png.h"):
             self.assert_refused("ops/x.h", f"#include <{header}>\n", "ops/x.h:1")
             self.assert_accepted("ops/x.cpp", f"#include <{header}>\n")
+            self.assert_refused("ops/x_cudnn.h", f"#include <{header}>\n", "ops/x_cudnn.h:1")
+        self.assert_refused("ops/x.h", "#include <cudnn_frontend.h>\n", "ops/x.h:1")
+        self.assert_accepted("ops/x_cudnn.h", "#include <cudnn_frontend.h>\n")
 
     def test_cuda_runtime_stays_in_core_gpu(self):
         for name in ("ops/x.cpp", "ops/x.cu", "nn/x.h", "tests/x.cpp", "core/x.cpp"):

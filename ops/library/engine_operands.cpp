@@ -1,0 +1,28 @@
+#include "taper/ops/library/engine_operands.h"
+
+#include <algorithm>
+
+#include "taper/core/algorithm_problem.h"
+#include "taper/core/error.h"
+
+namespace taper::ops {
+
+void EngineOperands::add(Operand operand, void* address) {
+  TAPER_CHECK(count_ < kMost, "a library's engine takes at most {} operands", kMost);
+  operands_[count_++] = {operand, address};
+}
+
+void* EngineOperands::find(Operand operand) const {
+  const auto found = std::find_if(all().begin(), all().end(),
+                                  [&](const EngineOperand& other) { return other.operand == operand; });
+  return found == all().end() ? nullptr : found->address;
+}
+
+int64_t EngineOperands::alignment() const {
+  int64_t alignment = 256;
+  for (const EngineOperand& operand : all())
+    alignment = std::min(alignment, common_alignment({operand.address}));
+  return alignment;
+}
+
+}  // namespace taper::ops

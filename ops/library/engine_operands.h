@@ -1,0 +1,67 @@
+#pragma once
+// The tensors of one call, as a vendor's library takes them: addresses by the part that each plays.
+
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <span>
+
+#include "taper/core/tensor.h"
+
+namespace taper::ops {
+
+/// What a tensor is to an operation; gradients are named for what they are by. (cuDNN: UID)
+enum class Operand : uint8_t {
+  kX = 1,
+  kWeight,
+  kBias,
+  kResidual,
+  kY,
+  kGradY,
+  kGradX,
+  kGradWeight,
+};
+
+struct EngineOperand {
+  Operand operand = Operand::kX;
+  void* address = nullptr;
+};
+
+/// The operands of one call, on the stack. Those that the call has not are left out.
+class EngineOperands {
+ public:
+  static constexpr size_t kMost = 16;
+
+  struct Named {
+    Operand operand;
+    const Tensor& tensor;  ///< may be undefined: the call has no such operand
+  };
+
+  EngineOperands() = default;
+  EngineOperands(std::initializer_list<Named> operands) {
+    for (const Named& named : operands) add(named.operand, named.tensor);
+  }
+
+  /// Does nothing if the tensor is undefined. Throws Error if there are too many.
+  void add(Operand operand, const Tensor& tensor) {
+    if (!tensor.defined()) return;
+    device_ = tensor.device();
+    add(operand, tensor.data_ptr());
+  }
+  void add(Operand operand, void* address);
+
+  std::span<const EngineOperand> all() const { return {operands_.data(), count_}; }
+  /// Null if the call has no such operand.
+  void* find(Operand operand) const;
+  /// Where the tensors are.
+  Device device() const { return device_; }
+  /// The largest power of two, at most 256, that divides all addresses.
+  int64_t alignment() const;
+
+ private:
+  std::array<EngineOperand, kMost> operands_;
+  size_t count_ = 0;
+  Device device_ = kCUDA;
+};
+
+}  // namespace taper::ops
