@@ -24,17 +24,21 @@ template <class T>
 }
 
 template <class T, PanelOrder kOrder, int kHeight>
-void multiply_tile(const RowPanel<T>& panel, const T* __restrict b, int64_t depth, const TileOutput<T>& out) {
+void multiply_tile(const RowPanel<T>& panel, const T* __restrict b, int64_t depth, const TileOutput<T>& out,
+                   const Prefetch<T>& prefetch) {
   using Tile = GemmTile<T>;
   using Vector = typename Simd<T>::Vector;
   constexpr int64_t kRowStep = kOrder == PanelOrder::kRows ? Tile::kRowStride : 1;
   const int64_t depth_step = kOrder == PanelOrder::kRows ? 1 : panel.step;
   const T* __restrict a = panel.data;
+  const T* ahead = prefetch.first ? prefetch.first : b;  // b's first line is there
 
   Vector sums[kHeight][2];
 #pragma GCC unroll 16
   for (auto& row : sums) row[0] = row[1] = Vector{};
   for (int64_t k = 0; k < depth; ++k) {
+    __builtin_prefetch(ahead, 0, 2);
+    ahead += prefetch.step;
     const Vector left = *reinterpret_cast<const Vector*>(b);
     const Vector right = *reinterpret_cast<const Vector*>(b + Tile::kLanes);
 #pragma GCC unroll 16
@@ -90,25 +94,28 @@ void multiply_tile(const RowPanel<T>& panel, const T* __restrict b, int64_t dept
 
 template <class T, PanelOrder kOrder, int... kHeights>
 void multiply_tile(const RowPanel<T>& a, const T* b, int64_t depth, const TileOutput<T>& out,
-                   std::integer_sequence<int, kHeights...>) {
-  using Function = void (*)(const RowPanel<T>&, const T*, int64_t, const TileOutput<T>&);
+                   const Prefetch<T>& prefetch, std::integer_sequence<int, kHeights...>) {
+  using Function = void (*)(const RowPanel<T>&, const T*, int64_t, const TileOutput<T>&, const Prefetch<T>&);
   static constexpr Function by_height[] = {multiply_tile<T, kOrder, kHeights + 1>...};
-  by_height[a.rows - 1](a, b, depth, out);
+  by_height[a.rows - 1](a, b, depth, out, prefetch);
 }
 
 }  // namespace
 
 template <class T>
-void multiply_panels(const RowPanel<T>& a, const T* b, int64_t depth, const TileOutput<T>& out) {
+void multiply_panels(const RowPanel<T>& a, const T* b, int64_t depth, const TileOutput<T>& out,
+                     const Prefetch<T>& prefetch) {
   constexpr auto heights = std::make_integer_sequence<int, int(GemmTile<T>::kRows)>();
   if (a.order == PanelOrder::kRows) {
-    multiply_tile<T, PanelOrder::kRows>(a, b, depth, out, heights);
+    multiply_tile<T, PanelOrder::kRows>(a, b, depth, out, prefetch, heights);
   } else {
-    multiply_tile<T, PanelOrder::kColumns>(a, b, depth, out, heights);
+    multiply_tile<T, PanelOrder::kColumns>(a, b, depth, out, prefetch, heights);
   }
 }
 
-template void multiply_panels(const RowPanel<float>&, const float*, int64_t, const TileOutput<float>&);
-template void multiply_panels(const RowPanel<double>&, const double*, int64_t, const TileOutput<double>&);
+template void multiply_panels(const RowPanel<float>&, const float*, int64_t, const TileOutput<float>&,
+                              const Prefetch<float>&);
+template void multiply_panels(const RowPanel<double>&, const double*, int64_t, const TileOutput<double>&,
+                              const Prefetch<double>&);
 
 }  // namespace taper::ops

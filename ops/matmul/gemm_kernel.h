@@ -62,9 +62,19 @@ struct RowPanel {
   int64_t step = GemmTile<T>::kRows;  ///< of PanelOrder::kColumns
 };
 
+/// What a tile sends for while it is computed, to have it in the second-level cache when it is needed: the
+/// cache line `step` elements further on for each step of the depth. One line at a time, because a burst of
+/// them holds up the loads of the tile itself.
+template <class T>
+struct Prefetch {
+  const T* first = nullptr;  ///< null: nothing
+  int64_t step = 0;
+};
+
 /// The product of a panel of a with a packed panel of b over `depth`. b: element (k, j) at k * kCols + j, on
 /// a boundary of kVectorBytes.
 template <class T>
-void multiply_panels(const RowPanel<T>& a, const T* b, int64_t depth, const TileOutput<T>& out);
+void multiply_panels(const RowPanel<T>& a, const T* b, int64_t depth, const TileOutput<T>& out,
+                     const Prefetch<T>& prefetch = {});
 
 }  // namespace taper::ops

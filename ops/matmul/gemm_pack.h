@@ -105,6 +105,16 @@ struct DepthBlock {
 /// [first, first + length) in blocks of at most `longest`, nearly equal and multiples of 16 where possible.
 void append_depth_blocks(int64_t first, int64_t length, int64_t longest, std::vector<DepthBlock>& blocks);
 
+/// Sends for kCols elements from `column` on of each of `count` rows, which are needed one tile later. To the
+/// second-level cache: rows a power of two apart would drive b's panel out of the first.
+template <class T>
+void prefetch_rows(const T* const* rows, int64_t count, int64_t column) {
+  for (int64_t i = 0; i < count; ++i) {
+    __builtin_prefetch(rows[i] + column, 0, 2);
+    __builtin_prefetch(rows[i] + column + GemmTile<T>::kLanes, 0, 2);
+  }
+}
+
 /// One thread's share of a product: rows of a times columns first_col to first_col + cols (first_col a
 /// multiple of kCols) of a packed b, summed over `depth`. pack(block_index, panels) packs a's rows for one
 /// depth block. `out` says where results go; its accumulate, bias, residual and relu apply to the whole sum.
@@ -114,23 +124,41 @@ void multiply_rows(PanelOrder order, int64_t rows, const PackedColumns<T>& b, in
   using Tile = GemmTile<T>;
   const PanelCut cut = PanelCut::of<T>(rows);
   const Scratch<T> panels(cut.panels * Tile::kPanel);
+  const int64_t end_col = first_col + cols;
+  const auto first_panel = [&](size_t d) {
+    return b.panel(first_col / Tile::kCols) + depth[d].first * Tile::kCols;
+  };
   for (size_t d = 0; d < depth.size(); ++d) {
     pack(d, panels.data());
     const bool is_first = d == 0, is_last = d + 1 == depth.size();
-    for (int64_t col = first_col; col < first_col + cols; col += Tile::kCols) {
-      const T* b_panel = b.panel(col / Tile::kCols) + depth[d].first * Tile::kCols;
+    const T* const* residual = is_last ? out.residual : nullptr;
+    if (residual) prefetch_rows(residual, cut.height(0), first_col);
+    for (int64_t col = first_col; col < end_col; col += Tile::kCols) {
+      const bool is_last_col = col + Tile::kCols >= end_col;
+      const T* const b_panel = b.panel(col / Tile::kCols) + depth[d].first * Tile::kCols;
+      const T* const next_panel = !is_last_col ? b_panel + b.depth() * Tile::kCols
+                                  : !is_last   ? first_panel(d + 1)
+                                               : nullptr;
+      const int64_t panel_share = depth[d].length * Tile::kCols / cut.panels;
       for (int64_t i = 0; i < cut.panels; ++i) {
-        const TileOutput<T> tile = {
-            .rows = out.rows + cut.first(i),
-            .column = col,
-            .cols = std::min(Tile::kCols, first_col + cols - col),
-            .accumulate = out.accumulate || !is_first,
-            .bias = is_last ? out.bias : nullptr,
-            .residual = is_last && out.residual ? out.residual + cut.first(i) : nullptr,
-            .relu = is_last && out.relu,
-            .stream = is_last && out.stream};
+        const TileOutput<T> tile = {.rows = out.rows + cut.first(i),
+                                    .column = col,
+                                    .cols = std::min(Tile::kCols, end_col - col),
+                                    .accumulate = out.accumulate || !is_first,
+                                    .bias = is_last ? out.bias : nullptr,
+                                    .residual = residual ? residual + cut.first(i) : nullptr,
+                                    .relu = is_last && out.relu,
+                                    .stream = is_last && out.stream};
+        if (residual && i + 1 < cut.panels) {
+          prefetch_rows(residual + cut.first(i + 1), cut.height(i + 1), col);
+        } else if (residual && !is_last_col) {
+          prefetch_rows(residual, cut.height(0), col + Tile::kCols);
+        }
+        // Every tile of this column sends for its share of the next.
+        const Prefetch<T> share = {next_panel ? next_panel + i * panel_share : nullptr,
+                                   next_panel ? Tile::kCols / cut.panels : 0};
         multiply_panels<T>({panels.data() + i * Tile::kPanel, cut.height(i), order}, b_panel, depth[d].length,
-                           tile);
+                           tile, share);
       }
     }
   }
