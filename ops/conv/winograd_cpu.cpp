@@ -81,24 +81,22 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
     // Results of one tile lie together, point by point.
     std::vector<T*> rows(static_cast<size_t>(count));
     for (int64_t i = 0; i < count; ++i) rows[size_t(i)] = products.data() + i * kPoints * point_stride;
-    const int64_t col_panels = divide_up(c_out, Panel::kCols);
-    const int64_t slices = divide_up(col_panels, 4);
+    constexpr int64_t kSlice = 4 * Panel::kCols;
+    const int64_t slices = divide_up(c_out, kSlice);
     parallel_chunks(kPoints * slices, [&](int64_t chunk) {
-      const int64_t point = chunk / slices, slice = chunk % slices;
+      const int64_t point = chunk / slices, first_col = chunk % slices * kSlice;
+      const PackedColumns<T>& b = weights[size_t(point)];
       for (int64_t c = 0; c < c_in; c += Panel::kDepth) {
-        for (int64_t panel = slice * 4; panel < std::min(slice * 4 + 4, col_panels); ++panel) {
-          const T* b = weights[size_t(point)].panel(panel) + c * Panel::kCols;
-          const int64_t column = panel * Panel::kCols;
-          for (int64_t i = 0; i < cut.panels; ++i) {
-            multiply_panels<T>(
-                {transformed.data() + i * layout.panel_size() + layout.offset(point, c), cut.height(i)}, b,
-                std::min(Panel::kDepth, c_in - c),
-                {.rows = rows.data() + cut.first(i),
-                 .column = point * point_stride + column,
-                 .cols = std::min(Panel::kCols, c_out - column),
-                 .accumulate = c > 0});
-          }
-        }
+        const auto panel = [&](int64_t i) {
+          return RowPanel<T>{transformed.data() + i * layout.panel_size() + layout.offset(point, c),
+                             cut.height(i)};
+        };
+        const DepthBlock depth = {c, std::min(Panel::kDepth, c_in - c)};
+        const int64_t next = c + depth.length;
+        multiply_depth_block<T>(
+            cut, panel, b, first_col, std::min(kSlice, c_out - first_col), depth,
+            {.rows = rows.data(), .column = point * point_stride, .accumulate = c > 0},
+            next < c_in ? b.panel(first_col / Panel::kCols) + next * Panel::kCols : nullptr);
       }
     });
 

@@ -115,6 +115,40 @@ void prefetch_rows(const T* const* rows, int64_t count, int64_t column) {
   }
 }
 
+/// All panels of a's rows times columns first_col to first_col + cols of a packed b (first_col a multiple of
+/// kCols), over one stretch of the depth. panel(i) is panel i of a. out: as for the whole; row i and column j
+/// of the product are out.rows[i][out.column + j]. `after`: the panel of b that is multiplied next, or null.
+template <class T, class Panel>
+void multiply_depth_block(const PanelCut& cut, Panel&& panel, const PackedColumns<T>& b, int64_t first_col,
+                          int64_t cols, DepthBlock depth, const TileOutput<T>& out, const T* after) {
+  constexpr int64_t kCols = GemmTile<T>::kCols;
+  const int64_t end_col = first_col + cols, column = out.column;
+  const int64_t share = depth.length * kCols / cut.panels;  // that each tile sends for of the next panel of b
+  if (out.residual) prefetch_rows(out.residual, cut.height(0), column + first_col);
+  TileOutput<T> tile = out;
+  for (int64_t col = first_col; col < end_col; col += kCols) {
+    const bool is_last = col + kCols >= end_col;
+    const T* const b_panel = b.panel(col / kCols) + depth.first * kCols;
+    const T* const next_panel = is_last ? after : b_panel + b.depth() * kCols;
+    tile.column = column + col;
+    tile.cols = std::min(kCols, end_col - col);
+    for (int64_t i = 0; i < cut.panels; ++i) {
+      tile.rows = out.rows + cut.first(i);
+      if (out.residual) {
+        tile.residual = out.residual + cut.first(i);
+        if (i + 1 < cut.panels) {
+          prefetch_rows(out.residual + cut.first(i + 1), cut.height(i + 1), tile.column);
+        } else if (!is_last) {
+          prefetch_rows(out.residual, cut.height(0), tile.column + kCols);
+        }
+      }
+      Prefetch<T> next;
+      if (next_panel) next = {next_panel + i * share, kCols / cut.panels};
+      multiply_panels<T>(panel(i), b_panel, depth.length, tile, next);
+    }
+  }
+}
+
 /// One thread's share of a product: rows of a times columns first_col to first_col + cols (first_col a
 /// multiple of kCols) of a packed b, summed over `depth`. pack(block_index, panels) packs a's rows for one
 /// depth block. `out` says where results go; its accumulate, bias, residual and relu apply to the whole sum.
@@ -124,43 +158,21 @@ void multiply_rows(PanelOrder order, int64_t rows, const PackedColumns<T>& b, in
   using Tile = GemmTile<T>;
   const PanelCut cut = PanelCut::of<T>(rows);
   const Scratch<T> panels(cut.panels * Tile::kPanel);
-  const int64_t end_col = first_col + cols;
-  const auto first_panel = [&](size_t d) {
-    return b.panel(first_col / Tile::kCols) + depth[d].first * Tile::kCols;
+  const auto panel = [&](int64_t i) {
+    return RowPanel<T>{panels.data() + i * Tile::kPanel, cut.height(i), order};
   };
   for (size_t d = 0; d < depth.size(); ++d) {
     pack(d, panels.data());
-    const bool is_first = d == 0, is_last = d + 1 == depth.size();
-    const T* const* residual = is_last ? out.residual : nullptr;
-    if (residual) prefetch_rows(residual, cut.height(0), first_col);
-    for (int64_t col = first_col; col < end_col; col += Tile::kCols) {
-      const bool is_last_col = col + Tile::kCols >= end_col;
-      const T* const b_panel = b.panel(col / Tile::kCols) + depth[d].first * Tile::kCols;
-      const T* const next_panel = !is_last_col ? b_panel + b.depth() * Tile::kCols
-                                  : !is_last   ? first_panel(d + 1)
-                                               : nullptr;
-      const int64_t panel_share = depth[d].length * Tile::kCols / cut.panels;
-      for (int64_t i = 0; i < cut.panels; ++i) {
-        const TileOutput<T> tile = {.rows = out.rows + cut.first(i),
-                                    .column = col,
-                                    .cols = std::min(Tile::kCols, end_col - col),
-                                    .accumulate = out.accumulate || !is_first,
-                                    .bias = is_last ? out.bias : nullptr,
-                                    .residual = residual ? residual + cut.first(i) : nullptr,
-                                    .relu = is_last && out.relu,
-                                    .stream = is_last && out.stream};
-        if (residual && i + 1 < cut.panels) {
-          prefetch_rows(residual + cut.first(i + 1), cut.height(i + 1), col);
-        } else if (residual && !is_last_col) {
-          prefetch_rows(residual, cut.height(0), col + Tile::kCols);
-        }
-        // Every tile of this column sends for its share of the next.
-        const Prefetch<T> share = {next_panel ? next_panel + i * panel_share : nullptr,
-                                   next_panel ? Tile::kCols / cut.panels : 0};
-        multiply_panels<T>({panels.data() + i * Tile::kPanel, cut.height(i), order}, b_panel, depth[d].length,
-                           tile, share);
-      }
-    }
+    const bool is_last = d + 1 == depth.size();
+    const TileOutput<T> part = {.rows = out.rows,
+                                .accumulate = out.accumulate || d > 0,
+                                .bias = is_last ? out.bias : nullptr,
+                                .residual = is_last ? out.residual : nullptr,
+                                .relu = is_last && out.relu,
+                                .stream = is_last && out.stream};
+    const T* const after =
+        is_last ? nullptr : b.panel(first_col / Tile::kCols) + depth[d + 1].first * Tile::kCols;
+    multiply_depth_block<T>(cut, panel, b, first_col, cols, depth[d], part, after);
   }
 }
 
