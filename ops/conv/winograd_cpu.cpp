@@ -83,20 +83,25 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
     for (int64_t i = 0; i < count; ++i) rows[size_t(i)] = products.data() + i * kPoints * point_stride;
     constexpr int64_t kSlice = 4 * Panel::kCols;
     const int64_t slices = divide_up(c_out, kSlice);
-    parallel_chunks(kPoints * slices, [&](int64_t chunk) {
+    const int64_t chunks = kPoints * slices, threads = num_threads();
+    const auto first_panel = [&](int64_t chunk, int64_t c) {
+      return weights[size_t(chunk / slices)].panel(chunk % slices * kSlice / Panel::kCols) + c * Panel::kCols;
+    };
+    parallel_chunks(chunks, [&](int64_t chunk) {
       const int64_t point = chunk / slices, first_col = chunk % slices * kSlice;
-      const PackedColumns<T>& b = weights[size_t(point)];
       for (int64_t c = 0; c < c_in; c += Panel::kDepth) {
         const auto panel = [&](int64_t i) {
           return RowPanel<T>{transformed.data() + i * layout.panel_size() + layout.offset(point, c),
                              cut.height(i)};
         };
         const DepthBlock depth = {c, std::min(Panel::kDepth, c_in - c)};
-        const int64_t next = c + depth.length;
+        // Behind the last block comes another chunk: that one if the threads keep step.
+        const T* const after = c + depth.length < c_in    ? first_panel(chunk, c + depth.length)
+                               : chunk + threads < chunks ? first_panel(chunk + threads, 0)
+                                                          : nullptr;
         multiply_depth_block<T>(
-            cut, panel, b, first_col, std::min(kSlice, c_out - first_col), depth,
-            {.rows = rows.data(), .column = point * point_stride, .accumulate = c > 0},
-            next < c_in ? b.panel(first_col / Panel::kCols) + next * Panel::kCols : nullptr);
+            cut, panel, weights[size_t(point)], first_col, std::min(kSlice, c_out - first_col), depth,
+            {.rows = rows.data(), .column = point * point_stride, .accumulate = c > 0}, after);
       }
     });
 
