@@ -66,6 +66,19 @@ void store_zeros(const Tile& tile, const ConvEpilogue<T>& epilogue, const std::v
   }
 }
 
+/// What tile `next` reads of the source that `tile` has not read: of its pixels' last taps, where they lie
+/// together.
+template <class T>
+Next<T> source_of(const ConvPlan& plan, const Tile& next, const Tile& tile, const Channels<const T>& source) {
+  const bool same_pixels = next.region == tile.region && next.first_pixel == tile.first_pixel;
+  if (same_pixels || next.group != tile.group || next.region->strips.empty()) return {};
+  const PixelGrid grid = plan.source_grid(*next.region, next.region->strips.back());
+  const int64_t first = std::max<int64_t>(grid.offset_of(next.first_pixel), 0);
+  const int64_t size = grid.offset_of(next.first_pixel + next.pixels - 1) + source.count - first;
+  const bool together = size < 2 * next.pixels * source.count;
+  return together ? Next<T>{.source = source.data + first, .source_size = size} : Next<T>{};
+}
+
 /// Computes destination pixels from source pixels: the forward pass and the gradient by the input.
 template <class T>
 void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights, const T* source,
@@ -78,6 +91,7 @@ void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights
                         plan.destination.channels * int64_t(sizeof(T));
   const bool stream =
       bytes >= kStreamBytes && plan.destination.channels % (groups * GemmTile<T>::kLanes) == 0;
+  const int64_t threads = num_threads();
   parallel_chunks(int64_t(tiles.size()), [&](int64_t index) {
     const Tile& tile = tiles[size_t(index)];
     const Channels<const T> group_source = {source + tile.group * source_channels, source_channels};
@@ -88,6 +102,8 @@ void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights
     const std::vector<DepthBlock> blocks = column_blocks(*tile.region, source_channels, GemmTile<T>::kDepth);
     if (blocks.empty()) return store_zeros(tile, own, rows, residual_rows);
     const PanelCut cut = PanelCut::of<T>(tile.pixels);
+    const auto next = size_t(index + threads);  // this thread's, if they keep step
+    const Next<T> after = next < tiles.size() ? source_of(plan, tiles[next], tile, group_source) : Next<T>{};
     multiply_rows<T>(PanelOrder::kRows, tile.pixels, weights[size_t(tile.group)], tile.first_channel,
                      tile.channels, blocks,
                      {.rows = rows.data(),
@@ -95,7 +111,7 @@ void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights
                       .residual = own.residual ? residual_rows.data() : nullptr,
                       .relu = own.relu,
                       .stream = stream},
-                     [&](size_t block, T* panels) {
+                     after, [&](size_t block, T* panels) {
                        for (int64_t panel = 0; panel < cut.panels; ++panel) {
                          T* const to = panels + panel * GemmTile<T>::kPanel;
                          copy_columns(plan, *tile.region, group_source, tile.first_pixel + cut.first(panel),

@@ -101,7 +101,7 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
                                                           : nullptr;
         multiply_depth_block<T>(
             cut, panel, weights[size_t(point)], first_col, std::min(kSlice, c_out - first_col), depth,
-            {.rows = rows.data(), .column = point * point_stride, .accumulate = c > 0}, after);
+            {.rows = rows.data(), .column = point * point_stride, .accumulate = c > 0}, {.panel = after});
       }
     });
 

@@ -30,7 +30,7 @@ void multiply_block(const Matrix<const T>& a, const PackedColumns<T>& b, int64_t
   std::vector<T*> rows(size_t(a.rows));
   for (int64_t i = 0; i < a.rows; ++i) rows[size_t(i)] = c.data + i * c.stride;
   multiply_rows<T>(panel_order(a), a.rows, b, first_col, cols, depth,
-                   {.rows = rows.data(), .accumulate = beta != T(0)}, [&](size_t block, T* panels) {
+                   {.rows = rows.data(), .accumulate = beta != T(0)}, {}, [&](size_t block, T* panels) {
                      pack_rows(a.block(0, depth[block].first, a.rows, depth[block].length), panels);
                    });
 }

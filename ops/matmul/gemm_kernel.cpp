@@ -31,14 +31,18 @@ void multiply_tile(const RowPanel<T>& panel, const T* __restrict b, int64_t dept
   constexpr int64_t kRowStep = kOrder == PanelOrder::kRows ? Tile::kRowStride : 1;
   const int64_t depth_step = kOrder == PanelOrder::kRows ? 1 : panel.step;
   const T* __restrict a = panel.data;
-  const T* ahead = prefetch.first ? prefetch.first : b;  // b's first line is there
+  // b's first line stands for nothing: it is there.
+  const T* next_columns = prefetch.columns.first ? prefetch.columns.first : b;
+  const T* next_rows = prefetch.rows.first ? prefetch.rows.first : b;
 
   Vector sums[kHeight][2];
 #pragma GCC unroll 16
   for (auto& row : sums) row[0] = row[1] = Vector{};
   for (int64_t k = 0; k < depth; ++k) {
-    __builtin_prefetch(ahead, 0, 2);
-    ahead += prefetch.step;
+    __builtin_prefetch(next_columns, 0, 2);
+    __builtin_prefetch(next_rows, 0, 2);
+    next_columns += prefetch.columns.step;
+    next_rows += prefetch.rows.step;
     const Vector left = *reinterpret_cast<const Vector*>(b);
     const Vector right = *reinterpret_cast<const Vector*>(b + Tile::kLanes);
 #pragma GCC unroll 16

@@ -62,13 +62,17 @@ struct RowPanel {
   int64_t step = GemmTile<T>::kRows;  ///< of PanelOrder::kColumns
 };
 
-/// What a tile sends for while it is computed, to have it in the second-level cache when it is needed: the
-/// cache line `step` elements further on for each step of the depth. One line at a time, because a burst of
-/// them holds up the loads of the tile itself.
+/// What a tile sends for while it is computed, to have it in the second-level cache when it is needed: two
+/// cache lines for each step of the depth, each `step` elements behind its last. A few at a time, because a
+/// burst of them holds up the loads of the tile itself.
 template <class T>
 struct Prefetch {
-  const T* first = nullptr;  ///< null: nothing
-  int64_t step = 0;
+  struct Lines {
+    const T* first = nullptr;  ///< null: none
+    int64_t step = 0;
+  };
+  Lines columns;  ///< of b's next panel
+  Lines rows;     ///< of what a's next panels are packed from
 };
 
 /// The product of a panel of a with a packed panel of b over `depth`. b: element (k, j) at k * kCols + j, on

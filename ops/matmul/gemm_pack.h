@@ -115,21 +115,33 @@ void prefetch_rows(const T* const* rows, int64_t count, int64_t column) {
   }
 }
 
+/// What a thread reads next: the panel of b that it multiplies, the elements that it packs rows of a from.
+template <class T>
+struct Next {
+  const T* panel = nullptr;
+  const T* source = nullptr;
+  int64_t source_size = 0;
+};
+
 /// All panels of a's rows times columns first_col to first_col + cols of a packed b (first_col a multiple of
 /// kCols), over one stretch of the depth. panel(i) is panel i of a. out: as for the whole; row i and column j
-/// of the product are out.rows[i][out.column + j]. `after`: the panel of b that is multiplied next, or null.
+/// of the product are out.rows[i][out.column + j].
 template <class T, class Panel>
 void multiply_depth_block(const PanelCut& cut, Panel&& panel, const PackedColumns<T>& b, int64_t first_col,
-                          int64_t cols, DepthBlock depth, const TileOutput<T>& out, const T* after) {
+                          int64_t cols, DepthBlock depth, const TileOutput<T>& out, const Next<T>& after) {
   constexpr int64_t kCols = GemmTile<T>::kCols;
   const int64_t end_col = first_col + cols, column = out.column;
-  const int64_t share = depth.length * kCols / cut.panels;  // that each tile sends for of the next panel of b
+  // What each tile sends for: of b's next panel, and of a's source.
+  const int64_t panel_share = depth.length * kCols / cut.panels;
+  const int64_t source_share = after.source_size / (cut.panels * divide_up(cols, kCols));
+  const int64_t source_step = divide_up(source_share, depth.length);
+  const T* source = after.source;
   if (out.residual) prefetch_rows(out.residual, cut.height(0), column + first_col);
   TileOutput<T> tile = out;
   for (int64_t col = first_col; col < end_col; col += kCols) {
     const bool is_last = col + kCols >= end_col;
     const T* const b_panel = b.panel(col / kCols) + depth.first * kCols;
-    const T* const next_panel = is_last ? after : b_panel + b.depth() * kCols;
+    const T* const next_panel = is_last ? after.panel : b_panel + b.depth() * kCols;
     tile.column = column + col;
     tile.cols = std::min(kCols, end_col - col);
     for (int64_t i = 0; i < cut.panels; ++i) {
@@ -143,7 +155,9 @@ void multiply_depth_block(const PanelCut& cut, Panel&& panel, const PackedColumn
         }
       }
       Prefetch<T> next;
-      if (next_panel) next = {next_panel + i * share, kCols / cut.panels};
+      if (next_panel) next.columns = {next_panel + i * panel_share, kCols / cut.panels};
+      if (source) next.rows = {source, source_step};
+      source += source_share;
       multiply_panels<T>(panel(i), b_panel, depth.length, tile, next);
     }
   }
@@ -154,7 +168,8 @@ void multiply_depth_block(const PanelCut& cut, Panel&& panel, const PackedColumn
 /// depth block. `out` says where results go; its accumulate, bias, residual and relu apply to the whole sum.
 template <class T, class Pack>
 void multiply_rows(PanelOrder order, int64_t rows, const PackedColumns<T>& b, int64_t first_col, int64_t cols,
-                   std::span<const DepthBlock> depth, const TileOutput<T>& out, Pack&& pack) {
+                   std::span<const DepthBlock> depth, const TileOutput<T>& out, const Next<T>& after,
+                   Pack&& pack) {
   using Tile = GemmTile<T>;
   const PanelCut cut = PanelCut::of<T>(rows);
   const Scratch<T> panels(cut.panels * Tile::kPanel);
@@ -170,9 +185,11 @@ void multiply_rows(PanelOrder order, int64_t rows, const PackedColumns<T>& b, in
                                 .residual = is_last ? out.residual : nullptr,
                                 .relu = is_last && out.relu,
                                 .stream = is_last && out.stream};
-    const T* const after =
-        is_last ? nullptr : b.panel(first_col / Tile::kCols) + depth[d + 1].first * Tile::kCols;
-    multiply_depth_block<T>(cut, panel, b, first_col, cols, depth[d], part, after);
+    const int64_t share = after.source_size / int64_t(depth.size());
+    const Next<T> next = {
+        is_last ? after.panel : b.panel(first_col / Tile::kCols) + depth[d + 1].first * Tile::kCols,
+        after.source ? after.source + int64_t(d) * share : nullptr, share};
+    multiply_depth_block<T>(cut, panel, b, first_col, cols, depth[d], part, next);
   }
 }
 
