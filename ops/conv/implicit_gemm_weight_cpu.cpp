@@ -68,32 +68,74 @@ void pack_gradient(const Tile& tile, const T* group_grad, T* panels) {
                                     });
 }
 
-/// Adds one tile's share to the columns [columns.first, columns.first + columns.length) of the rows of a
-/// group's weights.
+/// Evenly spaced places in memory, one for each pixel of a tile; null where they are not even.
 template <class T>
-void add_weight_gradient(const ConvPlan& plan, const Tile& tile, const DepthBlock& columns,
+using PixelColumn = typename Prefetch<T>::Lines;
+
+/// Where a tile's pixels have column `column` of the source's matrix.
+template <class T>
+PixelColumn<T> source_column(const ConvPlan& plan, const Tile& tile, const Channels<const T>& source,
+                             int64_t column) {
+  for (const Strip& strip : tile.region->strips) {
+    const int64_t first = strip.tap * source.count;
+    if (column < first || column >= first + strip.length * source.count || !strip.inside) continue;
+    const PixelGrid grid = plan.source_grid(*tile.region, strip);
+    if (const auto stride = grid.uniform_stride())
+      return {source.data + grid.offset_of(tile.first_pixel) + column - first, *stride};
+  }
+  return {};
+}
+
+/// Where a tile's pixels have the gradient's channel `tile.first_channel`.
+template <class T>
+PixelColumn<T> gradient_column(const Tile& tile, const T* group_grad) {
+  const PixelGrid& grid = tile.region->destination;
+  const auto stride = grid.uniform_stride();
+  if (!stride) return {};
+  return {group_grad + grid.offset_of(tile.first_pixel) + tile.first_channel, *stride};
+}
+
+/// Adds one tile's share to the columns [columns.first, columns.first + columns.length) of the rows of a
+/// group's weights. `next`: the tile after it, or null.
+template <class T>
+void add_weight_gradient(const ConvPlan& plan, const Tile& tile, const Tile* next, const DepthBlock& columns,
                          const T* group_grad, const Channels<const T>& source, T* const* rows) {
   using Panel = GemmTile<T>;
   const PanelCut cut = PanelCut::of<T>(tile.channels);
   // The gradient's channels are contiguous. Where its pixels lie evenly it is read in place.
-  const auto stride = tile.region->destination.uniform_stride();
-  const Scratch<T> gradient(stride ? 0 : cut.panels * Panel::kPanel), pixels(Panel::kDepth * Panel::kCols);
-  if (!stride) pack_gradient(tile, group_grad, gradient.data());
-  const T* in_place = group_grad + tile.region->destination.offset_of(tile.first_pixel) + tile.first_channel;
+  const PixelColumn<T> in_place = gradient_column(tile, group_grad);
+  const Scratch<T> gradient(in_place.first ? 0 : cut.panels * Panel::kPanel),
+      pixels(Panel::kDepth * Panel::kCols);
+  if (!in_place.first) pack_gradient(tile, group_grad, gradient.data());
   const auto row_panel = [&](int64_t i) -> RowPanel<T> {
-    if (stride) return {in_place + cut.first(i), cut.height(i), PanelOrder::kColumns, *stride};
+    if (in_place.first) {
+      return {in_place.first + cut.first(i), cut.height(i), PanelOrder::kColumns, in_place.step};
+    }
     return {gradient.data() + i * Panel::kPanel, cut.height(i), PanelOrder::kColumns};
   };
+  const PixelColumn<T> next_gradient = next ? gradient_column(*next, group_grad) : PixelColumn<T>{};
   for (const DepthBlock& block : column_blocks(*tile.region, source.count, Panel::kCols)) {
     const int64_t begin = std::max(block.first, columns.first);
     const int64_t end = std::min(block.first + block.length, columns.first + columns.length);
     if (begin >= end) continue;
     copy_columns(plan, *tile.region, source, tile.first_pixel, tile.pixels, {begin, end - begin},
                  [&](int64_t i) { return pixels.data() + i * Panel::kCols; });
+    const bool is_last = end == columns.first + columns.length;
+    PixelColumn<T> ahead;
+    if (!is_last) {
+      ahead = source_column(plan, tile, source, end);
+    } else if (next) {
+      ahead = source_column(plan, *next, source, columns.first);
+    }
     for (int64_t i = 0; i < cut.panels; ++i) {
+      Prefetch<T> prefetch;
+      if (ahead.first && i < 2) prefetch.columns = {ahead.first + i * Panel::kLanes, ahead.step};
+      if (is_last && next_gradient.first) {
+        prefetch.rows = {next_gradient.first + cut.first(i), next_gradient.step};
+      }
       multiply_panels<T>(
           row_panel(i), pixels.data(), tile.pixels,
-          {.rows = rows + cut.first(i), .column = begin, .cols = end - begin, .accumulate = true});
+          {.rows = rows + cut.first(i), .column = begin, .cols = end - begin, .accumulate = true}, prefetch);
     }
   }
 }
@@ -126,12 +168,17 @@ void implicit_gemm_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad
       rows[i] = part_data(part) + (group * conv.group_k() + channel + int64_t(i)) * filter;
       std::fill(rows[i] + col, rows[i] + col + cols, T(0));
     }
-    for (size_t i = work.part_begin[size_t(part)]; i < work.part_begin[size_t(part) + 1]; ++i) {
+    const auto tile_of = [&](size_t i) {
       Tile tile = work.tiles[i];
       tile.first_channel = channel;
       tile.channels = channels;
-      add_weight_gradient<T>(plan, tile, {col, cols}, grad + group * conv.group_k(),
-                             {x + group * group_c, group_c}, rows.data());
+      return tile;
+    };
+    const size_t end = work.part_begin[size_t(part) + 1];
+    for (size_t i = work.part_begin[size_t(part)]; i < end; ++i) {
+      const Tile next = i + 1 < end ? tile_of(i + 1) : Tile{};
+      add_weight_gradient<T>(plan, tile_of(i), i + 1 < end ? &next : nullptr, {col, cols},
+                             grad + group * conv.group_k(), {x + group * group_c, group_c}, rows.data());
     }
   });
   if (parts == 1) return;
