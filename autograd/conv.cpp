@@ -6,16 +6,38 @@
 
 namespace taper {
 
+namespace {
+
+/// Saved: x, weight.
+Grads linear_gradients(const Backward& bw, const Shape& input_shape, const Shape& weight_shape,
+                       const Conv2dOptions& options) {
+  const Tensor g = bw.grad();
+  return {bw.needs(0) ? conv2d_backward_input(g, bw.saved(1), input_shape, options) : Tensor(),
+          bw.needs(1) ? conv2d_backward_weight(g, bw.saved(0), weight_shape, options) : Tensor()};
+}
+
+}  // namespace
+
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options) {
   Tape tape("conv2d", {x, weight, bias});
   return tape.record(
       ops::conv2d(x, weight, bias, options), {x, weight},
       [options, input_shape = x.shape(), weight_shape = weight.shape()](const Backward& bw) -> Grads {
-        const Tensor g = bw.grad();
-        return {bw.needs(0) ? conv2d_backward_input(g, bw.saved(1), input_shape, options) : Tensor(),
-                bw.needs(1) ? conv2d_backward_weight(g, bw.saved(0), weight_shape, options) : Tensor(),
-                bw.needs(2) ? sum(g, {0, 2, 3}) : Tensor()};
+        Grads grads = linear_gradients(bw, input_shape, weight_shape, options);
+        grads.push_back(bw.needs(2) ? sum(bw.grad(), {0, 2, 3}) : Tensor());
+        return grads;
       });
+}
+
+Conv2dMoments conv2d_moments(const Tensor& x, const Tensor& weight, const Conv2dOptions& options) {
+  Tape tape("conv2d", {x, weight});
+  Conv2dMoments result = ops::conv2d_moments(x, weight, options);
+  result.y = tape.record(
+      result.y, {x, weight},
+      [options, input_shape = x.shape(), weight_shape = weight.shape()](const Backward& bw) -> Grads {
+        return linear_gradients(bw, input_shape, weight_shape, options);
+      });
+  return result;
 }
 
 Tensor conv2d_fused(const Tensor& x, const Tensor& weight, const Conv2dEpilogue& epilogue,

@@ -56,10 +56,11 @@ Grads differentiable_gradients(const Backward& bw, const BatchNormOptions& optio
 
 Tensor batch_norm_training(const Tensor& x, const Tensor& weight, const Tensor& bias,
                            const Tensor& running_mean, const Tensor& running_var,
-                           const BatchNormOptions& options, const Tensor& residual) {
+                           const BatchNormOptions& options, const Tensor& residual,
+                           const BatchMoments& moments) {
   Tape tape("batch_norm", {x, weight, bias, residual});
   const auto [y, save_mean, save_invstd, relu_mask] = ops::batch_norm_training(
-      x, weight, bias, running_mean, running_var, options, residual, tape.recording());
+      x, weight, bias, running_mean, running_var, options, residual, tape.recording(), moments);
   return tape.record(
       y, {x, relu_mask, weight, save_mean, save_invstd}, [options](const Backward& bw) -> Grads {
         return GradMode::is_enabled() ? differentiable_gradients(bw, options) : fused_gradients(bw, options);
@@ -90,9 +91,10 @@ Tensor batch_norm_inference(const Tensor& x, const Tensor& weight, const Tensor&
 
 Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
                   const Tensor& running_var, bool training, const BatchNormOptions& options,
-                  const Tensor& residual) {
-  return training ? batch_norm_training(x, weight, bias, running_mean, running_var, options, residual)
-                  : batch_norm_inference(x, weight, bias, running_mean, running_var, options, residual);
+                  const Tensor& residual, const BatchMoments& moments) {
+  return training
+             ? batch_norm_training(x, weight, bias, running_mean, running_var, options, residual, moments)
+             : batch_norm_inference(x, weight, bias, running_mean, running_var, options, residual);
 }
 
 }  // namespace taper

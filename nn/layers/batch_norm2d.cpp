@@ -15,11 +15,12 @@ BatchNorm2d::BatchNorm2d(int64_t channels, double eps_, double momentum_) : eps(
   num_batches_tracked = register_buffer("num_batches_tracked", ops::zeros({}, {.dtype = kInt64}));
 }
 
-Tensor BatchNorm2d::forward(const Tensor& x, const BatchNormFusion& fusion) {
+Tensor BatchNorm2d::forward(const Tensor& x, const BatchNormFusion& fusion, const BatchMoments& moments) {
   TAPER_CHECK(x.dim() == 4, "BatchNorm2d: input must be [N, C, H, W], got {}", x.shape());
   if (is_training()) ops::add_(num_batches_tracked, 1);
   const BatchNormOptions options{.momentum = momentum, .eps = eps, .relu = fusion.relu};
-  return batch_norm(x, weight, bias, running_mean, running_var, is_training(), options, fusion.residual);
+  return batch_norm(x, weight, bias, running_mean, running_var, is_training(), options, fusion.residual,
+                    moments);
 }
 
 Tensor BatchNorm2d::operator()(const Tensor& x, const BatchNormFusion& fusion) {

@@ -6,6 +6,7 @@
 //   y = bn(x, {.residual = shortcut, .relu = true});  // relu(bn(x) + shortcut)
 
 #include "taper/nn/module.h"
+#include "taper/ops/norm/batch_moments.h"
 
 namespace taper {
 
@@ -21,9 +22,10 @@ class BatchNorm2d : public Module {
   explicit BatchNorm2d(int64_t channels, double eps = 1e-5, double momentum = 0.1);
 
   /// x: [N, channels, H, W]. In training normalises by the batch's statistics and moves the running ones
-  /// towards them; in evaluation normalises by the running ones. See ops::batch_norm_training.
+  /// towards them; in evaluation normalises by the running ones. See ops::batch_norm_training. moments: x's,
+  /// where they are known.
   Tensor forward(const Tensor& x) override { return forward(x, {}); }
-  Tensor forward(const Tensor& x, const BatchNormFusion& fusion);
+  Tensor forward(const Tensor& x, const BatchNormFusion& fusion, const BatchMoments& moments = {});
 
   using Module::operator();
   /// forward(x, fusion) between the hooks, which see the fused result.

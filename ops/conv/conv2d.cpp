@@ -38,6 +38,13 @@ Tensor empty_channels_last(const Shape& shape, const Tensor& like) {
   return empty(shape, {.dtype = like.dtype(), .device = like.device(), .memory_format = kChannelsLast});
 }
 
+BatchMoments empty_moments(const Tensor& y) {
+  const auto make = [&] {
+    return empty({y.size(1)}, {.dtype = compute_dtype(y.dtype()), .device = y.device()});
+  };
+  return {make(), make()};
+}
+
 void check_dimensions(std::string_view op, std::string_view what, const Shape& shape,
                       std::string_view letters) {
   TAPER_CHECK(shape.size() == 4, "{}: {} must be {}, got {}", op, what, letters, shape);
@@ -60,22 +67,41 @@ void check_epilogue(std::string_view op, std::string_view what, const Tensor& op
   check_same_device(op, x, operand);
 }
 
-Tensor forward(std::string_view op, const Tensor& x, const Tensor& weight, const Conv2dEpilogue& epilogue,
-               const Conv2dOptions& options, const ConstantWeight* constant = nullptr) {
+/// What forward() does beyond the convolution.
+struct Extras : Conv2dEpilogue {
+  const ConstantWeight* constant = nullptr;
+  bool wants_moments = false;
+};
+
+Conv2dMoments forward(std::string_view op, const Tensor& x, const Tensor& weight, const Extras& extras,
+                      const Conv2dOptions& options) {
   check_defined(op, "input", x);
   check_defined(op, "weight", weight);
   const Conv2dGeometry conv = conv2d_geometry(op, x.shape(), weight.shape(), options);
-  check_epilogue(op, "bias", epilogue.bias, {conv.k}, x);
-  check_epilogue(op, "residual", epilogue.residual, conv.output_shape(), x);
-  return in_compute_dtype(op, x, weight, [&](const Tensor& x_cl, const Tensor& weight_cl) {
+  check_epilogue(op, "bias", extras.bias, {conv.k}, x);
+  check_epilogue(op, "residual", extras.residual, conv.output_shape(), x);
+  BatchMoments moments;
+  const Tensor result = in_compute_dtype(op, x, weight, [&](const Tensor& x_cl, const Tensor& weight_cl) {
     const Tensor y = empty_channels_last(conv.output_shape(), x_cl);
     const auto wide = [&](const Tensor& operand, MemoryFormat format) {
       return operand.defined() ? contiguous(cast(operand, y.dtype()), format) : operand;
     };
-    run({Conv2dPass::kForward, conv, x_cl, weight_cl, wide(epilogue.bias, kContiguous), y,
-         wide(epilogue.residual, kChannelsLast), epilogue.relu, y.device().is_cuda() ? nullptr : constant});
+    // They are those of y after it was rounded.
+    if (extras.wants_moments && y.dtype() == x.dtype() && y.numel() > 0) moments = empty_moments(y);
+    run({.pass = Conv2dPass::kForward,
+         .conv = conv,
+         .first = x_cl,
+         .second = weight_cl,
+         .bias = wide(extras.bias, kContiguous),
+         .result = y,
+         .residual = wide(extras.residual, kChannelsLast),
+         .relu = extras.relu,
+         .constant = y.device().is_cuda() ? nullptr : extras.constant,
+         .moments = moments});
     return y;
   });
+  if (extras.wants_moments && !moments.mean.defined()) moments = batch_moments(result);
+  return {result, moments};
 }
 
 }  // namespace
@@ -113,19 +139,24 @@ Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input_shape, co
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options) {
   const OpCall call("conv2d", x, weight, bias);
-  return forward("conv2d", x, weight, {.bias = bias}, options);
+  return forward("conv2d", x, weight, {{.bias = bias}}, options).y;
 }
 
 Tensor conv2d_fused(const Tensor& x, const Tensor& weight, const Conv2dEpilogue& epilogue,
                     const Conv2dOptions& options) {
   const OpCall call("conv2d_fused", x, weight, epilogue.bias, epilogue.residual);
-  return forward("conv2d_fused", x, weight, epilogue, options);
+  return forward("conv2d_fused", x, weight, {epilogue}, options).y;
 }
 
 Tensor conv2d_fused(const Tensor& x, const ConstantWeight& weight, const Conv2dEpilogue& epilogue,
                     const Conv2dOptions& options) {
   const OpCall call("conv2d_fused", x, weight.tensor(), epilogue.bias, epilogue.residual);
-  return forward("conv2d_fused", x, weight.tensor(), epilogue, options, &weight);
+  return forward("conv2d_fused", x, weight.tensor(), {epilogue, &weight}, options).y;
+}
+
+Conv2dMoments conv2d_moments(const Tensor& x, const Tensor& weight, const Conv2dOptions& options) {
+  const OpCall call("conv2d", x, weight);
+  return forward("conv2d", x, weight, {{}, nullptr, true}, options);
 }
 
 Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Shape& input_shape,

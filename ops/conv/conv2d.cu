@@ -31,6 +31,31 @@ void forward(const Conv2dCall& call, GemmTiles tiles) {
   });
 }
 
+/// Where the kernels do not gather moments, they are computed from the result.
+void forward_moments(const Conv2dCall& call, GemmTiles tiles) {
+  const Tensor& y = call.result;
+  PartialMoments moments;
+  const auto run = [&]<class T>() {
+    moments = implicit_gemm_forward_moments<T>(call.conv, call.first.data_ptr(), call.second.data_ptr(),
+                                               y.data_ptr(), tiles);
+  };
+  switch (y.dtype()) {
+    case kFloat16:
+      run.operator()<__half>();
+      break;
+    case kBFloat16:
+      run.operator()<__nv_bfloat16>();
+      break;
+    case kFloat32:
+      run.operator()<float>();
+      break;
+    default:
+      forward(call, tiles);
+  }
+  if (!moments.chunks.defined()) return batch_moments_of(y, call.moments);
+  finish_statistics_gpu(moments, y.numel() / y.size(1), {.mean = call.moments.mean, .var = call.moments.var});
+}
+
 void backward_input(const Conv2dCall& call, GemmTiles tiles) {
   const Conv2dGeometry& conv = call.conv;
   const Tensor &grad = call.first, &weight = call.second, &grad_x = call.result;
@@ -53,7 +78,7 @@ void run_implicit_gemm(const Conv2dCall& call, void*) {
   check_pixels("conv2d", call.conv);
   switch (call.pass) {
     case Conv2dPass::kForward:
-      return forward(call, kTiles);
+      return call.moments.mean.defined() ? forward_moments(call, kTiles) : forward(call, kTiles);
     case Conv2dPass::kBackwardInput:
       return backward_input(call, kTiles);
     case Conv2dPass::kBackwardWeight:
@@ -83,29 +108,28 @@ bool is_for_library(const Conv2dCall& call) {
 
 std::vector<Candidate<Conv2dCall>> conv2d_gpu_candidates(const Conv2dCall& call) {
   // The usual tiles are the estimate; the others are there to be measured. f64 has one shape.
-  const bool has_shapes = call.result.dtype() != kFloat64;
+  const bool has_shapes = call.result.dtype() != kFloat64, moments = call.moments.mean.defined();
   std::vector<Candidate<Conv2dCall>> candidates;
-  if (is_plain_product(call.conv)) {
-    candidates = conv2d_product_candidates(call);
-  } else {
-    candidates = {{.name = "implicit gemm", .cost = 2, .run = run_implicit_gemm<GemmTiles::kUsual>},
-                  {.name = "implicit gemm, large tiles",
-                   .supported = has_shapes,
-                   .cost = 3,
-                   .run = run_implicit_gemm<GemmTiles::kLarge>},
-                  {.name = "implicit gemm, small tiles",
-                   .supported = has_shapes,
-                   .cost = 3,
-                   .run = run_implicit_gemm<GemmTiles::kSmall>}};
+  const auto add_all = [&](std::vector<Candidate<Conv2dCall>> more) {
+    for (Candidate<Conv2dCall>& candidate : more)
+      candidates.push_back(with_moments_after(std::move(candidate)));
+  };
+  if (is_plain_product(call.conv)) add_all(conv2d_product_candidates(call));
+  if (!is_plain_product(call.conv) || moments) {
+    candidates.push_back({.name = "implicit gemm", .cost = 2, .run = run_implicit_gemm<GemmTiles::kUsual>});
+    candidates.push_back({.name = "implicit gemm, large tiles",
+                          .supported = has_shapes,
+                          .cost = 3,
+                          .run = run_implicit_gemm<GemmTiles::kLarge>});
+    candidates.push_back({.name = "implicit gemm, small tiles",
+                          .supported = has_shapes,
+                          .cost = 3,
+                          .run = run_implicit_gemm<GemmTiles::kSmall>});
   }
-  candidates.push_back(
-      {.name = "depthwise", .supported = call.conv.is_depthwise(), .cost = 1, .run = run_depthwise});
-  if (is_for_library(call)) {
-    // Estimated between the vendor's matrix products and Taper's kernels.
-    for (Candidate<Conv2dCall>& engine :
-         library_candidates(call, ConvPattern::of(call), conv_operands, /*cost=*/1.2))
-      candidates.push_back(std::move(engine));
-  }
+  add_all({{.name = "depthwise", .supported = call.conv.is_depthwise(), .cost = 1, .run = run_depthwise}});
+  // Estimated between the vendor's matrix products and Taper's kernels.
+  if (is_for_library(call))
+    add_all(library_candidates(call, ConvPattern::of(call), conv_operands, /*cost=*/1.2));
   return candidates;
 }
 

@@ -16,6 +16,7 @@
 
 #include "taper/core/tensor.h"
 #include "taper/ops/int_pair.h"
+#include "taper/ops/norm/batch_moments.h"
 
 namespace taper {
 
@@ -33,6 +34,12 @@ struct Conv2dEpilogue {
   Tensor bias = {};      ///< [K]; undefined for none
   Tensor residual = {};  ///< as y; undefined for none
   bool relu = false;     ///< then clamp at 0
+};
+
+/// What a batch norm in training wants of a convolution.
+struct Conv2dMoments {
+  Tensor y;              ///< the convolution's result
+  BatchMoments moments;  ///< of its channels, as y holds it
 };
 
 namespace ops {
@@ -54,6 +61,12 @@ Tensor conv2d_fused(const Tensor& x, const Tensor& weight, const Conv2dEpilogue&
 /// The same with a weight that stays as it is, which the CPU's kernels prepare once and not in every call.
 Tensor conv2d_fused(const Tensor& x, const ConstantWeight& weight, const Conv2dEpilogue& epilogue = {},
                     const Conv2dOptions& options = {});
+
+/// conv2d() without a bias, and the moments of its result: batch_moments(y), gathered where that is cheap
+/// while y is computed, so that batch_norm_training() need not read it for them. On the CPU that is so for
+/// f32 and f64, on a GPU for all but f64. Throws Error as conv2d() does. (cuDNN: ConvolutionFwd with
+/// GENSTATS)
+Conv2dMoments conv2d_moments(const Tensor& x, const Tensor& weight, const Conv2dOptions& options = {});
 
 /// The gradient by x of sum(grad * conv2d(x, weight)), for an x of `input_shape`: [N, C, H, W],
 /// channels_last. grad: [N, K, P, Q]. (torch.nn.grad.conv2d_input; cuDNN: ConvolutionBwdData)

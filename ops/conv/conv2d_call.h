@@ -7,6 +7,7 @@
 #include "taper/core/tf32.h"
 #include "taper/ops/conv/constant_weight.h"
 #include "taper/ops/conv/conv2d_geometry.h"
+#include "taper/ops/norm/batch_moments.h"
 
 namespace taper::ops {
 
@@ -24,12 +25,20 @@ struct Conv2dCall {
   bool relu = false;                         ///< forward only: result = relu(sums + bias + residual)
   const ConstantWeight* constant = nullptr;  ///< keeps what candidates make of the weight; or null
   bool allow_tf32 = allow_tf32_conv();       ///< counts for f32 on a GPU
+  BatchMoments moments = {};                 ///< forward only: to get those of the result; may be undefined
 
   Problem problem() const;
-  std::vector<Tensor*> outputs() { return {&result}; }
+  std::vector<Tensor*> outputs() {
+    if (!moments.mean.defined()) return {&result};
+    return {&result, &moments.mean, &moments.var};
+  }
 };
 
+/// A candidate that computes the moments, too, from the result of one that does not know of them.
+Candidate<Conv2dCall> with_moments_after(Candidate<Conv2dCall> candidate);
+
 /// The candidates on the CPU, plainest first: a product of packed matrices, depthwise loops, Winograd.
+/// All of them, here and below, fill call.moments if they are asked for.
 std::vector<Candidate<Conv2dCall>> conv2d_cpu_candidates(const Conv2dCall& call);
 
 /// The candidates on the GPU: implicit matrix products with tiles of the usual size, large and small, or, for

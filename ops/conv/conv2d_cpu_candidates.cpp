@@ -68,6 +68,12 @@ auto prepared_weight(const Conv2dCall& call, std::string_view candidate, Make&& 
   return call.constant ? call.constant->form(candidate, make) : std::make_shared<const Form>(make());
 }
 
+template <class T>
+ChannelMoments<T> moments_of(const Conv2dCall& call) {
+  if (!call.moments.mean.defined()) return {};
+  return {call.moments.mean.data<T>(), call.moments.var.data<T>()};
+}
+
 void run_gemm(const Conv2dCall& call, void*) {
   run_pass(
       call,
@@ -75,7 +81,7 @@ void run_gemm(const Conv2dCall& call, void*) {
                    T* y) {
         const auto packed =
             prepared_weight(call, "gemm", [&] { return implicit_gemm_pack_weight(conv, weight); });
-        implicit_gemm_forward_cpu(conv, x, *packed, epilogue, y);
+        implicit_gemm_forward_cpu(conv, x, *packed, epilogue, y, moments_of<T>(call));
       },
       [](auto&... arguments) { implicit_gemm_backward_input_cpu(arguments...); },
       [](auto&... arguments) { implicit_gemm_backward_weight_cpu(arguments...); });
@@ -97,7 +103,7 @@ void run_winograd(const Conv2dCall& call, void*) {
         const auto transformed = prepared_weight(call, kOut == 2 ? "winograd 2x2" : "winograd 4x4", [&] {
           return winograd_transform_weight<T, kOut>(conv, weight);
         });
-        winograd_forward_cpu<T, kOut>(conv, x, *transformed, epilogue, y);
+        winograd_forward_cpu<T, kOut>(conv, x, *transformed, epilogue, y, moments_of<T>(call));
       },
       []<class T>(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x) {
         winograd_backward_input_cpu<T, kOut>(conv, grad, weight, grad_x);
@@ -109,6 +115,14 @@ void run_winograd(const Conv2dCall& call, void*) {
 
 }  // namespace
 
+Candidate<Conv2dCall> with_moments_after(Candidate<Conv2dCall> candidate) {
+  candidate.run = [run = std::move(candidate.run)](const Conv2dCall& call, void* workspace) {
+    run(call, workspace);
+    if (call.moments.mean.defined()) batch_moments_of(call.result, call.moments);
+  };
+  return candidate;
+}
+
 Problem Conv2dCall::problem() const {
   const auto named = [&](Literal name) { return Problem("conv2d", name, result.device()); };
   Problem problem = pass == Conv2dPass::kForward         ? named("forward")
@@ -119,6 +133,7 @@ Problem Conv2dCall::problem() const {
   if (residual.defined()) problem.add("residual", residual);
   if (relu) problem.add("epilogue", "relu");
   if (constant) problem.add("weight", "constant");
+  if (moments.mean.defined()) problem.add("epilogue", "moments");
   problem.add("stride", {o.stride.h, o.stride.w})
       .add("padding", {o.padding.h, o.padding.w})
       .add("dilation", {o.dilation.h, o.dilation.w})
@@ -141,10 +156,10 @@ std::vector<Candidate<Conv2dCall>> conv2d_cpu_candidates(const Conv2dCall& call)
       {.name = "gemm",
        .cost = flops / (depthwise ? kScalarFlopsPerSecond : kFlopsPerSecond),
        .run = run_gemm},
-      {.name = "depthwise",
-       .supported = depthwise,
-       .cost = flops / (2 * kScalarFlopsPerSecond),
-       .run = run_depthwise},
+      with_moments_after({.name = "depthwise",
+                          .supported = depthwise,
+                          .cost = flops / (2 * kScalarFlopsPerSecond),
+                          .run = run_depthwise}),
       {.name = "winograd 2x2", .supported = winograd, .cost = winograd_cost(call, 2), .run = run_winograd<2>},
       {.name = "winograd 4x4", .supported = winograd, .cost = winograd_cost(call, 4), .run = run_winograd<4>},
   };

@@ -8,9 +8,9 @@
 
 namespace taper::ops {
 
-template <class T>
-void implicit_gemm_forward(const Conv2dGeometry& conv, const void* x, const void* weight,
-                           const ConvEpilogue<T>& epilogue, void* y, GemmTiles tiles) {
+template <class T, class Output>
+PartialMoments launch_forward(const Conv2dGeometry& conv, const void* x, const void* weight,
+                              const Output& out, GemmTiles tiles) {
   const int64_t groups = conv.options.groups, filter = conv.taps() * conv.group_c();
   const GemmSizes sizes{
       .m = conv.n * conv.p * conv.q, .n = conv.group_k(), .k = filter, .batch_inner = groups};
@@ -18,18 +18,38 @@ void implicit_gemm_forward(const Conv2dGeometry& conv, const void* x, const void
                                        .stride = filter,
                                        .batch = {0, conv.group_k() * filter},
                                        .vectors = has_channel_vectors<T>(weight, filter)};
-  const GemmOutput<T> out{.data = static_cast<T*>(y),
-                          .rows = {.image_stride = conv.k},
-                          .batch = {0, conv.group_k()},
-                          .bias = epilogue.bias,
-                          .bias_batch = {0, conv.group_k()},
-                          .residual = epilogue.residual,
-                          .relu = epilogue.relu,
-                          .vectors = has_channel_vectors<T>(y, conv.group_k()) &&
-                                     has_channel_vectors<T>(epilogue.residual, conv.group_k())};
   check_gemm_sizes("conv2d", sizes);
   const PixelOperand<T, true> pixels(x, groups, conv.group_c(), forward_y(conv), forward_x(conv));
-  launch_main_loop("conv2d_forward", pixels, filters, out, sizes, tiles);
+  return launch_main_loop(Output::kMoments ? "conv2d_forward_moments" : "conv2d_forward", pixels, filters,
+                          out, sizes, tiles);
+}
+
+template <class T>
+GemmOutput<T> forward_output(const Conv2dGeometry& conv, const ConvEpilogue<T>& epilogue, void* y) {
+  return {.data = static_cast<T*>(y),
+          .rows = {.image_stride = conv.k},
+          .batch = {0, conv.group_k()},
+          .bias = epilogue.bias,
+          .bias_batch = {0, conv.group_k()},
+          .residual = epilogue.residual,
+          .relu = epilogue.relu,
+          .vectors = has_channel_vectors<T>(y, conv.group_k()) &&
+                     has_channel_vectors<T>(epilogue.residual, conv.group_k())};
+}
+
+template <class T>
+void implicit_gemm_forward(const Conv2dGeometry& conv, const void* x, const void* weight,
+                           const ConvEpilogue<T>& epilogue, void* y, GemmTiles tiles) {
+  launch_forward<T>(conv, x, weight, forward_output(conv, epilogue, y), tiles);
+}
+
+template <class T>
+PartialMoments implicit_gemm_forward_moments(const Conv2dGeometry& conv, const void* x, const void* weight,
+                                             void* y, GemmTiles tiles) {
+  MomentsOutput<T> out;
+  static_cast<GemmOutput<T>&>(out) = forward_output<T>(conv, {}, y);
+  out.columns = conv.k;
+  return launch_forward<T>(conv, x, weight, out, tiles);
 }
 
 template <class T>

@@ -5,6 +5,7 @@
 
 #include "taper/ops/conv/conv2d_geometry.h"
 #include "taper/ops/matmul/gemm_gpu.h"
+#include "taper/ops/norm/channel_statistics_gpu.h"
 
 namespace taper::ops {
 
@@ -12,6 +13,12 @@ namespace taper::ops {
 template <class T>
 void implicit_gemm_forward(const Conv2dGeometry& conv, const void* x, const void* weight,
                            const ConvEpilogue<T>& epilogue, void* y, GemmTiles tiles);
+
+/// The same without an epilogue, but with the moments of y's channels over chunks of pixels, which are not in
+/// memory yet when they are gathered. Nothing is gathered where the sum was split over blocks. Not for f64.
+template <class T>
+PartialMoments implicit_gemm_forward_moments(const Conv2dGeometry& conv, const void* x, const void* weight,
+                                             void* y, GemmTiles tiles);
 
 /// grad_x[pixel, c] = sum over (r, s, k) of grad[pixel is seen through (r, s), k] * weight[k, (r, s), c].
 /// With a stride, input pixels fall into stride.h * stride.w phases that are seen through different taps;

@@ -1,5 +1,7 @@
 #include "taper/ops/conv/implicit_gemm_cpu.h"
 
+#include <optional>
+
 #include "taper/core/parallel.h"
 #include "taper/ops/conv/source_columns.h"
 
@@ -11,6 +13,7 @@ std::vector<Tile> cut_into_tiles(const ConvPlan& plan, int64_t groups) {
   std::vector<Tile> tiles;
   const int64_t source_channels = plan.source.channels / groups;
   const int64_t channels = plan.destination.channels / groups;
+  int64_t first_chunk = 0;
   for (const Region& region : plan.regions) {
     const int64_t pixels = region.destination.size();
     const GemmBlocks blocks = gemm_blocks<T>(pixels, channels, region.taps() * source_channels);
@@ -18,12 +21,23 @@ std::vector<Tile> cut_into_tiles(const ConvPlan& plan, int64_t groups) {
       for (int64_t pixel = 0; pixel < pixels; pixel += blocks.rows) {
         for (int64_t channel = 0; channel < channels; channel += blocks.cols) {
           tiles.push_back({&region, group, pixel, std::min(blocks.rows, pixels - pixel), channel,
-                           std::min(blocks.cols, channels - channel)});
+                           std::min(blocks.cols, channels - channel), first_chunk + pixel / blocks.rows});
         }
       }
     }
+    first_chunk += divide_up(pixels, blocks.rows);
   }
   return tiles;
+}
+
+/// How many pixels each chunk has.
+std::vector<int64_t> chunk_rows(const std::vector<Tile>& tiles) {
+  std::vector<int64_t> rows;
+  for (const Tile& tile : tiles) {
+    if (tile.chunk >= int64_t(rows.size())) rows.resize(size_t(tile.chunk + 1));
+    rows[size_t(tile.chunk)] = tile.pixels;
+  }
+  return rows;
 }
 
 /// The weights that multiply the columns of a region: one packed [depth, channels] matrix for each group,
@@ -56,13 +70,16 @@ std::vector<T*> destination_rows(const Tile& tile, T* first_channel) {
 /// A tile whose pixels see no tap: all its sums are 0.
 template <class T>
 void store_zeros(const Tile& tile, const ConvEpilogue<T>& epilogue, const std::vector<T*>& rows,
-                 const std::vector<const T*>& residual_rows) {
+                 const std::vector<const T*>& residual_rows, const ColumnMoments<T>& moments) {
   for (size_t i = 0; i < rows.size(); ++i) {
     for (int64_t c = tile.first_channel; c < tile.first_channel + tile.channels; ++c) {
       T value = epilogue.bias ? epilogue.bias[c] : T(0);
       if (epilogue.residual) value += residual_rows[i][c];
       rows[i][c] = epilogue.relu && value < T(0) ? T(0) : value;
     }
+  }
+  if (moments) {
+    moments.merge_rows(rows.data(), tile.pixels, tile.first_channel, tile.first_channel + tile.channels);
   }
 }
 
@@ -82,9 +99,11 @@ Next<T> source_of(const ConvPlan& plan, const Tile& next, const Tile& tile, cons
 /// Computes destination pixels from source pixels: the forward pass and the gradient by the input.
 template <class T>
 void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights, const T* source,
-              const ConvEpilogue<T>& epilogue, T* destination) {
+              const ConvEpilogue<T>& epilogue, T* destination, const ChannelMoments<T>& moments = {}) {
   const auto groups = int64_t(weights.size());
   const std::vector<Tile> tiles = cut_into_tiles<T>(plan, groups);
+  std::optional<ChunkMoments<T>> chunks;
+  if (moments) chunks.emplace(chunk_rows(tiles), plan.destination.channels);
   const int64_t source_channels = plan.source.channels / groups;
   const int64_t group_channels = plan.destination.channels / groups;
   const int64_t bytes = plan.destination.n * plan.destination.height * plan.destination.width *
@@ -100,7 +119,9 @@ void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights
     std::vector<const T*> residual_rows;
     if (own.residual) residual_rows = destination_rows(tile, own.residual);
     const std::vector<DepthBlock> blocks = column_blocks(*tile.region, source_channels, GemmTile<T>::kDepth);
-    if (blocks.empty()) return store_zeros(tile, own, rows, residual_rows);
+    const ColumnMoments<T> tile_moments =
+        chunks ? chunks->chunk(tile.chunk, tile.group * group_channels) : ColumnMoments<T>();
+    if (blocks.empty()) return store_zeros(tile, own, rows, residual_rows, tile_moments);
     const PanelCut cut = PanelCut::of<T>(tile.pixels);
     const auto next = size_t(index + threads);  // this thread's, if they keep step
     const Next<T> after = next < tiles.size() ? source_of(plan, tiles[next], tile, group_source) : Next<T>{};
@@ -110,7 +131,8 @@ void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights
                       .bias = own.bias,
                       .residual = own.residual ? residual_rows.data() : nullptr,
                       .relu = own.relu,
-                      .stream = stream},
+                      .stream = stream,
+                      .moments = tile_moments},
                      after, [&](size_t block, T* panels) {
                        for (int64_t panel = 0; panel < cut.panels; ++panel) {
                          T* const to = panels + panel * GemmTile<T>::kPanel;
@@ -120,6 +142,7 @@ void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights
                        }
                      });
   });
+  if (chunks) chunks->finish(moments);
 }
 
 }  // namespace
@@ -138,8 +161,8 @@ std::vector<PackedColumns<T>> implicit_gemm_pack_weight(const Conv2dGeometry& co
 template <class T>
 void implicit_gemm_forward_cpu(const Conv2dGeometry& conv, const T* x,
                                const std::vector<PackedColumns<T>>& weight, const ConvEpilogue<T>& epilogue,
-                               T* y) {
-  convolve(plan_forward(conv), weight, x, epilogue, y);
+                               T* y, const ChannelMoments<T>& moments) {
+  convolve(plan_forward(conv), weight, x, epilogue, y, moments);
 }
 
 template <class T>
@@ -161,11 +184,11 @@ void implicit_gemm_backward_input_cpu(const Conv2dGeometry& conv, const T* grad,
 template std::vector<PackedColumns<float>> implicit_gemm_pack_weight(const Conv2dGeometry&, const float*);
 template void implicit_gemm_forward_cpu(const Conv2dGeometry&, const float*,
                                         const std::vector<PackedColumns<float>>&, const ConvEpilogue<float>&,
-                                        float*);
+                                        float*, const ChannelMoments<float>&);
 template std::vector<PackedColumns<double>> implicit_gemm_pack_weight(const Conv2dGeometry&, const double*);
 template void implicit_gemm_forward_cpu(const Conv2dGeometry&, const double*,
                                         const std::vector<PackedColumns<double>>&,
-                                        const ConvEpilogue<double>&, double*);
+                                        const ConvEpilogue<double>&, double*, const ChannelMoments<double>&);
 template void implicit_gemm_backward_input_cpu(const Conv2dGeometry&, const float*, const float*, float*);
 template void implicit_gemm_backward_input_cpu(const Conv2dGeometry&, const double*, const double*, double*);
 

@@ -5,6 +5,7 @@
 // channels_last memory ([N, H, W, C] images, [K, R, S, C / groups] weights), checked and allocated by
 // conv2d.cpp.
 
+#include "taper/ops/chunk_moments_cpu.h"
 #include "taper/ops/conv/conv2d_geometry.h"
 #include "taper/ops/matmul/gemm_pack.h"
 
@@ -15,10 +16,11 @@ namespace taper::ops {
 template <class T>
 std::vector<PackedColumns<T>> implicit_gemm_pack_weight(const Conv2dGeometry& conv, const T* weight);
 
+/// With `moments`, those of y's channels too, summed where y is in registers.
 template <class T>
 void implicit_gemm_forward_cpu(const Conv2dGeometry& conv, const T* x,
                                const std::vector<PackedColumns<T>>& weight, const ConvEpilogue<T>& epilogue,
-                               T* y);
+                               T* y, const ChannelMoments<T>& moments = {});
 template <class T>
 void implicit_gemm_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x);
 template <class T>

@@ -17,6 +17,7 @@ struct Tile {
   int64_t group;
   int64_t first_pixel, pixels;
   int64_t first_channel, channels;
+  int64_t chunk = 0;  ///< tiles of the same pixels have the same number
 };
 
 /// One group's channels of one image batch.

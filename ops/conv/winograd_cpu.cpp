@@ -1,5 +1,8 @@
 #include "taper/ops/conv/winograd_cpu.h"
 
+#include <algorithm>
+#include <optional>
+
 #include "taper/core/parallel.h"
 #include "taper/ops/conv/winograd_tiles.h"
 #include "taper/ops/conv/winograd_transforms.h"
@@ -45,7 +48,8 @@ struct TransformedTiles {
 /// weights, of which weights[point] is a packed (source channels) x (destination channels) matrix.
 template <class T, int kOut>
 void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<PackedColumns<T>>& weights,
-                    const T* source, const ConvEpilogue<T>& epilogue, T* destination) {
+                    const T* source, const ConvEpilogue<T>& epilogue, T* destination,
+                    const ChannelMoments<T>& moments = {}) {
   using Panel = GemmTile<T>;
   using W = Winograd<kOut>;
   constexpr int64_t kSide = kOut + 2, kPoints = kSide * kSide, kLanes = Simd<T>::kLanes;
@@ -58,6 +62,9 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
   const int64_t point_stride = apart<T>(c_out);
   const Scratch<T> products(most * kPoints * point_stride), nothing(c_in), unused(c_out);
   std::fill(nothing.data(), nothing.data() + c_in, T(0));
+  const int64_t most_panels = PanelCut::of<T>(most).panels;
+  std::optional<ChunkMoments<T>> chunks;  // one for each panel of each batch
+  if (moments) chunks.emplace(std::vector<int64_t>(size_t(batches * most_panels)), c_out);
 
   for (int64_t first = 0; first < tiles; first += most) {
     const int64_t count = std::min(most, tiles - first);
@@ -106,6 +113,8 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
     });
 
     parallel_chunks(cut.panels, [&](int64_t panel) {
+      const int64_t chunk = first / most * most_panels + panel;
+      ColumnMoments<T> panel_moments = chunks ? chunks->chunk(chunk) : ColumnMoments<T>();
       for (int64_t i = cut.first(panel); i < cut.first(panel) + cut.height(panel); ++i) {
         T* pixels[kOut * kOut];
         out.pixels<T>(first + i, destination, unused.data(), pixels);
@@ -125,9 +134,15 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
                 Simd<T>::store(pixel + c, sum);
               });
         }
+        if (!panel_moments) continue;
+        const int64_t inside = std::remove(pixels, pixels + kOut * kOut, unused.data()) - pixels;
+        panel_moments.merge_rows(pixels, inside, 0, c_out);
+        panel_moments.rows += inside;
       }
+      if (chunks) chunks->set_rows(chunk, panel_moments.rows);
     });
   }
+  if (chunks) chunks->finish(moments);
 }
 
 /// For each point a packed matrix; fill(out channel, in channel, pointers) transforms the kernels of one
@@ -222,11 +237,11 @@ std::vector<PackedColumns<T>> winograd_transform_weight(const Conv2dGeometry& co
 
 template <class T, int kOut>
 void winograd_forward_cpu(const Conv2dGeometry& conv, const T* x, const std::vector<PackedColumns<T>>& weight,
-                          const ConvEpilogue<T>& epilogue, T* y) {
+                          const ConvEpilogue<T>& epilogue, T* y, const ChannelMoments<T>& moments) {
   const IntPair padding = conv.options.padding;
   convolve_tiles<T, kOut>(
       tile_grid<kOut>(input_batch(conv), kOut + 2, {-padding.h, -padding.w}, conv.p, conv.q),
-      tile_grid<kOut>(output_batch(conv), kOut, 0, conv.p, conv.q), weight, x, epilogue, y);
+      tile_grid<kOut>(output_batch(conv), kOut, 0, conv.p, conv.q), weight, x, epilogue, y, moments);
 }
 
 template <class T, int kOut>
@@ -336,7 +351,8 @@ template std::vector<PackedColumns<float>> winograd_transform_weight<float, 2>(c
                                                                                const float*);
 template void winograd_forward_cpu<float, 2>(const Conv2dGeometry&, const float*,
                                              const std::vector<PackedColumns<float>>&,
-                                             const ConvEpilogue<float>&, float*);
+                                             const ConvEpilogue<float>&, float*,
+                                             const ChannelMoments<float>&);
 template void winograd_backward_input_cpu<float, 2>(const Conv2dGeometry&, const float*, const float*,
                                                     float*);
 template void winograd_backward_weight_cpu<float, 2>(const Conv2dGeometry&, const float*, const float*,
@@ -345,7 +361,8 @@ template std::vector<PackedColumns<float>> winograd_transform_weight<float, 4>(c
                                                                                const float*);
 template void winograd_forward_cpu<float, 4>(const Conv2dGeometry&, const float*,
                                              const std::vector<PackedColumns<float>>&,
-                                             const ConvEpilogue<float>&, float*);
+                                             const ConvEpilogue<float>&, float*,
+                                             const ChannelMoments<float>&);
 template void winograd_backward_input_cpu<float, 4>(const Conv2dGeometry&, const float*, const float*,
                                                     float*);
 template void winograd_backward_weight_cpu<float, 4>(const Conv2dGeometry&, const float*, const float*,
@@ -354,7 +371,8 @@ template std::vector<PackedColumns<double>> winograd_transform_weight<double, 2>
                                                                                  const double*);
 template void winograd_forward_cpu<double, 2>(const Conv2dGeometry&, const double*,
                                               const std::vector<PackedColumns<double>>&,
-                                              const ConvEpilogue<double>&, double*);
+                                              const ConvEpilogue<double>&, double*,
+                                              const ChannelMoments<double>&);
 template void winograd_backward_input_cpu<double, 2>(const Conv2dGeometry&, const double*, const double*,
                                                      double*);
 template void winograd_backward_weight_cpu<double, 2>(const Conv2dGeometry&, const double*, const double*,
@@ -363,7 +381,8 @@ template std::vector<PackedColumns<double>> winograd_transform_weight<double, 4>
                                                                                  const double*);
 template void winograd_forward_cpu<double, 4>(const Conv2dGeometry&, const double*,
                                               const std::vector<PackedColumns<double>>&,
-                                              const ConvEpilogue<double>&, double*);
+                                              const ConvEpilogue<double>&, double*,
+                                              const ChannelMoments<double>&);
 template void winograd_backward_input_cpu<double, 4>(const Conv2dGeometry&, const double*, const double*,
                                                      double*);
 template void winograd_backward_weight_cpu<double, 4>(const Conv2dGeometry&, const double*, const double*,

@@ -3,6 +3,7 @@
 // their (kOut + 2)^2 points is one matrix product over the channels, and the results are transformed back;
 // see winograd_transforms.h. Tiles go through in batches whose transforms stay in the cache.
 
+#include "taper/ops/chunk_moments_cpu.h"
 #include "taper/ops/conv/conv2d_geometry.h"
 #include "taper/ops/matmul/gemm_pack.h"
 
@@ -22,7 +23,7 @@ std::vector<PackedColumns<T>> winograd_transform_weight(const Conv2dGeometry& co
 /// many results 2 and 9 times.
 template <class T, int kOut>
 void winograd_forward_cpu(const Conv2dGeometry& conv, const T* x, const std::vector<PackedColumns<T>>& weight,
-                          const ConvEpilogue<T>& epilogue, T* y);
+                          const ConvEpilogue<T>& epilogue, T* y, const ChannelMoments<T>& moments = {});
 template <class T, int kOut>
 void winograd_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x);
 template <class T, int kOut>

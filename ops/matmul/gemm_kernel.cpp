@@ -21,6 +21,7 @@ template <class T>
       place[j] = sum;
     }
   }
+  if (out.moments) out.moments.merge_rows(out.rows, rows, out.column, out.column + out.cols);
 }
 
 template <class T, PanelOrder kOrder, int kHeight>
@@ -77,6 +78,23 @@ void multiply_tile(const RowPanel<T>& panel, const T* __restrict b, int64_t dept
     }
     if (out.relu) {
       for_each_vector([&](int, Vector& sum, int64_t) { sum = sum < 0 ? Vector{} : sum; });
+    }
+    if (out.moments) {
+      Vector mean[2] = {}, square[2] = {};
+#pragma GCC unroll 16
+      for (const auto& row : sums) {
+        mean[0] += row[0];
+        mean[1] += row[1];
+      }
+      mean[0] *= T(1) / T(kHeight);
+      mean[1] *= T(1) / T(kHeight);
+#pragma GCC unroll 16
+      for (const auto& row : sums) {
+        square[0] += (row[0] - mean[0]) * (row[0] - mean[0]);
+        square[1] += (row[1] - mean[1]) * (row[1] - mean[1]);
+      }
+      out.moments.merge(out.column, mean[0], square[0], kHeight);
+      out.moments.merge(out.column + Tile::kLanes, mean[1], square[1], kHeight);
     }
     if (out.stream) {
       for_each_vector(

@@ -15,6 +15,7 @@
 // compiler's vector extensions, which become AVX-512, AVX2 or SSE instructions by the build's -march. The sum
 // over the depth runs in order, so that results do not depend on how the rest of the product was cut.
 
+#include "taper/ops/column_moments_cpu.h"
 #include "taper/ops/simd.h"
 
 namespace taper::ops {
@@ -51,6 +52,7 @@ struct TileOutput {
   const T* const* residual = nullptr;  ///< for each row another that is added to it
   bool relu = false;                   ///< then clamp at 0
   bool stream = false;                 ///< store past the caches; rows begin on multiples of kVectorBytes
+  ColumnMoments<T> moments = {};       ///< gather those of what is stored, from column 0 on
 };
 
 /// A panel of a: up to kRows rows.

@@ -29,10 +29,12 @@ inline int64_t split_count(int64_t tiles, int resident, int64_t k, int tile_k) {
 }
 
 /// Launches `kernel` (a main loop with Shape's tile) over all tiles, splits and matrices; sizes are not 0
-/// except for k.
-template <class Shape, class T, class A, class B>
-void launch_gemm(const char* name, void (*kernel)(A, B, GemmOutput<T>, GemmProblem), const A& a, const B& b,
-                 GemmOutput<T> out, const GemmSizes& sizes) {
+/// except for k. Returns what a MomentsOutput gathers, in chunks of kRowsPerChunk rows:
+/// nothing where k is split.
+template <class Shape, int kRowsPerChunk, class A, class B, class Output>
+PartialMoments launch_gemm(const char* name, void (*kernel)(A, B, Output, GemmProblem), const A& a,
+                           const B& b, Output out, const GemmSizes& sizes) {
+  using T = typename Output::Element;
   constexpr int64_t kMaxGridZ = 65535;
   GemmProblem problem{.m = int(sizes.m),
                       .n = int(sizes.n),
@@ -49,6 +51,15 @@ void launch_gemm(const char* name, void (*kernel)(A, B, GemmOutput<T>, GemmProbl
                       {.dtype = dtype_of<SumOf<T>>, .device = Device(kCUDA, gpu::current_device())});
     out.partial = workspace.data<SumOf<T>>();
   }
+  PartialMoments moments;
+  if constexpr (Output::kMoments) {
+    if (splits == 1) {
+      moments = {empty({ceil_div(sizes.m, kRowsPerChunk), 2, out.columns},
+                       {.dtype = dtype_of<SumOf<T>>, .device = Device(kCUDA, gpu::current_device())}),
+                 kRowsPerChunk};
+      out.moments = moments.chunks.data<SumOf<T>>();
+    }
+  }
   for (; problem.first_batch < problem.batches; problem.first_batch += kMaxGridZ) {
     const int64_t batches = std::min(problem.batches - problem.first_batch, kMaxGridZ);
     gpu::launch(name, kernel,
@@ -57,7 +68,8 @@ void launch_gemm(const char* name, void (*kernel)(A, B, GemmOutput<T>, GemmProbl
                  .dynamic_shared_bytes = Shape::kSharedBytes},
                 a, b, out, problem);
   }
-  if (splits > 1) finish_splits(out, problem, splits);
+  if (splits > 1) finish_splits<T>(out, problem, splits);
+  return moments;
 }
 
 /// Whether to take large tiles: usually where they do not reach far beyond c and there are enough to fill the
@@ -71,31 +83,35 @@ bool is_worth(const GemmSizes& sizes, GemmTiles asked) {
 }
 
 /// The product on ordinary cores (f32, f64) or tensor cores (f16, bf16); nothing is launched where c is
-/// empty.
-template <class T, class A, class B>
-void launch_main_loop(const char* name, const A& a, const B& b, const GemmOutput<T>& out,
-                      const GemmSizes& sizes, GemmTiles tiles) {
-  if (sizes.m == 0 || sizes.n == 0 || sizes.batches() == 0) return;
-  const auto launch = [&]<class Shape>(void (*kernel)(A, B, GemmOutput<T>, GemmProblem)) {
-    launch_gemm<Shape>(name, kernel, a, b, out, sizes);
+/// empty. Output: GemmOutput, or MomentsOutput, whose moments are returned.
+template <class A, class B, class Output>
+PartialMoments launch_main_loop(const char* name, const A& a, const B& b, const Output& out,
+                                const GemmSizes& sizes, GemmTiles tiles) {
+  using T = typename Output::Element;
+  if (sizes.m == 0 || sizes.n == 0 || sizes.batches() == 0) return {};
+  const auto launch = [&]<class Shape>(void (*kernel)(A, B, Output, GemmProblem)) {
+    constexpr bool kSimt = std::is_same_v<SumOf<T>, T>;
+    using Moments = std::conditional_t<kSimt, SimtMoments<T, Shape>, MmaMoments<T, Shape>>;
+    return launch_gemm<Shape, Moments::kRows>(name, kernel, a, b, out, sizes);
   };
   if constexpr (std::is_same_v<T, double>) {
     using Shape = SimtShape<T, 64, 64, 16, 2>;
-    launch.template operator()<Shape>(gemm_simt<T, Shape, A, B>);
+    return launch.template operator()<Shape>(gemm_simt<T, Shape, A, B, Output>);
   } else if constexpr (std::is_same_v<T, float>) {
     using Large = SimtShape<T, 128, 128, 16, 1>;
     using Small = SimtShape<T, 64, 64, 16, 4>;
-    if (is_worth<Large>(sizes, tiles)) return launch.template operator()<Large>(gemm_simt<T, Large, A, B>);
-    launch.template operator()<Small>(gemm_simt<T, Small, A, B>);
+    if (is_worth<Large>(sizes, tiles))
+      return launch.template operator()<Large>(gemm_simt<T, Large, A, B, Output>);
+    return launch.template operator()<Small>(gemm_simt<T, Small, A, B, Output>);
   } else {
     using Large = MmaShape<128, 128, 2, 2, 3, 2>;
     using Small = MmaShape<64, 64, 2, 2, 3, 3>;
     if (!a.vectors || !b.vectors) {
-      return launch.template operator()<Small>(gemm_mma<T, Small, true, A, B>);
+      return launch.template operator()<Small>(gemm_mma<T, Small, true, A, B, Output>);
     }
     if (is_worth<Large>(sizes, tiles))
-      return launch.template operator()<Large>(gemm_mma<T, Large, false, A, B>);
-    launch.template operator()<Small>(gemm_mma<T, Small, false, A, B>);
+      return launch.template operator()<Large>(gemm_mma<T, Large, false, A, B, Output>);
+    return launch.template operator()<Small>(gemm_mma<T, Small, false, A, B, Output>);
   }
 }
 

@@ -12,6 +12,7 @@
 
 #include "taper/core/gpu/async_copy.h"
 #include "taper/core/gpu/mma.h"
+#include "taper/ops/matmul/gemm_moments.cuh"
 #include "taper/ops/matmul/gemm_operands.cuh"
 
 namespace taper::ops {
@@ -191,9 +192,9 @@ struct WarpSums {
 /// Grid: (tiles of c, splits of k, matrices). Each block reads (m + n) * k elements of its tile's rows and
 /// columns, from the L2 cache for the most part. Limited by the tensor cores where the tile is 128 x 128 and
 /// k is long; by L2 where it is 64 x 64.
-template <class T, class Shape, bool kAnyLayout, class OperandA, class OperandB>
+template <class T, class Shape, bool kAnyLayout, class OperandA, class OperandB, class Output>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kResident)
-    gemm_mma(OperandA a, OperandB b, GemmOutput<T> out, GemmProblem problem) {
+    gemm_mma(OperandA a, OperandB b, Output out, GemmProblem problem) {
   constexpr int kStages = Shape::kStages, kTileK = Shape::kTileK, kTileA = Shape::kTileM * kTileK;
   T* const shared = gpu::dynamic_shared<T>();
   problem.select_batch(a, b, out);
@@ -240,6 +241,9 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kResident)
     if (m >= problem.m || n >= problem.n) break;
     out.store(problem, m, n,
               *reinterpret_cast<const Pack<float, 8>*>(rows + row * Shape::kSumStride + column));
+  }
+  if constexpr (Output::kMoments) {
+    if (out.moments) MmaMoments<T, Shape>::gather(rows, out, problem, place.m, place.n);
   }
 }
 

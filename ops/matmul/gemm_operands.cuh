@@ -72,6 +72,9 @@ struct GemmProblem;
 /// The result and what happens to it on the way to memory: c = relu(sum + bias[n] + residual), each optional.
 template <class T>
 struct GemmOutput {
+  using Element = T;
+  static constexpr bool kMoments = false;  ///< see gemm_moments.cuh
+
   T* data = nullptr;
   RowMap rows;
   BatchStrides batch = {};

@@ -146,6 +146,7 @@ void multiply_depth_block(const PanelCut& cut, Panel&& panel, const PackedColumn
     tile.cols = std::min(kCols, end_col - col);
     for (int64_t i = 0; i < cut.panels; ++i) {
       tile.rows = out.rows + cut.first(i);
+      tile.moments.rows = cut.first(i);
       if (out.residual) {
         tile.residual = out.residual + cut.first(i);
         if (i + 1 < cut.panels) {
@@ -165,7 +166,8 @@ void multiply_depth_block(const PanelCut& cut, Panel&& panel, const PackedColumn
 
 /// One thread's share of a product: rows of a times columns first_col to first_col + cols (first_col a
 /// multiple of kCols) of a packed b, summed over `depth`. pack(block_index, panels) packs a's rows for one
-/// depth block. `out` says where results go; its accumulate, bias, residual and relu apply to the whole sum.
+/// depth block. `out` says where results go; its accumulate, bias, residual, relu and moments (of no rows
+/// yet) apply to the whole sum.
 template <class T, class Pack>
 void multiply_rows(PanelOrder order, int64_t rows, const PackedColumns<T>& b, int64_t first_col, int64_t cols,
                    std::span<const DepthBlock> depth, const TileOutput<T>& out, const Next<T>& after,
@@ -184,7 +186,8 @@ void multiply_rows(PanelOrder order, int64_t rows, const PackedColumns<T>& b, in
                                 .bias = is_last ? out.bias : nullptr,
                                 .residual = is_last ? out.residual : nullptr,
                                 .relu = is_last && out.relu,
-                                .stream = is_last && out.stream};
+                                .stream = is_last && out.stream,
+                                .moments = is_last ? out.moments : ColumnMoments<T>()};
     const int64_t share = after.source_size / int64_t(depth.size());
     const Next<T> next = {
         is_last ? after.panel : b.panel(first_col / Tile::kCols) + depth[d + 1].first * Tile::kCols,

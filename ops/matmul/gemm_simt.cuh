@@ -8,6 +8,7 @@
 // multiply-adds. (Volkov and Demmel, "Benchmarking GPUs to tune dense linear algebra", 2008; the square is in
 // four parts so that a warp reads neighbouring 16 bytes, as in CUTLASS's SIMT kernels.)
 
+#include "taper/ops/matmul/gemm_moments.cuh"
 #include "taper/ops/matmul/gemm_operands.cuh"
 
 namespace taper::ops {
@@ -159,9 +160,9 @@ struct SimtSums {
 
 /// Grid: (tiles of c, splits of k, matrices). Each block reads (m + n) * k elements of its tile's rows and
 /// columns; limited by arithmetic for tiles of 128 x 128, near the shared memory's rate for 64 x 64.
-template <class T, class Shape, class OperandA, class OperandB>
+template <class T, class Shape, class OperandA, class OperandB, class Output>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kResident)
-    gemm_simt(OperandA a, OperandB b, GemmOutput<T> out, GemmProblem problem) {
+    gemm_simt(OperandA a, OperandB b, Output out, GemmProblem problem) {
   constexpr int kTileA = Shape::kTileK * Shape::kStrideM;
   T* const shared = gpu::dynamic_shared<T>();
   problem.select_batch(a, b, out);
@@ -188,6 +189,11 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kResident)
     stage = stage == shared ? shared + Shape::kStage : shared;
   }
   if (has_work) sums.store(out, problem, place.m + row, place.n + column);
+  if constexpr (Output::kMoments) {
+    if (out.moments == nullptr) return;
+    __syncthreads();  // the last tiles were read
+    SimtMoments<T, Shape>::gather(sums, shared, out, problem, place.m, place.n);
+  }
 }
 
 }  // namespace taper::ops

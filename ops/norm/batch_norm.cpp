@@ -1,6 +1,10 @@
 #include "taper/ops/norm/batch_norm.h"
 
+#include <cmath>
+
 #include "taper/ops/check.h"
+#include "taper/ops/copy/copy.h"
+#include "taper/ops/copy/create.h"
 #include "taper/ops/norm/batch_norm_cpu.h"
 #include "taper/ops/norm/batch_norm_gpu.h"
 #include "taper/ops/op_call.h"
@@ -24,6 +28,19 @@ void check_per_channel(std::string_view op, std::string_view what, const Tensor&
               "{}: {} must be {} or {} for an input of {}, got {}", op, what, compute_dtype(x.dtype()),
               x.dtype(), x.dtype(), parameter.dtype());
   check_same_device(op, x, parameter);
+}
+
+void check_moments(std::string_view op, const Tensor& x, const BatchMoments& moments) {
+  TAPER_CHECK(moments.mean.defined() == moments.var.defined(),
+              "{}: the moments' mean and var must be given together", op);
+  if (!moments.mean.defined()) return;
+  for (const Tensor& moment : {moments.mean, moments.var}) {
+    TAPER_CHECK(moment.shape() == Shape{x.size(1)} && moment.dtype() == compute_dtype(x.dtype()) &&
+                    moment.is_contiguous(),
+                "{}: the moments of an input {} {} must be contiguous {} [{}], got {} {}", op, x.dtype(),
+                x.shape(), compute_dtype(x.dtype()), x.size(1), moment.dtype(), moment.shape());
+    check_same_device(op, x, moment);
+  }
 }
 
 void check_like_input(std::string_view op, std::string_view what, const Tensor& x, const Tensor& other) {
@@ -52,10 +69,26 @@ Shape relu_mask_shape(const Tensor& x) {
   return {channels == 0 ? 0 : x.numel() / channels, (channels + 7) / 8};
 }
 
+BatchMoments batch_moments(const Tensor& x) {
+  constexpr std::string_view op = "batch_moments";
+  const OpCall call(op, x);
+  check_input(op, x);
+  const auto make = [&] {
+    return full({x.size(1)}, std::nan(""), {.dtype = compute_dtype(x.dtype()), .device = x.device()});
+  };
+  const BatchMoments moments = {make(), make()};
+  if (x.numel() > 0) batch_moments_of(contiguous(x, x.dim() == 4 ? kChannelsLast : kContiguous), moments);
+  return moments;
+}
+
+void batch_moments_of(const Tensor& x, const BatchMoments& to) {
+  x.device().is_cuda() ? batch_moments_gpu(x, to) : batch_moments_cpu(x, to);
+}
+
 BatchNormOutput batch_norm_training(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                     const Tensor& running_mean, const Tensor& running_var,
                                     const BatchNormOptions& options, const Tensor& residual,
-                                    bool for_backward) {
+                                    bool for_backward, const BatchMoments& moments) {
   constexpr std::string_view op = "batch_norm";
   const OpCall call(op, x, weight, bias, residual);
   check_input(op, x);
@@ -66,6 +99,7 @@ BatchNormOutput batch_norm_training(const Tensor& x, const Tensor& weight, const
   TAPER_CHECK(running_mean.defined() == running_var.defined(),
               "{}: running_mean and running_var must be given together", op);
   if (residual.defined()) check_like_input(op, "residual", x, residual);
+  check_moments(op, x, moments);
   TAPER_CHECK(
       x.numel() > x.size(1) || x.size(1) == 0,
       "{}: training needs more than one value per channel, got input {}; use a larger batch or eval()", op,
@@ -73,9 +107,10 @@ BatchNormOutput batch_norm_training(const Tensor& x, const Tensor& weight, const
 
   if (x.device().is_cuda()) {
     return batch_norm_training_gpu(x, weight, bias, running_mean, running_var, options, residual,
-                                   for_backward);
+                                   for_backward, moments);
   }
-  return batch_norm_training_cpu(x, weight, bias, running_mean, running_var, options, residual, for_backward);
+  return batch_norm_training_cpu(x, weight, bias, running_mean, running_var, options, residual, for_backward,
+                                 moments);
 }
 
 Tensor batch_norm_inference(const Tensor& x, const Tensor& weight, const Tensor& bias,

@@ -8,7 +8,7 @@
 // Szegedy, "Batch Normalization", 2015. PyTorch's counterpart: ATen/native/Normalization.cpp; cuDNN: the
 // batch norm + add + ReLU fusions and their bit mask.
 
-#include "taper/core/tensor.h"
+#include "taper/ops/norm/batch_moments.h"
 
 namespace taper {
 
@@ -34,12 +34,13 @@ Shape relu_mask_shape(const Tensor& x);
 /// x: [N, C] or [N, C, H, W], f32, f64, f16 or bf16 (half types compute in f32); weight, bias: [C], in x's
 /// dtype or its compute dtype, may be undefined (1 and 0); residual: as x, may be undefined. running_mean and
 /// running_var ([C], or both undefined) are updated in place: (1 - momentum) * old + momentum * new, with the
-/// unbiased variance. for_backward with options.relu: makes relu_mask. Throws Error if shapes or dtypes do
-/// not fit, or if there is only one value per channel. (torch.nn.functional.batch_norm, training=True)
+/// unbiased variance. for_backward with options.relu: makes relu_mask. moments: batch_moments(x), if they are
+/// known already (conv2d_moments), and then x is read once less. Throws Error if shapes or dtypes do not fit,
+/// or if there is only one value per channel. (torch.nn.functional.batch_norm, training=True)
 BatchNormOutput batch_norm_training(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                     const Tensor& running_mean, const Tensor& running_var,
                                     const BatchNormOptions& options = {}, const Tensor& residual = {},
-                                    bool for_backward = false);
+                                    bool for_backward = false, const BatchMoments& moments = {});
 
 /// The same with given statistics instead of the batch's. (training=False)
 Tensor batch_norm_inference(const Tensor& x, const Tensor& weight, const Tensor& bias,

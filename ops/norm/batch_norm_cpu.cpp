@@ -271,11 +271,16 @@ Tensor apply(const Tensor& x, const std::vector<T>& mean, const std::vector<T>& 
 BatchNormOutput batch_norm_training_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                         const Tensor& running_mean, const Tensor& running_var,
                                         const BatchNormOptions& options, const Tensor& residual,
-                                        bool for_backward) {
+                                        bool for_backward, const BatchMoments& moments) {
   const PixelMatrix size = pixel_matrix(x);
-  std::vector<double> mean(size_t(size.channels)), var(size_t(size.channels));
   return dispatch_compute_float(compute_dtype(x.dtype()), "batch_norm", [&]<class T>() -> BatchNormOutput {
-    batch_statistics<T>(size, as_pixels(x).data<T>(), mean.data(), var.data());
+    std::vector<double> mean(size_t(size.channels)), var(size_t(size.channels));
+    if (moments.mean.defined()) {
+      mean = to_vector<double>(moments.mean);
+      var = to_vector<double>(moments.var);
+    } else {
+      batch_statistics<T>(size, as_pixels(x).data<T>(), mean.data(), var.data());
+    }
     std::vector<T> save_mean(mean.begin(), mean.end()), save_invstd(var.size());
     for (size_t c = 0; c < var.size(); ++c) save_invstd[c] = T(1 / std::sqrt(var[c] + options.eps));
     if (running_mean.defined()) {
@@ -288,6 +293,16 @@ BatchNormOutput batch_norm_training_cpu(const Tensor& x, const Tensor& weight, c
         for_backward && options.relu ? empty(relu_mask_shape(x), {.dtype = kUInt8}) : Tensor();
     return {apply<T>(x, save_mean, save_invstd, weight, bias, options, residual, relu_mask),
             from_vector(save_mean), from_vector(save_invstd), relu_mask};
+  });
+}
+
+void batch_moments_cpu(const Tensor& x, const BatchMoments& to) {
+  const PixelMatrix size = pixel_matrix(x);
+  std::vector<double> mean(size_t(size.channels)), var(size_t(size.channels));
+  dispatch_compute_float(to.mean.dtype(), "batch_moments", [&]<class T>() {
+    batch_statistics<T>(size, as_pixels(x).data<T>(), mean.data(), var.data());
+    std::copy(mean.begin(), mean.end(), to.mean.data<T>());
+    std::copy(var.begin(), var.end(), to.var.data<T>());
   });
 }
 

@@ -8,7 +8,7 @@ namespace taper::ops {
 BatchNormOutput batch_norm_training_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                         const Tensor& running_mean, const Tensor& running_var,
                                         const BatchNormOptions& options, const Tensor& residual,
-                                        bool for_backward);
+                                        bool for_backward, const BatchMoments& moments);
 Tensor batch_norm_inference_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                 const Tensor& running_mean, const Tensor& running_var,
                                 const BatchNormOptions& options, const Tensor& residual);
@@ -16,6 +16,8 @@ BatchNormGrads batch_norm_backward_cpu(const Tensor& grad, const Tensor& x, cons
                                        const Tensor& weight, const Tensor& save_mean,
                                        const Tensor& save_invstd, const BatchNormOptions& options,
                                        bool needs_residual);
+/// See batch_moments_of() in batch_moments.h.
+void batch_moments_cpu(const Tensor& x, const BatchMoments& to);
 Tensor unpack_relu_mask_cpu(const Tensor& relu_mask, const Tensor& x);
 
 }  // namespace taper::ops

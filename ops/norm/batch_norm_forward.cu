@@ -1,6 +1,5 @@
-#include <cmath>
-
 #include "taper/ops/norm/batch_norm_gpu.h"
+#include "taper/ops/norm/channel_statistics_gpu.h"
 #include "taper/ops/norm/relu_mask_gpu.cuh"
 
 namespace taper::ops {
@@ -8,112 +7,7 @@ namespace {
 
 // ------------------------------------------------------------------------------------------ kernels
 
-constexpr int kStatisticsBlocks = 3;  // of kColumnsBlock threads on a multiprocessor
-constexpr int kNormalizeBlocks = 6;
-
-/// Mean and squared distances of each chunk of rows, x read once. A thread sums the distances of its rows
-/// from the first of them, and their squares: that value is near enough to the mean for the variance not to
-/// cancel, and an outlier there spoils no other thread's sums. Threads and chunks merge by Chan's formula.
-/// Means count from the channel's first value in the batch, so that they keep their digits however far from
-/// zero the channel lies. `partial` holds [chunks, 2, channels] and then those first values, [channels].
-/// Limited by reading x, 2 bytes an element in half types and 4 in f32; 4 rows in flight for each thread.
-/// Blocks are columns_launch's, their shared memory 12 KiB in half types.
-template <class T, int kPack>
-__global__ void __launch_bounds__(kColumnsBlock, kStatisticsBlocks)
-    batch_norm_statistics(Columns size, const T* __restrict__ x, AccumulationType<T>* partial) {
-  using Value = AccumulationType<T>;
-  __shared__ Moments<Value> shared[kColumnsBlock / 2 * kPack];
-  const int channel = size.channel<kPack>();
-  const int64_t first = size.first_row(), end = size.end_row();
-  Moments<Value> moments[kPack] = {};
-  if (channel < size.channels && first < end) {
-    Value origin[kPack], pivot[kPack], sums[kPack] = {}, squares[kPack] = {};
-    load_channels(x + channel, origin);
-    load_channels(x + first * size.channels + channel, pivot);
-    size.for_each_row<4>(
-        [&](int64_t row) {
-          return *reinterpret_cast<const Pack<T, kPack>*>(x + row * size.channels + channel);
-        },
-        [&](int64_t, const Pack<T, kPack>& from, bool live) {
-          if (!live) return;
-          Value values[kPack];
-          load_channels(from.values, values);
-#pragma unroll
-          for (int i = 0; i < kPack; ++i) {
-            const Value distance = values[i] - pivot[i];
-            sums[i] += distance;
-            squares[i] += distance * distance;
-          }
-        });
-    const Value count = Value((end - first + blockDim.y - 1) / blockDim.y);
-#pragma unroll
-    for (int i = 0; i < kPack; ++i) {
-      const Value offset = sums[i] / count;
-      moments[i].count = count;
-      moments[i].mean = pivot[i] - origin[i] + offset;
-      moments[i].m2 = max(squares[i] - sums[i] * offset, Value(0));
-    }
-    if (blockIdx.y == 0 && threadIdx.y == 0) {
-      store_channels(partial + int64_t(2) * gridDim.y * size.channels + channel, origin);
-    }
-  }
-  merge_rows(moments, shared);
-  if (threadIdx.y != 0 || channel >= size.channels) return;
-  Value means[kPack], m2s[kPack];
-#pragma unroll
-  for (int i = 0; i < kPack; ++i) {
-    means[i] = moments[i].mean;
-    m2s[i] = moments[i].m2;
-  }
-  partial += int64_t(2) * blockIdx.y * size.channels + channel;
-  store_channels(partial, means);
-  store_channels(partial + size.channels, m2s);
-}
-
-/// A running statistic to update in place; null: none.
-struct RunningStatistic {
-  void* data = nullptr;
-  DType dtype = kFloat32;
-  int64_t stride = 1;
-
-  __device__ void update(int channel, double value, double momentum) const {
-    if (data == nullptr) return;
-    dispatch_device(dtype, [&]<class Stored>() {
-      Stored& running = static_cast<Stored*>(data)[channel * stride];
-      const double old = device_cast<double>(running);
-      running = device_cast<Stored>(old + momentum * (value - old));
-    });
-  }
-};
-
-/// Merges the chunks' moments, in f64: a few numbers for each channel and chunk. Block kFinishWide x
-/// kFinishDeep.
-template <class Value>
-__global__ void __launch_bounds__(kFinishBlock)
-    batch_norm_finish_statistics(Columns size, int chunks, const Value* partial, double eps, double momentum,
-                                 RunningStatistic running_mean, RunningStatistic running_var,
-                                 Value* save_mean, Value* save_invstd) {
-  __shared__ Moments<double> shared[kFinishBlock / 2];
-  const int channel = int(blockIdx.x) * kFinishWide + int(threadIdx.x);
-  Moments<double> moments[1] = {};
-  if (channel < size.channels) {
-#pragma unroll 4
-    for (int chunk = int(threadIdx.y); chunk < chunks; chunk += kFinishDeep) {
-      const Value* from = partial + int64_t(2) * chunk * size.channels + channel;
-      const int64_t rest = size.rows - chunk * size.rows_per_chunk;
-      moments[0].merge({double(rest < size.rows_per_chunk ? rest : size.rows_per_chunk), double(from[0]),
-                        double(from[size.channels])});
-    }
-  }
-  merge_rows(moments, shared);
-  if (threadIdx.y != 0 || channel >= size.channels) return;
-  const double origin = double(partial[int64_t(2) * chunks * size.channels + channel]);
-  const double mean = origin + moments[0].mean, rows = double(size.rows);
-  save_mean[channel] = Value(mean);
-  save_invstd[channel] = Value(1 / sqrt(moments[0].m2 / rows + eps));
-  running_mean.update(channel, mean, momentum);
-  running_var.update(channel, moments[0].m2 / (rows - 1), momentum);
-}
+constexpr int kNormalizeBlocks = 6;  // of kColumnsBlock threads on a multiprocessor
 
 /// The statistics and parameters of the channels.
 struct Affine {
@@ -195,11 +89,6 @@ void launch_normalize(const Tensor& x, const Affine& affine, const Tensor& resid
   }
 }
 
-RunningStatistic running(const Tensor& statistic) {
-  if (!statistic.defined()) return {};
-  return {statistic.data_ptr(), statistic.dtype(), statistic.strides()[0]};
-}
-
 const void* pointer(const Tensor& x) {
   return x.defined() ? x.data_ptr() : nullptr;
 }
@@ -219,7 +108,7 @@ Tensor empty_columns(const Tensor& like) {
 BatchNormOutput batch_norm_training_gpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                         const Tensor& running_mean, const Tensor& running_var,
                                         const BatchNormOptions& options, const Tensor& residual,
-                                        bool for_backward) {
+                                        bool for_backward, const BatchMoments& moments) {
   const gpu::DeviceGuard guard(x.device().index);
   const int64_t channels = x.size(1);
   const TensorOptions wide = {.dtype = compute_dtype(x.dtype()), .device = x.device()};
@@ -232,23 +121,28 @@ BatchNormOutput batch_norm_training_gpu(const Tensor& x, const Tensor& weight, c
   }
   if (x.numel() == 0) return out;
   const Tensor pixels = as_columns(x), added = residual.defined() ? as_columns(residual) : residual;
+  const ChannelStatistics statistics = {.mean = out.save_mean,
+                                        .invstd = out.save_invstd,
+                                        .eps = options.eps,
+                                        .running_mean = running_mean,
+                                        .running_var = running_var,
+                                        .momentum = options.momentum};
+  if (moments.mean.defined()) {
+    finish_statistics_gpu(moments, x.numel() / channels, statistics);
+  } else {
+    channel_statistics_gpu(pixels, statistics);
+  }
   dispatch_channels(x.dtype(), channels, {pixels.data_ptr(), pointer(added)}, [&]<class T, int kPack>() {
-    using Value = AccumulationType<T>;
-    const ColumnsLaunch shape = columns_launch(pixels, kPack, kStatisticsBlocks);
-    const Tensor partial = empty({2 * shape.chunks() + 1, channels}, wide);
-    gpu::launch("batch_norm_statistics", batch_norm_statistics<T, kPack>,
-                {.grid = shape.grid, .block = shape.block}, shape.size,
-                static_cast<const T*>(pixels.data_ptr()), partial.data<Value>());
-    gpu::launch("batch_norm_finish_statistics", batch_norm_finish_statistics<Value>,
-                {.grid = finish_blocks(shape.size.channels), .block = dim3(kFinishWide, kFinishDeep)},
-                shape.size, shape.chunks(), partial.data<Value>(), options.eps, options.momentum,
-                running(running_mean), running(running_var), out.save_mean.data<Value>(),
-                out.save_invstd.data<Value>());
     const ChannelRow mean(out.save_mean), invstd(out.save_invstd), scale(weight), shift(bias);
     launch_normalize<T, kPack>(pixels, {mean, invstd, scale, shift, false, 0}, added, options.relu, out.y,
                                out.relu_mask);
   });
   return out;
+}
+
+void batch_moments_gpu(const Tensor& x, const BatchMoments& to) {
+  const gpu::DeviceGuard guard(x.device().index);
+  channel_statistics_gpu(x, {.mean = to.mean, .var = to.var});
 }
 
 Tensor batch_norm_inference_gpu(const Tensor& x, const Tensor& weight, const Tensor& bias,

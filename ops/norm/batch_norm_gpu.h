@@ -9,7 +9,7 @@ namespace taper::ops {
 BatchNormOutput batch_norm_training_gpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                         const Tensor& running_mean, const Tensor& running_var,
                                         const BatchNormOptions& options, const Tensor& residual,
-                                        bool for_backward);
+                                        bool for_backward, const BatchMoments& moments);
 Tensor batch_norm_inference_gpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                 const Tensor& running_mean, const Tensor& running_var,
                                 const BatchNormOptions& options, const Tensor& residual);
@@ -17,6 +17,8 @@ BatchNormGrads batch_norm_backward_gpu(const Tensor& grad, const Tensor& x, cons
                                        const Tensor& weight, const Tensor& save_mean,
                                        const Tensor& save_invstd, const BatchNormOptions& options,
                                        bool needs_residual);
+/// See batch_moments_of() in batch_moments.h.
+void batch_moments_gpu(const Tensor& x, const BatchMoments& to);
 Tensor unpack_relu_mask_gpu(const Tensor& relu_mask, const Tensor& x);
 
 /// x as the kernels read it: channels innermost.
