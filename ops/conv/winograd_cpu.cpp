@@ -63,8 +63,8 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
   const Scratch<T> products(most * kPoints * point_stride), nothing(c_in), unused(c_out);
   std::fill(nothing.data(), nothing.data() + c_in, T(0));
   const int64_t most_panels = PanelCut::of<T>(most).panels;
-  std::optional<ChunkMoments<T>> chunks;  // one for each panel of each batch
-  if (moments) chunks.emplace(std::vector<int64_t>(size_t(batches * most_panels)), c_out);
+  std::optional<ChunkMoments<T>> gathered;  // one for each panel of each batch
+  if (moments) gathered.emplace(std::vector<int64_t>(size_t(batches * most_panels)), c_out);
 
   for (int64_t first = 0; first < tiles; first += most) {
     const int64_t count = std::min(most, tiles - first);
@@ -114,7 +114,7 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
 
     parallel_chunks(cut.panels, [&](int64_t panel) {
       const int64_t chunk = first / most * most_panels + panel;
-      ColumnMoments<T> panel_moments = chunks ? chunks->chunk(chunk) : ColumnMoments<T>();
+      ColumnMoments<T> panel_moments = gathered ? gathered->chunk(chunk) : ColumnMoments<T>();
       for (int64_t i = cut.first(panel); i < cut.first(panel) + cut.height(panel); ++i) {
         T* pixels[kOut * kOut];
         out.pixels<T>(first + i, destination, unused.data(), pixels);
@@ -139,10 +139,10 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
         panel_moments.merge_rows(pixels, inside, 0, c_out);
         panel_moments.rows += inside;
       }
-      if (chunks) chunks->set_rows(chunk, panel_moments.rows);
+      if (gathered) gathered->set_rows(chunk, panel_moments.rows);
     });
   }
-  if (chunks) chunks->finish(moments);
+  if (gathered) gathered->finish(moments);
 }
 
 /// For each point a packed matrix; fill(out channel, in channel, pointers) transforms the kernels of one
