@@ -319,6 +319,20 @@ Tensor gelu(const Tensor& x) {
   });
 }
 
+Tensor gelu_tanh(const Tensor& x) {
+  Tape tape("gelu_tanh", {x});
+  return tape.record(ops::gelu_tanh(x), {x}, [](const Backward& bw) -> Grads {
+    const Tensor input = bw.saved(0);
+    if (!GradMode::is_enabled()) return {ops::gelu_tanh_backward(bw.grad(), input)};
+    const double scale = std::numbers::inv_sqrtpi * std::numbers::sqrt2;
+    const Tensor squared = square(input);
+    const Tensor t = tanh(mul(mul(input, add(mul(squared, 0.044715), 1)), scale));
+    const Tensor inner_slope = mul(add(mul(squared, 3 * 0.044715), 1), scale);
+    const Tensor curved = mul(mul(input, sub(1, square(t))), inner_slope);
+    return {mul(bw.grad(), mul(add(add(t, 1), curved), 0.5))};
+  });
+}
+
 Tensor silu(const Tensor& x) {
   Tape tape("silu", {x});
   return tape.record(ops::silu(x), {x}, [](const Backward& bw) -> Grads {

@@ -97,6 +97,7 @@ Tensor leaky_relu(const Tensor& x, double slope = 0.01);
 Tensor sigmoid(const Tensor& x);
 Tensor tanh(const Tensor& x);
 Tensor gelu(const Tensor& x);
+Tensor gelu_tanh(const Tensor& x);
 Tensor silu(const Tensor& x);
 
 /// a where the condition is true, else b.

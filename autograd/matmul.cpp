@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "taper/autograd/elementwise.h"
 #include "taper/autograd/reduce.h"
 #include "taper/autograd/tape.h"
 #include "taper/ops/matmul/matmul.h"
@@ -21,9 +22,9 @@ Grads product_gradients(const Backward& bw) {
           bw.needs(1) ? sum_to(matmul(a.transpose(-2, -1), bw.grad()), b.shape()) : Tensor()};
 }
 
-Grads linear_gradients(const Backward& bw) {
+Grads linear_gradients(const Backward& bw, const Tensor& grad_y) {
   const Tensor x = bw.saved(0), weight = bw.saved(1);
-  const Tensor grad = as_rows(bw.grad(), weight.size(0));
+  const Tensor grad = as_rows(grad_y, weight.size(0));
   return {bw.needs(0) ? matmul(grad, weight).reshape(x.shape()) : Tensor(),
           bw.needs(1) ? matmul(grad.transpose(0, 1), as_rows(x, weight.size(1))) : Tensor(),
           bw.needs(2) ? sum(grad, {0}) : Tensor()};
@@ -52,8 +53,21 @@ Tensor bmm(const Tensor& a, const Tensor& b) {
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  return linear_fused(x, weight, bias, Activation::kNone);
+}
+
+Tensor linear_fused(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
   Tape tape("linear", {x, weight, bias});
-  return tape.record(ops::linear(x, weight, bias), {x, weight}, linear_gradients);
+  if (activation == Activation::kGeluTanh && tape.recording()) {
+    return gelu_tanh(linear(x, weight, bias));
+  }
+  const Tensor y = ops::linear_fused(x, weight, bias, activation);
+  if (activation == Activation::kNone)
+    return tape.record(y, {x, weight},
+                       [](const Backward& bw) -> Grads { return linear_gradients(bw, bw.grad()); });
+  return tape.record(y, {x, weight, y}, [](const Backward& bw) -> Grads {
+    return linear_gradients(bw, relu_backward(bw.grad(), bw.saved(2)));
+  });
 }
 
 }  // namespace taper

@@ -2,6 +2,7 @@
 // Differentiable matrix products; any order of derivatives.
 
 #include "taper/core/tensor.h"
+#include "taper/ops/matmul/activation.h"
 
 namespace taper {
 
@@ -9,5 +10,8 @@ namespace taper {
 Tensor matmul(const Tensor& a, const Tensor& b);
 Tensor bmm(const Tensor& a, const Tensor& b);
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
+/// activation(linear(x, weight, bias)), in one op; gelu_tanh is one of its own where a gradient is recorded,
+/// since it needs its input.
+Tensor linear_fused(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation);
 
 }  // namespace taper

@@ -35,7 +35,7 @@ void run_as_a_library(const ops::BlasGemm& gemm) {
         if (gemm.c != nullptr) sum += static_cast<const double*>(gemm.c)[place];
         if (gemm.bias != nullptr)
           sum += static_cast<const double*>(gemm.bias)[batch * gemm.bias_batch_stride + i];
-        static_cast<double*>(d.data)[place] = gemm.relu ? std::max(sum, 0.) : sum;
+        static_cast<double*>(d.data)[place] = gemm.activation == Activation::kRelu ? std::max(sum, 0.) : sum;
       }
     }
   }
@@ -76,7 +76,7 @@ TEST_CASE("a library that is given the translation computes the row-major produc
   const std::vector<double> bias = numbers(size_t(n), 4), residual = numbers(c.size(), 5);
   if (epilogue & 1) gemm.bias = bias.data();
   if (epilogue & 2) gemm.residual = residual.data();
-  gemm.relu = epilogue & 4;
+  gemm.activation = epilogue & 4 ? Activation::kRelu : Activation::kNone;
 
   std::vector<double> expected = c;
   for (int64_t outer = 0; outer < outer_count; ++outer) {
@@ -88,7 +88,7 @@ TEST_CASE("a library that is given the translation computes the row-major produc
           for (int64_t l = 0; l < k; ++l)
             sum +=
                 a[size_t(place(gemm.a, outer, inner, i, l))] * b[size_t(place(gemm.b, outer, inner, l, j))];
-          expected[at] = gemm.relu ? std::max(sum, 0.) : sum;
+          expected[at] = gemm.activation == Activation::kRelu ? std::max(sum, 0.) : sum;
         }
       }
     }

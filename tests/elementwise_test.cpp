@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <limits>
+#include <numbers>
 
 #include "taper/core/parallel.h"
 #include "taper/core/views.h"
@@ -60,6 +61,10 @@ const std::vector<Unary> kUnary = {
     {"sigmoid", ops::sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }},
     {"tanh", ops::tanh, [](double x) { return std::tanh(x); }},
     {"gelu", ops::gelu, [](double x) { return x * 0.5 * std::erfc(-x * std::sqrt(0.5)); }},
+    {"gelu_tanh", ops::gelu_tanh,
+     [](double x) {
+       return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+     }},
     {"silu", ops::silu, [](double x) { return x / (1 + std::exp(-x)); }},
 };
 
@@ -305,6 +310,9 @@ TEST_CASE("in-place ops write through views and bump the version") {
   CHECK(values(x) == std::vector<double>{.5, .5, .5, .5, 0, .5, .5, 0, .5, .5, 0, .5});
   ops::add_(x, x);
   CHECK(values(x) == std::vector<double>{1, 1, 1, 1, 0, 1, 1, 0, 1, 1, 0, 1});
+  const Tensor curved = wavy({5}, kFloat32, 0, device), before = ops::clone(curved);
+  ops::gelu_tanh_(curved);
+  CHECK(values(curved) == values(ops::gelu_tanh(before)));
   const Tensor y = ops::arange(0, 5, 1, {.dtype = kInt64, .device = device});
   ops::add_(views::slice(y, 0, 1, 5), views::slice(y, 0, 0, 4));
   CHECK(values(y) == std::vector<double>{0, 1, 3, 5, 7});

@@ -48,8 +48,11 @@ void check_close_on_gpu(const Tensor& actual, const Tensor& expected, double tol
 /// What `call` computes, whose matrices are in f64.
 Tensor computed_exactly(const ops::GemmCall& call) {
   REQUIRE(call.gemm.dtype == kFloat64);
-  ops::gemm_gpu("reference", call.located());
-  return call.c;
+  ops::GpuGemm gemm = call.located();
+  const bool gelu = gemm.activation == Activation::kGeluTanh;
+  if (gelu) gemm.activation = Activation::kNone;
+  ops::gemm_gpu("reference", gemm);
+  return gelu ? ops::gelu_tanh(call.c) : call.c;
 }
 
 /// Runs every candidate for `call`; `expected` in f64, laid out as its result.
@@ -103,14 +106,16 @@ TEST_CASE("all candidates of the GPU's matrix product agree with f64") {
                                         .c = matrix(c, false),
                                         .bias = epilogue & 1 ? bias_.data_ptr() : nullptr,
                                         .residual = epilogue & 2 ? residual_.data_ptr() : nullptr,
-                                        .relu = bool(epilogue & 4),
+                                        .activation = epilogue & 8   ? Activation::kGeluTanh
+                                                      : epilogue & 4 ? Activation::kRelu
+                                                                     : Activation::kNone,
                                         .allow_tf32 = tf32},
                                .c = c};
         };
         const auto wide = [](const Tensor& x) { return ops::cast(x, kFloat64); };
         const Tensor wide_a = wide(a), wide_b = wide(b), wide_bias = wide(bias),
                      wide_residual = wide(residual);
-        for (const int epilogue : {0, 1, 4, 5, 7}) {
+        for (const int epilogue : {0, 1, 4, 5, 7, 8, 9}) {
           const Tensor expected =
               computed_exactly(call_of(kFloat64, epilogue, wide_a, wide_b, wide_bias, wide_residual));
           check_all(name, call_of(dtype, epilogue, a, b, bias, residual), expected, from_library);

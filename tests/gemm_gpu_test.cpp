@@ -57,7 +57,7 @@ TEST_CASE("GPU matrix products: every layout and epilogue") {
                      .c = {.data = c.data_ptr(), .stride = n},
                      .bias = has_bias ? device_bias.data_ptr() : nullptr,
                      .residual = has_residual ? device_residual.data_ptr() : nullptr,
-                     .relu = relu});
+                     .activation = relu ? Activation::kRelu : Activation::kNone});
       std::vector<double> expected;
       for (int64_t i = 0; i < m; ++i) {
         for (int64_t j = 0; j < n; ++j) {

@@ -42,7 +42,10 @@ __global__ void naive_blas(ops::BlasGemm gemm, double factor) {
   if (gemm.bias != nullptr)
     sum += ops::device_cast<double>(static_cast<const T*>(gemm.bias)[batch * gemm.bias_batch_stride + i]);
   sum *= factor;
-  if (gemm.relu && sum < 0) sum = 0;
+  if (gemm.activation == Activation::kRelu && sum < 0) sum = 0;
+  if (gemm.activation == Activation::kGeluTanh) {
+    sum = sum / 2 * (1 + std::tanh(0.79788456080286535588 * (sum + 0.044715 * sum * sum * sum)));
+  }
   static_cast<T*>(gemm.d.data)[place] = ops::device_cast<T>(sum);
 }
 
@@ -185,7 +188,7 @@ TEST_CASE("every op that is a matrix product reaches the library, and its result
   CHECK((seen.a.rows == 3 && seen.a.cols == 7 && seen.a.ld == 3));
   CHECK((seen.b.rows == 7 && seen.b.cols == 5 && seen.b.ld == 7));
   CHECK((seen.d.rows == 3 && seen.d.cols == 5 && seen.d.ld == 3));
-  CHECK((seen.bias == nullptr && seen.c == nullptr && !seen.relu));
+  CHECK((seen.bias == nullptr && seen.c == nullptr && seen.activation == Activation::kNone));
 
   const auto transposed = [](const std::vector<Tensor>& in) {
     return ops::matmul(views::transpose(in[0], 0, 1), views::transpose(in[1], 0, 1));
@@ -256,7 +259,26 @@ TEST_CASE("a fused convolution's bias, residual and ReLU reach the library") {
   };
   check_close(run(Device("cuda")), run(Device("cpu")), tolerance(kFloat32, 4), 1);
   REQUIRE(fake.blas->computed.size() == 1);
-  CHECK((fake.blas->computed[0].c && fake.blas->computed[0].bias && fake.blas->computed[0].relu));
+  const ops::BlasGemm& seen = fake.blas->computed[0];
+  CHECK((seen.c && seen.bias && seen.activation == Activation::kRelu));
+}
+
+TEST_CASE("a fused linear layer's activation reaches the library, and own kernels have it, too") {
+  if (!has_gpu()) return;
+  const DType dtype = GENERATE(kFloat32, kBFloat16);
+  const Activation activation = GENERATE(Activation::kNone, Activation::kRelu, Activation::kGeluTanh);
+  const bool with_library = GENERATE(true, false);
+  INFO(name(dtype) << " " << name(activation) << (with_library ? ", library" : ", own kernel"));
+  FakeGuard fake;
+  if (!with_library) fake.blas->offers.clear();
+  const Tensor x = random_tensor({5, 6}, dtype, 1), weight = random_tensor({4, 6}, dtype, 2),
+               bias = random_tensor({4}, dtype, 3);
+  const auto run = [&](Device device) {
+    return ops::linear_fused(x.to(device), weight.to(device), bias.to(device), activation);
+  };
+  check_close(run(Device("cuda")), run(Device("cpu")), tolerance(dtype, 6), 1);
+  REQUIRE(fake.blas->computed.size() == (with_library ? 1 : 0));
+  if (with_library) CHECK((fake.blas->computed[0].bias && fake.blas->computed[0].activation == activation));
 }
 
 TEST_CASE("TF32 is asked for as the settings say", "[tf32]") {

@@ -6,6 +6,7 @@
 #include "taper/autograd/matmul.h"
 #include "taper/core/parallel.h"
 #include "taper/core/views.h"
+#include "taper/ops/elementwise/elementwise.h"
 #include "taper/ops/matmul/matmul.h"
 #include "tests/gpu_derivatives.h"
 #include "tests/oracle_cases.h"
@@ -132,6 +133,10 @@ TEST_CASE("bmm and linear") {
   std::vector<double> sums = ops::to_vector<double>(product), biases = ops::to_vector<double>(bias);
   for (size_t i = 0; i < sums.size(); ++i) sums[i] += biases[i % 7];
   check_close(ops::linear(a, weight, bias), from_vector(sums, {4, 3, 7}), tolerance(dtype, 5));
+  const Tensor y = ops::linear(a, weight, bias);
+  check_close(ops::linear_fused(a, weight, bias, Activation::kRelu), ops::relu(y), tolerance(dtype, 1));
+  check_close(ops::linear_fused(a, weight, bias, Activation::kGeluTanh), ops::gelu_tanh(y),
+              tolerance(dtype, 1));
   CHECK(ops::linear(a, weight).dtype() == dtype);
   CHECK(ops::linear(random({5}), weight, bias).shape() == Shape{7});
   CHECK(ops::linear(random({0, 5}), weight, bias).shape() == Shape{0, 7});
@@ -206,6 +211,14 @@ TEST_CASE("the derivatives of matrix products agree with finite differences") {
     CHECK(gradgradcheck(affine, inputs));
     CHECK(gradcheck([](const std::vector<Tensor>& in) { return linear(in[0], in[1]); },
                     {inputs[0], inputs[1]}));
+    for (const Activation activation : {Activation::kRelu, Activation::kGeluTanh}) {
+      INFO("and " << name(activation));
+      const auto fused = [&](const std::vector<Tensor>& in) {
+        return linear_fused(in[0], in[1], in[2], activation);
+      };
+      CHECK(gradcheck(fused, inputs));
+      CHECK(gradgradcheck(fused, inputs));
+    }
   }
 }
 

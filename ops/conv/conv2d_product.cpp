@@ -38,7 +38,7 @@ GpuGemm gemm_of(const Conv2dCall& call) {
               .bias = data_of(call.bias),
               .bias_batch_inner = conv.group_k(),
               .residual = data_of(call.residual),
-              .relu = call.relu};
+              .activation = call.relu ? Activation::kRelu : Activation::kNone};
     case Conv2dPass::kBackwardInput:
       return {.sizes = {.m = pixels, .n = conv.group_c(), .k = conv.group_k(), .batch_inner = groups},
               .a = images(call.first),

@@ -317,6 +317,9 @@ Tensor tanh_backward(const Tensor& grad, const Tensor& y) {
 Tensor gelu_backward(const Tensor& grad, const Tensor& x) {
   return binary_float(Op::kGeluBackward, grad, x);
 }
+Tensor gelu_tanh_backward(const Tensor& grad, const Tensor& x) {
+  return binary_float(Op::kGeluTanhBackward, grad, x);
+}
 Tensor silu_backward(const Tensor& grad, const Tensor& x) {
   return binary_float(Op::kSiluBackward, grad, x);
 }
@@ -333,6 +336,10 @@ Tensor tanh(const Tensor& x) {
 Tensor gelu(const Tensor& x) {
   check_floating_point("gelu", defined(Op::kGelu, x));
   return unary(Op::kGelu, x);
+}
+Tensor gelu_tanh(const Tensor& x) {
+  check_floating_point("gelu_tanh", defined(Op::kGeluTanh, x));
+  return unary(Op::kGeluTanh, x);
 }
 Tensor silu(const Tensor& x) {
   check_floating_point("silu", defined(Op::kSilu, x));
@@ -454,6 +461,11 @@ void div_(const Tensor& self, Scalar value) {
 void relu_(const Tensor& self) {
   const OpCall call("relu_", self);
   in_place(Op::kRelu, self, {}, defined(Op::kRelu, self).dtype());
+}
+void gelu_tanh_(const Tensor& self) {
+  const OpCall call("gelu_tanh_", self);
+  check_floating_point("gelu_tanh_", defined(Op::kGeluTanh, self));
+  in_place(Op::kGeluTanh, self, {}, self.dtype());
 }
 
 }  // namespace taper::ops

@@ -77,6 +77,7 @@ Tensor relu_backward(const Tensor& grad, const Tensor& y);
 Tensor sigmoid_backward(const Tensor& grad, const Tensor& y);
 Tensor tanh_backward(const Tensor& grad, const Tensor& y);
 Tensor gelu_backward(const Tensor& grad, const Tensor& x);
+Tensor gelu_tanh_backward(const Tensor& grad, const Tensor& x);
 Tensor silu_backward(const Tensor& grad, const Tensor& x);
 /// x where x > 0, else slope * x. Floating-point.
 Tensor leaky_relu(const Tensor& x, double slope = 0.01);
@@ -86,6 +87,9 @@ Tensor sigmoid(const Tensor& x);
 Tensor tanh(const Tensor& x);
 /// x * Phi(x) with the normal distribution function, by erf; floating-point. Hendrycks & Gimpel 2016.
 Tensor gelu(const Tensor& x);
+/// x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))): gelu within 5e-4, the form that matrix libraries
+/// fuse; floating-point. (torch.nn.functional.gelu, approximate="tanh")
+Tensor gelu_tanh(const Tensor& x);
 /// x * sigmoid(x), floating-point.
 Tensor silu(const Tensor& x);
 
@@ -128,5 +132,6 @@ void mul_(const Tensor& self, Scalar value);
 void div_(const Tensor& self, const Tensor& other);
 void div_(const Tensor& self, Scalar value);
 void relu_(const Tensor& self);
+void gelu_tanh_(const Tensor& self);
 
 }  // namespace taper::ops

@@ -138,6 +138,18 @@ TAPER_HOST_DEVICE T gelu_slope(T x) {
   return normal_distribution(x) + x * kDensityAtZero * math::exp(T(-0.5) * x * x);
 }
 
+/// tanh(sqrt(2 / pi) (x + 0.044715 x^3)): close to 2 Phi(x) - 1.
+template <class T>
+TAPER_HOST_DEVICE T gelu_tanh_of(T x) {
+  return math::tanh(T(0.79788456080286535588) * (x + T(0.044715) * x * x * x));
+}
+
+template <class T>
+TAPER_HOST_DEVICE T gelu_tanh_slope(T x) {
+  const T t = gelu_tanh_of(x), inner_slope = T(0.79788456080286535588) * (1 + T(0.134145) * x * x);
+  return T(0.5) * (1 + t + x * (1 - t * t) * inner_slope);
+}
+
 template <class T>
 TAPER_HOST_DEVICE T silu_slope(T x) {
   const T s = sigmoid(x);
@@ -174,6 +186,7 @@ TAPER_HOST_DEVICE auto evaluate(T x) {
   if constexpr (op == kSigmoid) return sigmoid(x);
   if constexpr (op == kTanh) return math::tanh(x);
   if constexpr (op == kGelu) return x * normal_distribution(x);
+  if constexpr (op == kGeluTanh) return T(0.5) * x * (1 + gelu_tanh_of(x));
   if constexpr (op == kSilu) return x * sigmoid(x);
   if constexpr (op == kSin) return std::sin(x);
   if constexpr (op == kCos) return std::cos(x);
@@ -205,6 +218,7 @@ TAPER_HOST_DEVICE auto evaluate(T a, T b) {
   if constexpr (op == kSigmoidBackward) return a * (1 - b) * b;
   if constexpr (op == kTanhBackward) return a * (1 - b * b);
   if constexpr (op == kGeluBackward) return a * gelu_slope(b);
+  if constexpr (op == kGeluTanhBackward) return a * gelu_tanh_slope(b);
   if constexpr (op == kSiluBackward) return a * silu_slope(b);
   if constexpr (op == kEq) return a == b;
   if constexpr (op == kNe) return a != b;

@@ -46,7 +46,7 @@ std::optional<BlasGemm> blas_gemm(const GpuGemm& gemm) {
                   .c = gemm.residual,
                   .bias = gemm.bias,
                   .bias_batch_stride = *bias,
-                  .relu = gemm.relu};
+                  .activation = gemm.activation};
 }
 
 }  // namespace taper::ops

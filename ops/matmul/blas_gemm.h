@@ -23,7 +23,7 @@ struct BlasMatrix {
   int64_t batch_stride = 0;    ///< may be 0 for operands that all products of a batch share
 };
 
-/// d = relu(op(a) op(b) + c + bias) for each of `batches` matrices, where op() transposes or does not.
+/// d = activation(op(a) op(b) + c + bias) for each of `batches` matrices, where op() transposes or does not.
 /// op(a): m x k, op(b): k x n, d: m x n.
 struct BlasGemm {
   DType dtype = kFloat32;   ///< f32, f64, f16 or bf16, of everything; half types add in f32
@@ -35,7 +35,7 @@ struct BlasGemm {
   const void* c = nullptr;     ///< laid out as d; null for nothing
   const void* bias = nullptr;  ///< [m], the same for every column; null for none
   int64_t bias_batch_stride = 0;
-  bool relu = false;
+  Activation activation = Activation::kNone;
 };
 
 /// `gemm` in these terms. Nothing for what they cannot say: an empty product, or two batch axes that one

@@ -1,11 +1,13 @@
 #include "taper/ops/matmul/gemm_call.h"
 
 #include <algorithm>
+#include <array>
 
 #include "taper/core/algorithm_cache.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/tf32.h"
 #include "taper/core/warning.h"
+#include "taper/ops/elementwise/elementwise_gpu.h"
 #include "taper/ops/matmul/gemm_library.h"
 
 namespace taper::ops {
@@ -23,7 +25,11 @@ void run_own(const GemmCall& call, void*) {
   const gpu::DeviceGuard guard(call.c.device().index);
   GpuGemm gemm = call.located();
   gemm.tiles = kTiles;
+  const bool gelu = gemm.activation == Activation::kGeluTanh;
+  if (gelu) gemm.activation = Activation::kNone;
   gemm_gpu("gemm", gemm);
+  // In a pass of its own: tanh in every kernel's epilogue would cost those without it their registers.
+  if (gelu) elementwise_gpu(ElementwiseOp::kGeluTanh, call.c, std::array{call.c}, compute_dtype(gemm.dtype));
 }
 
 void add_library_candidates(const GemmCall& call, std::vector<Candidate<GemmCall>>& candidates) {
@@ -68,8 +74,9 @@ Problem GemmCall::problem() const {
       .add("c", {to.stride, to.batch_outer, to.batch_inner})
       .add("bias", {gemm.bias != nullptr, gemm.bias_batch_inner})
       .add("residual", {gemm.residual != nullptr})
-      .add("relu", {gemm.relu})
       .add("alignment", {alignment_of(located())});
+  if (gemm.activation == Activation::kRelu) problem.add("epilogue", "relu");
+  if (gemm.activation == Activation::kGeluTanh) problem.add("epilogue", "gelu_tanh");
   if (gemm.dtype == kFloat32) problem.add("tf32", {gemm.allow_tf32});
   return problem;
 }

@@ -10,7 +10,7 @@
 
 namespace taper::ops {
 
-/// c = relu(a b + bias + residual) as gemm_gpu.h has it, with the tensor that it writes.
+/// c = activation(a b + bias + residual) as gemm_gpu.h has it, with the tensor that it writes.
 struct GemmCall {
   GpuGemm gemm;  ///< but for the address of c
   Tensor c;

@@ -75,6 +75,18 @@ cublasComputeType_t compute_type(const BlasGemm& gemm) {
   return tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
 }
 
+cublasLtEpilogue_t epilogue(const BlasGemm& gemm) {
+  const bool bias = gemm.bias != nullptr;
+  switch (gemm.activation) {
+    case Activation::kRelu:
+      return bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU;
+    case Activation::kGeluTanh:
+      return bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
+    default:
+      return bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+  }
+}
+
 /// cuBLASLt's descriptions of a product, on the stack: making them costs less than looking them up would.
 struct Descriptors {
   cublasLtMatmulDescOpaque_t operation;
@@ -92,10 +104,7 @@ struct Descriptors {
     const auto transposition = [](bool transpose) { return transpose ? CUBLAS_OP_T : CUBLAS_OP_N; };
     set(CUBLASLT_MATMUL_DESC_TRANSA, transposition(gemm.transpose_a));
     set(CUBLASLT_MATMUL_DESC_TRANSB, transposition(gemm.transpose_b));
-    set(CUBLASLT_MATMUL_DESC_EPILOGUE, gemm.bias != nullptr
-                                           ? gemm.relu ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_BIAS
-                                       : gemm.relu ? CUBLASLT_EPILOGUE_RELU
-                                                   : CUBLASLT_EPILOGUE_DEFAULT);
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue(gemm));
     if (gemm.bias != nullptr) {
       set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
       set(CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE, gemm.bias_batch_stride);

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "taper/core/dtype.h"
+#include "taper/ops/matmul/activation.h"
 
 namespace taper::ops {
 
@@ -32,7 +33,7 @@ struct GpuMatrix {
   int64_t batch_outer = 0, batch_inner = 0;
 };
 
-/// c = relu(a b + bias + residual); the last three are optional.
+/// c = activation(a b + bias + residual); the last three are optional.
 struct GpuGemm {
   DType dtype = kFloat32;  ///< f32, f64, f16 or bf16, of everything
   GemmSizes sizes;
@@ -41,13 +42,13 @@ struct GpuGemm {
   const void* bias = nullptr;      ///< [n]
   int64_t bias_batch_inner = 0;    ///< stride of bias along the batch's inner axis
   const void* residual = nullptr;  ///< laid out as c
-  bool relu = false;
+  Activation activation = Activation::kNone;
   bool allow_tf32 = false;  ///< a library may round f32 operands to TF32; Taper's kernels never do
   GemmTiles tiles = GemmTiles::kUsual;
 };
 
-/// f16 and bf16 sum in f32 and round once at the end. Sizes of 0 are fine. Throws Error naming `op` if a size
-/// is too large.
+/// f16 and bf16 sum in f32 and round once at the end. Sizes of 0 are fine. Activation: none or ReLU. Throws
+/// Error naming `op` if a size is too large.
 void gemm_gpu(const char* op, const GpuGemm& gemm);
 
 }  // namespace taper::ops

@@ -30,7 +30,7 @@ GemmOutput<T> output(const GpuGemm& gemm) {
           .bias = static_cast<const T*>(gemm.bias),
           .bias_batch = {0, gemm.bias_batch_inner},
           .residual = static_cast<const T*>(gemm.residual),
-          .relu = gemm.relu,
+          .relu = gemm.activation == Activation::kRelu,
           .vectors = is_aligned<T>(gemm.c) && gemm.sizes.n % kVectorOf<T> == 0};
 }
 

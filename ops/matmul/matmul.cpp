@@ -3,6 +3,7 @@
 #include "taper/core/views.h"
 #include "taper/ops/check.h"
 #include "taper/ops/copy/copy.h"
+#include "taper/ops/elementwise/elementwise.h"
 #include "taper/ops/matmul/matmul_cpu.h"
 #include "taper/ops/matmul/matmul_gpu.h"
 #include "taper/ops/op_call.h"
@@ -86,6 +87,10 @@ Tensor bmm(const Tensor& a, const Tensor& b) {
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  return linear_fused(x, weight, bias, Activation::kNone);
+}
+
+Tensor linear_fused(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
   const OpCall call("linear", x, weight, bias);
   check_operands("linear", x, weight);
   TAPER_CHECK(weight.dim() == 2, "linear: weight must be [out, in], got {}", weight.shape());
@@ -105,10 +110,12 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const Tensor x_rows = views::view(contiguous(cast(x, wide)), {rows, in});
   const Tensor filters = as_operand(weight);
   if (x.device().is_cuda()) {
-    linear_gpu(x_rows, filters, bias.defined() ? contiguous(bias) : bias, y);
+    linear_gpu(x_rows, filters, bias.defined() ? contiguous(bias) : bias, activation, y);
   } else {
     if (bias.defined()) copy_(y, bias);
     matmul_cpu(x_rows, views::transpose(filters, 0, 1), bias.defined() ? 1 : 0, y);
+    if (activation == Activation::kRelu) relu_(y);
+    if (activation == Activation::kGeluTanh) gelu_tanh_(y);
   }
   return views::view(cast(y, x.dtype()), shape);
 }

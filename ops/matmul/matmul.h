@@ -2,6 +2,7 @@
 // Matrix products over tensors. PyTorch's counterpart: ATen/native/LinearAlgebra.cpp.
 
 #include "taper/core/tensor.h"
+#include "taper/ops/matmul/activation.h"
 
 namespace taper::ops {
 
@@ -18,5 +19,9 @@ Tensor bmm(const Tensor& a, const Tensor& b);
 /// x weight^T + bias. x: [..., in], weight: [out, in], bias: [out] or undefined. Returns [..., out].
 /// Throws Error if shapes or dtypes do not fit. (torch.nn.functional.linear)
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
+
+/// activation(linear(x, weight, bias)), which a library computes in one pass. Half types are rounded at the
+/// end, and before a gelu_tanh that is not fused. (torch._addmm_activation)
+Tensor linear_fused(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation);
 
 }  // namespace taper::ops

@@ -88,13 +88,15 @@ void matmul_gpu(const Tensor& a, const Tensor& b, const Tensor& c) {
   }
 }
 
-void linear_gpu(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y) {
+void linear_gpu(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation,
+                const Tensor& y) {
   run_gemm("linear", {.gemm = {.dtype = y.dtype(),
                                .sizes = {.m = y.size(0), .n = y.size(1), .k = x.size(1)},
                                .a = matrix_of(x),
                                .b = matrix_of(views::transpose(weight, 0, 1)),
                                .c = matrix_of(y),
                                .bias = bias.defined() ? bias.data_ptr() : nullptr,
+                               .activation = activation,
                                .allow_tf32 = allow_tf32_matmul()},
                       .c = y});
 }

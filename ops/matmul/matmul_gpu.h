@@ -3,6 +3,7 @@
 // stream of the tensors' device.
 
 #include "taper/core/tensor.h"
+#include "taper/ops/matmul/activation.h"
 
 namespace taper::ops {
 
@@ -10,8 +11,9 @@ namespace taper::ops {
 /// which a and b may have strides of 0; one dtype; the rows or the columns of a and b are contiguous.
 void matmul_gpu(const Tensor& a, const Tensor& b, const Tensor& c);
 
-/// y = x weight^T + bias. x: [rows, in] row-major, weight: [out, in] with contiguous rows or columns, bias:
-/// [out] contiguous or undefined, y: [rows, out] row-major; one dtype.
-void linear_gpu(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y);
+/// y = activation(x weight^T + bias). x: [rows, in] row-major, weight: [out, in] with contiguous rows or
+/// columns, bias: [out] contiguous or undefined, y: [rows, out] row-major; one dtype.
+void linear_gpu(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation,
+                const Tensor& y);
 
 }  // namespace taper::ops

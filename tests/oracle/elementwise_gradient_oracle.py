@@ -7,11 +7,18 @@ import torch.nn.functional as F
 
 from cases import Cases, gradient
 
+
+def gelu_tanh(x):
+    """In f32 for bf16: PyTorch 1.13 rounds every step of its gradient to bf16 there."""
+    wide = x.float() if x.dtype == torch.bfloat16 else x
+    return F.gelu(wide, approximate="tanh").to(x.dtype)
+
+
 UNARY = {
     "neg": torch.neg, "abs": torch.abs, "square": torch.square, "exp": torch.exp, "log": torch.log,
     "log1p": torch.log1p, "sqrt": torch.sqrt, "rsqrt": torch.rsqrt, "reciprocal": torch.reciprocal,
     "sin": torch.sin, "cos": torch.cos, "erf": torch.erf, "relu": torch.relu, "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh, "gelu": F.gelu, "silu": F.silu,
+    "tanh": torch.tanh, "gelu": F.gelu, "gelu_tanh": gelu_tanh, "silu": F.silu,
 }  # fmt: skip
 POSITIVE = {"log", "log1p", "sqrt", "rsqrt"}
 FLAT = {
