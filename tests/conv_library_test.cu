@@ -11,8 +11,11 @@
 #include "taper/core/gpu/launch.h"
 #include "taper/core/tf32.h"
 #include "taper/ops/conv/conv2d.h"
+#include "taper/ops/conv/conv2d_call.h"
+#include "taper/ops/copy/create.h"
 #include "taper/ops/copy/strided_gpu.cuh"
 #include "taper/ops/matmul/gemm_typed.h"
+#include "taper/ops/norm/channel_statistics_gpu.h"
 #include "tests/fake_library.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
@@ -96,6 +99,22 @@ __global__ void naive_conv(NaiveConv job, int64_t elements) {
   static_cast<T*>(job.at.result)[index] = ops::device_cast<T>(sum * job.factor);
 }
 
+/// One thread for each channel of y: [rows, channels].
+template <class T>
+__global__ void naive_sums(const T* y, int64_t rows, int64_t channels, double factor, float* sum,
+                           float* square_sum) {
+  const int64_t channel = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (channel >= channels) return;
+  double total = 0, squares = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    const double value = ops::device_cast<double>(y[row * channels + channel]);
+    total += value;
+    squares += value * value;
+  }
+  sum[channel] = float(total * factor);
+  square_sum[channel] = float(squares * factor);
+}
+
 /// FakeState::Compute for convolutions.
 void compute_conv(const ops::EnginePattern& any, const ops::EngineOperands& operands, double factor) {
   const auto& pattern = std::get<ops::ConvPattern>(any);
@@ -117,6 +136,11 @@ void compute_conv(const ops::EnginePattern& any, const ops::EngineOperands& oper
   ops::dispatch_device_float(pattern.dtype, [&]<class T>() {
     gpu::launch("naive_conv", naive_conv<T>, {.grid = dim3(unsigned((elements + 31) / 32)), .block = 32},
                 NaiveConv{pattern.pass, conv, at, pattern.relu, factor}, elements);
+    if (!pattern.sums) return;
+    gpu::launch("naive_sums", naive_sums<T>, {.grid = dim3(unsigned((conv.k + 31) / 32)), .block = 32},
+                static_cast<const T*>(at.result), elements / conv.k, conv.k, factor,
+                static_cast<float*>(operands.find(Operand::kSum)),
+                static_cast<float*>(operands.find(Operand::kSquareSum)));
   });
 }
 
@@ -206,6 +230,64 @@ TEST_CASE("a fused convolution's bias, residual and ReLU reach the library's eng
   const auto& pattern = std::get<ops::ConvPattern>(fake.state->asked[0]);
   CHECK((pattern.bias && pattern.residual && pattern.relu));
   CHECK(fake.state->count("run naive") == 1);
+}
+
+TEST_CASE(
+    "half convolutions with moments may take the library's sums, where these were measured the fastest") {
+  if (!has_gpu()) return;
+  const DType dtype = GENERATE(kFloat16, kBFloat16, kFloat32);
+  FakeConvGuard fake;
+  fake.state->offers = {{.name = "plain"}, {.name = "other", .workspace_bytes = 64}};
+  const auto conv = ops::conv2d_geometry("test", {2, 4, 5, 5}, {6, 4, 3, 3}, kOptions);
+  const Device device("cuda");
+  const auto image = [&](const Shape& shape, uint64_t seed) {
+    return ops::contiguous(random_tensor(shape, dtype, seed).to(device), kChannelsLast);
+  };
+  const auto channels = [&] { return empty({6}, {.device = device}); };
+  const ops::Conv2dCall call = {
+      .pass = Conv2dPass::kForward,
+      .conv = conv,
+      .first = image(conv.input_shape(), 1),
+      .second = image(conv.weight_shape(), 2),
+      .bias = {},
+      .result =
+          empty(conv.output_shape(), {.dtype = dtype, .device = device, .memory_format = kChannelsLast}),
+      .moments = {channels(), channels()}};
+  const auto candidates = ops::conv2d_gpu_candidates(call);
+  int with_sums = 0;
+  for (const auto& candidate : candidates) {
+    if (!candidate.name.starts_with("fakednn")) continue;
+    const bool sums = candidate.name.ends_with(", with sums");
+    with_sums += int(sums);
+    INFO(candidate.name << ", " << name(dtype));
+    for (const Tensor& output : {call.result, call.moments.mean, call.moments.var})
+      ops::copy_(output, ops::full_like(output, std::nan("")));
+    const Tensor workspace = empty({64}, {.dtype = kUInt8, .device = device});
+    candidate.run(call, candidate.workspace_bytes > 0 ? workspace.data_ptr() : nullptr);
+    const BatchMoments expected = ops::batch_moments(call.result);
+    check_close(call.moments.mean, expected.mean, tolerance(kFloat32, 50));
+    check_close(call.moments.var, expected.var, tolerance(kFloat32, 50));
+    for (const auto& own : candidates) {
+      if (own.name == "implicit gemm") CHECK((candidate.cost > own.cost) == sums);
+    }
+  }
+  CHECK(with_sums == (dtype == kFloat32 ? 0 : 2));
+  CHECK(std::count_if(fake.state->asked.begin(), fake.state->asked.end(), [](const auto& asked) {
+          return std::get<ops::ConvPattern>(asked).sums;
+        }) == (dtype == kFloat32 ? 0 : 1));
+}
+
+TEST_CASE("the library's sums that lose a variance give 0, and no NaN") {
+  if (!has_gpu()) return;
+  const Device device("cuda");
+  const gpu::DeviceGuard guard(device.index);
+  const auto row = [&](std::vector<float> values) { return from_vector(values).to(device); };
+  const BatchMoments moments = {empty({3}, {.device = device}), empty({3}, {.device = device})};
+  // Of 4 values: 1, 2, 3 and 4; 1000 each, the squares' sum rounded down; 0.
+  ops::finish_statistics_gpu(ops::ChannelSums{row({10, 4000, 0}), row({30, 3999999, 0})}, 4,
+                             {.mean = moments.mean, .var = moments.var});
+  CHECK(ops::to_vector<float>(moments.mean) == std::vector<float>{2.5F, 1000, 0});
+  CHECK(ops::to_vector<float>(moments.var) == std::vector<float>{1.25F, 0, 0});
 }
 
 TEST_CASE("TF32 convolutions are asked for as the setting says", "[tf32]") {

@@ -63,6 +63,18 @@ class ConvGraph {
     if (pattern_.residual) y = added(y, operand(Operand::kResidual, conv_.output_shape()), --left);
     if (pattern_.bias) y = added(y, operand(Operand::kBias, {1, conv_.k, 1, 1}), --left);
     if (pattern_.relu) graph_.add_pointwise(CUDNN_POINTWISE_RELU_FWD, y, nullptr, next_result(0));
+    if (pattern_.sums) add_sums();
+  }
+
+  void add_sums() {
+    const Shape channels = {1, conv_.k, 1, 1};
+    graph_.add(fe::OperationBuilder(CUDNN_BACKEND_OPERATION_GEN_STATS_DESCRIPTOR)
+                   .setxDesc(operand(Operand::kY, conv_.output_shape()))
+                   .setSumDesc(graph_.tensor(Operand::kSum, channels, CUDNN_DATA_FLOAT))
+                   .setSqSumDesc(graph_.tensor(Operand::kSquareSum, channels, CUDNN_DATA_FLOAT))
+                   .setGenStatsMode(CUDNN_GENSTATS_SUM_SQSUM)
+                   .setComputeType(CUDNN_DATA_FLOAT)
+                   .build());
   }
 
   fe::Tensor added(const fe::Tensor& x, const fe::Tensor& b, int left) {

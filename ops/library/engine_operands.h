@@ -20,6 +20,8 @@ enum class Operand : uint8_t {
   kGradY,
   kGradX,
   kGradWeight,
+  kSum,        ///< of each of y's channels
+  kSquareSum,  ///< of their squares
 };
 
 struct EngineOperand {

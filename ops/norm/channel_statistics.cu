@@ -159,6 +159,16 @@ __global__ void __launch_bounds__(kFinishBlock)
   to.store(channel, double(mean[channel]), double(var[channel]) * double(rows), double(rows));
 }
 
+/// The same from sums, their difference in f64: it loses no more than the sums have lost already.
+__global__ void __launch_bounds__(kFinishBlock)
+    batch_norm_use_sums(int64_t rows, int channels, const float* sum, const float* square_sum,
+                        StatisticsOutput<float> to) {
+  const int channel = int(blockIdx.x) * kFinishBlock + int(threadIdx.x);
+  if (channel >= channels) return;
+  const double total = double(sum[channel]), mean = total / double(rows);
+  to.store(channel, mean, max(double(square_sum[channel]) - total * mean, 0.0), double(rows));
+}
+
 // ------------------------------------------------------------------------------------------ launches
 
 RunningStatistic running(const Tensor& statistic) {
@@ -203,6 +213,14 @@ void channel_statistics_gpu(const Tensor& pixels, const ChannelStatistics& to) {
     launch_finish<Value, Value>(shape.size, shape.chunks(), moments, moments + 2 * shape.chunks() * channels,
                                 output_of<Value>(to));
   });
+}
+
+void finish_statistics_gpu(const ChannelSums& sums, int64_t rows, const ChannelStatistics& to) {
+  const int64_t channels = sums.sum.size(0);
+  gpu::launch("batch_norm_use_sums", batch_norm_use_sums,
+              {.grid = unsigned((channels + kFinishBlock - 1) / kFinishBlock), .block = dim3(kFinishBlock)},
+              rows, int(channels), sums.sum.data<float>(), sums.square_sum.data<float>(),
+              output_of<float>(to));
 }
 
 void finish_statistics_gpu(const BatchMoments& moments, int64_t rows, const ChannelStatistics& to) {

@@ -25,10 +25,17 @@ struct PartialMoments {
   int64_t rows_per_chunk = 0;
 };
 
+/// The sums of each channel's values and of their squares, whose difference may cancel: for libraries that
+/// give nothing better.
+struct ChannelSums {
+  Tensor sum, square_sum;  ///< f32 [C]
+};
+
 /// pixels: [rows, C] or channels_last, with elements.
 void channel_statistics_gpu(const Tensor& pixels, const ChannelStatistics& to);
 /// Of a matrix of so many rows whose moments are known.
 void finish_statistics_gpu(const BatchMoments& moments, int64_t rows, const ChannelStatistics& to);
 void finish_statistics_gpu(const PartialMoments& moments, int64_t rows, const ChannelStatistics& to);
+void finish_statistics_gpu(const ChannelSums& sums, int64_t rows, const ChannelStatistics& to);
 
 }  // namespace taper::ops
