@@ -121,14 +121,14 @@ void compute_conv(const ops::EnginePattern& any, const ops::EngineOperands& oper
   using ops::Operand;
   const bool forward = pattern.pass == Conv2dPass::kForward,
              by_weight = pattern.pass == Conv2dPass::kBackwardWeight;
-  REQUIRE((operands.find(Operand::kBias) != nullptr) == pattern.bias);
-  REQUIRE((operands.find(Operand::kResidual) != nullptr) == pattern.residual);
-  const NaivePointers at = {operands.find(forward ? Operand::kX : Operand::kGradY),
-                            operands.find(by_weight ? Operand::kX : Operand::kWeight),
-                            operands.find(Operand::kBias), operands.find(Operand::kResidual),
-                            operands.find(forward     ? Operand::kY
-                                          : by_weight ? Operand::kGradWeight
-                                                      : Operand::kGradX)};
+  REQUIRE((operands.address(Operand::kBias) != nullptr) == pattern.bias);
+  REQUIRE((operands.address(Operand::kResidual) != nullptr) == pattern.residual);
+  const NaivePointers at = {operands.address(forward ? Operand::kX : Operand::kGradY),
+                            operands.address(by_weight ? Operand::kX : Operand::kWeight),
+                            operands.address(Operand::kBias), operands.address(Operand::kResidual),
+                            operands.address(forward     ? Operand::kY
+                                             : by_weight ? Operand::kGradWeight
+                                                         : Operand::kGradX)};
   const ops::Conv2dGeometry& conv = pattern.conv;
   const int64_t elements = numel(forward     ? conv.output_shape()
                                  : by_weight ? conv.weight_shape()
@@ -139,8 +139,8 @@ void compute_conv(const ops::EnginePattern& any, const ops::EngineOperands& oper
     if (!pattern.sums) return;
     gpu::launch("naive_sums", naive_sums<T>, {.grid = dim3(unsigned((conv.k + 31) / 32)), .block = 32},
                 static_cast<const T*>(at.result), elements / conv.k, conv.k, factor,
-                static_cast<float*>(operands.find(Operand::kSum)),
-                static_cast<float*>(operands.find(Operand::kSquareSum)));
+                static_cast<float*>(operands.address(Operand::kSum)),
+                static_cast<float*>(operands.address(Operand::kSquareSum)));
   });
 }
 
@@ -341,8 +341,8 @@ TEST_CASE("a missing or older convolution library is named once") {
   }
   CHECK(loads == 1);
   CHECK(warnings.texts ==
-        std::vector<std::string>{"cuDNN 9.1.0 is too old: Taper needs 9.2.0; convolutions use "
-                                 "Taper's own kernels"});
+        std::vector<std::string>{"cuDNN 9.1.0 is too old: Taper needs 9.2.0; convolutions and batch "
+                                 "norm use Taper's own kernels"});
 }
 
 TEST_CASE("engines: beyond the workspace limit another is taken, else it gets what it asked for") {

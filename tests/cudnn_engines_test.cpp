@@ -1,12 +1,15 @@
-// What cuDNN offers for ResNet-50's convolutions on an H200, asked of the real library on any machine:
-// since 9.8 it lists engines and builds plans for a device that is only described. So the graphs that
-// ops/library makes are known to be understood before a GPU sees them.
+// What cuDNN offers for ResNet-50's convolutions and batch norms on an H200, asked of the real library on any
+// machine: since 9.8 it lists engines and builds plans for a device that is only described. So the graphs
+// that ops/library makes are known to be understood before a GPU sees them.
+
+#include <dlfcn.h>
 
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <set>
 
 #include "bench/resnet50_layers.h"
+#include "taper/core/gpu/runtime.h"
 #include "taper/ops/library/engine_library.h"
 
 using namespace taper;
@@ -32,6 +35,17 @@ std::unique_ptr<ops::EngineLibrary> cudnn_for_h200() {
     WARN(error.what());
     return nullptr;
   }
+}
+
+/// cuDNN lists engines that are compiled at run time only where it finds the driver's library. Where there is
+/// no driver, the toolkit's stand-in for linkers is enough. False, with a message, where there is none
+/// either.
+bool open_driver() {
+  gpu::device_count();  // so that it has been asked for without the stand-in
+  if (dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL) != nullptr) return true;
+  if (dlopen(TAPER_CUDA_DRIVER_STUB, RTLD_NOW | RTLD_GLOBAL) != nullptr) return true;
+  WARN(dlerror());
+  return false;
 }
 
 ops::ConvPattern pattern_of(const ResnetLayer& layer, Conv2dPass pass, DType dtype, bool allow_tf32,
@@ -104,6 +118,43 @@ TEST_CASE("cuDNN has engines that give sums with ResNet-50's convolutions in f16
     }
   }
   CHECK(built == 1);
+}
+
+TEST_CASE("cuDNN has engines for each of ResNet-50's batch norms on an H200, with all that follows them") {
+  const auto cudnn = cudnn_for_h200();
+  if (cudnn == nullptr || !open_driver()) return;
+  using ops::NormPass;
+  const std::vector<ops::NormPattern> kinds = {
+      {.pass = NormPass::kForward, .running = true},
+      {.pass = NormPass::kForward, .relu = true, .running = true},
+      {.pass = NormPass::kForward, .relu = true, .mask = true, .running = true},
+      {.pass = NormPass::kForward, .residual = true, .relu = true, .mask = true, .running = true},
+      {.pass = NormPass::kForward, .residual = true, .relu = true, .mask = true},
+      {.pass = NormPass::kBackward},
+      {.pass = NormPass::kBackward, .relu = true},
+      {.pass = NormPass::kBackward, .residual = true, .relu = true}};
+  const DType dtype = GENERATE(kBFloat16, kFloat16, kFloat32);
+  std::set<std::string> seen;
+  for (const ResnetLayer& layer : kResnet50Layers) {
+    const int64_t size = layer.output_size(224);
+    if (!seen.insert(fmt::format("{} {}", layer.out, size)).second) continue;
+    for (ops::NormPattern pattern : kinds) {
+      pattern.shape = {256, layer.out, size, size};
+      pattern.dtype = dtype;
+      INFO(layer.name << ", pass " << int(pattern.pass) << ", " << name(dtype) << ", residual "
+                      << pattern.residual << ", relu " << pattern.relu << ", mask " << pattern.mask);
+      const auto engines = cudnn->engines(pattern);
+      CHECK(std::any_of(engines.begin(), engines.end(), [](const ops::Engine& engine) {
+        return engine.deterministic && engine.workspace_bytes < (1 << 24);
+      }));
+    }
+  }
+}
+
+TEST_CASE("cuDNN has no engine for a batch norm of half types whose channels are no multiple of 8") {
+  const auto cudnn = cudnn_for_h200();
+  if (cudnn == nullptr || !open_driver()) return;
+  CHECK(cudnn->engines(ops::NormPattern{.shape = {2, 12, 5, 5}, .dtype = kBFloat16}).empty());
 }
 
 TEST_CASE("cuDNN has engines for operands that are aligned no better than their dtype asks") {

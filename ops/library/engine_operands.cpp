@@ -7,15 +7,20 @@
 
 namespace taper::ops {
 
-void EngineOperands::add(Operand operand, void* address) {
+void EngineOperands::push(const EngineOperand& operand) {
   TAPER_CHECK(count_ < kMost, "a library's engine takes at most {} operands", kMost);
-  operands_[count_++] = {operand, address};
+  operands_[count_++] = operand;
 }
 
-void* EngineOperands::find(Operand operand) const {
+const EngineOperand* EngineOperands::find(Operand operand) const {
   const auto found = std::find_if(all().begin(), all().end(),
                                   [&](const EngineOperand& other) { return other.operand == operand; });
-  return found == all().end() ? nullptr : found->address;
+  return found == all().end() ? nullptr : &*found;
+}
+
+void* EngineOperands::address(Operand operand) const {
+  const EngineOperand* found = find(operand);
+  return found == nullptr ? nullptr : found->address;
 }
 
 int64_t EngineOperands::alignment() const {

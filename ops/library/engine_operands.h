@@ -22,11 +22,25 @@ enum class Operand : uint8_t {
   kGradWeight,
   kSum,        ///< of each of y's channels
   kSquareSum,  ///< of their squares
+  kGradBias,
+  kGradResidual,
+  kReluMask,
+  kMean,
+  kInvstd,
+  kRunningMean,
+  kRunningVar,
+  kNextRunningMean,
+  kNextRunningVar,
+  kMomentum,  ///< a number
+  kEpsilon,   ///< a number
+  kZero,      ///< the number 0
 };
 
+/// A tensor by its address, or, where that is null, a number.
 struct EngineOperand {
   Operand operand = Operand::kX;
   void* address = nullptr;
+  float number = 0;
 };
 
 /// The operands of one call, on the stack. Those that the call has not are left out.
@@ -50,17 +64,22 @@ class EngineOperands {
     device_ = tensor.device();
     add(operand, tensor.data_ptr());
   }
-  void add(Operand operand, void* address);
+  void add(Operand operand, void* address) { push({.operand = operand, .address = address}); }
+  void add(Operand operand, double number) { push({.operand = operand, .number = float(number)}); }
 
   std::span<const EngineOperand> all() const { return {operands_.data(), count_}; }
   /// Null if the call has no such operand.
-  void* find(Operand operand) const;
+  const EngineOperand* find(Operand operand) const;
+  /// Null if the call has no such tensor.
+  void* address(Operand operand) const;
   /// Where the tensors are.
   Device device() const { return device_; }
   /// The largest power of two, at most 256, that divides all addresses.
   int64_t alignment() const;
 
  private:
+  void push(const EngineOperand& operand);
+
   std::array<EngineOperand, kMost> operands_;
   size_t count_ = 0;
   Device device_ = kCUDA;

@@ -16,6 +16,7 @@
 #include "taper/ops/conv/conv_graph_cudnn.h"
 #include "taper/ops/library/engine_library.h"
 #include "taper/ops/library/graph_cudnn.h"
+#include "taper/ops/norm/norm_graph_cudnn.h"
 
 namespace cudnn_frontend {
 void* cudnn_dlhandle = nullptr;  // the frontend finds all of cuDNN's functions in it
@@ -95,8 +96,15 @@ class Handle {
 
 // ---------------------------------------------------------------------------------------------- engines
 
+template <class... Visitors>
+struct Overloaded : Visitors... {
+  using Visitors::operator()...;
+};
+
 CudnnGraph graph_of(const EnginePattern& pattern) {
-  return std::visit([](const ConvPattern& conv) { return ConvGraph::of(conv); }, pattern);
+  return std::visit(Overloaded{[](const ConvPattern& conv) { return ConvGraph::of(conv); },
+                               [](const NormPattern& norm) { return NormGraph::of(norm); }},
+                    pattern);
 }
 
 /// Tensor cores take f32 operands as TF32 alone.
@@ -118,7 +126,8 @@ class CudnnPlan : public EnginePlan {
     int64_t count = 0;
     for (const EngineOperand& operand : operands.all()) {
       ids[size_t(count)] = int64_t(operand.operand);
-      addresses[size_t(count++)] = operand.address;
+      const void* number = &operand.number;  // cuDNN reads it before execute() returns
+      addresses[size_t(count++)] = operand.address != nullptr ? operand.address : const_cast<void*>(number);
     }
     translate<AlgorithmFailed>("run a plan", [&] {
       const auto pack = fe::VariantPackBuilder()

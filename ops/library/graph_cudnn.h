@@ -14,8 +14,8 @@ namespace taper::ops {
 
 namespace fe = cudnn_frontend;
 
-/// A graph in the making. Tensors in memory have their operand's number for a name; those that only the graph
-/// sees are numbered behind all of them, and are f32.
+/// A graph in the making. Operands have their number for a name; tensors that only the graph sees are
+/// numbered behind all of them.
 class CudnnGraph {
  public:
   /// `alignment`: of all operands, in bytes.
@@ -27,10 +27,15 @@ class CudnnGraph {
 
   /// In channels_last memory.
   fe::Tensor tensor(Operand operand, const Shape& shape, cudnnDataType_t type) const {
-    return tensor(int64_t(operand), shape, type, false);
+    return tensor(int64_t(operand), shape, type, Place::kMemory);
   }
-  fe::Tensor virtual_tensor(const Shape& shape) {
-    return tensor(next_virtual_++, shape, CUDNN_DATA_FLOAT, true);
+  /// An f32 that is given by value with each run.
+  fe::Tensor number(Operand operand) const {
+    return tensor(int64_t(operand), {1, 1, 1, 1}, CUDNN_DATA_FLOAT, Place::kHost);
+  }
+  /// One that only the graph sees.
+  fe::Tensor virtual_tensor(const Shape& shape, cudnnDataType_t type = CUDNN_DATA_FLOAT) {
+    return tensor(next_virtual_++, shape, type, Place::kVirtual);
   }
 
   void add(fe::Operation&& operation) { operations_.push_back(std::move(operation)); }
@@ -51,16 +56,19 @@ class CudnnGraph {
   }
 
  private:
-  fe::Tensor tensor(int64_t id, const Shape& shape, cudnnDataType_t type, bool is_virtual) const {
+  enum class Place : uint8_t { kMemory, kHost, kVirtual };
+
+  fe::Tensor tensor(int64_t id, const Shape& shape, cudnnDataType_t type, Place place) const {
     const std::array<int64_t, 4> dims = {shape[0], shape[1], shape[2], shape[3]};
     const std::array<int64_t, 4> strides = {dims[1] * dims[2] * dims[3], 1, dims[1] * dims[3], dims[1]};
     return fe::TensorBuilder()
         .setDim(4, dims.data())
         .setStride(4, strides.data())
         .setId(id)
-        .setAlignment(is_virtual ? 16 : alignment_)
+        .setAlignment(place == Place::kMemory ? alignment_ : 16)
         .setDataType(type)
-        .setVirtual(is_virtual)
+        .setVirtual(place == Place::kVirtual)
+        .setByValue(place == Place::kHost)
         .build();
   }
 

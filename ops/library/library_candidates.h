@@ -5,6 +5,7 @@
 // when its candidate first runs. A process that recalls its choice from the algorithm file builds only that
 // one, and if another process has kept its compiled plan, not even that.
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <vector>
@@ -31,22 +32,31 @@ struct LazyEngine {
 /// nothing, or if it fails, of which warn() tells.
 std::vector<LazyEngine> library_engines(const EnginePattern& pattern, const Problem& problem);
 
-/// Those engines as candidates that take their operands from a call by operands_of(call). Estimated costs
-/// rise from `cost`, by less than 0.6 in all, in the library's order.
+/// One of them as a candidate that runs as `run` says.
+template <class Call>
+Candidate<Call> library_candidate(LazyEngine& engine, double cost,
+                                  std::function<void(const Call& call, void* workspace)> run) {
+  return {.name = std::move(engine.name),
+          .workspace_bytes = engine.workspace_bytes,
+          .deterministic = engine.deterministic,
+          .cost = cost,
+          .epsilon = engine.rounds_to_tf32 ? kTf32Epsilon : 0,
+          .run = std::move(run),
+          .chosen = std::move(engine.chosen)};
+}
+
+/// All of them, with the operands that operands_of(call) gives. Estimated costs rise from `cost`, by less
+/// than 0.6 in all, in the library's order.
 template <class Call>
 std::vector<Candidate<Call>> library_candidates(const Call& call, const EnginePattern& pattern,
                                                 EngineOperands (*operands_of)(const Call&), double cost) {
   std::vector<Candidate<Call>> candidates;
   for (LazyEngine& engine : library_engines(pattern, call.problem())) {
-    const double rank = double(candidates.size()) * 1e-3;
-    candidates.push_back({.name = std::move(engine.name),
-                          .workspace_bytes = engine.workspace_bytes,
-                          .deterministic = engine.deterministic,
-                          .cost = cost + (rank < 0.6 ? rank : 0.6),
-                          .epsilon = engine.rounds_to_tf32 ? kTf32Epsilon : 0,
-                          .run = [run = std::move(engine.run), operands_of](
-                                     const Call& any, void* workspace) { run(operands_of(any), workspace); },
-                          .chosen = std::move(engine.chosen)});
+    const double rank = std::min(double(candidates.size()) * 1e-3, 0.6);
+    candidates.push_back(library_candidate<Call>(
+        engine, cost + rank, [run = std::move(engine.run), operands_of](const Call& any, void* workspace) {
+          run(operands_of(any), workspace);
+        }));
   }
   return candidates;
 }

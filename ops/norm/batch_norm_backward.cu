@@ -173,83 +173,61 @@ __global__ void __launch_bounds__(kColumnsBlock)
 
 // ------------------------------------------------------------------------------------------ launches
 
-/// The tensors of one call, in the layout of the kernels.
-struct Pass {
-  Tensor grad, x, relu_mask, masked, grad_x;
-  Affine affine;
-};
-
 template <class T, int kPack, Masking kMasking>
-void launch_sums(const ColumnsLaunch& shape, const Pass& pass, const Tensor& partial) {
-  gpu::launch("batch_norm_backward_sums", batch_norm_backward_sums<T, kPack, kMasking>,
-              {.grid = shape.grid, .block = shape.block}, shape.size,
-              static_cast<const T*>(pass.grad.data_ptr()), static_cast<const T*>(pass.x.data_ptr()),
-              ReluMask(pass.relu_mask), pass.affine,
-              pass.masked.defined() ? static_cast<T*>(pass.masked.data_ptr()) : nullptr,
-              partial.data<AccumulationType<T>>());
+void launch_sums(const ColumnsLaunch& shape, const BatchNormBackwardCall& call, const Affine& affine,
+                 const Tensor& partial) {
+  const Tensor& masked = call.grad_residual;
+  gpu::launch(
+      "batch_norm_backward_sums", batch_norm_backward_sums<T, kPack, kMasking>,
+      {.grid = shape.grid, .block = shape.block}, shape.size, static_cast<const T*>(call.grad.data_ptr()),
+      static_cast<const T*>(call.x.data_ptr()), ReluMask(call.relu_mask), affine,
+      masked.defined() ? static_cast<T*>(masked.data_ptr()) : nullptr, partial.data<AccumulationType<T>>());
 }
 
 template <class T, int kPack, bool kMask>
-void launch_apply(const Pass& pass, ChannelParameter grad_weight, ChannelParameter grad_bias) {
-  const ColumnsLaunch shape = columns_launch(pass.x, kPack, kApplyBlocks);
-  const Tensor& grad = pass.masked.defined() ? pass.masked : pass.grad;
+void launch_apply(const BatchNormBackwardCall& call, const Affine& affine) {
+  const ColumnsLaunch shape = columns_launch(call.x, kPack, kApplyBlocks);
+  const Tensor& grad = call.grad_residual.defined() ? call.grad_residual : call.grad;
+  const ChannelRow grad_weight(call.grad_weight), grad_bias(call.grad_bias);
   gpu::launch("batch_norm_backward_apply", batch_norm_backward_apply<T, kPack, kMask>,
               {.grid = shape.grid, .block = shape.block}, shape.size, static_cast<const T*>(grad.data_ptr()),
-              static_cast<const T*>(pass.x.data_ptr()), ReluMask(pass.relu_mask), pass.affine, grad_weight,
-              grad_bias, static_cast<T*>(pass.grad_x.data_ptr()));
+              static_cast<const T*>(call.x.data_ptr()), ReluMask(call.relu_mask), affine, grad_weight,
+              grad_bias, static_cast<T*>(call.grad_x.data_ptr()));
 }
 
 }  // namespace
 
-BatchNormGrads batch_norm_backward_gpu(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
-                                       const Tensor& weight, const Tensor& save_mean,
-                                       const Tensor& save_invstd, const BatchNormOptions& options,
-                                       bool needs_residual) {
-  const gpu::DeviceGuard guard(x.device().index);
-  const int64_t channels = x.size(1);
-  const DType wide = compute_dtype(x.dtype());
-  const Masking masking = !options.relu    ? Masking::kNone
-                          : needs_residual ? Masking::kStores
-                                           : Masking::kReads;
-  BatchNormGrads grads;
-  grads.x = empty_columns(x);
-  grads.weight = empty({channels}, {.dtype = wide, .device = x.device()});
-  grads.bias = empty_like(grads.weight);
-  const Tensor masked = masking == Masking::kStores ? empty_columns(x) : Tensor();
-  if (needs_residual) grads.residual = masked.defined() ? masked : grad;
-  if (x.numel() == 0) {
-    fill_(grads.weight, 0);
-    fill_(grads.bias, 0);
-    return grads;
-  }
-
-  const ChannelRow mean(cast(save_mean, wide)), invstd(cast(save_invstd, wide)), scale(weight);
-  const Pass pass = {as_columns(grad), as_columns(x), options.relu ? relu_mask : Tensor(),
-                     masked,           grads.x,       {mean, invstd, scale}};
+void launch_batch_norm_backward(const BatchNormBackwardCall& call) {
+  const gpu::DeviceGuard guard(call.x.device().index);
+  const int64_t channels = call.x.size(1);
+  const Masking masking = !call.relu_mask.defined()      ? Masking::kNone
+                          : call.grad_residual.defined() ? Masking::kStores
+                                                         : Masking::kReads;
+  const ChannelRow mean(call.save_mean), invstd(call.save_invstd), scale(call.weight);
+  const Affine affine = {mean, invstd, scale};
   dispatch_channels(
-      x.dtype(), channels, {pass.grad.data_ptr(), pass.x.data_ptr()}, [&]<class T, int kPack>() {
+      call.x.dtype(), channels, {call.grad.data_ptr(), call.x.data_ptr()}, [&]<class T, int kPack>() {
         using Value = AccumulationType<T>;
-        const ColumnsLaunch shape = columns_launch(pass.x, kPack, kSumsBlocks);
-        const Tensor partial = empty({2 * shape.chunks(), channels}, {.dtype = wide, .device = x.device()});
+        const ColumnsLaunch shape = columns_launch(call.x, kPack, kSumsBlocks);
+        const Tensor partial = empty({2 * shape.chunks(), channels},
+                                     {.dtype = call.grad_weight.dtype(), .device = call.x.device()});
         if (masking == Masking::kStores) {
-          launch_sums<T, kPack, Masking::kStores>(shape, pass, partial);
+          launch_sums<T, kPack, Masking::kStores>(shape, call, affine, partial);
         } else if (masking == Masking::kReads) {
-          launch_sums<T, kPack, Masking::kReads>(shape, pass, partial);
+          launch_sums<T, kPack, Masking::kReads>(shape, call, affine, partial);
         } else {
-          launch_sums<T, kPack, Masking::kNone>(shape, pass, partial);
+          launch_sums<T, kPack, Masking::kNone>(shape, call, affine, partial);
         }
         gpu::launch("batch_norm_finish_sums", batch_norm_finish_sums<Value>,
                     {.grid = finish_blocks(int(channels)), .block = dim3(kFinishWide, kFinishDeep)},
                     int(channels), shape.chunks(), partial.data<Value>(), invstd.row.data<Value>(),
-                    grads.weight.data<Value>(), grads.bias.data<Value>());
-        const ChannelRow grad_weight(grads.weight), grad_bias(grads.bias);
+                    call.grad_weight.data<Value>(), call.grad_bias.data<Value>());
         if (masking == Masking::kReads) {
-          launch_apply<T, kPack, true>(pass, grad_weight, grad_bias);
+          launch_apply<T, kPack, true>(call, affine);
         } else {
-          launch_apply<T, kPack, false>(pass, grad_weight, grad_bias);
+          launch_apply<T, kPack, false>(call, affine);
         }
       });
-  return grads;
 }
 
 Tensor unpack_relu_mask_gpu(const Tensor& relu_mask, const Tensor& x) {

@@ -95,49 +95,26 @@ const void* pointer(const Tensor& x) {
 
 }  // namespace
 
-Tensor as_columns(const Tensor& x) {
-  return contiguous(x, x.dim() == 4 ? kChannelsLast : kContiguous);
-}
-
-Tensor empty_columns(const Tensor& like) {
-  return empty(like.shape(), {.dtype = like.dtype(),
-                              .device = like.device(),
-                              .memory_format = like.dim() == 4 ? kChannelsLast : kContiguous});
-}
-
-BatchNormOutput batch_norm_training_gpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
-                                        const Tensor& running_mean, const Tensor& running_var,
-                                        const BatchNormOptions& options, const Tensor& residual,
-                                        bool for_backward, const BatchMoments& moments) {
-  const gpu::DeviceGuard guard(x.device().index);
-  const int64_t channels = x.size(1);
-  const TensorOptions wide = {.dtype = compute_dtype(x.dtype()), .device = x.device()};
-  const BatchNormOutput out = {empty_columns(x), empty({channels}, wide), empty({channels}, wide),
-                               for_backward && options.relu
-                                   ? empty(relu_mask_shape(x), {.dtype = kUInt8, .device = x.device()})
-                                   : Tensor()};
-  for (const Tensor& statistic : {running_mean, running_var}) {
-    if (statistic.defined()) statistic.bump_version();
-  }
-  if (x.numel() == 0) return out;
-  const Tensor pixels = as_columns(x), added = residual.defined() ? as_columns(residual) : residual;
-  const ChannelStatistics statistics = {.mean = out.save_mean,
-                                        .invstd = out.save_invstd,
-                                        .eps = options.eps,
-                                        .running_mean = running_mean,
-                                        .running_var = running_var,
-                                        .momentum = options.momentum};
-  if (moments.mean.defined()) {
-    finish_statistics_gpu(moments, x.numel() / channels, statistics);
+void launch_batch_norm_training(const BatchNormCall& call) {
+  const gpu::DeviceGuard guard(call.x.device().index);
+  const int64_t channels = call.x.size(1);
+  const ChannelStatistics statistics = {.mean = call.save_mean,
+                                        .invstd = call.save_invstd,
+                                        .eps = call.options.eps,
+                                        .running_mean = call.running_mean,
+                                        .running_var = call.running_var,
+                                        .momentum = call.options.momentum};
+  if (call.moments.mean.defined()) {
+    finish_statistics_gpu(call.moments, call.x.numel() / channels, statistics);
   } else {
-    channel_statistics_gpu(pixels, statistics);
+    channel_statistics_gpu(call.x, statistics);
   }
-  dispatch_channels(x.dtype(), channels, {pixels.data_ptr(), pointer(added)}, [&]<class T, int kPack>() {
-    const ChannelRow mean(out.save_mean), invstd(out.save_invstd), scale(weight), shift(bias);
-    launch_normalize<T, kPack>(pixels, {mean, invstd, scale, shift, false, 0}, added, options.relu, out.y,
-                               out.relu_mask);
-  });
-  return out;
+  dispatch_channels(
+      call.x.dtype(), channels, {call.x.data_ptr(), pointer(call.residual)}, [&]<class T, int kPack>() {
+        const ChannelRow mean(call.save_mean), invstd(call.save_invstd), scale(call.weight), shift(call.bias);
+        launch_normalize<T, kPack>(call.x, {mean, invstd, scale, shift, false, 0}, call.residual,
+                                   call.options.relu, call.y, call.relu_mask);
+      });
 }
 
 void batch_moments_gpu(const Tensor& x, const BatchMoments& to) {

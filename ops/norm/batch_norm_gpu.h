@@ -2,7 +2,7 @@
 // The GPU's batch norm; batch_norm.cpp has checked the arguments. See batch_norm.h for what they are. All
 // only enqueue, on the current stream of the tensors' device.
 
-#include "taper/ops/norm/batch_norm.h"
+#include "taper/ops/norm/batch_norm_call.h"
 
 namespace taper::ops {
 
@@ -20,6 +20,10 @@ BatchNormGrads batch_norm_backward_gpu(const Tensor& grad, const Tensor& x, cons
 /// See batch_moments_of() in batch_moments.h.
 void batch_moments_gpu(const Tensor& x, const BatchMoments& to);
 Tensor unpack_relu_mask_gpu(const Tensor& relu_mask, const Tensor& x);
+
+/// Taper's kernels for these calls.
+void launch_batch_norm_training(const BatchNormCall& call);
+void launch_batch_norm_backward(const BatchNormBackwardCall& call);
 
 /// x as the kernels read it: channels innermost.
 Tensor as_columns(const Tensor& x);

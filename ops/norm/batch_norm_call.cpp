@@ -1,0 +1,208 @@
+#include "taper/ops/norm/batch_norm_call.h"
+
+#include <algorithm>
+
+#include "taper/core/algorithm_cache.h"
+#include "taper/core/gpu/runtime.h"
+#include "taper/ops/library/library_candidates.h"
+#include "taper/ops/norm/batch_norm_gpu.h"
+
+namespace taper::ops {
+namespace {
+
+constexpr size_t kMostEngines = 4;
+constexpr double kOwnCost = 1, kEngineCost = 1.2;
+
+std::vector<Tensor*> defined_among(std::initializer_list<Tensor*> tensors) {
+  std::vector<Tensor*> defined;
+  for (Tensor* tensor : tensors) {
+    if (tensor->defined()) defined.push_back(tensor);
+  }
+  return defined;
+}
+
+// ------------------------------------------------------------------------------------------ operands
+
+EngineOperands forward_operands(const BatchNormCall& call) {
+  EngineOperands operands = {{Operand::kX, call.x},
+                             {Operand::kWeight, call.weight},
+                             {Operand::kBias, call.bias},
+                             {Operand::kResidual, call.residual},
+                             {Operand::kY, call.y},
+                             {Operand::kMean, call.save_mean},
+                             {Operand::kInvstd, call.save_invstd},
+                             {Operand::kReluMask, call.relu_mask},
+                             {Operand::kRunningMean, call.running_mean},
+                             {Operand::kRunningVar, call.running_var}};
+  operands.add(Operand::kEpsilon, call.options.eps);
+  if (call.running_mean.defined()) operands.add(Operand::kMomentum, call.options.momentum);
+  if (call.relu_mask.defined()) operands.add(Operand::kZero, 0.);
+  return operands;
+}
+
+EngineOperands backward_operands(const BatchNormBackwardCall& call) {
+  return {{Operand::kGradY, call.grad},         {Operand::kX, call.x},
+          {Operand::kReluMask, call.relu_mask}, {Operand::kWeight, call.weight},
+          {Operand::kMean, call.save_mean},     {Operand::kInvstd, call.save_invstd},
+          {Operand::kGradX, call.grad_x},       {Operand::kGradWeight, call.grad_weight},
+          {Operand::kGradBias, call.grad_bias}, {Operand::kGradResidual, call.grad_residual}};
+}
+
+Shape image_shape(const Tensor& x) {
+  return x.dim() == 4 ? x.shape() : Shape{x.size(0), x.size(1), 1, 1};
+}
+
+NormPattern pattern_of(const BatchNormCall& call) {
+  return {.pass = NormPass::kForward,
+          .shape = image_shape(call.x),
+          .dtype = call.x.dtype(),
+          .residual = call.residual.defined(),
+          .relu = call.options.relu,
+          .mask = call.relu_mask.defined(),
+          .running = call.running_mean.defined(),
+          .alignment = forward_operands(call).alignment()};
+}
+
+NormPattern pattern_of(const BatchNormBackwardCall& call) {
+  return {.pass = NormPass::kBackward,
+          .shape = image_shape(call.x),
+          .dtype = call.x.dtype(),
+          .residual = call.grad_residual.defined(),
+          .relu = call.relu_mask.defined(),
+          .alignment = backward_operands(call).alignment()};
+}
+
+// ---------------------------------------------------------------------------------------- candidates
+
+/// Whether a library's operand can be this row of parameters or statistics.
+bool is_f32_row(const Tensor& row) {
+  return row.defined() && row.dtype() == kFloat32 && row.is_contiguous();
+}
+
+/// Whether a library is worth asking: it would compile for a while, so only where times decide.
+bool is_for_library(const Tensor& x, const Tensor& weight, const Tensor& relu_mask) {
+  return algorithm_cache().mode() == AlgorithmMode::kBenchmark && x.dtype() != kFloat64 &&
+         is_f32_row(weight) && (!relu_mask.defined() || x.size(1) % 8 == 0);
+}
+
+bool is_for_library(const BatchNormCall& call) {
+  const auto fits = [](const Tensor& row) { return !row.defined() || is_f32_row(row); };
+  return is_for_library(call.x, call.weight, call.relu_mask) && !call.moments.mean.defined() &&
+         is_f32_row(call.bias) && fits(call.running_mean) && fits(call.running_var);
+}
+
+/// The statistics that an engine has updated on their way to where they belong. It may not write over those
+/// that it reads: nothing says that each is read once.
+class NextRunning {
+ public:
+  /// Follows the engine's own `workspace_bytes`, aligned as cudaMalloc would.
+  static size_t offset(size_t workspace_bytes) { return (workspace_bytes + 255) / 256 * 256; }
+  static size_t size_bytes(const BatchNormCall& call) {
+    return call.running_mean.defined() ? 2 * offset(call.running_mean.size_bytes()) : 0;
+  }
+
+  NextRunning(const BatchNormCall& call, void* workspace, size_t workspace_bytes)
+      : call_(call), mean_(static_cast<std::byte*>(workspace) + offset(workspace_bytes)) {}
+
+  void add_to(EngineOperands& operands) const {
+    if (!call_.running_mean.defined()) return;
+    operands.add(Operand::kNextRunningMean, mean_);
+    operands.add(Operand::kNextRunningVar, var());
+  }
+  void store() const {
+    if (!call_.running_mean.defined()) return;
+    store(call_.running_mean, mean_);
+    store(call_.running_var, var());
+  }
+
+ private:
+  std::byte* var() const { return mean_ + offset(call_.running_mean.size_bytes()); }
+  static void store(const Tensor& row, const std::byte* from) {
+    gpu::copy_async(row.data_ptr(), from, row.size_bytes(), gpu::CopyKind::kDeviceToDevice,
+                    gpu::current_stream(row.device().index));
+  }
+
+  const BatchNormCall& call_;
+  std::byte* mean_;
+};
+
+Candidate<BatchNormCall> forward_candidate(LazyEngine& engine, double cost, const BatchNormCall& call) {
+  auto candidate = library_candidate<BatchNormCall>(
+      engine, cost,
+      [run = engine.run, bytes = engine.workspace_bytes](const BatchNormCall& norm, void* workspace) {
+        const NextRunning next(norm, workspace, bytes);
+        EngineOperands operands = forward_operands(norm);
+        next.add_to(operands);
+        run(operands, bytes > 0 ? workspace : nullptr);
+        next.store();
+      });
+  if (call.running_mean.defined())
+    candidate.workspace_bytes = NextRunning::offset(engine.workspace_bytes) + NextRunning::size_bytes(call);
+  return candidate;
+}
+
+Literal epilogue(bool residual, bool relu) {
+  if (residual) return relu ? Literal("add relu") : Literal("add");
+  return relu ? Literal("relu") : Literal("none");
+}
+
+}  // namespace
+
+// --------------------------------------------------------------------------------------------- calls
+
+Problem BatchNormCall::problem() const {
+  return Problem("batch_norm", "training", x.device())
+      .add("x", x)
+      .add("weight", weight)
+      .add("bias", bias)
+      .add("running", running_mean)
+      .add("epilogue", epilogue(residual.defined(), options.relu))
+      .add("mask", {relu_mask.defined()})
+      .add("moments", {moments.mean.defined()})
+      .add("alignment", {forward_operands(*this).alignment()});
+}
+
+std::vector<Tensor*> BatchNormCall::outputs() {
+  return defined_among({&y, &save_mean, &save_invstd, &relu_mask, &running_mean, &running_var});
+}
+
+Problem BatchNormBackwardCall::problem() const {
+  return Problem("batch_norm", "backward", x.device())
+      .add("x", x)
+      .add("weight", weight)
+      .add("epilogue", epilogue(grad_residual.defined(), relu_mask.defined()))
+      .add("alignment", {backward_operands(*this).alignment()});
+}
+
+std::vector<Tensor*> BatchNormBackwardCall::outputs() {
+  return defined_among({&grad_x, &grad_weight, &grad_bias, &grad_residual});
+}
+
+std::vector<Candidate<BatchNormCall>> batch_norm_candidates(const BatchNormCall& call) {
+  std::vector<Candidate<BatchNormCall>> candidates = {
+      {.name = "chunks of rows", .cost = kOwnCost, .run = [](const BatchNormCall& norm, void*) {
+         launch_batch_norm_training(norm);
+       }}};
+  if (!is_for_library(call)) return candidates;
+  for (LazyEngine& engine : library_engines(pattern_of(call), call.problem())) {
+    if (candidates.size() > kMostEngines) break;
+    const double cost = kEngineCost + 1e-3 * double(candidates.size());
+    candidates.push_back(forward_candidate(engine, cost, call));
+  }
+  return candidates;
+}
+
+std::vector<Candidate<BatchNormBackwardCall>> batch_norm_backward_candidates(
+    const BatchNormBackwardCall& call) {
+  std::vector<Candidate<BatchNormBackwardCall>> candidates = {
+      {.name = "chunks of rows", .cost = kOwnCost, .run = [](const BatchNormBackwardCall& norm, void*) {
+         launch_batch_norm_backward(norm);
+       }}};
+  if (!is_for_library(call.x, call.weight, call.relu_mask)) return candidates;
+  auto engines = library_candidates(call, pattern_of(call), backward_operands, kEngineCost);
+  if (engines.size() > kMostEngines) engines.resize(kMostEngines);
+  std::move(engines.begin(), engines.end(), std::back_inserter(candidates));
+  return candidates;
+}
+
+}  // namespace taper::ops

@@ -1,0 +1,83 @@
+#include "taper/ops/norm/batch_norm_gpu.h"
+
+#include "taper/core/algorithm_cache.h"
+#include "taper/core/gpu/runtime.h"
+#include "taper/ops/copy/copy.h"
+
+namespace taper::ops {
+namespace {
+
+Tensor empty_row(const Tensor& x) {
+  return empty({x.size(1)}, {.dtype = compute_dtype(x.dtype()), .device = x.device()});
+}
+
+}  // namespace
+
+Tensor as_columns(const Tensor& x) {
+  return contiguous(x, x.dim() == 4 ? kChannelsLast : kContiguous);
+}
+
+Tensor empty_columns(const Tensor& like) {
+  return empty(like.shape(), {.dtype = like.dtype(),
+                              .device = like.device(),
+                              .memory_format = like.dim() == 4 ? kChannelsLast : kContiguous});
+}
+
+BatchNormOutput batch_norm_training_gpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                                        const Tensor& running_mean, const Tensor& running_var,
+                                        const BatchNormOptions& options, const Tensor& residual,
+                                        bool for_backward, const BatchMoments& moments) {
+  const gpu::DeviceGuard guard(x.device().index);
+  const BatchNormOutput out = {empty_columns(x), empty_row(x), empty_row(x),
+                               for_backward && options.relu
+                                   ? empty(relu_mask_shape(x), {.dtype = kUInt8, .device = x.device()})
+                                   : Tensor()};
+  for (const Tensor& statistic : {running_mean, running_var}) {
+    if (statistic.defined()) statistic.bump_version();
+  }
+  if (x.numel() == 0) return out;
+  algorithm_cache().run(BatchNormCall{.x = as_columns(x),
+                                      .weight = weight,
+                                      .bias = bias,
+                                      .residual = residual.defined() ? as_columns(residual) : residual,
+                                      .options = options,
+                                      .y = out.y,
+                                      .save_mean = out.save_mean,
+                                      .save_invstd = out.save_invstd,
+                                      .relu_mask = out.relu_mask,
+                                      .running_mean = running_mean,
+                                      .running_var = running_var,
+                                      .moments = moments},
+                        batch_norm_candidates);
+  return out;
+}
+
+BatchNormGrads batch_norm_backward_gpu(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
+                                       const Tensor& weight, const Tensor& save_mean,
+                                       const Tensor& save_invstd, const BatchNormOptions& options,
+                                       bool needs_residual) {
+  const gpu::DeviceGuard guard(x.device().index);
+  const Tensor masked = options.relu && needs_residual ? empty_columns(x) : Tensor();
+  BatchNormGrads grads = {empty_columns(x), empty_row(x), empty_row(x), {}};
+  if (needs_residual) grads.residual = masked.defined() ? masked : grad;
+  if (x.numel() == 0) {
+    fill_(grads.weight, 0);
+    fill_(grads.bias, 0);
+    return grads;
+  }
+  const auto wide_row = [&](const Tensor& row) { return contiguous(cast(row, grads.weight.dtype())); };
+  algorithm_cache().run(BatchNormBackwardCall{.grad = as_columns(grad),
+                                              .x = as_columns(x),
+                                              .relu_mask = options.relu ? relu_mask : Tensor(),
+                                              .weight = weight,
+                                              .save_mean = wide_row(save_mean),
+                                              .save_invstd = wide_row(save_invstd),
+                                              .grad_x = grads.x,
+                                              .grad_weight = grads.weight,
+                                              .grad_bias = grads.bias,
+                                              .grad_residual = masked},
+                        batch_norm_backward_candidates);
+  return grads;
+}
+
+}  // namespace taper::ops
