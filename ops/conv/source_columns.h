@@ -31,6 +31,19 @@ struct Channels {
 /// at most `longest`.
 std::vector<DepthBlock> column_blocks(const Region& region, int64_t channels, int64_t longest);
 
+/// Copies `count` elements. Most calls have a size in between, for which a call of memcpy costs more than the
+/// copy: two copies of a fixed size that overlap.
+template <class T>
+void copy_elements(const T* from, int64_t count, T* to) {
+  constexpr int64_t kHalf = 16;
+  if (count < kHalf || count > 2 * kHalf) {
+    std::memcpy(to, from, size_t(count) * sizeof(T));
+    return;
+  }
+  std::memcpy(to, from, kHalf * sizeof(T));
+  std::memcpy(to + count - kHalf, from + count - kHalf, kHalf * sizeof(T));
+}
+
 /// Calls row(i) for the place of destination pixel first_pixel + i, i < count, and writes there the columns
 /// [columns.first, columns.first + columns.length) that it sees; zero where that is padding.
 template <class T, class Row>
@@ -46,7 +59,7 @@ void copy_columns(const ConvPlan& plan, const Region& region, const Channels<con
     const int64_t place = strip_begin + begin - columns.first;
     const PixelGrid grid = plan.source_grid(region, strip);
     // Neighbouring taps are neighbouring pixels; where groups leave gaps between them, strips have one tap.
-    if (strip.inside && end - begin == GemmTile<T>::kCols) {  // copies of a known size are faster
+    if (strip.inside && end - begin == GemmTile<T>::kCols) {  // known when this is compiled: faster still
       grid.for_each(first_pixel, count, [&](int64_t i, int64_t offset, int64_t, int64_t) {
         std::memcpy(row(i) + place, source.data + offset + begin, size_t(GemmTile<T>::kCols) * sizeof(T));
       });
@@ -54,17 +67,21 @@ void copy_columns(const ConvPlan& plan, const Region& region, const Channels<con
     }
     if (strip.inside) {
       grid.for_each(first_pixel, count, [&](int64_t i, int64_t offset, int64_t, int64_t) {
-        std::memcpy(row(i) + place, source.data + offset + begin, size_t(end - begin) * sizeof(T));
+        copy_elements(source.data + offset + begin, end - begin, row(i) + place);
       });
       continue;
     }
     grid.for_each(first_pixel, count, [&](int64_t i, int64_t offset, int64_t y, int64_t x) {
       const int64_t source_y = strip.y + y * region.source_steps[0];
       const int64_t source_x = strip.x + x * region.source_steps[1];
+      const bool has_row = source_y >= 0 && source_y < plan.source.height;
+      T* const to = row(i) + place - begin;
+      if (has_row && source_x * c + begin >= 0 && source_x * c + end <= plan.source.width * c) {
+        return copy_elements(source.data + (offset + begin), end - begin, to + begin);
+      }
       int64_t inside_begin = std::clamp(-source_x * c, begin, end);
       int64_t inside_end = std::clamp((plan.source.width - source_x) * c, inside_begin, end);
-      if (source_y < 0 || source_y >= plan.source.height) inside_begin = inside_end = begin;
-      T* const to = row(i) + place - begin;
+      if (!has_row) inside_begin = inside_end = begin;
       std::fill(to + begin, to + inside_begin, T(0));
       if (inside_begin < inside_end) {
         std::memcpy(to + inside_begin, source.data + (offset + inside_begin),
