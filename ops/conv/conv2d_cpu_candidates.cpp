@@ -12,10 +12,11 @@ namespace {
 constexpr double kFlopsPerSecond = 450e9;      // of a product of packed matrices
 constexpr double kScalarFlopsPerSecond = 8e9;  // of a product with one row or column
 constexpr double kTransformBytesPerSecond = 100e9;
-constexpr double kWeightBytesPerSecond = 24e9;      // transformed weights, written and read again
-constexpr double kSlowWeightBytesPerSecond = 10e9;  // where they do not stay in the last cache
+constexpr double kPackedBytesPerSecond = 20e9;       // weights, packed and read again
+constexpr double kTransformedBytesPerSecond = 40e9;  // weights, transformed and read again
+constexpr double kSlowBytesPerSecond = 17e9;         // that where they do not stay in the last cache
 constexpr double kLastCacheBytes = 12e6;
-constexpr double kConstantShare = 0.5;  // of that: transformed before, only read
+constexpr double kConstantBytesPerSecond = 75e9;  // weights made ready before: mostly read behind the sums
 
 /// Multiplications and additions of pixels inside the picture.
 double direct_flops(const Conv2dGeometry& conv) {
@@ -24,6 +25,12 @@ double direct_flops(const Conv2dGeometry& conv) {
     pairs += double(region.destination.size()) * double(region.taps());
   }
   return 2 * pairs * double(conv.group_c()) * double(conv.k);
+}
+
+double gemm_cost(const Conv2dCall& call, double flops) {
+  const double weight_bytes = double(sizeof(float)) * double(numel(call.conv.weight_shape()));
+  return flops / kFlopsPerSecond +
+         weight_bytes / (call.constant ? kConstantBytesPerSecond : kPackedBytesPerSecond);
 }
 
 double winograd_cost(const Conv2dCall& call, int64_t out) {
@@ -35,8 +42,10 @@ double winograd_cost(const Conv2dCall& call, int64_t out) {
   const int64_t rows = (height + out - 1) / out, columns = (width + out - 1) / out;
   const double tiles = double(conv.n * rows * columns);
   const double element = double(sizeof(float)), channels = double(conv.c) * double(conv.k);
-  const double weight_bytes = element * points * channels * (call.constant ? kConstantShare : 1);
-  const double speed = weight_bytes < kLastCacheBytes ? kWeightBytesPerSecond : kSlowWeightBytesPerSecond;
+  const double weight_bytes = element * points * channels;
+  const double speed = call.constant                    ? kConstantBytesPerSecond
+                       : weight_bytes < kLastCacheBytes ? kTransformedBytesPerSecond
+                                                        : kSlowBytesPerSecond;
   return 2 * tiles * points * channels / kFlopsPerSecond +
          element * tiles * points * double(conv.c + conv.k) / kTransformBytesPerSecond + weight_bytes / speed;
 }
@@ -154,7 +163,7 @@ std::vector<Candidate<Conv2dCall>> conv2d_cpu_candidates(const Conv2dCall& call)
   const bool winograd = call.result.dtype() == kFloat32 && supports_winograd<float>(conv);
   return {
       {.name = "gemm",
-       .cost = flops / (depthwise ? kScalarFlopsPerSecond : kFlopsPerSecond),
+       .cost = depthwise ? flops / kScalarFlopsPerSecond : gemm_cost(call, flops),
        .run = run_gemm},
       with_moments_after({.name = "depthwise",
                           .supported = depthwise,
