@@ -17,12 +17,14 @@ namespace taper {
 /// Shapes, dtypes and errors as documented in ops/conv/conv2d.h; any order of derivatives.
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
               const Conv2dOptions& options = {});
-/// y = relu(conv2d(x, weight) + bias + residual) in one pass; its gradients are those of the parts.
+/// y = relu(conv2d(x, weight) + bias + residual) in one pass; its gradients are those of the parts. With a
+/// prologue, of relu(x * scale + shift), which backward computes again.
 Tensor conv2d_fused(const Tensor& x, const Tensor& weight, const Conv2dEpilogue& epilogue,
-                    const Conv2dOptions& options = {});
+                    const Conv2dOptions& options = {}, const Conv2dPrologue& prologue = {});
 /// conv2d(x, weight) and the moments of its result for the batch norm that follows. Only y is differentiable:
 /// the moments belong to the batch norm's function, whose gradient takes account of them.
-Conv2dMoments conv2d_moments(const Tensor& x, const Tensor& weight, const Conv2dOptions& options = {});
+Conv2dMoments conv2d_moments(const Tensor& x, const Tensor& weight, const Conv2dOptions& options = {},
+                             const Conv2dPrologue& prologue = {});
 Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Shape& input_shape,
                              const Conv2dOptions& options = {});
 Tensor conv2d_backward_weight(const Tensor& grad, const Tensor& x, const Shape& weight_shape,

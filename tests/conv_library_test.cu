@@ -277,6 +277,40 @@ TEST_CASE(
         }) == (dtype == kFloat32 ? 0 : 1));
 }
 
+TEST_CASE("a prologue with ReLU reaches the library's engines, and others get its result") {
+  if (!has_gpu()) return;
+  const bool relu = GENERATE(true, false);
+  std::vector<std::string> seen;
+  FakeConvGuard fake;
+  fake.state->compute = [&](const ops::EnginePattern& any, const ops::EngineOperands& operands, double) {
+    using ops::Operand;
+    const auto& pattern = std::get<ops::ConvPattern>(any);
+    CHECK((operands.address(Operand::kScale) != nullptr) == pattern.affine_relu);
+    CHECK((operands.address(Operand::kShift) != nullptr) == pattern.affine_relu);
+    seen.push_back(std::string(pattern.affine_relu ? "fused" : "plain") + (pattern.sums ? ", sums" : ""));
+  };
+  const Device device("cuda");
+  const auto conv = ops::conv2d_geometry("test", {1, 8, 3, 3}, {8, 8, 1, 1}, {});
+  const auto make = [&](const Shape& shape, DType dtype) {
+    return ops::contiguous(random_tensor(shape, dtype).to(device),
+                           shape.size() == 4 ? kChannelsLast : kContiguous);
+  };
+  const ops::Conv2dCall call = {.pass = Conv2dPass::kForward,
+                                .conv = conv,
+                                .first = make({1, 8, 3, 3}, kFloat16),
+                                .second = make({8, 8, 1, 1}, kFloat16),
+                                .bias = {},
+                                .result = make({1, 8, 3, 3}, kFloat16),
+                                .prologue = {make({8}, kFloat32), make({8}, kFloat32), relu},
+                                .moments = {make({8}, kFloat32), make({8}, kFloat32)}};
+  for (const auto& candidate : ops::conv2d_gpu_candidates(call)) {
+    if (candidate.name.starts_with("fakednn")) candidate.run(call, nullptr);
+  }
+  std::vector<std::string> expected = {"plain", "plain, sums"};
+  if (relu) expected = {"plain", "fused", "plain, sums", "fused, sums"};
+  CHECK(seen == expected);
+}
+
 TEST_CASE("the library's sums that lose a variance give 0, and no NaN") {
   if (!has_gpu()) return;
   const Device device("cuda");

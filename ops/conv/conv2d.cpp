@@ -70,8 +70,23 @@ void check_epilogue(std::string_view op, std::string_view what, const Tensor& op
 /// What forward() does beyond the convolution.
 struct Extras : Conv2dEpilogue {
   const ConstantWeight* constant = nullptr;
+  Conv2dPrologue prologue = {};
   bool wants_moments = false;
 };
+
+void check_prologue(std::string_view op, const Conv2dPrologue& prologue, const Tensor& x) {
+  TAPER_CHECK(prologue.scale.defined() == prologue.shift.defined(),
+              "{}: the prologue's scale and shift must be given together", op);
+  if (!prologue.scale.defined()) return;
+  for (const Tensor& operand : {prologue.scale, prologue.shift}) {
+    const DType dtype = operand.dtype();
+    TAPER_CHECK(
+        operand.shape() == Shape{x.size(1)} && (dtype == x.dtype() || dtype == compute_dtype(x.dtype())),
+        "{}: the prologue's scale and shift must be {} or {} [{}] for the input {}, got {} {}", op, x.dtype(),
+        compute_dtype(x.dtype()), x.size(1), x.shape(), dtype, operand.shape());
+    check_same_device(op, x, operand);
+  }
+}
 
 Conv2dMoments forward(std::string_view op, const Tensor& x, const Tensor& weight, const Extras& extras,
                       const Conv2dOptions& options) {
@@ -80,11 +95,15 @@ Conv2dMoments forward(std::string_view op, const Tensor& x, const Tensor& weight
   const Conv2dGeometry conv = conv2d_geometry(op, x.shape(), weight.shape(), options);
   check_epilogue(op, "bias", extras.bias, {conv.k}, x);
   check_epilogue(op, "residual", extras.residual, conv.output_shape(), x);
+  check_prologue(op, extras.prologue, x);
   BatchMoments moments;
   const Tensor result = in_compute_dtype(op, x, weight, [&](const Tensor& x_cl, const Tensor& weight_cl) {
     const Tensor y = empty_channels_last(conv.output_shape(), x_cl);
     const auto wide = [&](const Tensor& operand, MemoryFormat format) {
       return operand.defined() ? contiguous(cast(operand, y.dtype()), format) : operand;
+    };
+    const auto channels = [&](const Tensor& operand) {
+      return operand.defined() ? contiguous(cast(operand, compute_dtype(y.dtype()))) : operand;
     };
     // They are those of y after it was rounded.
     if (extras.wants_moments && y.dtype() == x.dtype() && y.numel() > 0) moments = empty_moments(y);
@@ -97,6 +116,7 @@ Conv2dMoments forward(std::string_view op, const Tensor& x, const Tensor& weight
          .residual = wide(extras.residual, kChannelsLast),
          .relu = extras.relu,
          .constant = y.device().is_cuda() ? nullptr : extras.constant,
+         .prologue = {channels(extras.prologue.scale), channels(extras.prologue.shift), extras.prologue.relu},
          .moments = moments});
     return y;
   });
@@ -143,9 +163,9 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
 }
 
 Tensor conv2d_fused(const Tensor& x, const Tensor& weight, const Conv2dEpilogue& epilogue,
-                    const Conv2dOptions& options) {
+                    const Conv2dOptions& options, const Conv2dPrologue& prologue) {
   const OpCall call("conv2d_fused", x, weight, epilogue.bias, epilogue.residual);
-  return forward("conv2d_fused", x, weight, {epilogue}, options).y;
+  return forward("conv2d_fused", x, weight, {epilogue, nullptr, prologue}, options).y;
 }
 
 Tensor conv2d_fused(const Tensor& x, const ConstantWeight& weight, const Conv2dEpilogue& epilogue,
@@ -154,9 +174,10 @@ Tensor conv2d_fused(const Tensor& x, const ConstantWeight& weight, const Conv2dE
   return forward("conv2d_fused", x, weight.tensor(), {epilogue, &weight}, options).y;
 }
 
-Conv2dMoments conv2d_moments(const Tensor& x, const Tensor& weight, const Conv2dOptions& options) {
+Conv2dMoments conv2d_moments(const Tensor& x, const Tensor& weight, const Conv2dOptions& options,
+                             const Conv2dPrologue& prologue) {
   const OpCall call("conv2d", x, weight);
-  return forward("conv2d", x, weight, {{}, nullptr, true}, options);
+  return forward("conv2d", x, weight, {{}, nullptr, prologue, true}, options);
 }
 
 Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Shape& input_shape,

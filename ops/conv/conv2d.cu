@@ -4,11 +4,9 @@
 #include "taper/core/error.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/ops/conv/conv2d_product.h"
-#include "taper/ops/conv/conv_moments_library.h"
-#include "taper/ops/conv/conv_pattern.h"
+#include "taper/ops/conv/conv_library_candidates.h"
 #include "taper/ops/conv/depthwise_gpu.h"
 #include "taper/ops/conv/implicit_gemm.h"
-#include "taper/ops/library/library_candidates.h"
 #include "taper/ops/matmul/gemm_typed.h"
 
 namespace taper::ops {
@@ -101,11 +99,6 @@ void run_depthwise(const Conv2dCall& call, void*) {
   }
 }
 
-/// Whether a vendor's library is worth asking: what is f64 or empty is not for it.
-bool is_for_library(const Conv2dCall& call) {
-  return call.result.dtype() != kFloat64 && call.first.numel() > 0 && call.second.numel() > 0;
-}
-
 }  // namespace
 
 std::vector<Candidate<Conv2dCall>> conv2d_gpu_candidates(const Conv2dCall& call) {
@@ -135,11 +128,8 @@ std::vector<Candidate<Conv2dCall>> conv2d_gpu_candidates(const Conv2dCall& call)
   }
   add_without_moments(
       {{.name = "depthwise", .supported = call.conv.is_depthwise(), .cost = 1, .run = run_depthwise}});
-  if (is_for_library(call)) {
-    // Estimated between the vendor's matrix products and Taper's kernels.
-    add_without_moments(library_candidates(call, ConvPattern::of(call), conv_operands, /*cost=*/1.2));
-    if (moments) add(conv_moments_library_candidates(call));
-  }
+  for (Candidate<Conv2dCall>& candidate : candidates) candidate = with_prologue_before(std::move(candidate));
+  add(conv_library_candidates(call));
   // Moments of values that were rounded otherwise differ by those roundings, though they are f32.
   if (moments && is_half(dtype)) {
     const double epsilon = dtype == kFloat16 ? 0x1p-10 : 0x1p-7;

@@ -28,6 +28,15 @@ struct Conv2dOptions {
   int64_t groups = 1;
 };
 
+/// What happens to a convolution's input before it is multiplied: relu(x * scale + shift), a batch norm and
+/// its ReLU for example, which then need not be written down. Padding is added after it. (cuDNN: the
+/// scale-bias-ReLU prologue)
+struct Conv2dPrologue {
+  Tensor scale = {};  ///< [C]; undefined for no prologue
+  Tensor shift = {};  ///< [C]; given with scale
+  bool relu = true;   ///< then clamp at 0
+};
+
 /// What follows a convolution before its result is stored: y = relu(conv2d(x, weight) + bias + residual), in
 /// one pass over memory. (cuDNN and CUTLASS call it the epilogue.)
 struct Conv2dEpilogue {
@@ -54,9 +63,11 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
               const Conv2dOptions& options = {});
 
 /// conv2d() and what follows it. epilogue.residual: [N, K, P, Q] in x's dtype. Half types round once, at the
-/// end. Throws Error as conv2d() does, or if the residual does not fit. (torch.cudnn_convolution_add_relu)
+/// end. prologue: what goes before it; its tensors in x's dtype or compute dtype, and half types may round
+/// its result, too. Throws Error as conv2d() does, or if one of these tensors does not fit.
+/// (torch.cudnn_convolution_add_relu)
 Tensor conv2d_fused(const Tensor& x, const Tensor& weight, const Conv2dEpilogue& epilogue,
-                    const Conv2dOptions& options = {});
+                    const Conv2dOptions& options = {}, const Conv2dPrologue& prologue = {});
 
 /// The same with a weight that stays as it is, which the CPU's kernels prepare once and not in every call.
 Tensor conv2d_fused(const Tensor& x, const ConstantWeight& weight, const Conv2dEpilogue& epilogue = {},
@@ -64,9 +75,10 @@ Tensor conv2d_fused(const Tensor& x, const ConstantWeight& weight, const Conv2dE
 
 /// conv2d() without a bias, and the moments of its result: batch_moments(y), gathered where that is cheap
 /// while y is computed, so that batch_norm_training() need not read it for them. On the CPU that is so for
-/// f32 and f64, on a GPU for all but f64. Throws Error as conv2d() does. (cuDNN: ConvolutionFwd with
-/// GENSTATS)
-Conv2dMoments conv2d_moments(const Tensor& x, const Tensor& weight, const Conv2dOptions& options = {});
+/// f32 and f64, on a GPU for all but f64. prologue: as for conv2d_fused(). Throws Error as
+/// that does. (cuDNN: ConvolutionFwd with GENSTATS)
+Conv2dMoments conv2d_moments(const Tensor& x, const Tensor& weight, const Conv2dOptions& options = {},
+                             const Conv2dPrologue& prologue = {});
 
 /// The gradient by x of sum(grad * conv2d(x, weight)), for an x of `input_shape`: [N, C, H, W],
 /// channels_last. grad: [N, K, P, Q]. (torch.nn.grad.conv2d_input; cuDNN: ConvolutionBwdData)

@@ -25,6 +25,7 @@ struct Conv2dCall {
   bool relu = false;                         ///< forward only: result = relu(sums + bias + residual)
   const ConstantWeight* constant = nullptr;  ///< keeps what candidates make of the weight; or null
   bool allow_tf32 = allow_tf32_conv();       ///< counts for f32 on a GPU
+  Conv2dPrologue prologue = {};              ///< forward only; in the compute dtype, may be undefined
   BatchMoments moments = {};                 ///< forward only: to get those of the result; may be undefined
 
   Problem problem() const;
@@ -36,6 +37,8 @@ struct Conv2dCall {
 
 /// A candidate that computes the moments, too, from the result of one that does not know of them.
 Candidate<Conv2dCall> with_moments_after(Candidate<Conv2dCall> candidate);
+/// A candidate that writes relu(x * scale + shift) down, if there is a prologue, for one that knows of none.
+Candidate<Conv2dCall> with_prologue_before(Candidate<Conv2dCall> candidate);
 
 /// The candidates on the CPU, plainest first: a product of packed matrices, depthwise loops, Winograd.
 /// All of them, here and below, fill call.moments if they are asked for.

@@ -3,6 +3,8 @@
 #include "taper/ops/conv/depthwise_cpu.h"
 #include "taper/ops/conv/implicit_gemm_cpu.h"
 #include "taper/ops/conv/winograd_cpu.h"
+#include "taper/ops/copy/create.h"
+#include "taper/ops/norm/batch_norm.h"
 
 namespace taper::ops {
 namespace {
@@ -132,6 +134,20 @@ Candidate<Conv2dCall> with_moments_after(Candidate<Conv2dCall> candidate) {
   return candidate;
 }
 
+Candidate<Conv2dCall> with_prologue_before(Candidate<Conv2dCall> candidate) {
+  candidate.run = [run = std::move(candidate.run)](const Conv2dCall& call, void* workspace) {
+    const auto& [scale, shift, relu] = call.prologue;
+    if (!scale.defined()) return run(call, workspace);
+    Conv2dCall plain = call;
+    plain.prologue = {};
+    const TensorOptions like = {.dtype = scale.dtype(), .device = scale.device()};
+    plain.first = batch_norm_inference(call.first, scale, shift, zeros(scale.shape(), like),
+                                       ones(scale.shape(), like), {.eps = 0, .relu = relu});
+    run(plain, workspace);
+  };
+  return candidate;
+}
+
 Problem Conv2dCall::problem() const {
   const auto named = [&](Literal name) { return Problem("conv2d", name, result.device()); };
   Problem problem = pass == Conv2dPass::kForward         ? named("forward")
@@ -143,6 +159,8 @@ Problem Conv2dCall::problem() const {
   if (relu) problem.add("epilogue", "relu");
   if (constant) problem.add("weight", "constant");
   if (moments.mean.defined()) problem.add("epilogue", "moments");
+  if (prologue.scale.defined())
+    problem.add("prologue", prologue.relu ? Literal("affine relu") : Literal("affine"));
   problem.add("stride", {o.stride.h, o.stride.w})
       .add("padding", {o.padding.h, o.padding.w})
       .add("dilation", {o.dilation.h, o.dilation.w})
@@ -161,7 +179,7 @@ std::vector<Candidate<Conv2dCall>> conv2d_cpu_candidates(const Conv2dCall& call)
   const bool depthwise = conv.is_depthwise();
   // In double, which is asked for where accuracy counts, sums stay direct.
   const bool winograd = call.result.dtype() == kFloat32 && supports_winograd<float>(conv);
-  return {
+  std::vector<Candidate<Conv2dCall>> candidates = {
       {.name = "gemm",
        .cost = depthwise ? flops / kScalarFlopsPerSecond : gemm_cost(call, flops),
        .run = run_gemm},
@@ -172,6 +190,8 @@ std::vector<Candidate<Conv2dCall>> conv2d_cpu_candidates(const Conv2dCall& call)
       {.name = "winograd 2x2", .supported = winograd, .cost = winograd_cost(call, 2), .run = run_winograd<2>},
       {.name = "winograd 4x4", .supported = winograd, .cost = winograd_cost(call, 4), .run = run_winograd<4>},
   };
+  for (Candidate<Conv2dCall>& candidate : candidates) candidate = with_prologue_before(std::move(candidate));
+  return candidates;
 }
 
 }  // namespace taper::ops

@@ -51,8 +51,9 @@ class ConvGraph {
   void add_forward() {
     int left = int(pattern_.bias) + int(pattern_.residual) + int(pattern_.relu);
     fe::Tensor y = next_result(left);
+    const fe::Tensor x = pattern_.affine_relu ? add_prologue() : operand(Operand::kX, conv_.input_shape());
     graph_.add(fe::OperationBuilder(CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR)
-                   .setxDesc(operand(Operand::kX, conv_.input_shape()))
+                   .setxDesc(x)
                    .setwDesc(operand(Operand::kWeight, conv_.weight_shape()))
                    .setyDesc(y)
                    .setcDesc(convolution())
@@ -64,6 +65,19 @@ class ConvGraph {
     if (pattern_.bias) y = added(y, operand(Operand::kBias, {1, conv_.k, 1, 1}), --left);
     if (pattern_.relu) graph_.add_pointwise(CUDNN_POINTWISE_RELU_FWD, y, nullptr, next_result(0));
     if (pattern_.sums) add_sums();
+  }
+
+  /// relu(x * scale + shift), which only the graph sees.
+  fe::Tensor add_prologue() {
+    const Shape shape = conv_.input_shape(), channels = {1, conv_.c, 1, 1};
+    const fe::Tensor scale = graph_.tensor(Operand::kScale, channels, CUDNN_DATA_FLOAT);
+    const fe::Tensor shift = graph_.tensor(Operand::kShift, channels, CUDNN_DATA_FLOAT);
+    const fe::Tensor scaled = graph_.virtual_tensor(shape), shifted = graph_.virtual_tensor(shape);
+    fe::Tensor x = graph_.virtual_tensor(shape, graph_.data_type(pattern_.dtype));
+    graph_.add_pointwise(CUDNN_POINTWISE_MUL, operand(Operand::kX, shape), &scale, scaled);
+    graph_.add_pointwise(CUDNN_POINTWISE_ADD, scaled, &shift, shifted);
+    graph_.add_pointwise(CUDNN_POINTWISE_RELU_FWD, shifted, nullptr, x);
+    return x;
   }
 
   void add_sums() {

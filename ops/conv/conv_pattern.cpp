@@ -10,6 +10,7 @@ ConvPattern ConvPattern::of(const Conv2dCall& call) {
           .bias = call.bias.defined(),
           .residual = call.residual.defined(),
           .relu = call.relu,
+          .affine_relu = call.prologue.scale.defined(),
           .alignment = conv_operands(call).alignment()};
 }
 
@@ -18,6 +19,8 @@ EngineOperands conv_operands(const Conv2dCall& call) {
     case Conv2dPass::kForward:
       return {{Operand::kX, call.first},
               {Operand::kWeight, call.second},
+              {Operand::kScale, call.prologue.scale},
+              {Operand::kShift, call.prologue.shift},
               {Operand::kBias, call.bias},
               {Operand::kResidual, call.residual},
               {Operand::kY, call.result}};

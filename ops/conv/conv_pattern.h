@@ -7,14 +7,15 @@
 namespace taper::ops {
 
 /// Images are [N, H, W, C] in memory, weights [K, R, S, C / groups]; sums are f32. Operands: kX and kWeight
-/// give kY, with kBias [K] and kResidual (as y), and kSum and kSquareSum, f32 [K]; kGradY and kWeight give
-/// kGradX, kGradY and kX kGradWeight.
+/// give kY, with kBias [K] and kResidual (as y), kScale and kShift, f32 [C], and kSum and kSquareSum, f32
+/// [K]; kGradY and kWeight give kGradX, kGradY and kX kGradWeight.
 struct ConvPattern {
   Conv2dPass pass = Conv2dPass::kForward;
   Conv2dGeometry conv;
   DType dtype = kFloat32;                             ///< f32, f16 or bf16, of all operands
   bool allow_tf32 = false;                            ///< f32 operands may be rounded to TF32
   bool bias = false, residual = false, relu = false;  ///< forward only: y = relu(sums + bias + residual)
+  bool affine_relu = false;                           ///< forward only: of relu(x * scale + shift)
   bool sums = false;                                  ///< forward only: the sums of y and its squares, too
   int64_t alignment = 16;                             ///< of all operands' addresses, in bytes
 

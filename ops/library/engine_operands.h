@@ -22,6 +22,8 @@ enum class Operand : uint8_t {
   kGradWeight,
   kSum,        ///< of each of y's channels
   kSquareSum,  ///< of their squares
+  kScale,      ///< of each of x's channels
+  kShift,      ///< likewise
   kGradBias,
   kGradResidual,
   kReluMask,
