@@ -4,18 +4,27 @@
 
 namespace taper {
 
+namespace {
+
+Tensor record_maxima(Tape& tape, const ops::MaxPool2dOutput& maxima, const Shape& input_shape,
+                     const MaxPool2dOptions& options) {
+  return tape.record(maxima.y, {maxima.indices}, [shape = input_shape, options](const Backward& bw) -> Grads {
+    return {max_pool2d_backward(bw.grad(), bw.saved(0), shape, options)};
+  });
+}
+
+}  // namespace
+
 Tensor max_pool2d(const Tensor& x, const MaxPool2dOptions& options) {
-  return max_pool2d_with_indices(x, options).y;
+  Tape tape("max_pool2d", {x});
+  if (!tape.recording()) return ops::max_pool2d_values(x, options);
+  return record_maxima(tape, ops::max_pool2d(x, options), x.shape(), options);
 }
 
 ops::MaxPool2dOutput max_pool2d_with_indices(const Tensor& x, const MaxPool2dOptions& options) {
   Tape tape("max_pool2d", {x});
-  const auto [y, indices] = ops::max_pool2d(x, options);
-  return {tape.record(y, {indices},
-                      [shape = x.shape(), options](const Backward& bw) -> Grads {
-                        return {max_pool2d_backward(bw.grad(), bw.saved(0), shape, options)};
-                      }),
-          indices};
+  const ops::MaxPool2dOutput maxima = ops::max_pool2d(x, options);
+  return {record_maxima(tape, maxima, x.shape(), options), maxima.indices};
 }
 
 Tensor max_pool2d_backward(const Tensor& grad, const Tensor& indices, const Shape& input_shape,

@@ -97,6 +97,7 @@ TEST_CASE("max_pool2d agrees with the definition") {
     check_close(y, from_vector(best, test.result), 0);
     CHECK(ops::to_vector<int64_t>(indices) == place);
     check_close(ops::max_pool2d_gather(x, indices), y, 0);
+    check_close(ops::max_pool2d_values(x, test.options), y, 0);
     CHECK(y.is_contiguous(kChannelsLast));
 
     const Tensor grad = ops::to_device(random_tensor(y.shape(), dtype, 2), device);
@@ -193,6 +194,7 @@ TEST_CASE("the first of equal maxima wins, and NaN wins over numbers") {
   CHECK(ops::to_vector<int64_t>(indices) == std::vector<int64_t>{0, 2});
   CHECK(ops::to_vector<double>(y)[0] == 1);
   CHECK(std::isnan(ops::to_vector<double>(y)[1]));
+  CHECK(std::isnan(ops::to_vector<double>(ops::max_pool2d_values(x, {.kernel = 2}))[1]));
 }
 
 TEST_CASE("pooling is the same bits for any number of threads") {

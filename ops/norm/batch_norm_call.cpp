@@ -10,8 +10,8 @@
 namespace taper::ops {
 namespace {
 
-constexpr size_t kMostEngines = 4;
-constexpr double kOwnCost = 1, kEngineCost = 1.2;
+constexpr size_t kMostNormEngines = 4;
+constexpr double kOwnNormCost = 1, kNormEngineCost = 1.2;
 
 std::vector<Tensor*> defined_among(std::initializer_list<Tensor*> tensors) {
   std::vector<Tensor*> defined;
@@ -23,7 +23,7 @@ std::vector<Tensor*> defined_among(std::initializer_list<Tensor*> tensors) {
 
 // ------------------------------------------------------------------------------------------ operands
 
-EngineOperands forward_operands(const BatchNormCall& call) {
+EngineOperands norm_operands(const BatchNormCall& call) {
   EngineOperands operands = {{Operand::kX, call.x},
                              {Operand::kWeight, call.weight},
                              {Operand::kBias, call.bias},
@@ -40,7 +40,7 @@ EngineOperands forward_operands(const BatchNormCall& call) {
   return operands;
 }
 
-EngineOperands backward_operands(const BatchNormBackwardCall& call) {
+EngineOperands norm_backward_operands(const BatchNormBackwardCall& call) {
   return {{Operand::kGradY, call.grad},         {Operand::kX, call.x},
           {Operand::kReluMask, call.relu_mask}, {Operand::kWeight, call.weight},
           {Operand::kMean, call.save_mean},     {Operand::kInvstd, call.save_invstd},
@@ -52,7 +52,7 @@ Shape image_shape(const Tensor& x) {
   return x.dim() == 4 ? x.shape() : Shape{x.size(0), x.size(1), 1, 1};
 }
 
-NormPattern pattern_of(const BatchNormCall& call) {
+NormPattern norm_pattern_of(const BatchNormCall& call) {
   return {.pass = NormPass::kForward,
           .shape = image_shape(call.x),
           .dtype = call.x.dtype(),
@@ -60,16 +60,16 @@ NormPattern pattern_of(const BatchNormCall& call) {
           .relu = call.options.relu,
           .mask = call.relu_mask.defined(),
           .running = call.running_mean.defined(),
-          .alignment = forward_operands(call).alignment()};
+          .alignment = norm_operands(call).alignment()};
 }
 
-NormPattern pattern_of(const BatchNormBackwardCall& call) {
+NormPattern norm_pattern_of(const BatchNormBackwardCall& call) {
   return {.pass = NormPass::kBackward,
           .shape = image_shape(call.x),
           .dtype = call.x.dtype(),
           .residual = call.grad_residual.defined(),
           .relu = call.relu_mask.defined(),
-          .alignment = backward_operands(call).alignment()};
+          .alignment = norm_backward_operands(call).alignment()};
 }
 
 // ---------------------------------------------------------------------------------------- candidates
@@ -80,14 +80,14 @@ bool is_f32_row(const Tensor& row) {
 }
 
 /// Whether a library is worth asking: it would compile for a while, so only where times decide.
-bool is_for_library(const Tensor& x, const Tensor& weight, const Tensor& relu_mask) {
+bool is_norm_for_library(const Tensor& x, const Tensor& weight, const Tensor& relu_mask) {
   return algorithm_cache().mode() == AlgorithmMode::kBenchmark && x.dtype() != kFloat64 &&
          is_f32_row(weight) && (!relu_mask.defined() || x.size(1) % 8 == 0);
 }
 
-bool is_for_library(const BatchNormCall& call) {
+bool is_norm_for_library(const BatchNormCall& call) {
   const auto fits = [](const Tensor& row) { return !row.defined() || is_f32_row(row); };
-  return is_for_library(call.x, call.weight, call.relu_mask) && !call.moments.mean.defined() &&
+  return is_norm_for_library(call.x, call.weight, call.relu_mask) && !call.moments.mean.defined() &&
          is_f32_row(call.bias) && fits(call.running_mean) && fits(call.running_var);
 }
 
@@ -126,12 +126,12 @@ class NextRunning {
   std::byte* mean_;
 };
 
-Candidate<BatchNormCall> forward_candidate(LazyEngine& engine, double cost, const BatchNormCall& call) {
+Candidate<BatchNormCall> norm_candidate(LazyEngine& engine, double cost, const BatchNormCall& call) {
   auto candidate = library_candidate<BatchNormCall>(
       engine, cost,
       [run = engine.run, bytes = engine.workspace_bytes](const BatchNormCall& norm, void* workspace) {
         const NextRunning next(norm, workspace, bytes);
-        EngineOperands operands = forward_operands(norm);
+        EngineOperands operands = norm_operands(norm);
         next.add_to(operands);
         run(operands, bytes > 0 ? workspace : nullptr);
         next.store();
@@ -141,7 +141,7 @@ Candidate<BatchNormCall> forward_candidate(LazyEngine& engine, double cost, cons
   return candidate;
 }
 
-Literal epilogue(bool residual, bool relu) {
+Literal norm_epilogue(bool residual, bool relu) {
   if (residual) return relu ? Literal("add relu") : Literal("add");
   return relu ? Literal("relu") : Literal("none");
 }
@@ -156,10 +156,10 @@ Problem BatchNormCall::problem() const {
       .add("weight", weight)
       .add("bias", bias)
       .add("running", running_mean)
-      .add("epilogue", epilogue(residual.defined(), options.relu))
+      .add("epilogue", norm_epilogue(residual.defined(), options.relu))
       .add("mask", {relu_mask.defined()})
       .add("moments", {moments.mean.defined()})
-      .add("alignment", {forward_operands(*this).alignment()});
+      .add("alignment", {norm_operands(*this).alignment()});
 }
 
 std::vector<Tensor*> BatchNormCall::outputs() {
@@ -170,8 +170,8 @@ Problem BatchNormBackwardCall::problem() const {
   return Problem("batch_norm", "backward", x.device())
       .add("x", x)
       .add("weight", weight)
-      .add("epilogue", epilogue(grad_residual.defined(), relu_mask.defined()))
-      .add("alignment", {backward_operands(*this).alignment()});
+      .add("epilogue", norm_epilogue(grad_residual.defined(), relu_mask.defined()))
+      .add("alignment", {norm_backward_operands(*this).alignment()});
 }
 
 std::vector<Tensor*> BatchNormBackwardCall::outputs() {
@@ -180,14 +180,14 @@ std::vector<Tensor*> BatchNormBackwardCall::outputs() {
 
 std::vector<Candidate<BatchNormCall>> batch_norm_candidates(const BatchNormCall& call) {
   std::vector<Candidate<BatchNormCall>> candidates = {
-      {.name = "chunks of rows", .cost = kOwnCost, .run = [](const BatchNormCall& norm, void*) {
+      {.name = "chunks of rows", .cost = kOwnNormCost, .run = [](const BatchNormCall& norm, void*) {
          launch_batch_norm_training(norm);
        }}};
-  if (!is_for_library(call)) return candidates;
-  for (LazyEngine& engine : library_engines(pattern_of(call), call.problem())) {
-    if (candidates.size() > kMostEngines) break;
-    const double cost = kEngineCost + 1e-3 * double(candidates.size());
-    candidates.push_back(forward_candidate(engine, cost, call));
+  if (!is_norm_for_library(call)) return candidates;
+  for (LazyEngine& engine : library_engines(norm_pattern_of(call), call.problem())) {
+    if (candidates.size() > kMostNormEngines) break;
+    const double cost = kNormEngineCost + 1e-3 * double(candidates.size());
+    candidates.push_back(norm_candidate(engine, cost, call));
   }
   return candidates;
 }
@@ -195,12 +195,12 @@ std::vector<Candidate<BatchNormCall>> batch_norm_candidates(const BatchNormCall&
 std::vector<Candidate<BatchNormBackwardCall>> batch_norm_backward_candidates(
     const BatchNormBackwardCall& call) {
   std::vector<Candidate<BatchNormBackwardCall>> candidates = {
-      {.name = "chunks of rows", .cost = kOwnCost, .run = [](const BatchNormBackwardCall& norm, void*) {
+      {.name = "chunks of rows", .cost = kOwnNormCost, .run = [](const BatchNormBackwardCall& norm, void*) {
          launch_batch_norm_backward(norm);
        }}};
-  if (!is_for_library(call.x, call.weight, call.relu_mask)) return candidates;
-  auto engines = library_candidates(call, pattern_of(call), backward_operands, kEngineCost);
-  if (engines.size() > kMostEngines) engines.resize(kMostEngines);
+  if (!is_norm_for_library(call.x, call.weight, call.relu_mask)) return candidates;
+  auto engines = library_candidates(call, norm_pattern_of(call), norm_backward_operands, kNormEngineCost);
+  if (engines.size() > kMostNormEngines) engines.resize(kMostNormEngines);
   std::move(engines.begin(), engines.end(), std::back_inserter(candidates));
   return candidates;
 }

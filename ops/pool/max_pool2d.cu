@@ -11,9 +11,9 @@ constexpr int kBlocksPerMultiprocessor = 3;  // at least: 80 registers a thread
 
 // ------------------------------------------------------------------------------------------ kernels
 
-/// The largest value of each window and where it is. One thread for each output pixel and 16 bytes of
-/// channels. Overlapping windows meet in the caches: from memory x is read once, y and the indices, four
-/// times as wide as f16, are written once; the indices are most of the traffic. (PyTorch:
+/// The largest value of each window and, unless `indices` is null, where it is. One thread for each output
+/// pixel and 16 bytes of channels. Overlapping windows meet in the caches: from memory x is read once, y and
+/// the indices, four times as wide as f16, are written once; the indices are most of the traffic. (PyTorch:
 /// ATen/native/cuda/DilatedMaxPool2d.cu)
 template <class T, int kPack>
 __global__ void __launch_bounds__(kImageBlock, kBlocksPerMultiprocessor)
@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kImageBlock, kBlocksPerMultiprocessor)
   const int64_t out =
       ((at.image * rows.output + at.row) * columns.output + at.column) * pixel_stride + at.pack * kPack;
   store_channels(y + out, largest);
-  store_channels(indices + out, place);
+  if (indices != nullptr) store_channels(indices + out, place);
 }
 
 constexpr int kTile = 2;
@@ -140,14 +140,14 @@ __global__ void __launch_bounds__(kImageBlock, kBlocksPerMultiprocessor)
 
 void max_pool2d_gpu(const Tensor& x, const MaxPoolAxes& axes, const Tensor& y, const Tensor& indices) {
   const gpu::DeviceGuard guard(x.device().index);
-  dispatch_channels(
-      x.dtype(), x.size(1), {x.data_ptr(), y.data_ptr(), indices.data_ptr()}, [&]<class T, int kPack>() {
-        for_each_image_grid(y.size(0), y.size(2), y.size(3), y.size(1) / kPack, [&](const ImageGrid& grid) {
-          gpu::launch("max_pool2d", max_pool2d<T, kPack>, {.grid = image_blocks(grid), .block = kImageBlock},
-                      grid, axes.rows, axes.columns, static_cast<const T*>(x.data_ptr()),
-                      static_cast<T*>(y.data_ptr()), static_cast<int64_t*>(indices.data_ptr()));
-        });
-      });
+  void* const places = indices.defined() ? indices.data_ptr() : nullptr;
+  dispatch_channels(x.dtype(), x.size(1), {x.data_ptr(), y.data_ptr(), places}, [&]<class T, int kPack>() {
+    for_each_image_grid(y.size(0), y.size(2), y.size(3), y.size(1) / kPack, [&](const ImageGrid& grid) {
+      gpu::launch("max_pool2d", max_pool2d<T, kPack>, {.grid = image_blocks(grid), .block = kImageBlock},
+                  grid, axes.rows, axes.columns, static_cast<const T*>(x.data_ptr()),
+                  static_cast<T*>(y.data_ptr()), static_cast<int64_t*>(places));
+    });
+  });
 }
 
 void max_pool2d_backward_gpu(const Tensor& grad, const Tensor& indices, const MaxPoolAxes& axes,

@@ -43,6 +43,22 @@ void max_of_taps(const T* image, int64_t width, int64_t pixel_stride, Taps rows,
   for (int64_t c = 0; c < channels; ++c) indices[c] = place[c];
 }
 
+/// The same without the places.
+template <class T>
+void max_of_taps(const T* image, int64_t width, int64_t pixel_stride, Taps rows, Taps columns,
+                 IntPair dilation, int64_t channels, T* __restrict maximum) {
+  std::fill(maximum, maximum + channels, -std::numeric_limits<T>::infinity());
+  for (int64_t h = rows.first; h < rows.end; h += dilation.h) {
+    for (int64_t w = columns.first; w < columns.end; w += dilation.w) {
+      const T* __restrict values = image + (h * width + w) * pixel_stride;
+      for (int64_t c = 0; c < channels; ++c) {
+        const bool larger = values[c] > maximum[c] || values[c] != values[c];
+        maximum[c] = larger ? values[c] : maximum[c];
+      }
+    }
+  }
+}
+
 /// Indices may come from a user.
 void check_indices(std::string_view op, const Tensor& indices, int64_t pixels) {
   const int64_t* data = indices.data<int64_t>();
@@ -81,9 +97,14 @@ void max_pool2d_cpu(const Tensor& x, const MaxPool2dOptions& options, const Tens
               taps_of(q, width, options.kernel.w, options.stride.w, options.padding.w, options.dilation.w);
           const int64_t out = (row * q_size + q) * channels;
           for (int64_t c = 0; c < channels; c += kChannelBlock) {
-            max_of_taps(image + c, width, channels, rows, columns, options.dilation,
-                        std::min(kChannelBlock, channels - c), y.data<T>() + out + c,
-                        indices.data<int64_t>() + out + c);
+            const int64_t count = std::min(kChannelBlock, channels - c);
+            if (indices.defined()) {
+              max_of_taps(image + c, width, channels, rows, columns, options.dilation, count,
+                          y.data<T>() + out + c, indices.data<int64_t>() + out + c);
+            } else {
+              max_of_taps(image + c, width, channels, rows, columns, options.dilation, count,
+                          y.data<T>() + out + c);
+            }
           }
         }
       }

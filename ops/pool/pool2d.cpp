@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include "taper/core/algorithm_cache.h"
 #include "taper/ops/check.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/op_call.h"
 #include "taper/ops/pool/pool2d_cpu.h"
-#include "taper/ops/pool/pool2d_gpu.h"
+#include "taper/ops/pool/pool_call.h"
 
 namespace taper::ops {
 namespace {
@@ -140,14 +141,23 @@ PoolWindows windows_of(const AveragePoolAxes& axes) {
 
 Tensor average(const Tensor& x, const AveragePoolAxes& axes) {
   const Tensor images = as_images(x), y = empty_images(pooled_shape(x.shape(), axes), images);
-  x.device().is_cuda() ? avg_pool2d_gpu(images, axes, y) : avg_pool2d_cpu(images, windows_of(axes), y);
+  if (y.device().is_cpu()) {
+    avg_pool2d_cpu(images, windows_of(axes), y);
+  } else if (y.numel() > 0) {
+    algorithm_cache().run(AveragePoolCall{.backward = false, .from = images, .axes = axes, .to = y},
+                          average_pool_candidates);
+  }
   return cast(y, x.dtype());
 }
 
 Tensor average_backward(const Tensor& grad, const Shape& input_shape, const AveragePoolAxes& axes) {
   const Tensor images = as_images(grad), grad_x = empty_images(input_shape, images);
-  grad.device().is_cuda() ? avg_pool2d_backward_gpu(images, axes, grad_x)
-                          : avg_pool2d_backward_cpu(images, windows_of(axes), grad_x);
+  if (grad_x.device().is_cpu()) {
+    avg_pool2d_backward_cpu(images, windows_of(axes), grad_x);
+  } else if (grad_x.numel() > 0) {
+    algorithm_cache().run(AveragePoolCall{.backward = true, .from = images, .axes = axes, .to = grad_x},
+                          average_pool_candidates);
+  }
   return cast(grad_x, grad.dtype());
 }
 
@@ -171,6 +181,20 @@ MaxPool2dOutput max_pool2d(const Tensor& x, const MaxPool2dOptions& options) {
   x.device().is_cuda() ? max_pool2d_gpu(images, axes, y, indices)
                        : max_pool2d_cpu(images, checked_options(op, options, options.dilation), y, indices);
   return {cast(y, x.dtype()), indices};
+}
+
+Tensor max_pool2d_values(const Tensor& x, const MaxPool2dOptions& options) {
+  constexpr std::string_view op = "max_pool2d";
+  const OpCall call(op, x);
+  check_images(op, "input", x);
+  const MaxPoolAxes axes = max_pool_axes(op, x.shape(), options);
+  const Tensor images = as_images(x), y = empty_images(pooled_shape(x.shape(), axes), images);
+  if (y.device().is_cpu()) {
+    max_pool2d_cpu(images, checked_options(op, options, options.dilation), y, Tensor());
+  } else if (y.numel() > 0) {
+    algorithm_cache().run(MaxPoolCall{.x = images, .axes = axes, .y = y}, max_pool_candidates);
+  }
+  return cast(y, x.dtype());
 }
 
 Tensor max_pool2d_backward(const Tensor& grad, const Tensor& indices, const Shape& input_shape,

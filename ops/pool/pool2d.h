@@ -39,6 +39,10 @@ struct MaxPool2dOutput {
 /// return_indices=True)
 MaxPool2dOutput max_pool2d(const Tensor& x, const MaxPool2dOptions& options);
 
+/// max_pool2d's y alone, where no gradient is wanted: the indices are most of what it writes.
+/// (torch.nn.functional.max_pool2d)
+Tensor max_pool2d_values(const Tensor& x, const MaxPool2dOptions& options);
+
 /// Adds each element of grad [N, C, P, Q] to the place its index names, in zeros of `input_shape` [N, C, H,
 /// W]: the gradient of max_pool2d by x. `indices` are those of max_pool2d with these options. Throws Error if
 /// an index lies outside the picture (on a GPU the kernel ends instead, see core/gpu/device_check.h); an

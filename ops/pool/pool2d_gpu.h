@@ -15,6 +15,7 @@ struct AveragePoolAxes {
   AveragePoolAxis rows, columns;
 };
 
+/// indices: undefined, or the places of the maxima are stored there.
 void max_pool2d_gpu(const Tensor& x, const MaxPoolAxes& axes, const Tensor& y, const Tensor& indices);
 /// Each index lies in its window.
 void max_pool2d_backward_gpu(const Tensor& grad, const Tensor& indices, const MaxPoolAxes& axes,
