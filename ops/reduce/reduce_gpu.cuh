@@ -88,10 +88,9 @@ __global__ void __launch_bounds__(kReduceBlock, kReduceBlocks)
             state = add_values(reducer, state, values, first + i);
           });
     } else {
-#pragma unroll 4
-      for (int64_t i = first + lane; i < first + count; i += task.lanes) {
-        state = reducer.add(state, row[task.reduced.offset(i)], i);
-      }
+      visit_spread(
+          count, lane, task.lanes, [&](int64_t i) { return row[task.reduced.offset(first + i)]; },
+          [&](Stored value, int64_t i) { state = reducer.add(state, value, first + i); });
     }
   }
   const auto merge = [&](auto a, auto b) { return reducer.merge(a, b); };

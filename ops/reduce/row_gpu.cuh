@@ -46,4 +46,22 @@ __device__ __forceinline__ void visit_row(const Stored* x, int64_t count, int la
   for (i = tail + lane; i < count; i += lanes) each(x[i], i);
 }
 
+/// Thread `lane` of `lanes` visits its share of `count` elements that lie anywhere: use(load(i), i). Four
+/// loads a thread are on their way at once: a compiler that unrolls a loop of unknown step tests for its end
+/// between them, and has one.
+template <class Load, class Use>
+__device__ __forceinline__ void visit_spread(int64_t count, int lane, int lanes, const Load& load,
+                                             Use&& use) {
+  constexpr int kInFlight = 4;
+  int64_t i = lane;
+  for (; i + int64_t(kInFlight - 1) * lanes < count; i += int64_t(kInFlight) * lanes) {
+    decltype(load(i)) loaded[kInFlight];
+#pragma unroll
+    for (int k = 0; k < kInFlight; ++k) loaded[k] = load(i + k * lanes);
+#pragma unroll
+    for (int k = 0; k < kInFlight; ++k) use(loaded[k], i + k * lanes);
+  }
+  for (; i < count; i += lanes) use(load(i), i);
+}
+
 }  // namespace taper::ops

@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "taper/core/gpu/launch.h"
+#include "taper/core/gpu/wide_store.h"
 #include "taper/ops/copy/walk_gpu.cuh"
 #include "taper/ops/lanes.h"
 #include "taper/ops/reduce/block_reduce.cuh"
@@ -61,10 +62,11 @@ struct ExpSum {
   __device__ __forceinline__ static T shifted_exp(T x, T shift) {
     return shift == -INFINITY && x == x ? T(0) : lane_exp<Stored>(x - shift);
   }
+  /// Without a branch: behind one, the compiler would leave the loads of what comes next.
   __device__ __forceinline__ void raise(T x) {
-    if (!(x > largest)) return;
-    sum *= shifted_exp(largest, x);
-    largest = x;
+    const bool higher = x > largest;
+    sum *= higher ? shifted_exp(largest, x) : T(1);
+    largest = higher ? x : largest;
   }
 };
 
@@ -174,10 +176,9 @@ __device__ __forceinline__ ExpSum<Stored> lane_statistics(const GpuLanes& lanes,
         [&](Stored value, int64_t) { state.add(device_cast<T>(value)); },
         [&](const Stored(&values)[kRowPack<Stored>], int64_t) { state.add_pack(values); });
   } else if (exists) {
-#pragma unroll 4
-    for (int64_t c = thread; c < lanes.size; c += lanes.threads) {
-      state.add(device_cast<T>(x[c * lanes.inner]));
-    }
+    visit_spread(
+        lanes.size, thread, lanes.threads, [&](int64_t c) { return x[c * lanes.inner]; },
+        [&](Stored value, int64_t) { state.add(device_cast<T>(value)); });
   }
   return fold_lane(lanes, state, MergeExpSums<Stored>());
 }
@@ -190,10 +191,9 @@ __device__ __forceinline__ void map_lane(const GpuLanes& lanes, const Stored* x,
     return device_cast<Stored>(function(device_cast<T>(value), c));
   };
   if (lanes.inner > 1) {
-#pragma unroll 4
-    for (int64_t c = thread; c < lanes.size; c += lanes.threads) {
-      y[c * lanes.inner] = one(x[c * lanes.inner], c);
-    }
+    visit_spread(
+        lanes.size, thread, lanes.threads, [&](int64_t c) { return x[c * lanes.inner]; },
+        [&](Stored value, int64_t c) { y[c * lanes.inner] = one(value, c); });
   } else if ((reinterpret_cast<uintptr_t>(x) ^ reinterpret_cast<uintptr_t>(y)) % 16 == 0) {
     visit_row(
         x, lanes.size, thread, lanes.threads, [&](Stored value, int64_t c) { y[c] = one(value, c); },
@@ -201,7 +201,7 @@ __device__ __forceinline__ void map_lane(const GpuLanes& lanes, const Stored* x,
           Pack<Stored, kRowPack<Stored>> result;
 #pragma unroll
           for (int i = 0; i < kRowPack<Stored>; ++i) result.values[i] = one(values[i], c + i);
-          *reinterpret_cast<Pack<Stored, kRowPack<Stored>>*>(y + c) = result;
+          gpu::store_16_bytes(y + c, result);
         });
   } else {
     for (int64_t c = thread; c < lanes.size; c += lanes.threads) y[c] = one(x[c], c);
