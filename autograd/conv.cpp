@@ -12,12 +12,12 @@ namespace taper {
 namespace {
 
 /// [C] as a shape that broadcasts along pictures, in their dtype.
-Tensor along_channels(const Tensor& parameter, const Tensor& x) {
+Tensor channels_along(const Tensor& parameter, const Tensor& x) {
   return cast(parameter.reshape({1, parameter.size(0), 1, 1}), x.dtype());
 }
 
 /// What a convolution has saved first, and the inputs that it takes first, in this order.
-enum Factor : size_t { kX, kWeight, kScale, kShift };
+enum Factor : size_t { kFactorX, kFactorWeight, kFactorScale, kFactorShift };
 
 struct ForwardShapes {
   Conv2dOptions options;
@@ -25,25 +25,30 @@ struct ForwardShapes {
 };
 
 /// The gradients of conv2d(x, weight) by its two factors; `grad` by its result.
-Grads linear_gradients(const Backward& bw, const Tensor& grad, const ForwardShapes& of) {
-  return {bw.needs(kX) ? conv2d_backward_input(grad, bw.saved(kWeight), of.input, of.options) : Tensor(),
-          bw.needs(kWeight) ? conv2d_backward_weight(grad, bw.saved(kX), of.weight, of.options) : Tensor()};
+Grads factor_gradients(const Backward& bw, const Tensor& grad, const ForwardShapes& of) {
+  return {bw.needs(kFactorX) ? conv2d_backward_input(grad, bw.saved(kFactorWeight), of.input, of.options)
+                             : Tensor(),
+          bw.needs(kFactorWeight) ? conv2d_backward_weight(grad, bw.saved(kFactorX), of.weight, of.options)
+                                  : Tensor()};
 }
 
 /// The gradients of conv2d(relu(x * scale + shift), weight) by its four tensors. The ReLU's result was not
 /// kept, perhaps never written down, and is computed again.
 Grads prologue_gradients(const Backward& bw, const Tensor& grad, const ForwardShapes& of, bool relu) {
-  const Tensor x = bw.saved(kX), scale = along_channels(bw.saved(kScale), x);
-  Tensor input = x * scale + along_channels(bw.saved(kShift), x);
+  const Tensor x = bw.saved(kFactorX), scale = channels_along(bw.saved(kFactorScale), x);
+  Tensor input = x * scale + channels_along(bw.saved(kFactorShift), x);
   if (relu) input = taper::relu(input);
   Grads grads(4);
-  if (bw.needs(kWeight)) grads[kWeight] = conv2d_backward_weight(grad, input, of.weight, of.options);
-  if (!bw.needs(kX) && !bw.needs(kScale) && !bw.needs(kShift)) return grads;
-  Tensor by_input = conv2d_backward_input(grad, bw.saved(kWeight), of.input, of.options);
+  if (bw.needs(kFactorWeight))
+    grads[kFactorWeight] = conv2d_backward_weight(grad, input, of.weight, of.options);
+  if (!bw.needs(kFactorX) && !bw.needs(kFactorScale) && !bw.needs(kFactorShift)) return grads;
+  Tensor by_input = conv2d_backward_input(grad, bw.saved(kFactorWeight), of.input, of.options);
   if (relu) by_input = relu_backward(by_input, input);
-  if (bw.needs(kX)) grads[kX] = by_input * scale;
-  if (bw.needs(kScale)) grads[kScale] = cast(sum(by_input * x, {0, 2, 3}), bw.saved(kScale).dtype());
-  if (bw.needs(kShift)) grads[kShift] = cast(sum(by_input, {0, 2, 3}), bw.saved(kShift).dtype());
+  if (bw.needs(kFactorX)) grads[kFactorX] = by_input * scale;
+  if (bw.needs(kFactorScale))
+    grads[kFactorScale] = cast(sum(by_input * x, {0, 2, 3}), bw.saved(kFactorScale).dtype());
+  if (bw.needs(kFactorShift))
+    grads[kFactorShift] = cast(sum(by_input, {0, 2, 3}), bw.saved(kFactorShift).dtype());
   return grads;
 }
 
@@ -51,7 +56,7 @@ Grads prologue_gradients(const Backward& bw, const Tensor& grad, const ForwardSh
 Grads forward_gradients(const Backward& bw, const Tensor& grad, const ForwardShapes& of,
                         const std::optional<bool>& prologue_relu) {
   if (prologue_relu) return prologue_gradients(bw, grad, of, *prologue_relu);
-  Grads grads = linear_gradients(bw, grad, of);
+  Grads grads = factor_gradients(bw, grad, of);
   grads.resize(4);
   return grads;
 }
@@ -66,7 +71,7 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   Tape tape("conv2d", {x, weight, bias});
   return tape.record(ops::conv2d(x, weight, bias, options), {x, weight},
                      [of = ForwardShapes{options, x.shape(), weight.shape()}](const Backward& bw) -> Grads {
-                       Grads grads = linear_gradients(bw, bw.grad(), of);
+                       Grads grads = factor_gradients(bw, bw.grad(), of);
                        grads.push_back(bw.needs(2) ? sum(bw.grad(), {0, 2, 3}) : Tensor());
                        return grads;
                      });

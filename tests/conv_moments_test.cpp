@@ -11,6 +11,7 @@
 #include "taper/autograd/gradcheck.h"
 #include "taper/autograd/norm.h"
 #include "taper/autograd/reduce.h"
+#include "taper/core/algorithm_cache.h"
 #include "taper/core/views.h"
 #include "taper/nn/layers/conv_batch_norm.h"
 #include "taper/ops/conv/conv2d_call.h"
@@ -205,6 +206,31 @@ TEST_CASE("a convolution's moments are the same bits for any number of threads")
       }
     }
   }
+}
+
+TEST_CASE("measuring the ways to compute moments, none is taken for wrong") {
+  const Device device = GENERATE(from_range(test_devices()));
+  const DType dtype = GENERATE(kFloat32, kFloat16, kBFloat16);
+  algorithm_cache().set_file("");
+  algorithm_cache().clear();
+  algorithm_cache().set_verify(true);
+  algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
+  const Tensor x = random_image({2, 16, 6, 6}, dtype, 1, device);
+  ops::conv2d_moments(x, random_image({16, 16, 3, 3}, dtype, 2, device), {.padding = 1});
+  ops::conv2d_moments(x, random_image({24, 16, 1, 1}, dtype, 3, device));
+  const auto decisions = algorithm_cache().decisions();
+  algorithm_cache().set_mode(AlgorithmMode::kHeuristic);
+  algorithm_cache().set_verify(false);
+  algorithm_cache().clear();
+  int measured = 0;
+  for (const AlgorithmRecord& record : decisions) {
+    for (const AlgorithmTiming& candidate : record.candidates) {
+      INFO(candidate.name << ": " << candidate.rejected);
+      CHECK_FALSE(candidate.is_wrong);
+      ++measured;
+    }
+  }
+  CHECK(measured >= (device.is_cpu() ? 3 : 6));
 }
 
 TEST_CASE("conv2d_moments is conv2d and batch_moments") {

@@ -29,7 +29,7 @@ void run_engine(const LazyEngine& engine, bool sums, const Conv2dCall& call, voi
 }
 
 /// Engines for `call`, whose prologue they take in, that give its moments' sums or leave the moments out.
-std::vector<Candidate<Conv2dCall>> engines_for(const Conv2dCall& call, bool sums) {
+std::vector<Candidate<Conv2dCall>> conv_engines(const Conv2dCall& call, bool sums) {
   ConvPattern pattern = ConvPattern::of(call);
   pattern.sums = sums;
   const double cost = sums ? kSumsCost : pattern.affine_relu ? kPrologueCost : kPlainCost;
@@ -62,10 +62,10 @@ std::vector<Candidate<Conv2dCall>> conv_library_candidates(const Conv2dCall& cal
   std::vector<Candidate<Conv2dCall>> candidates;
   for (const bool sums : {false, true}) {
     if (sums && !(call.moments.mean.defined() && is_half(call.result.dtype()))) continue;
-    for (Candidate<Conv2dCall>& candidate : engines_for(plain, sums))
+    for (Candidate<Conv2dCall>& candidate : conv_engines(plain, sums))
       candidates.push_back(with_prologue_before(std::move(candidate)));
     if (!call.prologue.scale.defined() || !call.prologue.relu) continue;
-    for (Candidate<Conv2dCall>& candidate : engines_for(call, sums))
+    for (Candidate<Conv2dCall>& candidate : conv_engines(call, sums))
       candidates.push_back(std::move(candidate));
   }
   return candidates;
