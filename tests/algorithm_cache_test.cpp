@@ -360,6 +360,29 @@ TEST_CASE("verification allows for the rounding that a candidate announces") {
   CHECK(warnings.texts.size() == 1);
 }
 
+TEST_CASE("verification takes bytes for the bits of comparisons, a few of which rounding may flip") {
+  AlgorithmCache cache;
+  cache.set_mode(AlgorithmMode::kBenchmark);
+  cache.set_verify(true);
+  const auto flip = [](int bits) {
+    return [bits](const DoubleCall& call, void*) {
+      auto* const bytes = call.y.data<uint8_t>();
+      std::fill(bytes, bytes + call.y.numel(), uint8_t(0x5a));
+      for (int i = 0; i < bits; ++i) bytes[i] ^= 1;
+    };
+  };
+  const Warnings warnings;
+  cache.run(DoubleCall{from_vector<float>({1}), empty({1000}, {.dtype = kUInt8})}, [&](const DoubleCall&) {
+    return std::vector<Candidate<DoubleCall>>{{.name = "reference", .run = flip(0)},
+                                              {.name = "a few flipped", .cost = 1, .run = flip(8)},
+                                              {.name = "many flipped", .cost = 1, .run = flip(9)}};
+  });
+  for (const AlgorithmTiming& timing : cache.decisions()[0].candidates)
+    CHECK(timing.is_wrong == (timing.name == "many flipped"));
+  REQUIRE(warnings.texts.size() == 1);
+  CHECK_THAT(warnings.texts[0], Catch::Contains("of the bits differ from reference's"));
+}
+
 TEST_CASE("a candidate that fails when it is asked to compute is struck off, and the next one computes") {
   for (const AlgorithmMode mode : {AlgorithmMode::kHeuristic, AlgorithmMode::kDeterministic}) {
     AlgorithmCache cache;
