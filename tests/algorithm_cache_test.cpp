@@ -320,6 +320,7 @@ TEST_CASE("verification strikes off a candidate whose result is wrong") {
       {.name = "wrong", .cost = 0, .run = [](const DoubleCall& call, void*) { write_doubled(call, 2.01f); }},
       {.name = "forgetful", .cost = 0, .run = [](const DoubleCall&, void*) {}},
       {.name = "rounded", .cost = 5, .run = [](const DoubleCall& call, void*) {
+         std::this_thread::sleep_for(std::chrono::milliseconds(2));
          write_doubled(call, 2.00001f);
        }}};
   const DoubleCall call = double_call(1000);
