@@ -47,6 +47,9 @@ struct Candidate {
   /// The relative rounding of what it computes in, where that is coarser than the outputs' dtype
   /// (core/tf32.h): how far its results may be from the others'.
   double epsilon = 0;
+  /// Whether measuring it also compares its result with the first candidate's, even where nobody has asked
+  /// for that: for one that rests on somebody else's word on a format.
+  bool always_verified = false;
   /// Computes the call; may run in several threads at once. `workspace` has workspace_bytes bytes on the
   /// outputs' device; null for 0.
   std::function<void(const Call& call, void* workspace)> run;
@@ -65,6 +68,7 @@ struct ErasedCandidate {
   bool deterministic = true;
   double cost = 0;
   double epsilon = 0;
+  bool always_verified = false;
   std::function<void(const void* call, void* workspace)> run;
   std::function<void()> chosen;
   bool is_reference = false;  ///< what the others are verified against
@@ -95,8 +99,8 @@ ErasedCall erase(const Call& call, const Candidates& candidates) {
         run(*static_cast<const Call*>(any), workspace);
       };
       erased.push_back({std::move(candidate.name), candidate.supported, candidate.workspace_bytes,
-                        candidate.deterministic, candidate.cost, candidate.epsilon, std::move(run),
-                        std::move(candidate.chosen)});
+                        candidate.deterministic, candidate.cost, candidate.epsilon, candidate.always_verified,
+                        std::move(run), std::move(candidate.chosen)});
     }
     return erased;
   };

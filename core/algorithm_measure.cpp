@@ -201,8 +201,13 @@ struct Runner {
   }
 };
 
+/// Compares the candidates' results with the reference's: all, or those that always are.
 void verify_candidates(const ScratchCall& scratch, std::span<const ErasedCandidate> candidates, Device device,
-                       std::vector<AlgorithmTiming>& timings) {
+                       bool all, std::vector<AlgorithmTiming>& timings) {
+  const auto is_verified = [&](const ErasedCandidate& candidate) {
+    return !candidate.is_reference && (all || candidate.always_verified);
+  };
+  if (std::none_of(candidates.begin(), candidates.end(), is_verified)) return;
   const auto reference =
       std::find_if(candidates.begin(), candidates.end(),
                    [](const ErasedCandidate& candidate) { return candidate.is_reference; });
@@ -214,7 +219,7 @@ void verify_candidates(const ScratchCall& scratch, std::span<const ErasedCandida
   });
   if (!failed.empty()) return;  // nothing to compare with
   for (size_t i = 0; i < candidates.size(); ++i) {
-    if (candidates[i].is_reference) continue;
+    if (!is_verified(candidates[i])) continue;
     timings[i].rejected = reason_to_reject([&] {
       scratch.restore();
       time_candidate(candidates[i], scratch, device, 1);
@@ -240,7 +245,7 @@ std::vector<AlgorithmTiming> measure(const ErasedCall& call, std::span<const Era
   std::vector<AlgorithmTiming> timings;
   for (const ErasedCandidate& candidate : candidates)
     timings.push_back({.name = candidate.name, .median_ms = 0, .rejected = {}});
-  if (verify) verify_candidates(scratch, candidates, device, timings);
+  verify_candidates(scratch, candidates, device, verify, timings);
 
   std::vector<Runner> runners(candidates.size());
   double best = std::numeric_limits<double>::infinity();

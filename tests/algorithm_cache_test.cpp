@@ -346,6 +346,22 @@ TEST_CASE("verification strikes off a candidate whose result is wrong") {
                                     Catch::Contains("against slow"));
 }
 
+TEST_CASE("a candidate may ask to be verified whenever it is measured") {
+  AlgorithmCache cache;
+  cache.set_mode(AlgorithmMode::kBenchmark);
+  Candidates candidates;
+  const auto write_wrong = [](const DoubleCall& call, void*) { write_doubled(call, 2.01f); };
+  candidates.more = {{.name = "wrong", .cost = 0, .always_verified = true, .run = write_wrong}};
+  const DoubleCall call = double_call(1000);
+  const Warnings warnings;
+  cache.run(call, by_reference(candidates));
+  CHECK(is_doubled(call));
+  CHECK(cache.statistics().struck_off == 1);
+  CHECK_FALSE(cache.decisions()[0].verified);  // the others were not
+  REQUIRE(warnings.texts.size() == 1);
+  CHECK_THAT(warnings.texts[0], Catch::Contains("wrong is struck off"));
+}
+
 TEST_CASE("verification allows for the rounding that a candidate announces") {
   AlgorithmCache cache;
   cache.set_mode(AlgorithmMode::kBenchmark);

@@ -136,6 +136,7 @@ Candidate<BatchNormCall> norm_candidate(LazyEngine& engine, double cost, const B
         run(operands, bytes > 0 ? workspace : nullptr);
         next.store();
       });
+  candidate.always_verified = true;  // that the mask's bits are ours is cuDNN's documentation's word
   if (call.running_mean.defined())
     candidate.workspace_bytes = NextRunning::offset(engine.workspace_bytes) + NextRunning::size_bytes(call);
   return candidate;
@@ -201,6 +202,7 @@ std::vector<Candidate<BatchNormBackwardCall>> batch_norm_backward_candidates(
   if (!is_norm_for_library(call.x, call.weight, call.relu_mask)) return candidates;
   auto engines = library_candidates(call, norm_pattern_of(call), norm_backward_operands, kNormEngineCost);
   if (engines.size() > kMostNormEngines) engines.resize(kMostNormEngines);
+  for (auto& engine : engines) engine.always_verified = true;  // reads the mask: see norm_candidate()
   std::move(engines.begin(), engines.end(), std::back_inserter(candidates));
   return candidates;
 }

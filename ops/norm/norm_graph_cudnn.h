@@ -2,7 +2,8 @@
 // Batch normalisations as cuDNN's graphs. Part of ops/library/engines_cudnn.cpp. cuDNN's engines on sm_90 and
 // these graphs: those of "BnAddRelu" and "DReluForkDBn" in its documentation; ReLU's mask is y > 0 of what is
 // stored, a CUDNN_DATA_BOOLEAN tensor: 8 elements a byte, from its lowest bit on (cuDNN API reference,
-// cudnnDataType_t), as ops/norm/batch_norm.h has it where channels fill whole bytes.
+// cudnnDataType_t), as ops/norm/batch_norm.h has it where channels fill whole bytes. No hardware has
+// confirmed that yet, so their candidates are always verified.
 
 #include "taper/ops/library/graph_cudnn.h"
 #include "taper/ops/norm/norm_pattern.h"
