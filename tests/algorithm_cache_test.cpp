@@ -394,7 +394,8 @@ TEST_CASE("verification takes bytes for the bits of comparisons, a few of which 
                                               {.name = "a few flipped", .cost = 1, .run = flip(8)},
                                               {.name = "many flipped", .cost = 1, .run = flip(9)}};
   });
-  for (const AlgorithmTiming& timing : cache.decisions()[0].candidates)
+  const AlgorithmRecord record = cache.decisions()[0];
+  for (const AlgorithmTiming& timing : record.candidates)
     CHECK(timing.is_wrong == (timing.name == "many flipped"));
   REQUIRE(warnings.texts.size() == 1);
   CHECK_THAT(warnings.texts[0], Catch::Contains("of the bits differ from reference's"));
