@@ -5,75 +5,13 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
-#include <fstream>
 #include <thread>
 
+#include "double_call.h"
 #include "taper/core/parallel.h"
-#include "temporary_folder.h"
-#include "test_tensors.h"
 #include "warnings.h"
 
 using namespace taper;
-
-namespace {
-
-/// y = 2 x.
-struct DoubleCall {
-  Tensor x, y;
-  Problem problem() const { return Problem("double", "forward", y.device()).add("x", x).add("y", y); }
-  std::vector<Tensor*> outputs() { return {&y}; }
-};
-
-DoubleCall double_call(int64_t size = 64) {
-  return {random_tensor({size}, kFloat32), empty({size})};
-}
-
-void write_doubled(const DoubleCall& call, float factor = 2) {
-  for (int64_t i = 0; i < call.x.numel(); ++i) call.y.data<float>()[i] = factor * call.x.data<float>()[i];
-}
-
-/// What the candidates of a test do: how long each takes, how often each ran.
-struct Candidates {
-  std::atomic<int> listed{0}, slow_runs{0}, fast_runs{0}, third_runs{0};
-  std::vector<Candidate<DoubleCall>> more;
-
-  /// "slow" is expected to be the fastest.
-  std::vector<Candidate<DoubleCall>> operator()(const DoubleCall&) {
-    ++listed;
-    std::vector<Candidate<DoubleCall>> list = {
-        {.name = "slow",
-         .cost = 1,
-         .run =
-             [this](const DoubleCall& call, void*) {
-               ++slow_runs;
-               std::this_thread::sleep_for(std::chrono::milliseconds(2));
-               write_doubled(call);
-             }},
-        {.name = "fast", .cost = 2, .run = [this](const DoubleCall& call, void*) {
-           ++fast_runs;
-           write_doubled(call);
-         }}};
-    list.insert(list.end(), more.begin(), more.end());
-    return list;
-  }
-};
-
-auto by_reference(Candidates& candidates) {
-  return [&candidates](const DoubleCall& call) { return candidates(call); };
-}
-
-bool is_doubled(const DoubleCall& call) {
-  for (int64_t i = 0; i < call.x.numel(); ++i)
-    if (call.y.data<float>()[i] != 2 * call.x.data<float>()[i]) return false;
-  return true;
-}
-
-std::string winner(const AlgorithmCache& cache) {
-  REQUIRE(cache.decisions().size() == 1);
-  return cache.decisions()[0].winner;
-}
-
-}  // namespace
 
 TEST_CASE("problems are equal when everything that counts is") {
   const Tensor x = empty({2, 3, 4, 5}), nhwc = empty({2, 3, 4, 5}, {.memory_format = kChannelsLast});
@@ -310,95 +248,6 @@ TEST_CASE("no memory for the workspace: the next candidate") {
     CHECK(is_doubled(call));
     CHECK(cache.statistics().fallbacks == (mode == AlgorithmMode::kHeuristic ? 1 : 0));
   }
-}
-
-TEST_CASE("verification strikes off a candidate whose result is wrong") {
-  AlgorithmCache cache;
-  cache.set_mode(AlgorithmMode::kBenchmark);
-  Candidates candidates;
-  candidates.more = {
-      {.name = "wrong", .cost = 0, .run = [](const DoubleCall& call, void*) { write_doubled(call, 2.01f); }},
-      {.name = "forgetful", .cost = 0, .run = [](const DoubleCall&, void*) {}},
-      {.name = "rounded", .cost = 5, .run = [](const DoubleCall& call, void*) {
-         std::this_thread::sleep_for(std::chrono::milliseconds(2));
-         write_doubled(call, 2.00001f);
-       }}};
-  const DoubleCall call = double_call(1000);
-
-  cache.run(call, by_reference(candidates));
-  CHECK(cache.statistics().struck_off == 0);  // nobody looked
-
-  cache.set_mode(AlgorithmMode::kHeuristic);
-  cache.set_mode(AlgorithmMode::kBenchmark);
-  cache.set_verify(true);
-  const Warnings warnings;
-  cache.run(call, by_reference(candidates));
-  CHECK(is_doubled(call));
-  CHECK(cache.statistics().struck_off == 2);
-  CHECK(cache.statistics().benchmarked == 2);  // the unverified measurement does not count
-  const AlgorithmRecord record = cache.decisions()[0];
-  CHECK(record.verified);
-  for (const AlgorithmTiming& timing : record.candidates)
-    CHECK(timing.is_wrong == (timing.name == "wrong" || timing.name == "forgetful"));
-  REQUIRE(warnings.texts.size() == 2);
-  CHECK_THAT(warnings.texts[0], Catch::Contains("double forward x=f32[1000]") &&
-                                    Catch::Contains("wrong is struck off") &&
-                                    Catch::Contains("against slow"));
-}
-
-TEST_CASE("a candidate may ask to be verified whenever it is measured") {
-  AlgorithmCache cache;
-  cache.set_mode(AlgorithmMode::kBenchmark);
-  Candidates candidates;
-  const auto write_wrong = [](const DoubleCall& call, void*) { write_doubled(call, 2.01f); };
-  candidates.more = {{.name = "wrong", .cost = 0, .always_verified = true, .run = write_wrong}};
-  const DoubleCall call = double_call(1000);
-  const Warnings warnings;
-  cache.run(call, by_reference(candidates));
-  CHECK(is_doubled(call));
-  CHECK(cache.statistics().struck_off == 1);
-  CHECK_FALSE(cache.decisions()[0].verified);  // the others were not
-  REQUIRE(warnings.texts.size() == 1);
-  CHECK_THAT(warnings.texts[0], Catch::Contains("wrong is struck off"));
-}
-
-TEST_CASE("verification allows for the rounding that a candidate announces") {
-  AlgorithmCache cache;
-  cache.set_mode(AlgorithmMode::kBenchmark);
-  cache.set_verify(true);
-  Candidates candidates;
-  const auto coarse = [](const DoubleCall& call, void*) { write_doubled(call, 2.004f); };
-  candidates.more = {{.name = "silent", .cost = 3, .run = coarse},
-                     {.name = "announced", .cost = 4, .epsilon = 0x1p-10, .run = coarse}};
-  const Warnings warnings;
-  cache.run(double_call(), by_reference(candidates));
-  const AlgorithmRecord record = cache.decisions()[0];
-  for (const AlgorithmTiming& timing : record.candidates) CHECK(timing.is_wrong == (timing.name == "silent"));
-  CHECK(warnings.texts.size() == 1);
-}
-
-TEST_CASE("verification takes bytes for the bits of comparisons, a few of which rounding may flip") {
-  AlgorithmCache cache;
-  cache.set_mode(AlgorithmMode::kBenchmark);
-  cache.set_verify(true);
-  const auto flip = [](int bits) {
-    return [bits](const DoubleCall& call, void*) {
-      auto* const bytes = call.y.data<uint8_t>();
-      std::fill(bytes, bytes + call.y.numel(), uint8_t(0x5a));
-      for (int i = 0; i < bits; ++i) bytes[i] ^= 1;
-    };
-  };
-  const Warnings warnings;
-  cache.run(DoubleCall{from_vector<float>({1}), empty({1000}, {.dtype = kUInt8})}, [&](const DoubleCall&) {
-    return std::vector<Candidate<DoubleCall>>{{.name = "reference", .run = flip(0)},
-                                              {.name = "a few flipped", .cost = 1, .run = flip(8)},
-                                              {.name = "many flipped", .cost = 1, .run = flip(9)}};
-  });
-  const AlgorithmRecord record = cache.decisions()[0];
-  for (const AlgorithmTiming& timing : record.candidates)
-    CHECK(timing.is_wrong == (timing.name == "many flipped"));
-  REQUIRE(warnings.texts.size() == 1);
-  CHECK_THAT(warnings.texts[0], Catch::Contains("of the bits differ from reference's"));
 }
 
 TEST_CASE("a candidate that fails when it is asked to compute is struck off, and the next one computes") {

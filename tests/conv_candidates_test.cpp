@@ -12,6 +12,7 @@
 #include "taper/ops/conv/winograd_cpu.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
+#include "tests/conv_case.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
 
@@ -21,15 +22,7 @@ using ops::Conv2dPass;
 
 namespace {
 
-struct Case {
-  std::string name;
-  Shape input;
-  int64_t output_channels;
-  IntPair kernel;
-  Conv2dOptions options;
-};
-
-const std::vector<Case> kCases = {
+const std::vector<ConvCase> kCases = {
     {"3x3", {2, 16, 12, 12}, 32, 3, {.padding = 1}},
     {"3x3, odd pictures", {3, 32, 7, 9}, 16, 3, {.padding = 1}},
     {"3x3 without padding", {2, 48, 9, 6}, 80, 3, {}},
@@ -56,9 +49,8 @@ struct Operands {
   Tensor x, weight, bias, grad;
 };
 
-Operands random_operands(const Case& test, uint64_t seed = 0) {
-  const Shape filters = {test.output_channels, test.input[1] / test.options.groups, test.kernel.h,
-                         test.kernel.w};
+Operands random_operands(const ConvCase& test, uint64_t seed = 0) {
+  const Shape filters = test.weight();
   const auto make = [&](const Shape& shape, uint64_t number) {
     return ops::contiguous(random_tensor(shape, kFloat32, seed + number), kChannelsLast);
   };
@@ -68,7 +60,8 @@ Operands random_operands(const Case& test, uint64_t seed = 0) {
 }
 
 /// One pass over the operands in `dtype`, its result not yet computed.
-Conv2dCall make_call(Conv2dPass pass, const Case& test, const Operands& operands, DType dtype = kFloat32) {
+Conv2dCall make_call(Conv2dPass pass, const ConvCase& test, const Operands& operands,
+                     DType dtype = kFloat32) {
   const auto conv = ops::conv2d_geometry("test", operands.x.shape(), operands.weight.shape(), test.options);
   const Shape shape = pass == Conv2dPass::kForward         ? conv.output_shape()
                       : pass == Conv2dPass::kBackwardInput ? conv.input_shape()
@@ -84,7 +77,7 @@ Conv2dCall make_call(Conv2dPass pass, const Case& test, const Operands& operands
 }
 
 /// The plainest candidate in f64, which conv_test.cpp holds against the definition.
-Tensor expected(Conv2dPass pass, const Case& test, const Operands& operands) {
+Tensor expected(Conv2dPass pass, const ConvCase& test, const Operands& operands) {
   const Conv2dCall call = make_call(pass, test, operands, kFloat64);
   ops::conv2d_cpu_candidates(call).front().run(call, nullptr);
   return call.result;
@@ -125,7 +118,7 @@ double allowance(const std::string& candidate) {
 TEST_CASE("each candidate of a convolution computes it") {
   const PoisonedMemory poisoned;
   std::map<std::string, int> runs;
-  for (const Case& test : kCases) {
+  for (const ConvCase& test : kCases) {
     const Operands operands = random_operands(test);
     for (const Conv2dPass pass : kPasses) {
       const Tensor truth = expected(pass, test, operands);
@@ -149,7 +142,7 @@ TEST_CASE("each candidate of a convolution computes it") {
 
 TEST_CASE("each candidate adds bias and residual and clamps at 0 as separate steps would") {
   const PoisonedMemory poisoned;
-  for (const Case& test : kCases) {
+  for (const ConvCase& test : kCases) {
     const Operands operands = random_operands(test);
     const Conv2dCall plain = make_call(Conv2dPass::kForward, test, operands, kFloat64);
     ops::conv2d_cpu_candidates(plain).front().run(plain, nullptr);
@@ -180,7 +173,7 @@ TEST_CASE("each candidate adds bias and residual and clamps at 0 as separate ste
 }
 
 TEST_CASE("Winograd convolution is exact but for rounding") {
-  const Case test = {"3x3", {2, 32, 11, 9}, 16, 3, {.padding = 1}};
+  const ConvCase test = {"3x3", {2, 32, 11, 9}, 16, 3, {.padding = 1}};
   const Operands operands = random_operands(test);
   for (const Conv2dPass pass : kPasses) {
     const Tensor truth = expected(pass, test, operands);
@@ -217,7 +210,7 @@ TEST_CASE("Winograd's rounding errors stay within 4 and 15 times those of direct
     uint64_t seeds;
   };
   for (const Size size : {Size{2, 64, 14, 3}, Size{2, 128, 14, 2}, Size{1, 256, 14, 1}, Size{1, 512, 7, 1}}) {
-    const Case test = {
+    const ConvCase test = {
         "3x3", {size.images, size.channels, size.pixels, size.pixels}, size.channels, 3, {.padding = 1}};
     for (uint64_t seed = 0; seed < size.seeds; ++seed) {
       const Operands operands = random_operands(test, 10 * seed);
@@ -244,8 +237,8 @@ TEST_CASE("Winograd's rounding errors stay within 4 and 15 times those of direct
 }
 
 TEST_CASE("each candidate gives the same bits for any number of threads") {
-  for (const Case& test : {Case{"3x3", {9, 32, 14, 13}, 48, 3, {.padding = 1}},
-                           Case{"depthwise", {9, 32, 14, 13}, 32, 3, {.padding = 1, .groups = 32}}}) {
+  for (const ConvCase& test : {ConvCase{"3x3", {9, 32, 14, 13}, 48, 3, {.padding = 1}},
+                               ConvCase{"depthwise", {9, 32, 14, 13}, 32, 3, {.padding = 1, .groups = 32}}}) {
     const Operands operands = random_operands(test);
     for (const Conv2dPass pass : kPasses) {
       const Conv2dCall call = make_call(pass, test, operands);
@@ -266,7 +259,7 @@ TEST_CASE("each candidate gives the same bits for any number of threads") {
 }
 
 TEST_CASE("the heuristic knows where Winograd pays") {
-  const auto cheapest = [](const Case& test) {
+  const auto cheapest = [](const ConvCase& test) {
     const Conv2dCall call = make_call(Conv2dPass::kForward, test, random_operands(test));
     std::string name;
     double cost = 0;

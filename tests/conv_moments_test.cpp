@@ -17,6 +17,7 @@
 #include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/norm/channel_statistics_gpu.h"
+#include "tests/conv_case.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
 
@@ -25,17 +26,7 @@ using ops::Conv2dCall;
 
 namespace {
 
-struct Case {
-  std::string name;
-  Shape input;
-  int64_t output_channels;
-  IntPair kernel;
-  Conv2dOptions options;
-
-  Shape weight() const { return {output_channels, input[1] / options.groups, kernel.h, kernel.w}; }
-};
-
-const std::vector<Case> kCases = {
+const std::vector<ConvCase> kCases = {
     {"3x3", {2, 16, 12, 11}, 32, 3, {.padding = 1}},
     {"3x3, odd channels", {3, 5, 7, 9}, 7, 3, {.padding = 1}},
     {"3x3, several panels and column blocks", {2, 32, 15, 14}, 80, 3, {.padding = 1}},
@@ -57,7 +48,7 @@ Tensor random_image(const Shape& shape, DType dtype, uint64_t seed, Device devic
 }
 
 /// A call whose result and moments are yet to be computed.
-Conv2dCall make_call(const Case& test, DType dtype, Device device, bool moments = true) {
+Conv2dCall make_call(const ConvCase& test, DType dtype, Device device, bool moments = true) {
   const auto conv = ops::conv2d_geometry("test", test.input, test.weight(), test.options);
   Conv2dCall call = {.pass = ops::Conv2dPass::kForward,
                      .conv = conv,
@@ -132,7 +123,7 @@ TEST_CASE("each candidate's moments are those of its result, which they do not c
   const Device device = GENERATE(from_range(test_devices()));
   std::map<std::string, int> runs;
   for (const DType dtype : dtypes_on(device)) {
-    for (const Case& test : kCases) {
+    for (const ConvCase& test : kCases) {
       Conv2dCall call = make_call(test, dtype, device);
       const Conv2dCall plain = make_call(test, dtype, device, false);
       std::map<std::string, std::vector<double>> results;
@@ -165,8 +156,8 @@ TEST_CASE("each candidate's moments are those of its result, which they do not c
 
 TEST_CASE("a convolution's variances do not cancel where its means are large") {
   const Device device = GENERATE(from_range(test_devices()));
-  for (const Case& test :
-       {Case{"1x1", {2, 16, 20, 20}, 32, 1, {}}, Case{"3x3", {2, 16, 14, 14}, 16, 3, {}}}) {
+  for (const ConvCase& test :
+       {ConvCase{"1x1", {2, 16, 20, 20}, 32, 1, {}}, ConvCase{"3x3", {2, 16, 14, 14}, 16, 3, {}}}) {
     const auto [x, weight] = far_from_zero(1e3, test.input, test.weight());
     Conv2dCall call = make_call(test, kFloat32, device);
     call.first = ops::contiguous(ops::cast(x, kFloat32).to(device), kChannelsLast);
@@ -188,9 +179,9 @@ TEST_CASE("a convolution's variances do not cancel where its means are large") {
 }
 
 TEST_CASE("a convolution's moments are the same bits for any number of threads") {
-  for (const Case& test :
-       {Case{"3x3", {9, 32, 14, 13}, 48, 3, {.padding = 1}}, Case{"1x1", {9, 32, 14, 13}, 300, 1, {}},
-        Case{"depthwise", {9, 32, 14, 13}, 32, 3, {.padding = 1, .groups = 32}}}) {
+  for (const ConvCase& test :
+       {ConvCase{"3x3", {9, 32, 14, 13}, 48, 3, {.padding = 1}}, ConvCase{"1x1", {9, 32, 14, 13}, 300, 1, {}},
+        ConvCase{"depthwise", {9, 32, 14, 13}, 32, 3, {.padding = 1, .groups = 32}}}) {
     const Conv2dCall call = make_call(test, kFloat32, Device("cpu"));
     for (const auto& candidate : ops::conv2d_cpu_candidates(call)) {
       if (!candidate.supported) continue;
@@ -236,7 +227,7 @@ TEST_CASE("measuring the ways to compute moments, none is taken for wrong") {
 TEST_CASE("conv2d_moments is conv2d and batch_moments") {
   const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat32, kFloat64, kFloat16, kBFloat16);
-  for (const Case& test : kCases) {
+  for (const ConvCase& test : kCases) {
     if (test.input[1] > 64) continue;
     INFO(test.name << ", " << name(dtype) << " on " << device.str());
     const Tensor x = random_tensor(test.input, dtype).to(device),

@@ -11,6 +11,7 @@
 #include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
+#include "tests/conv_case.h"
 #include "tests/oracle_cases.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
@@ -20,17 +21,7 @@ using ops::Conv2dCall;
 
 namespace {
 
-struct Case {
-  std::string name;
-  Shape input;
-  int64_t output_channels;
-  IntPair kernel;
-  Conv2dOptions options;
-
-  Shape weight() const { return {output_channels, input[1] / options.groups, kernel.h, kernel.w}; }
-};
-
-const std::vector<Case> kCases = {
+const std::vector<ConvCase> kCases = {
     {"3x3", {2, 16, 7, 6}, 32, 3, {.padding = 1}},
     {"3x3, odd channels, wide padding", {2, 5, 4, 5}, 7, 3, {.padding = 2}},
     {"3x3 stride 2 in groups", {2, 8, 7, 6}, 6, 3, {.stride = 2, .padding = 1, .groups = 2}},
@@ -43,7 +34,7 @@ struct Operands {
   Tensor x, weight, scale, shift;
 };
 
-Operands random_operands(const Case& test, DType dtype, Device device) {
+Operands random_operands(const ConvCase& test, DType dtype, Device device) {
   const auto image = [&](const Shape& shape, uint64_t seed) {
     return ops::contiguous(random_tensor(shape, dtype, seed).to(device), kChannelsLast);
   };
@@ -54,7 +45,7 @@ Operands random_operands(const Case& test, DType dtype, Device device) {
 }
 
 /// By separate ops, in f64 on the CPU. Padding sees the zeros around relu(x * scale + shift).
-Tensor expected(const Case& test, const Operands& in, bool relu) {
+Tensor expected(const ConvCase& test, const Operands& in, bool relu) {
   const auto wide = [](const Tensor& x) { return ops::cast(x.to(Device("cpu")), kFloat64); };
   const auto along = [&](const Tensor& row) { return views::view(wide(row), {1, test.input[1], 1, 1}); };
   Tensor z = ops::add(ops::mul(wide(in.x), along(in.scale)), along(in.shift));
@@ -63,7 +54,7 @@ Tensor expected(const Case& test, const Operands& in, bool relu) {
 }
 
 /// Of sums over a filter, whose second factor half types may round once more.
-double allowed(DType dtype, const Case& test) {
+double allowed(DType dtype, const ConvCase& test) {
   return 2 * tolerance(dtype, numel(test.weight()) / test.output_channels);
 }
 
@@ -75,7 +66,7 @@ TEST_CASE("each candidate convolves the input that its prologue makes") {
   const DType dtype = GENERATE(kFloat32, kFloat64, kFloat16, kBFloat16);
   if (device.is_cpu() && is_half(dtype)) return;  // converted before there is a call
   std::map<std::string, int> runs;
-  for (const Case& test : kCases) {
+  for (const ConvCase& test : kCases) {
     const Operands in = random_operands(test, dtype, device);
     for (const bool relu : {true, false}) {
       const Tensor truth = expected(test, in, relu);
@@ -112,7 +103,7 @@ TEST_CASE("each candidate convolves the input that its prologue makes") {
 TEST_CASE("prologues fit with epilogues, any dtype and no prologue at all") {
   const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat32, kFloat16, kBFloat16);
-  for (const Case& test : kCases) {
+  for (const ConvCase& test : kCases) {
     INFO(test.name << ", " << name(dtype) << " on " << device.str());
     Operands in = random_operands(test, dtype, device);
     if (test.options.groups > 1) {  // parameters in the dtype of the image

@@ -12,6 +12,7 @@
 #include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
+#include "tests/conv_case.h"
 #include "tests/gpu_derivatives.h"
 #include "tests/oracle_cases.h"
 #include "tests/test_tensors.h"
@@ -20,16 +21,6 @@
 using namespace taper;
 
 namespace {
-
-struct ConvCase {
-  std::string name;
-  Shape input;
-  int64_t output_channels;
-  IntPair kernel;
-  Conv2dOptions options;
-
-  Shape weight() const { return {output_channels, input[1] / options.groups, kernel.h, kernel.w}; }
-};
 
 const std::vector<ConvCase> kCases = {
     {"1x1", {2, 3, 5, 4}, 6, 1, {}},

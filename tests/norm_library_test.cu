@@ -9,6 +9,7 @@
 #include "taper/ops/matmul/gemm_typed.h"
 #include "taper/ops/norm/batch_norm_call.h"
 #include "taper/ops/norm/batch_norm_gpu.h"
+#include "tests/candidate_outputs.h"
 #include "tests/fake_library.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
@@ -207,19 +208,6 @@ ops::BatchNormBackwardCall backward_call(const Case& test) {
           .grad_weight = row(channels, 7),
           .grad_bias = row(channels, 8),
           .grad_residual = test.relu && test.residual ? ops::empty_columns(x) : Tensor()};
-}
-
-/// What a candidate leaves in the call's outputs, where it finds what they hold now.
-template <class Call>
-std::vector<Tensor> outputs_of(Call call, const Candidate<Call>& candidate) {
-  std::vector<Tensor> outputs;
-  for (Tensor* output : call.outputs()) {
-    *output = ops::clone(*output);
-    outputs.push_back(*output);
-  }
-  const Storage workspace(candidate.workspace_bytes, kCUDA);
-  candidate.run(call, workspace.data());
-  return outputs;
 }
 
 template <class Call>

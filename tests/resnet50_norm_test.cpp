@@ -16,6 +16,7 @@
 #include "taper/ops/norm/batch_norm_gpu.h"
 #include "taper/ops/random/random.h"
 #include "taper/ops/reduce/reduce.h"
+#include "tests/candidate_outputs.h"
 
 using namespace taper;
 
@@ -86,19 +87,6 @@ ops::BatchNormBackwardCall in_f32(ops::BatchNormBackwardCall call) {
   for (Tensor* images : {&call.grad, &call.x, &call.grad_x, &call.grad_residual})
     if (images->defined()) *images = ops::cast(*images, kFloat32);
   return call;
-}
-
-/// What a candidate leaves in the call's outputs, where it finds what they hold now.
-template <class Call>
-std::vector<Tensor> outputs_of(Call call, const Candidate<Call>& candidate) {
-  std::vector<Tensor> outputs;
-  for (Tensor* output : call.outputs()) {
-    *output = ops::clone(*output);
-    outputs.push_back(*output);
-  }
-  const Storage workspace(candidate.workspace_bytes, kCUDA);
-  candidate.run(call, workspace.data());
-  return outputs;
 }
 
 double root_mean_square(const Tensor& x) {
