@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "taper/core/error.h"
+#include "taper/core/gpu/device_loss.h"
 #include "taper/core/gpu/stream_access.h"
 #include "taper/core/op_scope.h"
 #include "taper/core/profile_events.h"
@@ -96,7 +97,7 @@ void CachingAllocator::deallocate(void* device_ptr, size_t) noexcept {
   trace(TraceAction::kFreeRequested, block, block.size_bytes);
   tell_profiler(-int64_t(block.size_bytes));
   try {
-    if (block.used_on.empty())
+    if (block.used_on.empty() || is_lost(device_))
       make_free(block);
     else
       free_when_unused(block);

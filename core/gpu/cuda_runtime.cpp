@@ -132,6 +132,7 @@ void* allocate(size_t size_bytes, int device) {
     cudaMemGetInfo(&free_bytes, &total_bytes);
     const auto message = fmt::format("cuda:{}: allocate of {} bytes failed: {}; {} of {} bytes are free",
                                      device, size_bytes, cudaGetErrorString(status), free_bytes, total_bytes);
+    detail::lose_device_if_final(status, "cudaMalloc");
     if (status == cudaErrorMemoryAllocation) throw OutOfMemoryError(message);
     throw Error(message);
   }
@@ -141,6 +142,7 @@ void* allocate(size_t size_bytes, int device) {
 void deallocate(void* device_ptr, int device) {
   if (device_ptr == nullptr) return;
   TAPER_CHECK(captures_of_this_thread == 0, "deallocate: this thread is capturing a graph");
+  if (is_lost(device)) return;  // its memory ends with the process
   const DeviceGuard guard(device);
   TAPER_CUDA_CHECK(cudaFree(device_ptr));
 }
@@ -270,6 +272,7 @@ void detail::launch(const char* name, const LaunchConfig& config, const void* ke
   auto check = [&](cudaError_t status) {
     if (status == cudaSuccess) return;
     cudaGetLastError();
+    lose_device_if_final(status, "cudaLaunchKernel");
     fail("{} failed: {}: {}", launch_text(name, config), cudaGetErrorName(status),
          cudaGetErrorString(status));
   };

@@ -2,7 +2,8 @@
 // Controls of the simulated GPU, for tests and stress runs. Exists only in builds with -DTAPER_GPU=sim.
 //
 // The environment sets the first values: TAPER_SIM_DEVICES (1), TAPER_SIM_MEMORY (bytes per device, 8 GiB)
-// and TAPER_SIM_SEED (0). Blocks run on as many CPU cores as taper::num_threads() says.
+// and TAPER_SIM_SEED (0), and TAPER_SIM_FINAL_FAULTS (0) whether faults are final. Blocks run on as many CPU
+// cores as taper::num_threads() says.
 
 #include <cstddef>
 #include <cstdint>
@@ -24,11 +25,16 @@ enum class FaultPoint : uint8_t { kAllocate, kAllocatePinned, kCopy, kLaunch };
 /// the real one can.
 void fail_call(FaultPoint point, int n);
 
+/// Whether a kernel's fault is the end of its device for this process (device_loss.h), as on hardware;
+/// false at first, so that one test's fault does not end the suite.
+void set_faults_are_final(bool final);
+
 /// Whether annotate_allocated and annotate_freed (runtime.h) do anything; true at first. Off, allocators are
 /// measured without the cost of poisoning and without its protection.
 void set_annotations(bool enabled);
 
-/// Back to what the environment says, with no failure pending and a fresh schedule. Memory and streams stay.
+/// Back to what the environment says, with no failure pending, no device lost and a fresh schedule. Memory
+/// and streams stay.
 void reset();
 
 /// What kernels have done: figures of the kernels, the same on every machine.

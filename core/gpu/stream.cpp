@@ -40,7 +40,10 @@ void detail::check_device(const char* call, int device) {
 }
 
 DeviceGuard::~DeviceGuard() {
-  if (current_device() != previous_) set_device(previous_);
+  try {
+    if (current_device() != previous_) set_device(previous_);
+  } catch (const Error&) {  // only of a device that is lost, which whoever uses it next will hear
+  }
 }
 
 Stream default_stream(int device) {

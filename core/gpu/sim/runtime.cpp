@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "taper/core/error.h"
+#include "taper/core/gpu/device_loss.h"
 #include "taper/core/gpu/launch_text.h"
 #include "taper/core/gpu/sim.h"
 #include "taper/core/gpu/sim/block.h"
@@ -86,6 +87,7 @@ const DeviceProperties& properties(int device) {
 
 MemoryInfo memory_info(int device) {
   detail::check_device("memory_info", device);
+  detail::refuse_if_lost(device);
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   const size_t total = machine.memory_limit();
@@ -94,6 +96,7 @@ MemoryInfo memory_info(int device) {
 
 void synchronize(int device) {
   detail::check_device("synchronize", device);
+  detail::refuse_if_lost(device);
   const CallSpan call("synchronize");
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
@@ -105,6 +108,7 @@ void synchronize(int device) {
 
 void* allocate(size_t size_bytes, int device) {
   detail::check_device("allocate", device);
+  detail::refuse_if_lost(device);
   if (size_bytes == 0) return nullptr;
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
@@ -188,6 +192,7 @@ void Stream::wait(const Event& event) const {
 }
 
 void Stream::synchronize() const {
+  detail::refuse_if_lost(device_);
   const CallSpan call("Stream::synchronize");
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
@@ -196,6 +201,7 @@ void Stream::synchronize() const {
 }
 
 bool Stream::query() const {
+  detail::refuse_if_lost(device_);
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   refuse_while_capturing(machine, "Stream::query", *this);
@@ -211,6 +217,7 @@ Event::Event(Event&&) noexcept = default;
 Event& Event::operator=(Event&&) noexcept = default;
 
 void Event::record(Stream stream) {
+  detail::refuse_if_lost(stream.device());
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   state_->mark = machine.record(stream);
@@ -252,6 +259,7 @@ float Event::elapsed_ms(const Event& start) const {
 
 void copy_async(void* dst, const void* src, size_t size_bytes, CopyKind kind, Stream stream) {
   if (size_bytes == 0) return;
+  detail::refuse_if_lost(stream.device());
   const CallSpan call("copy_async");
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
@@ -306,6 +314,7 @@ void copy_async(void* dst, const void* src, size_t size_bytes, CopyKind kind, St
 
 void fill_async(void* device_ptr, uint8_t byte, size_t size_bytes, Stream stream) {
   if (size_bytes == 0) return;
+  detail::refuse_if_lost(stream.device());
   const CallSpan call("fill_async");
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
@@ -328,6 +337,7 @@ void fill_async(void* device_ptr, uint8_t byte, size_t size_bytes, Stream stream
 void detail::launch(const char* name, const LaunchConfig& config, ThreadCall call,
                     std::shared_ptr<const void> arguments) {
   check_launch(name, config);
+  refuse_if_lost(config.stream.device());
   const CallSpan span("launch");
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
@@ -376,6 +386,7 @@ size_t Graph::node_count() const {
 
 void Graph::replay(Stream stream) const {
   TAPER_CHECK(state_ != nullptr, "Graph::replay: the graph is empty; capture it first");
+  detail::refuse_if_lost(stream.device());
   const CallSpan call("Graph::replay");
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
@@ -405,6 +416,7 @@ void Graph::replay(Stream stream) const {
 }
 
 void begin_capture(Stream stream) {
+  detail::refuse_if_lost(stream.device());
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   TAPER_CHECK(stream.id() != 0, "begin_capture: the default stream cannot capture; use stream_from_pool()");

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "taper/core/error.h"
+#include "taper/core/gpu/device_loss.h"
 #include "taper/core/gpu/sim.h"
 
 namespace taper::gpu::sim {
@@ -50,6 +51,8 @@ void Machine::reset() {
   std::fill(std::begin(countdown_), std::end(countdown_), 0);
   set_seed(environment("TAPER_SIM_SEED", 0));
   annotations_ = true;
+  faults_are_final_ = environment("TAPER_SIM_FINAL_FAULTS", 0) != 0;
+  detail::forget_losses();
   held_failure_ = nullptr;
 }
 
@@ -224,6 +227,11 @@ void Machine::run(Task task, std::pair<int, int> key) {
   if (task.work.run) {
     try {
       run_work(task.work, key.first, key.second);
+    } catch (const Error& error) {
+      drop_work(key.first);
+      lock_all();
+      if (faults_are_final_) detail::lose_device(key.first, error.what());
+      throw;
     } catch (...) {
       drop_work(key.first);
       lock_all();
@@ -241,8 +249,8 @@ void Machine::run_work(const Work& work, int device, int stream) {
   work.run();
 }
 
-// After a fault CUDA refuses all further work of the process; here the device forgets its queues and is
-// usable again, so that one test's fault does not end the suite.
+// After a fault CUDA refuses all further work of the process; here the device forgets its queues and, unless
+// faults are final, is usable again.
 void Machine::drop_work(int device) {
   for (auto& [key, queue] : queues_) {
     if (key.first != device) continue;
@@ -296,6 +304,12 @@ void fail_call(FaultPoint point, int n) {
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   machine.fail_call(static_cast<int>(point), n);
+}
+
+void set_faults_are_final(bool final) {
+  Machine& machine = Machine::instance();
+  std::lock_guard lock(machine.mutex);
+  machine.set_faults_are_final(final);
 }
 
 void set_annotations(bool enabled) {

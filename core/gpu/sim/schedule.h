@@ -98,6 +98,8 @@ class Machine {
   /// Ends `capture` on every stream that belongs to it.
   void leave_capture(const std::shared_ptr<Capture>& capture);
 
+  void set_faults_are_final(bool final) { faults_are_final_ = final; }
+
   bool annotations() const { return annotations_; }
   void set_annotations(bool enabled) { annotations_ = enabled; }
 
@@ -129,6 +131,7 @@ class Machine {
   int countdown_[4] = {};
   size_t pending_ = 0;
   bool annotations_ = true;
+  bool faults_are_final_ = false;
   std::exception_ptr held_failure_;
   std::vector<std::unique_ptr<Arena>> arenas_;
   std::map<std::pair<int, int>, Queue> queues_;  // by device and stream

@@ -1,0 +1,38 @@
+#pragma once
+// Devices that this process can use no more. After a kernel's fault CUDA answers every call with the same
+// error, whoever makes it. The first one is remembered here, so that all later failures name their cause.
+
+#include <string>
+
+#include "taper/core/error.h"
+
+namespace taper {
+
+/// A kernel has faulted, and this process can use its GPU no more. Only a new process can.
+class DeviceLostError : public Error {
+ public:
+  using Error::Error;
+};
+
+namespace gpu {
+
+/// True once a kernel has faulted on `device`: every call of runtime.h then throws DeviceLostError with the
+/// reason of the first, except that memory may still be given back. (On the simulated GPU only if sim.h asks
+/// for it.)
+bool is_lost(int device);
+
+namespace detail {
+
+/// Marks `device` as lost because of `reason`, unless it is lost already. Throws DeviceLostError with the
+/// first reason and the way out.
+[[noreturn]] void lose_device(int device, const std::string& reason);
+
+/// Throws DeviceLostError if `device` is lost.
+void refuse_if_lost(int device);
+
+/// The simulated GPU can be repaired.
+void forget_losses();
+
+}  // namespace detail
+}  // namespace gpu
+}  // namespace taper
