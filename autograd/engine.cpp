@@ -10,6 +10,7 @@
 #include "taper/autograd/meta.h"
 #include "taper/autograd/stream_order.h"
 #include "taper/core/op_scope.h"
+#include "taper/core/profile_events.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
@@ -162,8 +163,12 @@ class Pass {
     const bool keep = node.has_hooks();
     if (keep) kept = grads;
     const OpScope scope(intern(node.name() + " backward"), SpanKind::kBackward);
-    if (scope.is_recorded()) scope.describe(ops::types_and_shapes(grads));
+    if (scope.is_recorded()) {
+      scope.describe(ops::types_and_shapes(grads));
+      detail::note_bytes(grads);
+    }
     Grads results = node.apply(std::move(grads));
+    if (scope.is_recorded()) detail::note_bytes(results);
     TAPER_CHECK(results.size() <= node.next_edges().size(),
                 "backward of {}: the formula returned {} gradients for {} inputs", node.describe(),
                 results.size(), node.next_edges().size());
@@ -214,6 +219,7 @@ class Pass {
       return;
     }
     const OpScope scope("sum of gradients", SpanKind::kBackward);
+    if (scope.is_recorded()) detail::note_bytes(3 * int64_t(sum.size_bytes()));
     if (options_.create_graph) {
       sum = add(sum, grad);
     } else if (target.owned[size_t(edge.index)]) {

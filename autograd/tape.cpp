@@ -3,6 +3,7 @@
 #include "taper/autograd/grad_mode.h"
 #include "taper/autograd/in_place.h"
 #include "taper/autograd/meta.h"
+#include "taper/core/profile_events.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/op_call.h"
 
@@ -30,6 +31,8 @@ Grads FormulaNode::apply(Grads grads) {
       !released_,
       "backward: what {} had saved was freed by an earlier backward; pass retain_graph = true to that one",
       describe());
+  if (Profiler::is_recording())
+    for (const SavedTensor& saved : saved_) detail::note_bytes(saved.size_bytes());
   return formula_(Backward(*this, std::move(grads)));
 }
 
@@ -43,6 +46,7 @@ Tape::Tape(std::string_view op, std::span<const Tensor> inputs) : scope_(op), op
   if (!GradMode::is_enabled()) return;
   for (const Tensor& input : inputs) recording_ = recording_ || (input.defined() && input.requires_grad());
   if (!recording_) return;
+  if (scope_.is_recorded()) detail::note_bytes(inputs);
   edges_.reserve(inputs.size());
   for (const Tensor& input : inputs) edges_.push_back(detail::gradient_edge(input));
   if (AnomalyGuard::is_enabled()) call_ = fmt::format("{}({})", op, ops::types_and_shapes(inputs));
@@ -74,6 +78,7 @@ std::shared_ptr<FormulaNode> Tape::make(std::span<const Tensor> outputs, std::sp
 }
 
 void Tape::record_outputs(std::span<Tensor> outputs, std::span<const Tensor> saved, Formula formula) {
+  if (scope_.is_recorded()) detail::note_bytes(outputs);
   const auto node = make(outputs, saved, std::move(formula));
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (is_floating_point(outputs[i].dtype())) detail::set_history(outputs[i], node, int(i));

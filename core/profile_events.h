@@ -3,11 +3,16 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
 #include "taper/core/device.h"
 #include "taper/core/profiler.h"
+
+namespace taper {
+class Tensor;
+}
 
 namespace taper::detail {
 
@@ -22,6 +27,11 @@ inline void profile_memory(Device device, int64_t delta_bytes, int64_t allocated
   if (Profiler::is_recording()) [[unlikely]]
     record_memory(device, delta_bytes, allocated_bytes, reserved_bytes);
 }
+
+/// Adds to the bytes of memory that the innermost open scope on this thread moves at least: each of its
+/// tensors once. Only while that scope is recorded (OpScope::is_recorded).
+void note_bytes(int64_t bytes);
+void note_bytes(std::span<const Tensor> tensors);
 
 /// A call of the GPU's runtime, as a bar on this thread. Where the vendor's profiler sees the calls itself,
 /// nobody uses it.

@@ -18,6 +18,7 @@
 #include "taper/core/gpu/nvtx.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/profile_events.h"
+#include "taper/core/tensor.h"
 
 namespace taper {
 namespace {
@@ -101,13 +102,35 @@ bool names_an_op(SpanKind kind) {
          kind == SpanKind::kData;
 }
 
+/// What set off a piece of work on a GPU.
+struct Cause {
+  const std::string* op;
+  const ProfileSpan* moves_bytes;  ///< the innermost op around the call whose bytes are known, or null
+};
+
+/// Gives each kernel its share of the bytes that its op moves.
+void share_bytes(const std::vector<std::pair<ProfileSpan*, const ProfileSpan*>>& kernels_and_ops) {
+  std::unordered_map<const ProfileSpan*, int64_t> ns_of_op;
+  for (const auto& [kernel, op] : kernels_and_ops) ns_of_op[op] += kernel->end_ns - kernel->begin_ns;
+  for (const auto& [kernel, op] : kernels_and_ops) {
+    const double share =
+        double(kernel->end_ns - kernel->begin_ns) / double(std::max<int64_t>(ns_of_op[op], 1));
+    kernel->bytes = int64_t(double(op->bytes) * share);
+  }
+}
+
 /// Sets depths of the bars on host threads, and the ops of calls and of the work they set off.
 void relate(std::vector<ProfileSpan>& spans) {
-  std::unordered_map<uint64_t, const std::string*> op_of;
+  std::unordered_map<uint64_t, Cause> causes;
+  std::vector<std::pair<ProfileSpan*, const ProfileSpan*>> kernels_and_ops;
   std::vector<const ProfileSpan*> around;
   for (ProfileSpan& span : spans) {
     if (span.thread < 0) {
-      if (const auto found = op_of.find(span.correlation); found != op_of.end()) span.op = *found->second;
+      const auto found = causes.find(span.correlation);
+      if (found == causes.end()) continue;
+      span.op = *found->second.op;
+      if (span.kind == SpanKind::kKernel && found->second.moves_bytes != nullptr)
+        kernels_and_ops.emplace_back(&span, found->second.moves_bytes);
       continue;
     }
     while (!around.empty() &&
@@ -115,13 +138,19 @@ void relate(std::vector<ProfileSpan>& spans) {
       around.pop_back();
     span.depth = int(around.size());
     if (span.kind == SpanKind::kCall) {
-      const auto op = std::find_if(around.rbegin(), around.rend(),
-                                   [](const ProfileSpan* outer) { return names_an_op(outer->kind); });
-      if (op != around.rend()) span.op = (*op)->name;
-      if (span.correlation != 0) op_of.emplace(span.correlation, &span.op);
+      const auto innermost = [&](auto&& condition) {
+        const auto found = std::find_if(around.rbegin(), around.rend(), condition);
+        return found == around.rend() ? nullptr : *found;
+      };
+      if (const ProfileSpan* op = innermost([](const auto* outer) { return names_an_op(outer->kind); }))
+        span.op = op->name;
+      if (span.correlation != 0)
+        causes.emplace(span.correlation,
+                       Cause{&span.op, innermost([](const auto* outer) { return outer->bytes > 0; })});
     }
     around.push_back(&span);
   }
+  share_bytes(kernels_and_ops);
 }
 
 /// Host threads first, streams after; on each by time, outer bars before inner.
@@ -236,6 +265,19 @@ void detail::describe_op(std::string inputs) {
   ThreadRecorder& recorder = this_thread();
   const std::lock_guard lock(recorder.mutex);
   if (!recorder.open.empty()) recorder.open.back().inputs = std::move(inputs);
+}
+
+void detail::note_bytes(int64_t bytes) {
+  ThreadRecorder& recorder = this_thread();
+  const std::lock_guard lock(recorder.mutex);
+  if (!recorder.open.empty()) recorder.open.back().bytes += bytes;
+}
+
+void detail::note_bytes(std::span<const Tensor> tensors) {
+  int64_t bytes = 0;
+  for (const Tensor& tensor : tensors)
+    if (tensor.defined()) bytes += int64_t(tensor.size_bytes());
+  note_bytes(bytes);
 }
 
 void detail::record_memory(Device device, int64_t delta_bytes, int64_t allocated_bytes,

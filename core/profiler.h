@@ -35,7 +35,10 @@ struct ProfileSpan {
   uint64_t correlation = 0;  ///< the same on a runtime call and on the work it set off; 0: none
   std::string op;            ///< of calls and GPU work: the innermost op around the call
   std::string inputs;        ///< dtypes and shapes, of ops
-  int64_t bytes = 0;         ///< of copies and fills
+  /// Of copies and fills: what they moved. Of ops that the tape records, and of backward passes: the least
+  /// they can move, each of their tensors once. Of
+  /// kernels: a share of their op's, by time. 0: not known.
+  int64_t bytes = 0;
   std::array<uint32_t, 3> grid{}, block{};  ///< of kernels
   int64_t shared_bytes = 0;                 ///< of kernels: dynamic shared memory
 };
