@@ -45,6 +45,7 @@ struct Options {
   std::string device = "cuda", precision = "f32", arch = "resnet50";
   int64_t batch = 256, size = 224, classes = 1000, steps = 10, warmup = 5, blocks = 5;
   int threads = 0;
+  double benchmark_seconds = 0;
   bool benchmark = true, libraries = true, serve = false, kernels = false;
 };
 
@@ -88,6 +89,7 @@ class StepRace {
                    {"reserved_memory_bytes", memory.peak_reserved_bytes},
                    {"loss", double(loss_.item())}};
     result["seconds_per_op"] = seconds_per_op();
+    if (options_.benchmark) result["benchmark"] = benchmark_statistics();
     if (options_.kernels) result["kernels"] = kernels_of_a_step();
     return result;
   }
@@ -103,6 +105,14 @@ class StepRace {
 
   void wait() const {
     if (device_.is_cuda()) gpu::synchronize(device_.index);
+  }
+
+  /// What benchmark mode measured, and what it left out for lack of time.
+  static Json benchmark_statistics() {
+    const AlgorithmStatistics done = algorithm_cache().statistics();
+    return {{"problems", done.benchmarked},      {"recalled", done.recalled},
+            {"seconds", done.benchmark_seconds}, {"left_out", done.left_out},
+            {"unmeasured", done.unmeasured},     {"struck_off", done.struck_off}};
   }
 
   /// Of the host, to enqueue an op that is next to nothing for the device.
@@ -121,13 +131,13 @@ class StepRace {
     return *std::min_element(times.begin(), times.end());
   }
 
-  /// [{"kernel", "op", "calls", "seconds"}], the longest first.
+  /// [{"kernel", "op", "calls", "bytes", "seconds"}], the longest first; bytes as in ProfileSpan.
   Json kernels_of_a_step() {
     Profiler profiler({.memory = false});
     step();
     const Profile profile = profiler.stop();
     struct Total {
-      int64_t calls = 0, ns = 0;
+      int64_t calls = 0, ns = 0, bytes = 0;
     };
     std::map<std::pair<std::string, std::string>, Total> totals;
     for (const ProfileSpan& span : profile.spans) {
@@ -135,12 +145,14 @@ class StepRace {
       Total& total = totals[{span.name, span.op}];
       ++total.calls;
       total.ns += span.end_ns - span.begin_ns;
+      total.bytes += span.bytes;
     }
     std::vector<Json> rows;
     for (const auto& [key, total] : totals) {
       rows.push_back({{"kernel", key.first},
                       {"op", key.second},
                       {"calls", total.calls},
+                      {"bytes", total.bytes},
                       {"seconds", double(total.ns) * 1e-9}});
     }
     std::sort(rows.begin(), rows.end(),
@@ -170,6 +182,8 @@ void run(const Options& options) {
   set_allow_tf32_conv(options.precision == "tf32");
   set_allow_tf32_matmul(options.precision == "tf32");
   if (options.benchmark) algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
+  if (options.benchmark_seconds > 0)
+    algorithm_cache().set_benchmark_limits({.seconds_in_all = options.benchmark_seconds});
   StepRace race(options);
   if (options.serve) {
     say({{"ready", true}});
@@ -203,6 +217,10 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads, "of the CPU; 0: all")->capture_default_str();
   app.add_flag("--benchmark,!--no-benchmark", options.benchmark,
                "measure which algorithm is fastest (default)");
+  app.add_option("--benchmark-seconds", options.benchmark_seconds,
+                 "how long that may take in all; 0: no limit")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_flag("--libraries,!--no-libraries", options.libraries,
                "use vendors' libraries where they help (default)");
   app.add_flag("--serve", options.serve, "run a block for each line of the input");

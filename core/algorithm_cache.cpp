@@ -4,11 +4,14 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
 #include <limits>
 #include <optional>
+#include <sstream>
 #include <string_view>
 
 #include "taper/core/algorithm_measure.h"
+#include "taper/core/gpu/device_loss.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/op_scope.h"
 #include "taper/core/parallel.h"
@@ -26,6 +29,12 @@ constexpr double kNoise = 1.03;
 bool can_measure(Device device) {
   if (in_parallel_loop()) return false;
   return device.is_cpu() || !gpu::is_capturing(gpu::current_stream(device.index));
+}
+
+/// A library that runs on a lost device says no more than that it failed. Throws DeviceLostError if it was
+/// that.
+void tell_refusal_from_loss(Device device) {
+  if (device.is_cuda()) gpu::memory_info(device.index);
 }
 
 /// Of equal names, records could not tell which one is meant.
@@ -46,14 +55,17 @@ AlgorithmRecord unmeasured(const Problem& problem, const std::vector<ErasedCandi
   return record;
 }
 
-/// Empty if all were rejected.
+/// Empty if none was measured.
 std::string winner_of(const std::vector<AlgorithmTiming>& timings) {
+  const auto is_measured = [](const AlgorithmTiming& timing) {
+    return timing.rejected.empty() && !timing.left_out;
+  };
   double best = 0;
   for (const AlgorithmTiming& timing : timings) {
-    if (timing.rejected.empty() && (best == 0 || timing.median_ms < best)) best = timing.median_ms;
+    if (is_measured(timing) && (best == 0 || timing.median_ms < best)) best = timing.median_ms;
   }
   for (const AlgorithmTiming& timing : timings) {
-    if (timing.rejected.empty() && timing.median_ms <= best * kNoise) return timing.name;
+    if (is_measured(timing) && timing.median_ms <= best * kNoise) return timing.name;
   }
   return {};
 }
@@ -76,6 +88,15 @@ std::vector<ErasedCandidate> ranked_by(const AlgorithmRecord& record,
   ranked.reserve(order.size());
   for (const auto& [ms, candidate] : order) ranked.push_back(*candidate);
   return ranked;
+}
+
+/// The words between commas; null has none.
+std::vector<std::string> words_in(const char* text) {
+  std::vector<std::string> words;
+  std::istringstream rest(text == nullptr ? "" : text);
+  for (std::string word; std::getline(rest, word, ',');)
+    if (!word.empty()) words.push_back(word);
+  return words;
 }
 
 bool environment_flag(const char* name) {
@@ -125,22 +146,28 @@ AlgorithmCache::ChoicePtr AlgorithmCache::decide(const Problem& problem, const v
 
 std::vector<ErasedCandidate> AlgorithmCache::usable_candidates(const Problem& problem,
                                                                const detail::ErasedCall& call,
-                                                               AlgorithmMode mode) const {
+                                                               AlgorithmMode mode) {
   std::vector<ErasedCandidate> usable;
   std::string refused;
-  const size_t limit = workspace_limit_;
   std::vector<ErasedCandidate> listed = call.candidates();
   check_names(problem, listed);
+  const std::vector<AlgorithmFault> faults = mode == AlgorithmMode::kBenchmark || problem.device().is_cuda()
+                                                 ? faults_of(problem)
+                                                 : std::vector<AlgorithmFault>();
+  const auto fault_of = [&](const ErasedCandidate& candidate) {
+    const auto found = std::find_if(faults.begin(), faults.end(), [&](const AlgorithmFault& fault) {
+      return fault.algorithm == candidate.name;
+    });
+    return found == faults.end() ? std::string() : found->what;
+  };
   for (ErasedCandidate& candidate : listed) {
-    if (!candidate.supported) {
-      refused += fmt::format("; {}: does not support it", candidate.name);
-    } else if (candidate.workspace_bytes > limit) {
-      refused += fmt::format("; {}: needs {} bytes of workspace, the limit is {}", candidate.name,
-                             candidate.workspace_bytes, limit);
-    } else if (mode == AlgorithmMode::kDeterministic && !candidate.deterministic) {
-      refused += fmt::format("; {}: is not deterministic", candidate.name);
-    } else {
+    std::string reason = reason_to_refuse(candidate, mode);
+    const bool is_plainest = usable.empty();
+    if (reason.empty() && !is_plainest) reason = fault_of(candidate);
+    if (reason.empty()) {
       usable.push_back(std::move(candidate));
+    } else {
+      refused += fmt::format("; {}: {}", candidate.name, reason);
     }
   }
   TAPER_CHECK(!usable.empty(), "{}: no algorithm can compute this{}", problem.str(), refused);
@@ -150,16 +177,63 @@ std::vector<ErasedCandidate> AlgorithmCache::usable_candidates(const Problem& pr
   return usable;
 }
 
+std::string AlgorithmCache::reason_to_refuse(const ErasedCandidate& candidate, AlgorithmMode mode) const {
+  if (!candidate.supported) return "does not support it";
+  const size_t limit = workspace_limit_;
+  if (candidate.workspace_bytes > limit)
+    return fmt::format("needs {} bytes of workspace, the limit is {}", candidate.workspace_bytes, limit);
+  if (mode == AlgorithmMode::kDeterministic && !candidate.deterministic) return "is not deterministic";
+  const std::lock_guard lock(limits_mutex_);
+  for (const std::string& word : denied_)
+    if (candidate.name.find(word) != std::string::npos) return fmt::format("is denied (\"{}\")", word);
+  return {};
+}
+
 void AlgorithmCache::measure(const Problem& problem, const std::vector<ErasedCandidate>& candidates,
                              const detail::ErasedCall& call, AlgorithmRecord& record) {
+  const double seconds = seconds_allowed();
+  if (seconds == 0) {
+    unmeasured_.fetch_add(1, std::memory_order_relaxed);
+    return;  // the estimates decide
+  }
+  AlgorithmTrials trials(file_path());
+  const auto attempt = [&](const ErasedCandidate& candidate, bool for_the_first_time,
+                           const std::function<void()>& body) {
+    const AlgorithmFault trial = {.problem = record.problem,
+                                  .environment = record.environment,
+                                  .algorithm = candidate.name,
+                                  .what = "ended a process that tried it"};
+    if (for_the_first_time) trials.begin(trial);
+    try {
+      try {
+        body();
+      } catch (const AlgorithmFailed&) {
+        tell_refusal_from_loss(problem.device());
+        throw;
+      }
+    } catch (const DeviceLostError& error) {
+      remember(AlgorithmFault{trial.problem, trial.environment, trial.algorithm, error.what()});
+      fail<DeviceLostError>("{}: {} was tried, and {}; it will not be tried again", record.problem,
+                            candidate.name, error.what());
+    } catch (...) {
+      trials.end(trial);
+      throw;
+    }
+    if (for_the_first_time) trials.end(trial);
+  };
   const auto start = std::chrono::steady_clock::now();
   const bool verify = verify_;
   try {
-    record.candidates = detail::measure(call, candidates, problem.device(), verify);
+    record.candidates = detail::measure(call, candidates, problem.device(),
+                                        {.verify = verify, .seconds = seconds, .attempt = attempt});
   } catch (const OutOfMemoryError&) {
     return;  // not even for copies of the results: the estimates decide
   }
   record.verified = verify;
+  const auto left_out = std::count_if(record.candidates.begin(), record.candidates.end(),
+                                      [](const AlgorithmTiming& timing) { return timing.left_out; });
+  if (left_out > 0) record.seconds_allowed = seconds;
+  left_out_.fetch_add(left_out, std::memory_order_relaxed);
   record.winner = winner_of(record.candidates);
   for (const AlgorithmTiming& timing : record.candidates) {
     if (!timing.is_wrong) continue;
@@ -171,22 +245,63 @@ void AlgorithmCache::measure(const Problem& problem, const std::vector<ErasedCan
   if (!record.winner.empty()) remember(record);
 }
 
+double AlgorithmCache::seconds_allowed() const {
+  const std::lock_guard lock(limits_mutex_);
+  const double spent = double(benchmark_ns_ - benchmark_ns_before_limits_) * 1e-9;
+  return std::clamp(limits_.seconds_in_all - spent, 0., limits_.seconds_per_problem);
+}
+
 bool AlgorithmCache::recall(AlgorithmRecord& record) {
+  const double seconds = seconds_allowed();
   const std::lock_guard lock(measured_mutex_);
-  if (!file_read_) {
-    file_read_ = true;
-    try {
-      measured_.merge(file_.read());
-    } catch (const FileError& error) {
-      warn(error.what());
-      file_ = AlgorithmFile();
-    }
-  }
+  read_file();
   const auto found = measured_.find(record.key());
   if (found == measured_.end() || (verify_ && !found->second.verified)) return false;
+  // Who allows more time than was too short then gets the rest measured.
+  if (const double was_allowed = found->second.seconds_allowed; was_allowed > 0 && seconds > was_allowed)
+    return false;
   record = found->second;
   recalled_.fetch_add(1, std::memory_order_relaxed);
   return true;
+}
+
+void AlgorithmCache::read_file() {
+  if (file_read_) return;
+  file_read_ = true;
+  try {
+    measured_.merge(file_.read());
+    for (const AlgorithmFault& fault : unfinished_trials(file_.path())) {
+      warn(fmt::format("{}: {} {}; it will not be tried again (taper-algorithms --forget-faults)",
+                       fault.problem, fault.algorithm, fault.what));
+      file_.add(fault);
+    }
+    faults_ = file_.faults();
+  } catch (const FileError& error) {
+    warn(error.what());
+    file_ = AlgorithmFile();
+  }
+}
+
+std::vector<AlgorithmFault> AlgorithmCache::faults_of(const Problem& problem) {
+  const std::lock_guard lock(measured_mutex_);
+  read_file();
+  std::vector<AlgorithmFault> faults;
+  if (faults_.empty()) return faults;
+  const std::string text = problem.str(), environment = problem.environment();
+  std::copy_if(faults_.begin(), faults_.end(), std::back_inserter(faults), [&](const AlgorithmFault& fault) {
+    return fault.problem == text && fault.environment == environment;
+  });
+  return faults;
+}
+
+void AlgorithmCache::remember(const AlgorithmFault& fault) {
+  const std::lock_guard lock(measured_mutex_);
+  faults_.push_back(fault);
+  try {
+    file_.add(fault);
+  } catch (const FileError& error) {
+    warn(error.what());
+  }
 }
 
 void AlgorithmCache::remember(const AlgorithmRecord& record) {
@@ -226,6 +341,7 @@ void AlgorithmCache::run_choice(const ChoicePtr& choice, const Problem& problem,
       const SpanScope span(candidate.name, SpanKind::kAlgorithm);
       return candidate.run(call, workspace ? workspace->data() : nullptr);
     } catch (const AlgorithmFailed& error) {
+      tell_refusal_from_loss(problem.device());
       if (is_last) throw;
       strike_off(problem, candidate.name, error.what());
     }
@@ -270,10 +386,29 @@ void AlgorithmCache::set_file(const std::string& path) {
   file_read_ = false;
 }
 
-PlanStore AlgorithmCache::plans() const {
+std::string AlgorithmCache::file_path() const {
   const std::lock_guard lock(measured_mutex_);
-  if (file_.path().empty()) return PlanStore();
-  return PlanStore((std::filesystem::path(file_.path()).parent_path() / "plans").string());
+  return file_.path();
+}
+
+PlanStore AlgorithmCache::plans() const {
+  const std::string path = file_path();
+  if (path.empty()) return PlanStore();
+  return PlanStore((std::filesystem::path(path).parent_path() / "plans").string());
+}
+
+void AlgorithmCache::set_denied(std::vector<std::string> words) {
+  const std::lock_guard lock(limits_mutex_);
+  denied_ = std::move(words);
+}
+
+void AlgorithmCache::set_benchmark_limits(const BenchmarkLimits& limits) {
+  TAPER_CHECK(limits.seconds_per_problem > 0 && limits.seconds_in_all > 0,
+              "set_benchmark_limits: {} seconds a problem and {} in all; both must be positive",
+              limits.seconds_per_problem, limits.seconds_in_all);
+  const std::lock_guard lock(limits_mutex_);
+  limits_ = limits;
+  benchmark_ns_before_limits_ = benchmark_ns_;
 }
 
 void AlgorithmCache::clear() {
@@ -284,6 +419,7 @@ void AlgorithmCache::clear() {
   }
   const std::lock_guard lock(measured_mutex_);
   measured_.clear();
+  faults_.clear();
   file_read_ = false;
 }
 
@@ -294,6 +430,8 @@ AlgorithmStatistics AlgorithmCache::statistics() const {
           .benchmarked = benchmarked_,
           .struck_off = struck_off_,
           .fallbacks = fallbacks_,
+          .left_out = left_out_,
+          .unmeasured = unmeasured_,
           .benchmark_seconds = double(benchmark_ns_) * 1e-9};
 }
 
@@ -310,6 +448,7 @@ AlgorithmCache& algorithm_cache() {
     auto& created = *new AlgorithmCache;
     created.set_file(default_algorithm_file());
     created.set_verify(environment_flag("TAPER_VERIFY_ALGORITHMS"));
+    created.set_denied(words_in(std::getenv("TAPER_ALGORITHM_DENY")));
     return created;
   }();
   return cache;

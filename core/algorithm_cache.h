@@ -36,6 +36,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
@@ -47,6 +48,7 @@
 #include "taper/core/algorithm_file.h"
 #include "taper/core/algorithm_problem.h"
 #include "taper/core/algorithm_statistics.h"
+#include "taper/core/algorithm_trials.h"
 #include "taper/core/plan_store.h"
 
 namespace taper {
@@ -55,6 +57,13 @@ enum class AlgorithmMode : uint8_t {
   kHeuristic,      ///< the candidate of least estimated cost
   kBenchmark,      ///< the fastest, measured once for each problem and remembered in a file
   kDeterministic,  ///< as kHeuristic, among candidates that give the same bits on every run
+};
+
+/// How long kBenchmark may take. When the time is over it goes on with what it knows: the candidates that
+/// were measured, or the estimates.
+struct BenchmarkLimits {
+  double seconds_per_problem = 10;
+  double seconds_in_all = std::numeric_limits<double>::infinity();  ///< from when the limits were set
 };
 
 /// Thread-safe: two threads that meet the same new problem measure it once.
@@ -69,6 +78,10 @@ class AlgorithmCache {
   /// std::vector<Candidate<Call>> and is called where nothing has been chosen yet. Throws Error if no
   /// candidate can compute the problem in this mode, and whatever the candidate throws;
   /// after AlgorithmFailed, though, the next one takes over for this call and all later ones.
+  ///
+  /// A candidate that makes the GPU unusable when it is measured, or that ended an earlier process then, is
+  /// remembered in the file and not considered again for its problem, unless it is the first one listed.
+  /// run() then throws DeviceLostError, which names it.
   ///
   /// Nothing is measured while a graph is captured, inside a parallel loop, or for a single candidate; then
   /// the file or the estimates decide.
@@ -86,6 +99,8 @@ class AlgorithmCache {
   AlgorithmMode mode() const { return mode_; }
   /// Where measurements are kept; an empty path keeps them in memory alone. Choices made so far stay.
   void set_file(const std::string& path);
+  /// That file; empty: none.
+  std::string file_path() const;
   /// Where candidates keep what took long to make for them: the folder plans/ beside that file.
   PlanStore plans() const;
   /// Whether candidates are compared with the first one listed before they are timed. A wrong one is never
@@ -94,6 +109,11 @@ class AlgorithmCache {
   /// Candidates that need a larger workspace are not considered. At the start: 1 GiB.
   void set_workspace_limit(size_t size_bytes) { workspace_limit_ = size_bytes; }
   size_t workspace_limit() const { return workspace_limit_; }
+  /// Candidates whose name contains one of these words are not considered. At the start: the words in
+  /// TAPER_ALGORITHM_DENY, with commas between them. Choices made so far stay.
+  void set_denied(std::vector<std::string> words);
+  /// Throws Error unless both are positive.
+  void set_benchmark_limits(const BenchmarkLimits& limits);
   /// Forgets all choices and measurements in memory; the file stays.
   void clear();
 
@@ -117,11 +137,18 @@ class AlgorithmCache {
 
   // Steps of decide().
   std::vector<detail::ErasedCandidate> usable_candidates(const Problem& problem,
-                                                         const detail::ErasedCall& call,
-                                                         AlgorithmMode mode) const;
+                                                         const detail::ErasedCall& call, AlgorithmMode mode);
+  /// Why a candidate must not be considered, apart from faults; empty if it may.
+  std::string reason_to_refuse(const detail::ErasedCandidate& candidate, AlgorithmMode mode) const;
   void measure(const Problem& problem, const std::vector<detail::ErasedCandidate>& candidates,
                const detail::ErasedCall& call, AlgorithmRecord& record);
+  /// Seconds that measuring one more problem may take; 0 if there are none.
+  double seconds_allowed() const;
   bool recall(AlgorithmRecord& record);
+  /// With measured_mutex_ held: makes measured_ and faults_ what the file says, once.
+  void read_file();
+  std::vector<AlgorithmFault> faults_of(const Problem& problem);
+  void remember(const AlgorithmFault& fault);
   void remember(const AlgorithmRecord& record);
   void keep(const Problem& problem, const ChoicePtr& choice, AlgorithmRecord record, AlgorithmMode mode);
 
@@ -137,12 +164,19 @@ class AlgorithmCache {
   /// of ops that choose, too.
   std::recursive_mutex measure_mutex_;
 
-  mutable std::mutex measured_mutex_;  // for the three below
+  mutable std::mutex measured_mutex_;  // for the four below
   AlgorithmFile file_;
   bool file_read_ = false;
   AlgorithmTable measured_;
+  std::vector<AlgorithmFault> faults_;
+
+  mutable std::mutex limits_mutex_;  // for the three below
+  std::vector<std::string> denied_;
+  BenchmarkLimits limits_;
+  int64_t benchmark_ns_before_limits_ = 0;
 
   std::atomic<int64_t> hits_{0}, misses_{0}, recalled_{0}, benchmarked_{0}, struck_off_{0}, fallbacks_{0};
+  std::atomic<int64_t> left_out_{0}, unmeasured_{0};
   std::atomic<int64_t> benchmark_ns_{0};
 };
 

@@ -53,6 +53,9 @@ struct Candidate {
   /// Computes the call; may run in several threads at once. `workspace` has workspace_bytes bytes on the
   /// outputs' device; null for 0.
   std::function<void(const Call& call, void* workspace)> run;
+  /// Makes ready what takes long, such as compiling a plan, if there is something; the first run does it
+  /// otherwise. May be called on any thread, beside those of other candidates. Throws AlgorithmFailed.
+  std::function<void()> prepare = {};
   /// Called, if there is one, when it is chosen for its problem, before or after it has run: what took long
   /// to make for it may be kept for other processes (core/plan_store.h). Throws nothing.
   std::function<void()> chosen = {};
@@ -70,6 +73,7 @@ struct ErasedCandidate {
   double epsilon = 0;
   bool always_verified = false;
   std::function<void(const void* call, void* workspace)> run;
+  std::function<void()> prepare;
   std::function<void()> chosen;
   bool is_reference = false;  ///< what the others are verified against
 };
@@ -100,7 +104,7 @@ ErasedCall erase(const Call& call, const Candidates& candidates) {
       };
       erased.push_back({std::move(candidate.name), candidate.supported, candidate.workspace_bytes,
                         candidate.deterministic, candidate.cost, candidate.epsilon, candidate.always_verified,
-                        std::move(run), std::move(candidate.chosen)});
+                        std::move(run), std::move(candidate.prepare), std::move(candidate.chosen)});
     }
     return erased;
   };

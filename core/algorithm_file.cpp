@@ -1,20 +1,19 @@
 #include "taper/core/algorithm_file.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
+#include <utility>
 
 #include "taper/core/atomic_file.h"
 #include "taper/core/error.h"
+#include "taper/core/file_lock.h"
 #include "taper/core/warning.h"
 
 namespace taper {
@@ -25,27 +24,10 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kFormat = "taper algorithms";
 constexpr int kVersionOfFormat = 1;
 
-/// Keeps other processes out while it lives. The lock is on a file of its own, because the real one is
-/// replaced by every write; the system lets go of it when a process dies.
-class FileLock {
- public:
-  explicit FileLock(const std::string& path) {
-    const std::string lock_path = path + ".lock";
-    fd_ = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    int result = fd_ < 0 ? -1 : 0;
-    while (fd_ >= 0 && (result = ::flock(fd_, LOCK_EX)) != 0 && errno == EINTR) {
-    }
-    if (result == 0) return;
-    const int error = errno;
-    if (fd_ >= 0) ::close(fd_);
-    fail<FileError>("{}: cannot be locked: {}", lock_path, std::generic_category().message(error));
-  }
-  ~FileLock() { ::close(fd_); }
-  FileLock(const FileLock&) = delete;
-  FileLock& operator=(const FileLock&) = delete;
-
- private:
-  int fd_;
+/// What the file holds.
+struct Content {
+  AlgorithmTable records;
+  std::vector<AlgorithmFault> faults;
 };
 
 Json to_json(const AlgorithmRecord& record) {
@@ -55,43 +37,63 @@ Json to_json(const AlgorithmRecord& record) {
     if (timing.median_ms > 0) entry["median_ms"] = timing.median_ms;
     if (!timing.rejected.empty()) entry["rejected"] = timing.rejected;
     if (timing.is_wrong) entry["is_wrong"] = true;
+    if (timing.left_out) entry["left_out"] = true;
     candidates.push_back(entry);
   }
-  return {{"problem", record.problem},
-          {"environment", record.environment},
-          {"winner", record.winner},
-          {"verified", record.verified},
-          {"candidates", candidates}};
+  Json json = {{"problem", record.problem},
+               {"environment", record.environment},
+               {"winner", record.winner},
+               {"verified", record.verified}};
+  if (record.seconds_allowed > 0) json["seconds_allowed"] = record.seconds_allowed;
+  json["candidates"] = candidates;
+  return json;
+}
+
+Json to_json(const AlgorithmFault& fault) {
+  return {{"problem", fault.problem},
+          {"environment", fault.environment},
+          {"algorithm", fault.algorithm},
+          {"what", fault.what}};
 }
 
 /// Throws if members are missing or of another type.
 AlgorithmRecord record_from(const Json& json) {
-  AlgorithmRecord record{
-      json.at("problem"), json.at("environment"), json.at("winner"), json.at("verified"), {}};
+  AlgorithmRecord record{.problem = json.at("problem"),
+                         .environment = json.at("environment"),
+                         .winner = json.at("winner"),
+                         .verified = json.at("verified"),
+                         .seconds_allowed = json.value("seconds_allowed", 0.0),
+                         .candidates = {}};
   for (const Json& entry : json.at("candidates"))
     record.candidates.push_back({.name = entry.at("name"),
                                  .median_ms = entry.value("median_ms", 0.0),
                                  .rejected = entry.value("rejected", std::string()),
-                                 .is_wrong = entry.value("is_wrong", false)});
+                                 .is_wrong = entry.value("is_wrong", false),
+                                 .left_out = entry.value("left_out", false)});
   return record;
 }
 
-AlgorithmTable parse(const std::string& text) {
+Content parse(const std::string& text) {
   const Json json = Json::parse(text);
   if (json.at("format") != kFormat) fail("its format is {}", json.at("format").dump());
   if (json.at("version") != kVersionOfFormat) fail("its version is {}", json.at("version").dump());
-  AlgorithmTable table;
+  Content content;
   for (const Json& entry : json.at("records")) {
     const AlgorithmRecord record = record_from(entry);
-    table[record.key()] = record;
+    content.records[record.key()] = record;
   }
-  return table;
+  for (const Json& entry : json.value("faults", Json::array()))
+    content.faults.push_back(
+        {entry.at("problem"), entry.at("environment"), entry.at("algorithm"), entry.at("what")});
+  return content;
 }
 
-std::string text_of(const AlgorithmTable& table) {
-  Json records = Json::array();
-  for (const auto& [key, record] : table) records.push_back(to_json(record));
-  const Json json = {{"format", kFormat}, {"version", kVersionOfFormat}, {"records", records}};
+std::string text_of(const Content& content) {
+  Json records = Json::array(), faults = Json::array();
+  for (const auto& [key, record] : content.records) records.push_back(to_json(record));
+  for (const AlgorithmFault& fault : content.faults) faults.push_back(to_json(fault));
+  const Json json = {
+      {"format", kFormat}, {"version", kVersionOfFormat}, {"records", records}, {"faults", faults}};
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
@@ -109,7 +111,7 @@ std::optional<std::string> content_of(const std::string& path) {
 }
 
 /// With the lock held: so that no process puts aside the good file that another has just written.
-AlgorithmTable read_locked(const std::string& path) {
+Content read_locked(const std::string& path) {
   const auto text = content_of(path);
   if (!text) return {};
   try {
@@ -124,6 +126,31 @@ AlgorithmTable read_locked(const std::string& path) {
   }
 }
 
+Content read_file(const std::string& path) {
+  const auto text = content_of(path);
+  if (!text) return {};
+  try {
+    return parse(*text);
+  } catch (const std::exception&) {
+    const FileLock lock(path);
+    return read_locked(path);
+  }
+}
+
+/// Replaces the file by what change(content) leaves, and returns that.
+template <class Change>
+Content change_file(const std::string& path, Change&& change) {
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  std::error_code failed;
+  if (!folder.empty()) std::filesystem::create_directories(folder, failed);
+  if (failed) fail<FileError>("{}: its folder cannot be made: {}", path, failed.message());
+  const FileLock lock(path);
+  Content content = read_locked(path);
+  change(content);
+  write_file_atomically(path, text_of(content));
+  return content;
+}
+
 }  // namespace
 
 std::string AlgorithmRecord::key() const {
@@ -133,28 +160,31 @@ std::string AlgorithmRecord::key() const {
 }
 
 AlgorithmTable AlgorithmFile::read() const {
-  if (path_.empty()) return {};
-  const auto text = content_of(path_);
-  if (!text) return {};
-  try {
-    return parse(*text);
-  } catch (const std::exception&) {
-    const FileLock lock(path_);
-    return read_locked(path_);
-  }
+  return path_.empty() ? AlgorithmTable() : read_file(path_).records;
+}
+
+std::vector<AlgorithmFault> AlgorithmFile::faults() const {
+  return path_.empty() ? std::vector<AlgorithmFault>() : read_file(path_).faults;
 }
 
 AlgorithmTable AlgorithmFile::add(const AlgorithmRecord& record) const {
   if (path_.empty()) return {};
-  const std::filesystem::path folder = std::filesystem::path(path_).parent_path();
-  std::error_code failed;
-  if (!folder.empty()) std::filesystem::create_directories(folder, failed);
-  if (failed) fail<FileError>("{}: its folder cannot be made: {}", path_, failed.message());
-  const FileLock lock(path_);
-  AlgorithmTable table = read_locked(path_);
-  table[record.key()] = record;
-  write_file_atomically(path_, text_of(table));
-  return table;
+  return change_file(path_, [&](Content& content) { content.records[record.key()] = record; }).records;
+}
+
+void AlgorithmFile::add(const AlgorithmFault& fault) const {
+  if (path_.empty()) return;
+  change_file(path_, [&](Content& content) {
+    if (std::find(content.faults.begin(), content.faults.end(), fault) == content.faults.end())
+      content.faults.push_back(fault);
+  });
+}
+
+size_t AlgorithmFile::forget_faults() const {
+  if (path_.empty()) return 0;
+  size_t forgotten = 0;
+  change_file(path_, [&](Content& content) { forgotten = std::exchange(content.faults, {}).size(); });
+  return forgotten;
 }
 
 bool AlgorithmFile::remove() const {

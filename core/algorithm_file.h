@@ -16,6 +16,7 @@ struct AlgorithmTiming {
   double median_ms = 0;   ///< 0: not measured
   std::string rejected;   ///< why it cannot be chosen; empty if it can
   bool is_wrong = false;  ///< rejected for a wrong result
+  bool left_out = false;  ///< not measured, because the time allowed was over
 };
 
 /// One problem and how it was decided.
@@ -24,10 +25,21 @@ struct AlgorithmRecord {
   std::string environment;  ///< Problem::environment()
   std::string winner;
   bool verified = false;                    ///< the results were compared too
+  double seconds_allowed = 0;               ///< what was too short a time for some candidates; 0: it was not
   std::vector<AlgorithmTiming> candidates;  ///< in the order of their estimated cost
 
   /// Problem, environment and the candidates' names: a record counts only where all of them are the same.
   std::string key() const;
+};
+
+/// A candidate that ended the process, or made it lose its GPU, when it was tried for a problem.
+struct AlgorithmFault {
+  std::string problem;      ///< Problem::str()
+  std::string environment;  ///< Problem::environment()
+  std::string algorithm;    ///< the candidate's name
+  std::string what;         ///< what happened
+
+  bool operator==(const AlgorithmFault&) const = default;
 };
 
 /// Records by key.
@@ -45,6 +57,13 @@ class AlgorithmFile {
   /// Adds `record`, in place of one with the same key, and returns all. Makes the folders. Throws FileError
   /// if the file cannot be written.
   AlgorithmTable add(const AlgorithmRecord& record) const;
+  /// The candidates that must not be tried again, in the order in which they were added.
+  std::vector<AlgorithmFault> faults() const;
+  /// Adds `fault`, unless it is there. Throws FileError if the file cannot be written.
+  void add(const AlgorithmFault& fault) const;
+  /// Lets all candidates be tried again. Returns how many had faults. Throws FileError if the file cannot be
+  /// written.
+  size_t forget_faults() const;
   /// Deletes the file. Returns whether there was one. Throws FileError if it cannot be deleted.
   bool remove() const;
 

@@ -12,6 +12,8 @@ struct AlgorithmStatistics {
   int64_t benchmarked = 0;  ///< misses answered by measuring
   int64_t struck_off = 0;   ///< candidates that computed wrong results or failed
   int64_t fallbacks = 0;    ///< calls whose candidate found no memory for its workspace
+  int64_t left_out = 0;     ///< candidates that were not measured, for lack of time
+  int64_t unmeasured = 0;   ///< misses answered by the estimates, for lack of time
   double benchmark_seconds = 0;
 
   /// What happened since `before`.
@@ -22,6 +24,8 @@ struct AlgorithmStatistics {
             benchmarked - before.benchmarked,
             struck_off - before.struck_off,
             fallbacks - before.fallbacks,
+            left_out - before.left_out,
+            unmeasured - before.unmeasured,
             benchmark_seconds - before.benchmark_seconds};
   }
 };

@@ -25,6 +25,7 @@ constexpr const char* kExamples =
     "  taper-algorithms --match 'conv2d forward' convolutions, forward\n"
     "  taper-algorithms --match 2048 --match f32 whatever has both in its text\n"
     "  taper-algorithms --clear                  deletes the file: the next run measures anew\n"
+    "  taper-algorithms --forget-faults          lets algorithms be tried again that ended a process\n"
     "\n"
     "How to read it:\n"
     "  gemm forward a=f32[64,2048] b=f32[2048,1000]:strides(1,2048) ...   the problem: shapes, dtypes, "
@@ -36,12 +37,14 @@ constexpr const char* kExamples =
     "Candidates are in the order in which the cost model expected them, best first.\n"
     "A problem is measured again when the CPU or GPU, the number of threads, Taper's version or the set of\n"
     "candidates differs. TAPER_VERIFY_ALGORITHMS=1 in the environment of a program that measures compares\n"
-    "results too, and strikes off candidates that are wrong.";
+    "results too, and strikes off candidates that are wrong. TAPER_ALGORITHM_DENY=NAME,NAME leaves out "
+    "those\n"
+    "with one of these in their name.";
 
 struct Options {
   std::string file = default_algorithm_file();
   std::vector<std::string> match;
-  bool clear = false;
+  bool clear = false, forget_faults = false;
 };
 
 bool matches(const AlgorithmRecord& record, const std::vector<std::string>& words) {
@@ -70,6 +73,7 @@ void print(const AlgorithmRecord& record) {
     if (timing.median_ms > 0) fmt::print("  {:9.3f} ms", timing.median_ms);
     if (!won && timing.median_ms > 0) fmt::print("  {:6.2f}x", timing.median_ms / best_ms);
     if (!timing.rejected.empty()) fmt::print("  {}", timing.rejected);
+    if (timing.left_out) fmt::print("  left out: {:g} s were over", record.seconds_allowed);
     fmt::print("\n");
   }
 }
@@ -89,6 +93,14 @@ void print_sum(const std::vector<AlgorithmRecord>& records) {
       best_ms, expected_ms, expected_ms / best_ms);
 }
 
+/// Those that are not tried again.
+void print_faults(const std::vector<AlgorithmFault>& faults) {
+  if (faults.empty()) return;
+  fmt::print("\nNot tried again (--forget-faults):\n");
+  for (const AlgorithmFault& fault : faults)
+    fmt::print("{}\n  {}  {}\n", fault.problem, fault.algorithm, fault.what);
+}
+
 void list(const Options& options) {
   std::vector<AlgorithmRecord> records;
   for (const auto& [key, record] : AlgorithmFile(options.file).read()) {
@@ -96,6 +108,7 @@ void list(const Options& options) {
   }
   if (records.empty()) {
     fmt::print("{}: nothing measured{}\n", options.file, options.match.empty() ? " yet" : " that matches");
+    print_faults(AlgorithmFile(options.file).faults());
     return;
   }
   std::stable_sort(records.begin(), records.end(), [](const AlgorithmRecord& a, const AlgorithmRecord& b) {
@@ -108,6 +121,7 @@ void list(const Options& options) {
   }
   fmt::print("\n{} {} in {}.\n", records.size(), records.size() == 1 ? "problem" : "problems", options.file);
   print_sum(records);
+  print_faults(AlgorithmFile(options.file).faults());
 }
 
 int run(const Options& options) {
@@ -116,6 +130,8 @@ int run(const Options& options) {
   } else if (options.clear) {
     const bool removed = AlgorithmFile(options.file).remove();
     fmt::print("{}: {}\n", options.file, removed ? "deleted" : "not there");
+  } else if (options.forget_faults) {
+    fmt::print("{}: {} faults forgotten\n", options.file, AlgorithmFile(options.file).forget_faults());
   } else {
     list(options);
   }
@@ -135,7 +151,11 @@ int main(int argc, char** argv) {
   auto* match =
       app.add_option("--match", options.match, "only problems with this in their text; may be repeated")
           ->type_name("TEXT");
-  app.add_flag("--clear", options.clear, "delete the file")->excludes(match);
+  auto* clear = app.add_flag("--clear", options.clear, "delete the file")->excludes(match);
+  app.add_flag("--forget-faults", options.forget_faults,
+               "let algorithms be tried again that ended a process or lost it its GPU")
+      ->excludes(match)
+      ->excludes(clear);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,12 @@ struct FakeState {
   bool refuses_to_load = false;
   std::vector<ops::EnginePattern> asked;
   std::vector<std::string> log;  ///< "build naive", "load naive", "run naive"
+  std::mutex log_mutex;          ///< plans are built on several threads
+
+  void add(const std::string& line) {
+    const std::lock_guard lock(log_mutex);
+    log.push_back(line);
+  }
 
   int count(const std::string& what) const { return int(std::count(log.begin(), log.end(), what)); }
 };
@@ -52,7 +59,7 @@ struct FakePlan final : ops::EnginePlan {
   void run(const ops::EngineOperands& operands, void* workspace) const override {
     if (engine.fails_to_run) fail<AlgorithmFailed>("fakednn: not supported");
     REQUIRE((workspace != nullptr) == (engine.workspace_bytes > 0));
-    state->log.push_back("run " + engine.name);
+    state->add("run " + engine.name);
     state->compute(pattern, operands, engine.factor);
   }
   std::string serialized() const override { return "plan of " + engine.name; }
@@ -76,7 +83,7 @@ struct FakeLibrary final : ops::EngineLibrary {
                          .deterministic = offer.deterministic,
                          .compiles = offer.compiles,
                          .build = [state = state, offer, pattern]() -> std::unique_ptr<ops::EnginePlan> {
-                           state->log.push_back("build " + offer.name);
+                           state->add("build " + offer.name);
                            if (offer.fails_to_build) fail<AlgorithmFailed>("fakednn: cannot build");
                            return std::make_unique<FakePlan>(state, offer, pattern);
                          }});
@@ -86,7 +93,7 @@ struct FakeLibrary final : ops::EngineLibrary {
   std::unique_ptr<ops::EnginePlan> load(const std::string& serialized) override {
     for (const FakeEngine& offer : state->offers) {
       if (state->refuses_to_load || serialized != "plan of " + offer.name) continue;
-      state->log.push_back("load " + offer.name);
+      state->add("load " + offer.name);
       return std::make_unique<FakePlan>(state, offer, state->asked.back());
     }
     fail("fakednn: not a plan");

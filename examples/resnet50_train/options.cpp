@@ -188,6 +188,11 @@ void add_run_flags(CLI::App& app, TrainOptions& options) {
          "time each op's algorithms once for each of its shapes and take the fastest; times are kept for\n"
          "later runs (see taper-algorithms --help)")
       ->group(group);
+  app.add_option("--benchmark-seconds", options.benchmark_seconds,
+                 "how long --benchmark may measure in all; then the estimates decide [no limit]")
+      ->check(CLI::PositiveNumber)
+      ->type_name("SECONDS")
+      ->group(group);
   app.add_flag("--deterministic", options.deterministic,
                "the same bits for every run, thread and worker count; the log leaves out what time decides")
       ->group(group);
@@ -245,6 +250,7 @@ void check_together(const TrainOptions& options) {
        "synthetic pictures have no validation set");
   need(!options.benchmark || !options.deterministic, "--benchmark",
        "chooses by time, which differs from run to run; --deterministic rules that out");
+  need(options.benchmark || options.benchmark_seconds == 0, "--benchmark-seconds", "belongs to --benchmark");
   need(options.ema < 1, "--ema", "must be below 1");
   need(options.profile.empty() || !options.eval_only, "--profile",
        "records training steps, and --eval-only has none");

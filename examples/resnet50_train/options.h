@@ -48,6 +48,7 @@ struct TrainOptions {
   // Running.
   Device device;
   bool benchmark = false;
+  double benchmark_seconds = 0;  ///< 0: no limit
   bool deterministic = false;
   std::optional<bool> tf32;  ///< as core/tf32.h has it
   uint64_t seed = 0;

@@ -14,6 +14,7 @@
 #include "taper/core/algorithm_cache.h"
 #include "taper/core/atomic_file.h"
 #include "taper/core/generator.h"
+#include "taper/core/gpu/device_loss.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/parallel.h"
 #include "taper/core/tf32.h"
@@ -74,6 +75,8 @@ Training::Training(const TrainOptions& options)
     : options_(options), progress_(progress_mode(options.progress)) {
   if (options_.threads > 0) set_num_threads(options_.threads);
   if (options_.benchmark) algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
+  if (options_.benchmark_seconds > 0)
+    algorithm_cache().set_benchmark_limits({.seconds_in_all = options_.benchmark_seconds});
   if (options_.deterministic) algorithm_cache().set_mode(AlgorithmMode::kDeterministic);
   if (options_.tf32) {
     set_allow_tf32_matmul(*options_.tf32);
@@ -92,6 +95,8 @@ Training::Training(const TrainOptions& options)
       record_memory_history();
     }
   } catch (const OutOfMemoryError&) {
+    throw;
+  } catch (const DeviceLostError&) {
     throw;
   } catch (const Error& error) {
     throw BadInput(error.what());
@@ -230,6 +235,7 @@ void Training::run(const std::function<bool()>& interrupted) {
   progress_.clear();
   if (train_) report_broken(*train_);
   if (validation_) report_broken(*validation_);
+  if (options_.benchmark) report_benchmark();
   if (interrupted()) fmt::print("interrupted after {} of {} steps\n", step_, total_steps_);
   if (!options_.summary.empty()) write_summary(seconds_since(start), interrupted());
   write_reports();
@@ -356,6 +362,17 @@ void Training::report_broken(const DataLoader& loader) const {
   for (size_t i = 0; i < std::min(broken.size(), kShown); ++i)
     std::fprintf(stderr, "  %s\n", broken[i].c_str());
   if (broken.size() > kShown) std::fprintf(stderr, "  and %zu more\n", broken.size() - kShown);
+}
+
+void Training::report_benchmark() const {
+  const AlgorithmStatistics done = algorithm_cache().statistics();
+  fmt::print("benchmark: {} problems measured in {:.1f} s, {} known from earlier runs", done.benchmarked,
+             done.benchmark_seconds, done.recalled);
+  if (done.left_out > 0) fmt::print("; {} algorithms left out for lack of time", done.left_out);
+  if (done.unmeasured > 0)
+    fmt::print("; {} problems left to the estimates (--benchmark-seconds {:g})", done.unmeasured,
+               options_.benchmark_seconds);
+  fmt::print("\n");
 }
 
 void Training::write_summary(double seconds, bool was_interrupted) const {

@@ -66,6 +66,8 @@ class Training {
   void write_summary(double seconds, bool was_interrupted) const;
   void write_reports();
   void report_broken(const DataLoader& loader) const;
+  /// What --benchmark measured and what it left out, as one line.
+  void report_benchmark() const;
 
   TrainOptions options_;
   int64_t num_classes_ = 0;

@@ -47,6 +47,7 @@ std::vector<Candidate<Conv2dCall>> conv_engines(const Conv2dCall& call, bool sum
          .epsilon = engine.rounds_to_tf32 ? kTf32Epsilon : 0,
          .run = [engine, sums](const Conv2dCall& conv,
                                void* workspace) { run_engine(engine, sums, conv, workspace); },
+         .prepare = engine.prepare,
          .chosen = engine.chosen});
     if (!sums) candidates.back() = with_moments_after(std::move(candidates.back()));
   }

@@ -23,6 +23,9 @@ class LazyPlan {
     if (chosen_) keep();
   }
 
+  /// Makes it now, unless it is made.
+  void prepare() { made(); }
+
   /// From now on it is worth keeping, if it runs.
   void set_chosen() {
     const std::lock_guard lock(mutex_);
@@ -99,6 +102,11 @@ std::vector<LazyEngine> library_engines(const EnginePattern& pattern, const Prob
                            [plan](const EngineOperands& operands, void* workspace) {
                              const gpu::DeviceGuard device(operands.device().index);
                              plan->run(operands, workspace);
+                           },
+                       .prepare =
+                           [plan, device = problem.device().index] {
+                             const gpu::DeviceGuard guard_of_thread(device);
+                             plan->prepare();
                            },
                        .chosen = [plan] { plan->set_chosen(); }});
   }

@@ -24,6 +24,8 @@ struct LazyEngine {
   bool rounds_to_tf32 = false;
   /// As EnginePlan::run, on the operands' device. Throws AlgorithmFailed, too, if the plan cannot be built.
   std::function<void(const EngineOperands& operands, void* workspace)> run;
+  /// Makes it ready now: a candidate's `prepare`.
+  std::function<void()> prepare;
   /// Keeps a compiled plan for other processes, once it has run: a candidate's `chosen`.
   std::function<void()> chosen;
 };
@@ -42,6 +44,7 @@ Candidate<Call> library_candidate(LazyEngine& engine, double cost,
           .cost = cost,
           .epsilon = engine.rounds_to_tf32 ? kTf32Epsilon : 0,
           .run = std::move(run),
+          .prepare = std::move(engine.prepare),
           .chosen = std::move(engine.chosen)};
 }
 

@@ -1,0 +1,228 @@
+// Candidates that end a process, or the GPU it works on: remembered, and not tried again.
+
+#include <csignal>
+#include <fstream>
+#include <sstream>
+
+#include "child_process.h"
+#include "double_call.h"
+#include "taper/core/gpu/device_loss.h"
+#include "taper/core/gpu/launch.h"
+#include "taper/core/gpu/sim.h"
+#include "taper/core/parallel.h"
+#include "taper/ops/copy/copy.h"
+#include "temporary_folder.h"
+#include "warnings.h"
+
+using namespace taper;
+using Catch::Contains;
+
+namespace {
+
+__global__ void double_all(const float* x, float* y, int count) {
+  for (int i = 0; i < count; ++i) y[i] = 2 * x[i];
+}
+
+__global__ void read_wildly(const float* x, float* y, int) {
+  y[0] = x[1 << 30];
+}
+
+using List = std::vector<Candidate<DoubleCall>>;
+
+Candidate<DoubleCall> kernel(const std::string& name, double cost,
+                             void (*function)(const float*, float*, int), int* runs = nullptr) {
+  return {.name = name, .cost = cost, .run = [function, runs](const DoubleCall& call, void*) {
+            if (runs != nullptr) ++*runs;
+            gpu::launch("double_kernel", function, {.grid = 1, .block = 1}, call.x.data<float>(),
+                        call.y.data<float>(), int(call.x.numel()));
+          }};
+}
+
+DoubleCall gpu_call() {
+  return {random_tensor({64}, kFloat32).to(kCUDA), empty({64}, {.device = kCUDA})};
+}
+
+/// As a process of its own that begins with the GPU as the system gives it.
+struct Process {
+  Process(const std::string& file, AlgorithmMode mode) {
+    gpu::sim::reset();
+    gpu::sim::set_faults_are_final(true);
+    cache.set_file(file);
+    cache.set_mode(mode);
+  }
+  ~Process() { gpu::sim::reset(); }
+  void run(const DoubleCall& call, const List& list) {
+    cache.run(call, [&](const DoubleCall&) { return list; });
+  }
+  AlgorithmCache cache;
+};
+
+/// Runs a benchmark of "deadly" beside "plain" in a child, which "deadly" ends by `signal`.
+int signal_that_ended(const std::string& file, int signal) {
+  return test::run_in_child([&] {
+           set_num_threads(1);
+           AlgorithmCache cache;
+           cache.set_file(file);
+           cache.set_mode(AlgorithmMode::kBenchmark);
+           std::signal(signal, SIG_DFL);  // and not the tests' own handler
+           const auto deadly = [signal](const DoubleCall&, void*) { std::raise(signal); };
+           cache.run(double_call(), [&](const DoubleCall&) {
+             return List{
+                 {.name = "plain", .cost = 1, .run = [](const DoubleCall& c, void*) { write_doubled(c); }},
+                 {.name = "deadly", .cost = 2, .run = deadly}};
+           });
+         })
+      .signal;
+}
+
+/// How often the notes in `folder` have this name in them.
+size_t names_in_note(const TemporaryFolder& folder, const std::string& name) {
+  size_t found = 0;
+  for (const std::string& file : folder.files()) {
+    if (file.find(".trial-") == file.npos) continue;
+    std::ostringstream text;
+    text << std::ifstream(folder / file).rdbuf();
+    found += text.str().find(name) != std::string::npos;
+  }
+  return found;
+}
+
+}  // namespace
+
+TEST_CASE("a candidate that loses the GPU is named, remembered and not tried again in any mode") {
+  const TemporaryFolder folder;
+  const std::string file = folder / "algorithms.json";
+  int wild_runs = 0;
+  const List list = {kernel("plain", 2, double_all), kernel("wild", 1, read_wildly, &wild_runs)};
+  {
+    Process first(file, AlgorithmMode::kBenchmark);
+    const DoubleCall call = gpu_call();
+    CHECK_THROWS_AS(first.run(call, list), DeviceLostError);
+    CHECK(wild_runs == 1);
+    try {
+      first.run(call, list);  // all is lost here, and says why
+      FAIL("it runs");
+    } catch (const DeviceLostError& error) {
+      CHECK_THAT(error.what(), Contains("cuda:0 is lost to this process") && Contains("illegal read from"));
+    }
+  }
+  const std::vector<AlgorithmFault> faults = AlgorithmFile(file).faults();
+  REQUIRE(faults.size() == 1);
+  CHECK(faults[0].algorithm == "wild");
+  CHECK_THAT(faults[0].problem, Contains("double forward x=f32[64]"));
+  CHECK_THAT(faults[0].what, Contains("illegal read from"));
+  for (const AlgorithmMode mode : {AlgorithmMode::kBenchmark, AlgorithmMode::kHeuristic}) {
+    Process next(file, mode);
+    const DoubleCall call = gpu_call();
+    next.run(call, list);
+    CHECK(ops::to_vector<float>(call.y)[3] == 2 * ops::to_vector<float>(call.x)[3]);
+    CHECK(winner(next.cache) == "plain");
+    CHECK(wild_runs == 1);
+  }
+  CHECK(AlgorithmFile(file).forget_faults() == 1);
+  Process after(file, AlgorithmMode::kHeuristic);
+  after.run(gpu_call(), list);
+  CHECK(wild_runs == 2);
+}
+
+TEST_CASE("a library that only says that it failed is not struck off where the device is lost") {
+  const AlgorithmMode mode = GENERATE(AlgorithmMode::kHeuristic, AlgorithmMode::kBenchmark);
+  const TemporaryFolder folder;
+  Process process(folder / "algorithms.json", mode);
+  const auto fail_as_library = [](const DoubleCall& call, void*) {
+    gpu::launch("wild", read_wildly, {.grid = 1, .block = 1}, call.x.data<float>(), call.y.data<float>(), 1);
+    try {
+      gpu::synchronize();
+    } catch (const Error&) {
+      fail<AlgorithmFailed>("CUDNN_STATUS_EXECUTION_FAILED");
+    }
+  };
+  const Warnings warnings;
+  CHECK_THROWS_AS(process.run(gpu_call(), {kernel("plain", 2, double_all),
+                                           {.name = "library", .cost = 1, .run = fail_as_library}}),
+                  DeviceLostError);
+  CHECK(warnings.texts.empty());
+  CHECK(process.cache.statistics().struck_off == 0);
+  CHECK(AlgorithmFile(folder / "algorithms.json").faults().size() ==
+        (mode == AlgorithmMode::kBenchmark ? 1 : 0));
+}
+
+TEST_CASE("the error of the benchmark names the problem and the candidate") {
+  const TemporaryFolder folder;
+  Process process(folder / "algorithms.json", AlgorithmMode::kBenchmark);
+  CHECK_THROWS_WITH(process.run(gpu_call(), {kernel("plain", 2, double_all), kernel("wild", 1, read_wildly)}),
+                    Contains("double forward x=f32[64]") && Contains("wild was tried, and cuda:0 is lost") &&
+                        Contains("it will not be tried again"));
+}
+
+TEST_CASE("the plainest candidate is tried whatever happened to it, for something has to compute") {
+  const TemporaryFolder folder;
+  const std::string file = folder / "algorithms.json";
+  const DoubleCall call = gpu_call();
+  const List list = {kernel("plain", 2, double_all), kernel("other", 1, double_all)};
+  for (const char* name : {"plain", "other"})
+    AlgorithmFile(file).add(
+        AlgorithmFault{call.problem().str(), call.problem().environment(), name, "crashed"});
+  Process process(file, AlgorithmMode::kHeuristic);
+  process.run(call, list);
+  CHECK(winner(process.cache) == "plain");
+}
+
+TEST_CASE("a candidate that ends its process, or is ended with it, leaves its name to the next") {
+  const int signal = GENERATE(SIGKILL, SIGABRT, SIGSEGV);
+  const ThreadsGuard threads(1);  // as the child's: they are part of the environment
+  const TemporaryFolder folder;
+  const std::string file = folder / "algorithms.json";
+  CHECK(signal_that_ended(file, signal) == signal);
+  CHECK(folder.files().size() == 2);  // the note and the lock
+
+  const Warnings warnings;
+  bool tried = false;
+  const auto run_process = [&] {
+    AlgorithmCache cache;
+    cache.set_file(file);
+    cache.set_mode(AlgorithmMode::kBenchmark);
+    cache.run(double_call(), [&](const DoubleCall&) {
+      return List{{.name = "plain", .cost = 1, .run = [](const DoubleCall& c, void*) { write_doubled(c); }},
+                  {.name = "deadly", .cost = 2, .run = [&](const DoubleCall&, void*) { tried = true; }}};
+    });
+  };
+  for (int i = 0; i < 2; ++i) run_process();
+  CHECK_FALSE(tried);
+  REQUIRE(warnings.texts.size() == 1);
+  CHECK_THAT(warnings.texts[0],
+             Contains("deadly ended a process that tried it") && Contains("--forget-faults"));
+  CHECK(folder.files() == std::vector<std::string>{"algorithms.json", "algorithms.json.lock"});
+}
+
+TEST_CASE("while a process lives its trials are nobody's faults, and a good end leaves no note") {
+  const TemporaryFolder folder;
+  const std::string file = folder / "algorithms.json";
+  size_t most_notes = 0, last_notes = 0, taken = 0;
+  AlgorithmCache cache;
+  cache.set_file(file);
+  cache.set_mode(AlgorithmMode::kBenchmark);
+  cache.run(double_call(), [&](const DoubleCall&) {
+    return List{{.name = "plain", .cost = 1, .run = [](const DoubleCall& c, void*) { write_doubled(c); }},
+                {.name = "watched", .cost = 2, .run = [&](const DoubleCall& call, void*) {
+                   last_notes = names_in_note(folder, "watched");
+                   most_notes = std::max(most_notes, last_notes);
+                   taken += unfinished_trials(file).size();
+                   write_doubled(call);
+                 }}};
+  });
+  CHECK(most_notes == 1);
+  CHECK(last_notes == 0);  // its first runs are over
+  CHECK(taken == 0);
+  CHECK(folder.files() == std::vector<std::string>{"algorithms.json", "algorithms.json.lock"});
+}
+
+TEST_CASE("notes that are no notes are taken away") {
+  const TemporaryFolder folder;
+  const std::string file = folder / "algorithms.json";
+  int number = 0;
+  for (const char* text : {"", "[", "{}", "[1]", "[[\"a\",\"b\",\"c\"]]", "[[\"a\",\"b\",3,\"d\"]]"})
+    std::ofstream(file + ".trial-" + std::to_string(++number)) << text;
+  CHECK(unfinished_trials(file).empty());
+  CHECK(folder.files() == std::vector<std::string>{"algorithms.json.lock"});
+}
