@@ -16,7 +16,7 @@ class SavedTensor {
   /// The tensor; with its history if gradients are being recorded (create_graph). Throws Error naming the
   /// operation if the tensor was written to after it was saved.
   Tensor unpack(Node& owner, size_t position) const;
-  int64_t size_bytes() const { return int64_t(data_.size_bytes()); }
+  int64_t size_bytes() const { return data_.defined() ? int64_t(data_.size_bytes()) : 0; }
 
  private:
   Tensor data_;  ///< an alias outside the tape: holding x itself could close a cycle through its history

@@ -374,6 +374,28 @@ TEST_CASE("a measured choice is recalled by a second process, which builds only 
   }
 }
 
+TEST_CASE("in benchmark mode all plans are made before the first of them runs, unless their time is over") {
+  if (!has_gpu()) return;
+  FakeConvGuard fake;
+  fake.state->offers = {{.name = "a"}, {.name = "b", .fails_to_build = true}, {.name = "c"}};
+  fake.start_process(AlgorithmMode::kBenchmark);
+  convolve();
+  const std::vector<std::string>& log = fake.state->log;
+  const auto first_run =
+      std::find_if(log.begin(), log.end(), [](const std::string& line) { return line.starts_with("run"); });
+  CHECK(std::vector<std::string>(log.begin(), first_run).size() == 3);
+  CHECK(fake.state->count("run b") == 0);
+
+  fake.start_process(AlgorithmMode::kBenchmark);
+  std::filesystem::remove(algorithm_cache().file_path());
+  algorithm_cache().set_benchmark_limits({.seconds_in_all = 1e-9});
+  const ThreadsGuard one_after_another(1);
+  convolve();
+  algorithm_cache().set_benchmark_limits({});
+  CHECK(fake.state->count("build c") == 0);
+  CHECK(algorithm_cache().statistics().left_out > 0);
+}
+
 TEST_CASE("a kept plan that is damaged, or that the library refuses, is set aside and built again") {
   if (!has_gpu()) return;
   FakeConvGuard fake;
