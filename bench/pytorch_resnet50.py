@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Training steps of ResNet-50 in PyTorch on pictures that stay on the device, as resnet50_step measures Taper's.
 
-  pytorch_resnet50.py --device cuda --batch 256 --size 224 --precision f32|tf32|bf16 --layout nchw|channels_last
+  pytorch_resnet50.py --device cuda --batch 256 --size 224 --precision f32|tf32|bf16|fp16 --layout nchw|channels_last
                       [--mode eager|compile|graph] [--serve]
   pytorch_resnet50.py --ceilings      what the device can do: matrix products of 8192 and a copy of 1 GiB
 
 Prints JSON, a line for a block of steps and one for the summary; bench/resnet50_step.cpp says what it holds. bf16 is
-autocast with f32 weights. compile: torch.compile in mode max-autotune, which uses CUDA graphs itself; graph: the whole
+autocast with f32 weights, fp16 the same with a gradient scaler. compile: torch.compile in mode max-autotune, which uses CUDA graphs itself; graph: the whole
 step captured once and replayed. Exit code 77 without PyTorch or without the device.
 """
 
@@ -22,6 +22,11 @@ try:
 except ImportError as error:
     print(f"skipped: {error}", file=sys.stderr)
     sys.exit(77)
+
+
+# In torch.amp since 2.3; the old place warns.
+GradScaler = torch.amp.GradScaler if hasattr(torch.amp, "GradScaler") else torch.cuda.amp.GradScaler
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Bottleneck(nn.Module):
@@ -74,6 +79,7 @@ class StepRace:
         self.images = torch.randn(options.batch, 3, options.size, options.size, device=options.device)
         self.images = self.images.contiguous(memory_format=layout)
         self.labels = torch.arange(options.batch, device=options.device) % options.classes
+        self.scaler = GradScaler(enabled=options.precision == "fp16")
         self.forward = torch.compile(self.model, mode="max-autotune") if options.mode == "compile" else self.model
         self.step = self.capture() if options.mode == "graph" else self.eager_step
         for _ in range(options.warmup):
@@ -85,13 +91,14 @@ class StepRace:
     def eager_step(self):
         self.optimizer.zero_grad(set_to_none=True)
         self.forward_backward()
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)  # without a scale, optimizer.step()
+        self.scaler.update()
 
     def forward_backward(self):
-        with torch.autocast(self.options.device.split(":")[0], torch.bfloat16,
-                            enabled=self.options.precision == "bf16"):
+        precision = self.options.precision
+        with torch.autocast(self.options.device.split(":")[0], HALF.get(precision, torch.bfloat16), enabled=precision in HALF):
             loss = nn.functional.cross_entropy(self.forward(self.images), self.labels)
-        loss.backward()
+        self.scaler.scale(loss).backward()
         self.loss = loss.detach()
 
     def capture(self):
@@ -178,7 +185,7 @@ def ceilings(device):
     result = {"versions": {"torch": torch.__version__, "cudnn": torch.backends.cudnn.version(),
                            "cuda": torch.version.cuda}, "flops": {}}
     for precision, dtype in (("f32", torch.float32), ("tf32", torch.float32), ("bf16", torch.bfloat16),
-                             ("f16", torch.float16)):
+                             ("fp16", torch.float16)):
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
         result["flops"][precision] = 2 * size**3 / median_seconds(lambda a=a, b=b: a @ b)
@@ -194,7 +201,7 @@ def read_options():
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--precision", choices=["f32", "tf32", "bf16"], default="f32")
+    parser.add_argument("--precision", choices=["f32", "tf32", "bf16", "fp16"], default="f32")
     parser.add_argument("--layout", choices=["nchw", "channels_last"], default="channels_last")
     parser.add_argument("--mode", choices=["eager", "compile", "graph"], default="eager")
     parser.add_argument("--steps", type=int, default=10)
@@ -221,6 +228,8 @@ def main():
     if options.ceilings:
         say(ceilings(options.device))
         return
+    if options.precision == "fp16" and (options.mode == "graph" or not options.device.startswith("cuda")):
+        sys.exit("--precision fp16 needs a GPU, and no --mode graph: its gradient scaler asks the device after each step")
     race = StepRace(options)
     if options.serve:
         say({"ready": True})

@@ -1,311 +1,213 @@
 """The work of gpu_check.sh, which says how to call it."""
 
-import argparse
-import datetime
-import json
-import os
-import pathlib
-import platform
-import re
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
-import xml.etree.ElementTree as xml
 
-import gpu_race
+START = time.monotonic()  # the budget counts from here
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-PARTS = ("tests", "sanitizer", "benchmarks", "race")
-# Families that test the GPU layer itself: small enough for compute-sanitizer, and what --quick runs. The allocator's
-# million random operations are not small.
-GPU_FAMILY = re.compile(r"gpu_\w+_test")
-TOO_LONG_FOR_SANITIZER = re.compile(r"gpu_allocator\w*_test")
-# These measure the CPU; the CPU of a GPU machine is not the question here.
-CPU_BENCHMARKS = {"algorithm_mode_bench", "conv_bench", "inference_bench", "loader_bench"}
-TAIL = 4000  # characters kept of a failed program's output
+# pylint: disable=wrong-import-position
+import argparse
+import pathlib
+import shutil
+import signal
+import sys
 
+import gpu_page
+import gpu_results
+import gpu_steps
+from gpu_machine import ROOT, CannotCheck, Machine, cpus
+from gpu_run import Keeper, Log, Runner, pending_of
 
-class CannotCheck(Exception):
-    """Nothing can be checked, and why, in one line."""
+HELP = """\
+All that this machine's GPU says about Taper, without a network: the tests, a training, parity with PyTorch, ResNet-50's step
+beside PyTorch's, benchmark mode, convolutions one by one, compute-sanitizer, the benchmarks; the most telling first.
+DIR/results.jsonl gets a line for each step as it ends, DIR/summary.md is the page to read: both are whole at any moment, so a
+kill loses only what was running. Everything takes 30 to 60 minutes; --budget 290 brings what matters in under five.
 
-
-class Check:
-    def __init__(self, options):
-        self.options = options
-        self.build = options.build.resolve()
-        self.tests_program = self.build / "tests/taper_tests"
-        self.train_program = self.build / "examples/resnet50_train"
-        self.env = dict(os.environ)
-        self.failed = 0
-        self.report = {}
-        for program in (self.tests_program, self.train_program):
-            if not program.exists():
-                raise CannotCheck(f"no {program}; build it here (cmake --preset cuda && cmake --build --preset cuda) "
-                                  "or carry a build here (scripts/gpu_pack.sh), and name it with --build")
-
-    # ---- running ----
-
-    def run(self, *command, timeout=600, env=None):
-        """(exit code, output, seconds) of the command; 124 where it took longer than `timeout`."""
-        start = time.perf_counter()
-        try:
-            result = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                    timeout=timeout, env={**self.env, **(env or {})}, check=False)
-            code, output = result.returncode, result.stdout
-        except subprocess.TimeoutExpired as error:
-            code, output = 124, (error.stdout or b"") + f"\nstopped after {timeout} s\n".encode()
-        except OSError as error:
-            code, output = 127, str(error).encode()
-        return code, output.decode(errors="replace"), round(time.perf_counter() - start, 2)
-
-    def step(self, name, *command, skip_code=None, timeout=600, env=None):
-        """Runs one step, says how it went, and returns its record for the report."""
-        code, output, seconds = self.run(*command, timeout=timeout, env=env)
-        record = {"name": name, "result": "passed" if code == 0 else "skipped" if code == skip_code else "failed",
-                  "seconds": seconds}
-        if record["result"] == "failed":
-            self.failed += 1
-            record.update(exit_code=code, output=output[-TAIL:])
-        elif record["result"] == "skipped":
-            record["reason"] = (output.strip().splitlines() or [""])[-1]
-        print(f"{record['result']:8}{name}  {seconds:.1f} s", flush=True)
-        if record["result"] == "failed":
-            print("        " + output.strip()[-1500:].replace("\n", "\n        "), flush=True)
-        return record
-
-    # ---- what the programs stand on ----
-
-    def find_libraries(self):
-        """Puts the wheels' folders into LD_LIBRARY_PATH if the programs' libraries are not found without."""
-        missing = self.missing_libraries()
-        if missing:
-            folders = sorted({str(path.parent) for root in wheel_roots() for path in root.glob("*/lib/lib*.so*")})
-            self.env["LD_LIBRARY_PATH"] = ":".join(folders + [self.env.get("LD_LIBRARY_PATH", "")]).strip(":")
-            missing = self.missing_libraries()
-        if missing:
-            raise CannotCheck(f"cannot load {', '.join(missing)}: not in the system's folders, in LD_LIBRARY_PATH or in "
-                              "Python's packages (nvidia-cuda-runtime, nvidia-cublas, nvidia-cudnn-cu13, nvidia-nccl-cu13)")
-
-    def missing_libraries(self):
-        _, output, _ = self.run("ldd", self.train_program)
-        return re.findall(r"(\S+) => not found", output)
-
-    def describe(self):
-        """The machine, the build and the libraries under it. Throws CannotCheck if they cannot work together."""
-        code, output, _ = self.run(self.train_program, "--version")
-        if code != 0:
-            raise CannotCheck(f"{self.train_program} does not run: {output.strip().splitlines()[-1]}")
-        lines = dict(line.split(": ", 1) for line in output.splitlines() if ": " in line)
-        simulated = lines.pop("GPU", "") == "simulated"
-        if simulated and self.options.device == "gpu":
-            raise CannotCheck(f"{self.build} is built for the simulated GPU; name a build for the real one with --build, "
-                              "or give --device sim")
-        if not simulated and self.options.device == "sim":
-            raise CannotCheck(f"{self.build} is built for a real GPU; --device sim needs a build of the preset default")
-        devices = [text for key, text in lines.items() if key.startswith("Device ")]
-        if not simulated and not devices:
-            raise CannotCheck("no GPU on this machine, or no driver for it")
-        return {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-                "commit": self.commit(),
-                "command": " ".join(["scripts/gpu_check.sh", *sys.argv[1:]]),
-                "version": output.splitlines()[0],
-                "device": "simulated" if simulated else devices,
-                "driver": self.driver(),
-                "libraries": {key: text for key, text in lines.items() if not key.startswith("Device ")},
-                "machine": {"cpus": os.cpu_count(), "processor": processor_name(), "system": platform.platform()}}
-
-    def commit(self):
-        if (ROOT / "COMMIT").exists():  # gpu_pack.sh wrote it
-            return (ROOT / "COMMIT").read_text().strip()
-        code, output, _ = self.run("git", "-C", ROOT, "describe", "--always", "--dirty", "--abbrev=40")
-        return output.strip() if code == 0 else "unknown"
-
-    def driver(self):
-        code, output, _ = self.run("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
-        return output.strip().splitlines()[0] if code == 0 and output.strip() else "unknown"
-
-    # ---- the parts ----
-
-    def families(self):
-        """The names of the test files in taper_tests."""
-        _, output, _ = self.run(self.tests_program, "-#", "--list-tags")
-        found = re.findall(r"\[#(\w+)\]", output)
-        if not found:
-            raise CannotCheck(f"{self.tests_program} lists no tests: {output.strip()[-200:]}")
-        return [name for name in found if not self.options.quick or GPU_FAMILY.fullmatch(name)]
-
-    def tests(self):
-        records = []
-        python = torch_python()
-        with tempfile.TemporaryDirectory() as name:
-            folder = pathlib.Path(name)
-            self.env["TAPER_TEST_DATA"] = str(ROOT / "tests/data")
-            if not self.options.quick:
-                self.env["TAPER_ORACLE_DIR"] = f"{folder}/oracle"
-                for script in sorted((ROOT / "tests/oracle").glob("*_oracle.py")):
-                    oracle = script.stem.removesuffix("_oracle")
-                    records.append(self.step(f"oracle_{oracle}", python, ROOT / "tests/oracle/make.py", script,
-                                             folder / "oracle" / oracle, skip_code=77))
-            for family in self.families():
-                report = folder / f"{family}.xml"
-                record = self.step(family, self.tests_program, "-#", f"[#{family}]", "-w", "NoTests", "-r", "junit",
-                                   "-o", report)
-                record["cases"] = read_cases(report)
-                records.append(record)
-                for case in record["cases"]:
-                    if case["result"] == "failed":
-                        print(f"        {case['name']}: {case['message']}", flush=True)
-            if not self.options.quick:
-                records.append(self.step("resnet50_train", sys.executable, ROOT / "tests/cli/train_test.py",
-                                         self.train_program, timeout=1200))
-                for size, rate in ((32, 0.01), (64, 0.001)):
-                    records.append(self.step(f"parity_{size}px", python, ROOT / "tests/parity/parity.py",
-                                             self.train_program, folder / f"parity_{size}", "--size", size, "--lr", rate,
-                                             skip_code=77, timeout=1200))
-        return records
-
-    def sanitizer(self):
-        """compute-sanitizer over the GPU's own tests, or why not."""
-        tool = find_tool("compute-sanitizer")
-        if self.options.device == "sim":
-            return "not run: the simulated GPU checks memory and races itself"
-        if not tool:
-            return "not run: no compute-sanitizer here"
-        records = []
-        for kind in ("memcheck", "racecheck"):
-            for family in self.families():
-                if GPU_FAMILY.fullmatch(family) and not TOO_LONG_FOR_SANITIZER.fullmatch(family):
-                    # Tests ask for impossible things on purpose: an API error that the test expects is none.
-                    records.append(self.step(
-                        f"{kind} {family}", tool, "--tool", kind, "--error-exitcode", 99,
-                        *(["--report-api-errors", "no"] if kind == "memcheck" else []),
-                        self.tests_program, "-#", f"[#{family}]"))
-        return records
-
-    def benchmarks(self):
-        """{program: what Google Benchmark measured, or a ladder printed}, with PyTorch's allocator beside ours."""
-        results = {}
-        with tempfile.TemporaryDirectory() as name:
-            report = pathlib.Path(name, "report.json")
-            seconds = 0.01 if self.options.quick else 0.5
-            for program in sorted(self.build.glob("bench/*_bench")):
-                if program.name not in CPU_BENCHMARKS:
-                    report.unlink(missing_ok=True)
-                    record = self.step(program.name, program, f"--benchmark_out={report}", "--benchmark_out_format=json",
-                                       f"--benchmark_min_time={seconds}")
-                    results[program.name] = {**record, **(json.loads(report.read_text()) if report.exists() else {})}
-            for program in [] if self.options.quick else sorted(self.build.glob("bench/ladder_*")):
-                report.unlink(missing_ok=True)
-                record = self.step(program.name, program, "--json", report)
-                results[program.name] = {**record, **(json.loads(report.read_text()) if report.exists() else {})}
-            report.unlink(missing_ok=True)
-            record = self.step(
-                "pytorch_allocator", torch_python(), ROOT / "bench/pytorch_allocator.py", "--out", report,
-                "--device", "cpu" if self.options.device == "sim" else "cuda",
-                *(["--no-cpp", "--seconds", 0.01] if self.options.quick else []), skip_code=77)
-            results["pytorch_allocator"] = {**record, **(json.loads(report.read_text()) if report.exists() else {})}
-        return results
-
-    def race(self):
-        return gpu_race.run(self, self.report, torch_python())
+  scripts/gpu_check.sh --budget 290 --out DIR       the most valuable steps that fit, and what was left out
+  scripts/gpu_check.sh --out DIR --continue         goes on with the rest
+  scripts/gpu_check.sh --out DIR --only FAILED      once more what failed, crashed or took too long
+  scripts/gpu_check.sh --parts tests --families "conv|matmul"
+"""
+EPILOG = """\
+The programs come from --build, made here or carried here by scripts/gpu_pack.sh. Exit codes: 0 nothing failed (a budget may have
+left steps out), 1 something failed or it was interrupted, 2 nothing could be checked (no GPU, no cuDNN, no programs)."""
+# What a later --continue or --only takes from the run that it goes on with, and what they are without one.
+KEPT = {"device": "gpu", "parts": ",".join(gpu_steps.PARTS), "quick": False, "families": None, "batch": 128, "compile": False}
 
 
-def read_cases(path):
-    """[{name, seconds, result, message}] of a JUnit file; empty if the program died before it was written."""
-    try:
-        cases = xml.parse(path).getroot().iter("testcase")
-    except (OSError, xml.ParseError):
-        return []
-    records = []
-    for case in cases:
-        trouble = case.find("failure")
-        trouble = case.find("error") if trouble is None else trouble
-        record = {"name": case.get("name"), "seconds": float(case.get("time", 0)),
-                  "result": "passed" if trouble is None else "failed"}
-        if trouble is not None:
-            record["message"] = (trouble.get("message") or "") + (trouble.text or "").rstrip()[-TAIL:]
-        records.append(record)
-    return records
+class Progress:
+    """A line for each step that ends; on a terminal also a line that says what runs."""
 
+    def __init__(self, count):
+        self.count, self.done, self.shown = count, 0, 0.
+        self.terminal = sys.stdout.isatty()
 
-def pythons():
-    return [path for path in dict.fromkeys((sys.executable, shutil.which("python3"), "/usr/bin/python3"))
-            if path and os.path.exists(path)]
+    def ended(self, record, left):
+        self.done += 1
+        self.clear()
+        remaining = f", {left:.0f} s left" if left < 1e6 else ""
+        print(f"[{self.done}/{self.count}] {record['result']:8} {record['name']}  {record['seconds']:.1f} s{remaining}", flush=True)
+        if record["result"] in gpu_results.FAILED:
+            print("        " + gpu_page.one_line(record["first_failure"], 500), flush=True)
 
+    def running(self, names, left):
+        if self.terminal and time.monotonic() > self.shown + 0.5:
+            self.shown = time.monotonic()
+            remaining = f", {left:.0f} s left" if left < 1e6 else ""
+            words = f"[{self.done}/{self.count}] running {', '.join(names)}{remaining}"
+            print("\r\x1b[K" + words[:shutil.get_terminal_size().columns - 1], end="", flush=True)
 
-def torch_python():
-    """A Python that has PyTorch, or this one."""
-    for python in pythons():
-        if subprocess.run([python, "-c", "import importlib.util as u, sys; sys.exit(u.find_spec('torch') is None)"],
-                          check=False).returncode == 0:
-            return python
-    return sys.executable
-
-
-def wheel_roots():
-    """The folders .../site-packages/nvidia of every Python here."""
-    roots = []
-    for python in pythons():
-        result = subprocess.run([python, "-c", "import nvidia; print(*nvidia.__path__, sep='\\n')"],
-                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
-        roots += [pathlib.Path(line) for line in result.stdout.splitlines()]
-    return roots
-
-
-def find_tool(name):
-    folders = [os.environ.get("PATH", ""), "/usr/local/cuda/bin"]
-    folders += [str(path) for root in wheel_roots() for path in root.glob("*/bin")]
-    return shutil.which(name, path=os.pathsep.join(folders))
-
-
-def processor_name():
-    try:
-        match = re.search(r"^model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        match = None
-    return match[1] if match else platform.machine()
+    def clear(self):
+        if self.terminal:
+            print("\r\x1b[K", end="")
 
 
 def read_options():
-    parser = argparse.ArgumentParser(prog="gpu_check.sh")
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build/gpu_check", help="folder for gpu_check.json")
-    parser.add_argument("--build", type=pathlib.Path, help="default: build/cuda, or build/default for the simulated GPU")
-    parser.add_argument("--device", choices=["gpu", "sim"], default="gpu")
-    parser.add_argument("--parts", default=",".join(PARTS), help="which, with commas: " + ", ".join(PARTS))
-    parser.add_argument("--quick", action="store_true", help="the GPU layer's own tests, and short benchmarks")
-    options = parser.parse_args()
+    parser = argparse.ArgumentParser(prog="scripts/gpu_check.sh", description=HELP, epilog=EPILOG,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--budget", type=float, metavar="SECONDS", help="of the whole call; default: none")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build/gpu_check", metavar="DIR",
+                        help="default: build/gpu_check; what an earlier run left there goes, but for --continue and --only")
+    parser.add_argument("--continue", dest="go_on", action="store_true",
+                        help="go on where the last run in DIR stopped, with its options and the same programs")
+    parser.add_argument("--only", metavar="FAILED|NAME,...", help="what failed in DIR, or these steps")
+    parser.add_argument("--parts", help="which of " + ",".join(gpu_steps.PARTS))
+    parser.add_argument("--families", metavar="REGEX", help="of the tests and the sanitizer, only families that it finds")
+    parser.add_argument("--limit", type=float, metavar="SECONDS", help="of one family of tests; default: 60, simulated 600")
+    parser.add_argument("--quick", action="store_true", default=None, help="the GPU layer's own tests, and short benchmarks")
+    parser.add_argument("--batch", type=int, help="pictures of a step in the race; default: 128")
+    parser.add_argument("--compile", action="store_true", default=None, help="torch.compile too, which takes minutes")
+    parser.add_argument("--build", type=pathlib.Path, metavar="DIR",
+                        help="default: build/cuda, or build/default for the simulated GPU")
+    parser.add_argument("--device", choices=["gpu", "sim"], help="sim: the simulated GPU, to try this script; default: gpu")
+    parser.add_argument("--jobs", type=int, help="tests side by side; default: half as many as CPUs, at most 8")
+    return parser.parse_args()
+
+
+def complete(options, before):
+    """Fills what was not given from the run before, or with defaults. Throws CannotCheck for what cannot be."""
+    for name, default in KEPT.items():
+        if getattr(options, name) is None:
+            setattr(options, name, before["options"][name] if before else default)
+    options.kept = {name: getattr(options, name) for name in KEPT}
     options.parts = options.parts.split(",")
-    if unknown := set(options.parts) - set(PARTS):
-        parser.error(f"--parts: there is no {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    if unknown := set(options.parts) - set(gpu_steps.PARTS):
+        raise CannotCheck(f"--parts: there is no {', '.join(sorted(unknown))}; there are {', '.join(gpu_steps.PARTS)}")
     options.build = options.build or ROOT / ("build/default" if options.device == "sim" else "build/cuda")
-    return options
+    options.jobs = max(1, options.jobs or min(8, cpus() // 2))
+
+
+def earlier(options):
+    """The Results in --out that --continue or --only go on with; None where the run begins anew."""
+    if not options.go_on and not options.only:
+        return None
+    try:
+        results = gpu_results.read(options.out)
+    except FileNotFoundError:
+        results = None
+    except ValueError as error:
+        raise CannotCheck(str(error)) from None
+    if not results or not results.runs:
+        if options.go_on or options.only == "FAILED":
+            raise CannotCheck(f"{options.out} holds no run to go on with")
+        return None
+    return results
+
+
+def wanted_of(options, plan, results):
+    """The names of the steps that this call should run."""
+    names = [step.name for step in plan]
+    if not options.only:
+        return [name for name in names if results.steps.get(name, {"result": "out of time"})["result"] == "out of time"]
+    wanted = [record["name"] for record in results.failed()] if options.only == "FAILED" else options.only.split(",")
+    if unknown := [name for name in wanted if name not in names]:
+        raise CannotCheck(f"--only: there is no step {', '.join(unknown)}; the last ones of {len(names)} are {', '.join(names[-8:])}")
+    return wanted
+
+
+def record(log, results, name, part, result, first_failure, data):
+    """Writes down a step that is no program of its own."""
+    line = {"kind": "step", "name": name, "part": part, "result": result, "seconds": round(time.monotonic() - START, 2),
+            "exit_code": None, "first_failure": first_failure, "output": "", "cases": [], "data": data}
+    log.add(**line)
+    results.steps[name] = line
+    results.unfinished.pop(name, None)
+
+
+def give_up_on(names, log, results, plan):
+    """Steps that have brought two runs to their end are not tried again; returns the others."""
+    left = []
+    for step in plan:
+        if results.unfinished.get(step.name, 0) >= 2:
+            record(log, results, step.name, step.part, "failed", "started twice and never ended", {})
+        elif step.name in names:
+            left.append(step.name)
+    return left
+
+
+def check(options, keeper):
+    """Runs the steps and returns the Results. Throws CannotCheck."""
+    before = earlier(options)
+    complete(options, before.runs[0] if before else None)
+    machine = Machine(options.build, simulated=options.device == "sim")
+    pack = machine.pack()
+    if before and before.runs[-1]["pack"] != pack:
+        raise CannotCheck(f"{options.out} holds results of other programs (commit {before.runs[-1]['commit']}, pack "
+                          f"{before.runs[-1]['pack']}; these are pack {pack}): give another --out")
+    results = before._replace(reason=None) if before else gpu_results.Results([], {}, {}, None)
+    plan = gpu_steps.plan(machine, options, keeper.scratch)
+    wanted = wanted_of(options, plan, results)
+    options.out.mkdir(parents=True, exist_ok=True)
+    log = Log(options.out, anew=before is None)
+    run = {"kind": "run", **machine.describe(), "command": " ".join(["scripts/gpu_check.sh", *sys.argv[1:]]), "pack": pack,
+           "budget": options.budget, "options": options.kept, "plan": wanted}
+    log.add(**run)
+    results.runs.append(run)
+    if "device" not in results.steps:  # its step is over: without one this line is not reached
+        record(log, results, "device", "tests", "passed", "", {"devices": machine.devices, "libraries": machine.libraries})
+    if not options.only:
+        wanted = give_up_on(wanted, log, results, plan)
+    steps = pending_of(plan, wanted, results)
+    where = "the simulated GPU" if machine.simulated else ", ".join(machine.devices)
+    print(f"{run['version']} at {run['commit']} on {where}: {len(steps)} steps, {options.jobs} tests side by side", flush=True)
+
+    progress = Progress(len(steps))
+    deadline = START + options.budget if options.budget else float("inf")
+    runner = Runner(machine, keeper, log, results, options.jobs, deadline)
+
+    def ended(line):
+        gpu_page.write(options.out, results)
+        progress.ended(line, runner.left())
+
+    runner.on_end = ended
+    runner.on_wait = lambda: progress.running([run.step.name for run in runner.running], runner.left())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, runner.interrupt)
+    gpu_page.write(options.out, results)
+    reason = runner.run(steps)
+    progress.clear()
+    log.add(kind="end", reason=reason)
+    results = results._replace(reason=reason)
+    gpu_page.write(options.out, results)
+    return results
 
 
 def main():
     options = read_options()
+    keeper = Keeper()
     try:
-        check = Check(options)
-        check.find_libraries()
-        report = check.report = check.describe()
-        options.out.mkdir(parents=True, exist_ok=True)
-        where = "the simulated GPU" if options.device == "sim" else ", ".join(report["device"])
-        print(f"{report['version']} at {report['commit']} on {where}", flush=True)
-        for part in PARTS:
-            if part in options.parts:
-                print(f"==> {part}", flush=True)
-                report[part] = getattr(check, part)()
-                if isinstance(report[part], str):
-                    print(report[part], flush=True)
+        results = check(options, keeper)
     except (CannotCheck, OSError) as error:
         print(f"gpu_check.sh: {error}", file=sys.stderr)
         sys.exit(2)
-    report["failed"] = check.failed
-    path = options.out / "gpu_check.json"
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(f"{check.failed} failed; results in {path}")
-    sys.exit(1 if check.failed else 0)
+    finally:
+        keeper.close()
+    failed, not_run = results.failed(), gpu_results.not_run(results)
+    words = {"done": "", "budget": "; the budget is spent", "interrupted": "; interrupted",
+             "device lost": "; the GPU is gone: no new process sees it"}[results.reason]
+    print(f"{len(failed)} failed, {len(not_run)} not run{words}; read {options.out / gpu_page.PAGE}"
+          + (f", go on with scripts/gpu_check.sh --out {options.out} --continue" if not_run else ""))
+    sys.exit(1 if failed or results.reason in ("interrupted", "device lost") else 0)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """What gpu_check.sh wrote: DIR/results.jsonl, one JSON object a line, and how to read it.
 
     {"kind": "run", "date", "commit", "command", "version", "device": [names] or "simulated", "driver",
-     "libraries": {}, "machine": {}, "pack": id of the programs, "budget": seconds or null, "plan": [names of steps]}
+     "libraries": {}, "machine": {}, "pack": id of the programs, "budget": seconds or null, "plan": [names of steps],
+     "options": {what --continue needs to make the same plan}, "library_path": LD_LIBRARY_PATH of the programs}
     {"kind": "start", "name"}
     {"kind": "step", "name", "part", "result", "seconds", "exit_code", "first_failure": one line or "",
      "output": its tail, "cases": [{"name", "seconds", "result", "message"}], "data": what the step measured}
@@ -30,6 +31,12 @@ class Results(typing.NamedTuple):
     def failed(self):
         """The records of steps that say that something is wrong."""
         return [record for record in self.steps.values() if record["result"] in FAILED]
+
+
+def not_run(results):
+    """The names of steps that some run wanted and that have not ended, or that its budget ended."""
+    wanted = dict.fromkeys(name for run in results.runs for name in run["plan"])
+    return [name for name in wanted if results.steps.get(name, {"result": "out of time"})["result"] == "out of time"]
 
 
 def lines(folder):

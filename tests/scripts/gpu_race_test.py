@@ -1,9 +1,9 @@
-"""scripts/gpu_race.py: programs that take turns, and what it makes of their figures."""
+"""scripts/gpu_race.py: programs that take turns."""
 
-import os
 import pathlib
 import sys
 import tempfile
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
@@ -31,10 +31,8 @@ class GpuRaceTest(unittest.TestCase):
         text = PROGRAM.replace("SPEEDS", speeds).replace("NAME", name).replace("LOG", str(self.log))
         return gpu_race.Racer(name, "f32", [sys.executable, "-c", text])
 
-    def race(self, *racers, rounds=3):
-        said = []
-        gpu_race.race(racers, rounds, os.environ, say=lambda text, flush: said.append(text))
-        return said
+    def race(self, *racers, rounds=3, seconds=60):
+        gpu_race.race_together(racers, rounds, gpu_race.Clock(seconds), lambda: None)
 
     def test_programs_take_turns_and_the_median_counts(self):
         one, two = self.racer("one", "10, 90, 20, 1"), self.racer("two", "5, 5, 5, 1")
@@ -53,34 +51,46 @@ class GpuRaceTest(unittest.TestCase):
     def test_one_that_cannot_start_says_why(self):
         skipped = gpu_race.Racer("skipped", "f32", [sys.executable, "-c",
                                                     "import sys; print('skipped: no GPU', file=sys.stderr); sys.exit(77)"])
-        said = self.race(skipped)
+        self.race(skipped)
         self.assertEqual(skipped.trouble, "skipped: no GPU")
-        self.assertIn("skipped: no GPU", said[0])
         self.assertEqual(skipped.record()["images_per_second"], 0)
 
     def test_silence_is_ended(self):
         silent = gpu_race.Racer("silent", "f32", [sys.executable, "-c", "import time; time.sleep(60)"])
-        before, gpu_race.READY_SECONDS = gpu_race.READY_SECONDS, 0.5
-        self.addCleanup(setattr, gpu_race, "READY_SECONDS", before)
-        self.race(silent)
-        self.assertEqual(silent.trouble, "nothing heard for 0.5 s")
+        self.race(silent, seconds=0.5)
+        self.assertRegex(silent.trouble, "nothing heard for 0.[0-9]+ s")
         self.assertIsNotNone(silent.process.returncode)
 
-    def test_ratios_on_the_page(self):
-        ceilings = {"flops": {"f32": 48.6e12, "bf16": 4e14}, "bytes_per_second": 4e12}
-        programs = [{"name": "Taper", "precision": "f32", "images_per_second": 1500, "peak_memory_bytes": 3 << 30,
-                     "seconds_per_op": 2e-6},
-                    {"name": "PyTorch, channels last", "precision": "f32", "images_per_second": 1000}]
-        table = "\n".join(gpu_race.race_table(programs, ceilings))
-        self.assertIn("| Taper | f32 | 1500.0 | 1.50x | 75% | 3.00 GiB | 2.00 us |", table)
-        measured = {"ms": 0.5, "pytorch_ms": 0.75, "candidates": [
-            {"name": "implicit gemm", "ms": 0.8}, {"name": "cudnn 9.19.0 engine 3", "ms": 0.5},
-            {"name": "cudnn 9.19.0 engine 4", "rejected": "out of memory"}]}
-        layer = {"name": "a layer", "count": 2, "flops": 4e10, "bytes": 1e9,  # 0.1 ms of arithmetic, 0.25 ms of memory
-                 "passes": dict.fromkeys(gpu_race.PASSES, measured)}
-        table = "\n".join(gpu_race.layer_table({"dtype": "bf16", "layers": [layer]}, ceilings))
-        self.assertIn("| a layer | 2 | forward | 0.800 | 0.500 | 0.500 | 0.750 | 1.50x | 0.250 | 50% |", table)
-        self.assertIn("3.00 ms, PyTorch 4.50 ms", table)
+    def test_memory_decides_whether_all_stay_alive(self):
+        racers = [self.racer(name, "1") for name in ("one", "two")]
+        self.assertAlmostEqual(gpu_race.needed_gib(racers, 256), 2 * (0.12 * 256 + 3))
+        self.assertLess(gpu_race.needed_gib(racers, 128), 78)  # an H100's
+        self.assertGreater(gpu_race.needed_gib([*racers, self.racer("three", "1")], 256), 78)
+
+    def test_one_at_a_time_each_turn_starts_its_program_anew(self):
+        alive = self.log.with_name("alive")
+        text = PROGRAM.replace("SPEEDS", "1, 2, 3, 4").replace("LOG", str(self.log)).replace(
+            "import sys", f"import sys, os; os.mkdir('{alive}')") + f"os.rmdir('{alive}')\n"  # fails beside another
+        one, two = (gpu_race.Racer(name, "f32", [sys.executable, "-c", text.replace("NAME", name)]) for name in ("one", "two"))
+        gpu_race.race_one_at_a_time([one, two], 2, gpu_race.Clock(60), lambda: None)
+        self.assertEqual(self.log.read_text().split(), (["one"] * 3 + ["two"] * 3) * 2)
+        self.assertEqual([block["images_per_second"] for block in two.blocks], [1, 2, 3] * 2)
+        self.assertEqual((one.trouble, two.trouble), ("", ""))
+
+    def test_no_round_begins_that_would_end_too_late(self):
+        slow = self.racer("slow", "1, 2, 3, 4, 5, 6, 7, 8")
+        slow.command[-1] = slow.command[-1].replace("    print(", "    import time; time.sleep(1)\n    print(", 1)
+        start = time.monotonic()
+        gpu_race.race_together([slow], 8, gpu_race.Clock(gpu_race.FINISH_SECONDS + 3.5), lambda: None)
+        self.assertLess(time.monotonic() - start, 8)
+        self.assertTrue(1 <= len(slow.blocks) <= 3, slow.blocks)
+        self.assertIn("peak_memory_bytes", slow.summary)
+
+    def test_each_round_is_kept(self):
+        kept = []
+        one = self.racer("one", "1, 2, 3, 4")
+        gpu_race.race_together([one], 3, gpu_race.Clock(60), lambda: kept.append((len(one.blocks), bool(one.summary))))
+        self.assertEqual(kept, [(1, False), (2, False), (3, False), (3, True)])
 
 
 if __name__ == "__main__":

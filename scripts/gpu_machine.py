@@ -1,0 +1,174 @@
+"""What gpu_check.sh stands on: the programs, NVIDIA's libraries, the GPU under them, and Python with PyTorch."""
+
+import datetime
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LIBRARIES = ("cuBLASLt", "cuDNN")  # without them every speed is that of the own kernels
+SAMPLES, SAMPLE_BYTES = 64, 65536
+
+
+class CannotCheck(Exception):
+    """Nothing can be checked, and why, in one line."""
+
+
+def output_of(*command, seconds=20, env=None):
+    """(exit code, what the command printed); 124 where it took longer than `seconds`, 127 where there is none."""
+    try:
+        result = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, timeout=seconds, env=env, check=False)
+    except subprocess.TimeoutExpired:
+        return 124, f"nothing came back in {seconds} s"
+    except OSError as error:
+        return 127, str(error)
+    return result.returncode, result.stdout.decode(errors="replace")
+
+
+class Machine:
+    """One build of the programs on this machine. Throws CannotCheck if they cannot work together."""
+
+    def __init__(self, build, simulated):
+        self.build = build.resolve()
+        self.simulated = simulated
+        self.tests_program = self.build / "tests/taper_tests"
+        self.train_program = self.build / "examples/resnet50_train"
+        for program in (self.tests_program, self.train_program):
+            if not program.exists():
+                raise CannotCheck(f"no {program}; build it here (cmake --preset cuda && cmake --build --preset cuda) "
+                                  "or carry a build here (scripts/gpu_pack.sh), and name it with --build")
+        self.env = dict(os.environ)
+        if not simulated:
+            self.find_libraries()
+        self.version, self.libraries, self.devices = self.ask_version()
+        self.torch_python = torch_python()
+
+    def find_libraries(self):
+        """Puts the folders of NVIDIA's wheels in front of LD_LIBRARY_PATH. Always: the loader finds what programs are
+        linked with elsewhere too, but cuDNN, and the NVRTC that cuDNN looks for, are opened by name while they run."""
+        folders = dict.fromkeys(str(path.parent) for root in wheel_roots() for path in sorted(root.glob("*/lib/lib*.so*")))
+        self.env["LD_LIBRARY_PATH"] = ":".join([*folders, self.env.get("LD_LIBRARY_PATH", "")]).strip(":")
+        missing = re.findall(r"(\S+) => not found", output_of("ldd", self.train_program, env=self.env)[1])
+        if missing:
+            raise CannotCheck(f"cannot load {', '.join(missing)}: not in the system's folders, in LD_LIBRARY_PATH or in "
+                              "Python's packages (nvidia-cuda-runtime, nvidia-cublas, nvidia-cudnn-cu13, nvidia-nccl-cu13)")
+
+    def ask_version(self):
+        """(Taper's version, {library: version}, [device]) as resnet50_train --version has them."""
+        code, output = output_of(self.train_program, "--version", env=self.env)
+        if code != 0:
+            raise CannotCheck(f"{self.train_program} does not run: {(output.strip().splitlines() or [f'exit code {code}'])[-1]}")
+        lines = dict(line.split(": ", 1) for line in output.splitlines() if ": " in line)
+        simulated = lines.pop("GPU", "") == "simulated"
+        if simulated and not self.simulated:
+            raise CannotCheck(f"{self.build} is built for the simulated GPU; name a build for the real one with --build, "
+                              "or give --device sim")
+        if not simulated and self.simulated:
+            raise CannotCheck(f"{self.build} is built for a real GPU; --device sim needs a build of the preset default")
+        devices = [text for key, text in lines.items() if key.startswith("Device ")]
+        libraries = {key: text for key, text in lines.items() if not key.startswith("Device ")}
+        if not simulated:
+            if not devices:
+                raise CannotCheck("no GPU on this machine, or no driver for it")
+            for name in LIBRARIES:
+                if not re.match(r"\d", libraries.get(name, "absent")):
+                    raise CannotCheck(f"{name} is {libraries.get(name, 'absent')}, so nothing measured here would count: it is "
+                                      "looked for in LD_LIBRARY_PATH, the system's folders and the packages nvidia-cublas and "
+                                      "nvidia-cudnn-cu13 of every Python here; a build needs its headers too")
+            libraries["NVRTC"] = self.find_library("libnvrtc.so")
+        return output.splitlines()[0], libraries, devices
+
+    def find_library(self, name):
+        """The file that the loader would take for a library of that name, whatever its version."""
+        for folder in self.env["LD_LIBRARY_PATH"].split(":"):
+            if folder and (files := sorted(pathlib.Path(folder).glob(name + ".*"))):
+                return str(files[0])
+        known = re.search(rf"{re.escape(name)}\S* .*=> (\S+)", output_of("ldconfig", "-p")[1])
+        return known[1] if known else "not found"
+
+    def gpu_answers(self):
+        """Whether a new process still sees the GPU."""
+        return self.simulated or "\nDevice " in output_of(self.train_program, "--version", env=self.env)[1]
+
+    def describe(self):
+        """The members of a "run" line that tell of the machine; see gpu_results.py."""
+        return {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                "commit": commit(), "version": self.version, "device": "simulated" if self.simulated else self.devices,
+                "driver": "none" if self.simulated else self.ask_driver("driver_version"), "libraries": self.libraries,
+                "library_path": self.env.get("LD_LIBRARY_PATH", ""),
+                "machine": {"cpus": cpus(), "processor": processor_name(), "system": platform.platform()}}
+
+    def ask_driver(self, what):
+        code, output = output_of("nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits")
+        return output.strip().splitlines()[0] if code == 0 and output.strip() else "unknown"
+
+    def pack(self):
+        """Names these programs of this commit: two runs whose packs are equal have tried the same thing."""
+        total = hashlib.sha256(commit().encode())
+        for path in sorted([self.tests_program, self.train_program, *self.build.glob("bench/*")]):
+            if path.is_file() and os.access(path, os.X_OK):
+                size = path.stat().st_size
+                total.update(f"{path.relative_to(self.build)} {size}\n".encode())
+                with path.open("rb") as file:  # samples: the programs of a build with line information take gigabytes
+                    for place in sorted({size * i // SAMPLES for i in range(SAMPLES)}):
+                        file.seek(place)
+                        total.update(file.read(SAMPLE_BYTES))
+        return total.hexdigest()[:16]
+
+
+def commit():
+    if (ROOT / "COMMIT").exists():  # gpu_pack.sh wrote it
+        return (ROOT / "COMMIT").read_text().strip()
+    code, output = output_of("git", "-C", ROOT, "describe", "--always", "--dirty", "--abbrev=40")
+    return output.strip() if code == 0 else "unknown"
+
+
+def cpus():
+    return len(os.sched_getaffinity(0))
+
+
+def processor_name():
+    try:
+        match = re.search(r"^model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        match = None
+    return match[1] if match else platform.machine()
+
+
+@functools.cache
+def pythons():
+    """[(path, whether it has PyTorch, its folders .../site-packages/nvidia)] of every Python here."""
+    ask = ("import importlib.util as u, json; nvidia = u.find_spec('nvidia'); "
+           "print(json.dumps([u.find_spec('torch') is not None, list(nvidia.submodule_search_locations) if nvidia else []]))")
+    found = []
+    for path in dict.fromkeys((sys.executable, shutil.which("python3"), "/usr/bin/python3")):
+        if path and os.path.exists(path):
+            code, output = output_of(path, "-c", ask)
+            if code == 0:
+                has_torch, folders = json.loads(output.splitlines()[-1])
+                found.append((path, has_torch, [pathlib.Path(folder) for folder in folders]))
+    return found
+
+
+def torch_python():
+    """A Python that has PyTorch, or this one."""
+    return next((path for path, has_torch, _ in pythons() if has_torch), sys.executable)
+
+
+def wheel_roots():
+    return [folder for _, _, folders in pythons() for folder in folders]
+
+
+def find_tool(name):
+    """The path of a program of the CUDA toolkit, or None."""
+    folders = [os.environ.get("PATH", ""), "/usr/local/cuda/bin"]
+    folders += [str(path) for root in wheel_roots() for path in root.glob("*/bin")]
+    return shutil.which(name, path=os.pathsep.join(folders))

@@ -1,0 +1,313 @@
+"""Runs the steps of gpu_check.sh within their limits and writes down how each ends; see gpu_results.py for the file."""
+
+import collections
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import typing
+
+import gpu_results
+
+TAIL = 4000  # characters kept of what a program printed
+POLL_SECONDS = 0.02
+DEATH_SECONDS = 5  # for a killed program to be gone; one that hangs in the driver may never be
+LOST = re.compile(r"^(\w+: )?the GPU was lost", re.MULTILINE)  # and exit code 3: what Taper's programs say
+LOST_CODE = 3
+SUSPECT = ("device lost", "crashed", "timed out")  # after which it is asked whether the GPU is still there
+
+
+@dataclasses.dataclass
+class Step:
+    """One program to run. In `command` and `env`, {seconds} becomes the seconds that the step gets, {most} 70% of them:
+    when a program that knows its limit should be done by itself."""
+    name: str
+    part: str
+    command: list
+    limit: float  # seconds
+    estimate: float  # the least seconds that it needs
+    alone: bool = False  # measures speed: nothing may run beside it
+    after: tuple = ()  # names of steps that have to be over before
+    env: dict = dataclasses.field(default_factory=dict)
+    skip_code: typing.Optional[int] = None
+    provides: bool = False  # writes files for others into the scratch folder: again if one of those runs again
+    file: typing.Optional[pathlib.Path] = None  # that it writes, for `measure`
+    prepare: typing.Callable = None  # (results) before it starts; returns why the step cannot be, or ""
+    measure: typing.Callable = None  # (output, file) -> {"data", "cases", "first_failure"}, any of them
+
+
+class Log:
+    """DIR/results.jsonl, to which each line is added by one write and brought to the disk."""
+
+    def __init__(self, folder, anew):
+        path = folder / gpu_results.FILE
+        if anew:
+            path.unlink(missing_ok=True)
+        self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        text = os.pread(self.file, os.fstat(self.file).st_size, 0)
+        os.ftruncate(self.file, text.rfind(b"\n") + 1)  # half a line from a run that was killed
+
+    def add(self, **line):
+        os.write(self.file, json.dumps(line).encode() + b"\n")
+        os.fsync(self.file)
+
+
+class Keeper:
+    """A process that outlives this one, however that ends, to kill the groups of programs still running and to remove
+    the scratch folder. (A program that dies with its parent would leave its own children behind.)"""
+
+    def __init__(self):
+        self.scratch = pathlib.Path(tempfile.gettempdir(), f"gpu_check.{secrets.token_hex(8)}")
+        listen, self.tell = os.pipe()  # closed in every program that starts, so that this process is the only writer
+        self.process = os.fork()
+        if self.process == 0:
+            try:
+                os.setsid()
+                os.close(self.tell)
+                for number in (0, 1, 2):  # whoever waits for the end of this program's output waits for no keeper
+                    os.dup2(os.open(os.devnull, os.O_RDWR), number)
+                self.keep(listen)
+            finally:
+                os._exit(0)
+        os.close(listen)
+        self.scratch.mkdir(mode=0o700)
+
+    def keep(self, listen):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        groups = set()
+        with os.fdopen(listen) as lines:
+            for line in lines:  # until the writer is gone
+                number = int(line)
+                if number > 0:
+                    groups.add(number)
+                else:
+                    groups.discard(-number)
+        for group in groups:
+            kill_group(group)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def begin(self):
+        """In the child, before it becomes another program: a group of its own, which the keeper knows first."""
+        os.setpgid(0, 0)
+        os.write(self.tell, b"%d\n" % os.getpid())
+
+    def end(self, group):
+        os.write(self.tell, b"-%d\n" % group)
+
+    def close(self):
+        os.close(self.tell)
+        os.waitpid(self.process, 0)
+
+
+def kill_group(group):
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+@dataclasses.dataclass
+class Running:
+    step: Step
+    process: subprocess.Popen
+    output: pathlib.Path
+    start: float
+    limit: float
+    by_budget: bool  # the limit is what the budget leaves
+    slot: int
+    killed: str = ""  # the result that its end will have
+    killed_at: float = 0
+
+
+class Runner:
+    """Runs steps: the first of the list first, `jobs` side by side where they may be, each in a group of its own."""
+
+    def __init__(self, machine, keeper, log, results, jobs, deadline):
+        self.machine, self.keeper, self.log, self.results = machine, keeper, log, results
+        self.jobs, self.deadline = jobs, deadline
+        self.on_end = lambda record: None
+        self.on_wait = lambda: None
+        self.running, self.over, self.not_run = [], set(), []
+        self.interrupted = False
+        cpus = sorted(os.sched_getaffinity(0))
+        # Each of the programs side by side has its share: their pools of threads would wait for each other.
+        self.shares = [cpus[i * len(cpus) // jobs:(i + 1) * len(cpus) // jobs] or cpus for i in range(jobs)]
+
+    def left(self):
+        """Seconds of the budget."""
+        return self.deadline - time.monotonic()
+
+    def run(self, steps):
+        """Returns why it ended: "done", "budget", "interrupted" or "device lost". `not_run` then has the names of the
+        steps that were not started."""
+        pending = list(steps)
+        names = {step.name for step in pending}
+        reason = "done"
+        while (pending or self.running) and reason == "done":
+            ended = self.reap()
+            if any(record["result"] in SUSPECT for record in ended) and not self.machine.gpu_answers():
+                reason = "device lost"
+            elif self.interrupted:
+                reason = "interrupted"
+            else:
+                self.start_some(pending, names)
+                self.stop_late()
+            if not ended:
+                self.on_wait()
+                time.sleep(POLL_SECONDS)
+        self.stop_all()
+        self.not_run += [step.name for step in pending]
+        if reason == "done" and (self.not_run or any(self.results.steps[name]["result"] == "out of time" for name in names)):
+            reason = "budget"
+        return reason
+
+    def interrupt(self, *_):
+        """For signal.signal."""
+        self.interrupted = True
+
+    def start_some(self, pending, names):
+        for step in list(pending):
+            if len(self.running) == self.jobs or any(run.step.alone for run in self.running):
+                return
+            if self.left() < step.estimate:
+                pending.remove(step)
+                self.not_run.append(step.name)
+                self.over.add(step.name)  # nobody should wait for it
+            elif any(name in names and name not in self.over for name in step.after):
+                if step.alone:
+                    return
+            elif step.alone and self.running:
+                return
+            else:
+                pending.remove(step)
+                self.start(step)
+
+    def start(self, step):
+        limit = min(step.limit, max(self.left() - 1, 0.1))
+        numbers = {"seconds": f"{limit:.1f}", "most": f"{0.7 * limit:.1f}"}
+
+        def fill(word):
+            return re.sub(r"\{(seconds|most)\}", lambda match: numbers[match[1]], str(word))
+
+        slot = min(set(range(self.jobs)) - {run.slot for run in self.running})
+        output = self.keeper.scratch / f"{step.name}.out"
+        env = {**self.machine.env, "TAPER_ALGORITHM_CACHE": f"{self.keeper.scratch}/{step.name}.algorithms",
+               **{key: fill(value) for key, value in step.env.items()}}
+        self.log.add(kind="start", name=step.name)
+        if step.prepare and (why_not := step.prepare(self.results)):
+            self.finish(step, "skipped", None, 0, why_not, "")
+            return
+
+        def begin():
+            self.keeper.begin()
+            if not step.alone:
+                os.sched_setaffinity(0, self.shares[slot])
+
+        with output.open("wb") as file:
+            start = time.monotonic()
+            try:
+                process = subprocess.Popen([fill(word) for word in step.command], stdin=subprocess.DEVNULL, stdout=file,
+                                           stderr=subprocess.STDOUT, env=env, preexec_fn=begin)  # pylint: disable=subprocess-popen-preexec-fn,consider-using-with
+            except OSError as error:
+                self.finish(step, "failed", 127, 0, str(error), str(error))
+                return
+        self.running.append(Running(step, process, output, start, limit, limit < step.limit, slot))
+
+    def reap(self):
+        """Writes down the programs that have ended; returns their records."""
+        ended = []
+        for run in list(self.running):
+            group = run.process.pid
+            # The number stays taken until poll(), so that nobody else's group is killed.
+            gone = os.waitid(os.P_PID, group, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if gone or (run.killed and time.monotonic() > run.killed_at + DEATH_SECONDS):
+                kill_group(group)  # what it may have left behind
+                if gone:
+                    self.keeper.end(group)
+                code = run.process.poll()
+                self.running.remove(run)
+                output = run.output.read_text(errors="replace")
+                result, failure = self.judge(run, code, output)
+                ended.append(self.finish(run.step, result, code, time.monotonic() - run.start, output, failure))
+        return ended
+
+    @staticmethod
+    def judge(run, code, output):
+        """(result, its first line) by how the program ended."""
+        if run.killed:
+            stubborn = "" if code is not None else " and did not die when killed"
+            return run.killed, f"stopped after {run.limit:.0f} s{stubborn}"
+        if code == 0:
+            return "passed", ""
+        if code == run.step.skip_code:
+            return "skipped", ""
+        last = (output.strip().splitlines() or ["it printed nothing"])[-1]
+        if code == LOST_CODE and (lost := LOST.search(output)):
+            return "device lost", output[lost.start():].splitlines()[0]
+        if code < 0:
+            return "crashed", f"{signal.Signals(-code).name}: {last}"
+        return "failed", f"exit code {code}: {last}"
+
+    def finish(self, step, result, code, seconds, output, failure):
+        measured = {}
+        if step.measure:
+            try:
+                measured = step.measure(output, step.file)
+            except (OSError, ValueError, KeyError, IndexError) as error:  # a program that ended early wrote half of it
+                if result == "passed":
+                    result, failure = "failed", f"what it measured cannot be read: {type(error).__name__}: {error}"
+        told = measured.get("first_failure", "")
+        if told and result == "passed":
+            result = "failed"
+        if told and result not in ("device lost", "skipped"):
+            failure = told if result == "failed" else f"{failure}; {told}"
+        record = {"kind": "step", "name": step.name, "part": step.part, "result": result, "seconds": round(seconds, 2),
+                  "exit_code": code, "first_failure": failure, "output": output[-TAIL:],
+                  "cases": measured.get("cases", []), "data": measured.get("data", {})}
+        self.log.add(**record)
+        self.results.steps[step.name] = record
+        self.over.add(step.name)
+        self.on_end(record)
+        return record
+
+    def stop_late(self):
+        now = time.monotonic()
+        for run in self.running:
+            if not run.killed and now > run.start + run.limit:
+                self.stop(run, "out of time" if run.by_budget else "timed out")
+
+    @staticmethod
+    def stop(run, result):
+        run.killed, run.killed_at = result, time.monotonic()
+        kill_group(run.process.pid)
+
+    def stop_all(self):
+        """Ends whatever runs."""
+        for run in self.running:
+            if not run.killed:
+                self.stop(run, "out of time")
+        while self.running:
+            self.reap()
+            time.sleep(POLL_SECONDS)
+
+
+def pending_of(plan, wanted, results):
+    """The steps of the plan that are wanted, by name, and those that provide files for them."""
+    by_name = {step.name: step for step in plan}
+    queue = collections.deque(wanted)
+    names = set()
+    while queue:
+        name = queue.popleft()
+        if name not in names:
+            names.add(name)
+            queue += [other for other in by_name[name].after
+                      if other in by_name and (by_name[other].provides or other not in results.steps)]
+    return [step for step in plan if step.name in names]

@@ -1,0 +1,320 @@
+"""What there is to do in gpu_check.sh: its steps, the most valuable first, and how each one's output is read."""
+
+import json
+import os
+import re
+import statistics
+import xml.etree.ElementTree as xml
+
+from gpu_machine import ROOT, CannotCheck, find_tool, output_of
+from gpu_run import Step
+
+PARTS = ("tests", "race", "benchmarks", "sanitizer")
+# What the rest of the GPU code stands on.
+FIRST = ("gpu_runtime_test", "gpu_simt_test", "gpu_half_test", "gpu_mma_test")
+# Families that test the GPU layer itself: what --quick runs.
+GPU_FAMILY = re.compile(r"gpu_\w+_test")
+# Families that have vendors' libraries compile hundreds of plans: they end by themselves at TAPER_TEST_SECONDS.
+COMPILING = re.compile(r"resnet50_\w+_test|cudnn_\w+_test|\w+_candidates_test")
+# Not for compute-sanitizer: CUPTI excludes it, and millions of operations take it too long.
+NOT_FOR_SANITIZER = re.compile(r"gpu_(profiler|\w*allocator\w*|training|libraries|shared_library)_test")
+# These measure the CPU; the CPU of a GPU machine is not the question here.
+CPU_BENCHMARKS = {"algorithm_mode_bench", "conv_bench", "inference_bench", "loader_bench"}
+STAGES = ("conv1", "layer1", "layer2", "layer3", "layer4")
+LEAST_TOP1 = 0.8  # of three epochs on the digits
+ASSERTIONS = ("Expression", "Exception", "Failure", "FatalErrorCondition")  # as Catch2's xml reporter has them
+MESSAGE = 1000  # characters kept of a failed assertion
+
+
+def plan(machine, options, scratch):
+    """All steps, in the order of their value."""
+    parts = {"tests": tests, "race": race, "benchmarks": benchmarks, "sanitizer": sanitizer}
+    found = families(machine, options)
+    steps = [step for name in PARTS if name in options.parts for step in parts[name](machine, options, scratch, found)]
+    last = [step for step in steps if step.name in LATE]
+    return [step for step in steps if step.name not in LATE] + last
+
+
+# ---- tests ----
+
+LATE = ("parity_64px", "resnet50_train")  # of the tests, what teaches least beside the rest
+
+
+def families(machine, options):
+    """The names of the test files in taper_tests that --quick and --families leave."""
+    code, output = output_of(machine.tests_program, "-#", "--list-tags", env=machine.env)
+    found = re.findall(r"\[#(\w+)\]", output)
+    if not found:
+        raise CannotCheck(f"{machine.tests_program} lists no tests: exit code {code}, {output.strip()[-200:]}")
+    if options.families:
+        kept = [name for name in found if re.search(options.families, name)]
+        if not kept:
+            raise CannotCheck(f"--families: no family of {len(found)} matches {options.families}")
+        return kept
+    return [name for name in found if not options.quick or GPU_FAMILY.fullmatch(name)]
+
+
+def tests(machine, options, scratch, found):
+    answers = ROOT / "tests/oracle_answers"  # gpu_pack.sh may have brought them
+    oracle = answers if answers.is_dir() else scratch / "oracle"
+    limit, estimate = (600, 1) if machine.simulated else (60, 3)
+    limit = options.limit or limit
+    compiling = [name for name in found if COMPILING.fullmatch(name)]
+    order = [name for name in FIRST if name in found]
+    order += [name for name in found if name not in FIRST and name not in compiling] + compiling
+    steps = []
+    for family in order:
+        report = scratch / f"{family}.xml"
+        after = ()
+        script = ROOT / f"tests/oracle/{family.removesuffix('_test')}_oracle.py"
+        if script.exists() and oracle != answers:
+            name = f"oracle_{family.removesuffix('_test')}"
+            steps.append(Step(name, "tests", [machine.torch_python, ROOT / "tests/oracle/make.py", script,
+                                              oracle / family.removesuffix("_test")],
+                              limit=120, estimate=4, skip_code=77, provides=True))
+            after = (name,)
+        steps.append(Step(
+            family, "tests", [machine.tests_program, "-#", f"[#{family}]", "-w", "NoTests", "-r", "xml", "-d", "yes", "-o", report],
+            limit=limit, estimate=20 if family in compiling and not machine.simulated else estimate, after=after, file=report,
+            env={"TAPER_TEST_DATA": ROOT / "tests/data", "TAPER_ORACLE_DIR": oracle,
+                 **({"TAPER_TEST_SECONDS": "{most}"} if family in compiling else {})},
+            measure=lambda output, file: read_cases(file)))
+    # Oracles first of those side by side: Python starts while the first families run.
+    steps.sort(key=lambda step: (step.name not in FIRST, not step.name.startswith("oracle_"), step.name in compiling))
+    return steps if options.quick or options.families else steps + whole_trainings(machine, scratch)
+
+
+def whole_trainings(machine, scratch):
+    """resnet50_train as people call it: on the digits, beside PyTorch, and all that its test tries."""
+    program, summary = machine.train_program, scratch / "training.json"
+    if machine.simulated:  # to try this script
+        settings = ["--device", "cpu", "--arch", "resnet18", "--max-steps", 4]
+    else:
+        settings = ["--device", "cuda", "--epochs", 3]
+    steps = [Step("training_digits", "tests", [program, *settings, "--progress", "off", "--summary", summary], limit=120,
+                  estimate=15, alone=True, file=summary,
+                  measure=lambda output, file: read_training(file, 0 if machine.simulated else LEAST_TOP1))]
+    for size, rate in ((32, 0.01), (64, 0.001)):
+        steps.append(Step(f"parity_{size}px", "tests",
+                          [machine.torch_python, ROOT / "tests/parity/parity.py", program, scratch / f"parity_{size}", "--size",
+                           size, "--lr", rate, *([] if machine.simulated else ["--device", "cuda"])],
+                          limit=300 if machine.simulated else 90, estimate=20, alone=True, skip_code=77,
+                          measure=lambda output, _: read_parity(output)))
+    return steps + [Step("resnet50_train", "tests", [machine.torch_python, ROOT / "tests/cli/train_test.py", program],
+                         limit=1200 if machine.simulated else 300, estimate=60)]
+
+
+# ---- the race ----
+
+def race(machine, options, scratch, _):
+    program = machine.build / "bench/resnet50_step"
+    help_text = output_of(program, "--help", env=machine.env)[1]
+    size, batch, steps = (32, 2, 1) if machine.simulated else (224, options.batch, 10)
+    shape = ["--device", "cuda", "--batch", batch, "--size", size, "--steps", steps]
+    small = ["--arch", "resnet18", "--warmup", 1] if machine.simulated else []
+    blocks = ["--blocks", 3]
+    estimate, pytorch = (2, "cpu") if machine.simulated else (10, "cuda")
+
+    def step(name, *words, **more):
+        return Step(name, "race", [program, *shape, *small, *blocks, *words], alone=True,
+                    **{"limit": 60, "estimate": estimate, "measure": lambda output, _: read_blocks(output), **more})
+
+    found = [step(f"step_{precision}", "--precision", precision, "--no-benchmark", "--kernels")
+             for precision in (("f32",) if machine.simulated else ("f32", "tf32"))]
+    if not machine.simulated:
+        found.append(Step("ceilings", "race", [machine.torch_python, ROOT / "bench/pytorch_resnet50.py", "--ceilings"], limit=60,
+                          estimate=12, alone=True, skip_code=77, measure=lambda output, _: {"data": json_lines(output)[-1]}))
+    taper = {name for name in ("f32", "tf32", "bf16", "fp16") if re.search(rf"\b{name}\b", help_text)}
+    for precision in ("f32",) if machine.simulated else ("tf32", "bf16", "fp16"):
+        report = scratch / f"race_{precision}.json"
+        compiled = options.compile and precision == "bf16"
+        found.append(Step(
+            f"race_{precision}", "race",
+            [machine.torch_python, ROOT / "scripts/gpu_race.py", precision, "--json", report, "--seconds", "{most}",
+             *(["--taper", program] if precision in taper else []), "--pytorch-device", pytorch, "--batch", batch, "--size", size,
+             "--steps", steps, "--rounds", 2 if machine.simulated else 3 if options.quick else 7,
+             *(["--small"] if machine.simulated else []), *(["--compile"] if compiled else [])],
+            limit=(600 if machine.simulated else 120) + 420 * compiled, estimate=8 if machine.simulated else 30, alone=True,
+            after=("ceilings",), file=report, measure=lambda _, file: read_race(file)))
+    if not options.quick:
+        budget = ["--benchmark-seconds", "{most}"] if "--benchmark-seconds" in help_text else []
+        precision = "f32" if machine.simulated else "tf32"
+        found.append(step("benchmark_mode", "--precision", precision, "--benchmark", *budget,
+                          limit=600 if machine.simulated else 150 if budget else 400, estimate=4 if machine.simulated else 60))
+    return found + layers(machine, options, scratch, pytorch, batch, size)
+
+
+def layers(machine, options, scratch, pytorch, batch, size):
+    """Each stage of ResNet-50 by itself, so that a limit costs one of them, and PyTorch's time for it."""
+    dtype = "f32" if machine.simulated else "bf16"
+    quick = ["--repeats", 1] if options.quick or machine.simulated else []
+    found = []
+    for stage in ["layer1 3x3"] if machine.simulated else STAGES[:2] if options.quick else STAGES:
+        name = stage.split()[0]
+        measured, beside = scratch / f"layers_{name}.json", scratch / f"pytorch_layers_{name}.json"
+        found.append(Step(f"layers_{name}", "race",
+                          [machine.build / "bench/resnet50_layers", "--device", "cuda", "--batch", batch, "--size", size,
+                           "--dtype", dtype, "--json", measured, "--filter", stage, *quick],
+                          limit=120, estimate=4 if machine.simulated else 15, alone=True, file=measured,
+                          measure=lambda _, file: read_json(file)))
+
+        def bring(results, name=name, measured=measured):
+            data = results.steps.get(f"layers_{name}", {}).get("data")  # perhaps from the run before
+            measured.write_text(json.dumps(data), encoding="utf-8")
+            return "" if data else "there are no layers to measure"
+
+        found.append(Step(f"pytorch_layers_{name}", "race",
+                          [machine.torch_python, ROOT / "bench/pytorch_layers.py", measured, "--out", beside, "--device", pytorch],
+                          limit=60, estimate=4 if machine.simulated else 10, alone=True, after=(f"layers_{name}",), skip_code=77,
+                          file=beside, prepare=bring, measure=lambda _, file: read_json(file)))
+    return found
+
+
+# ---- benchmarks, and the sanitizer ----
+
+def benchmarks(machine, options, scratch, _):
+    seconds = 0.01 if options.quick or machine.simulated else 0.5
+    found = {path.name for path in machine.build.glob("bench/*_bench")} - CPU_BENCHMARKS
+    first = [name for name in ("kernel_bench", "allocator_bench") if name in found]
+    steps = []
+    for name in first + sorted(found - set(first)):
+        report = scratch / f"{name}.json"
+        steps.append(Step(name, "benchmarks", [machine.build / "bench" / name, f"--benchmark_out={report}",
+                                               "--benchmark_out_format=json", f"--benchmark_min_time={seconds}"],
+                          limit=600, estimate=5, alone=True, file=report, env={"TAPER_TEST_DATA": ROOT / "tests/data"},
+                          measure=lambda _, file: read_json(file)))
+    ladders = [] if options.quick else sorted(machine.build.glob("bench/ladder_*"))
+    for path in (path for path in ladders if path.is_file() and os.access(path, os.X_OK)):
+        report = scratch / f"{path.name}.json"
+        steps.append(Step(path.name, "benchmarks", [path, "--json", report], limit=300, estimate=5, alone=True, file=report,
+                          measure=lambda _, file: read_json(file)))
+    report = scratch / "pytorch_allocator.json"
+    steps.append(Step("pytorch_allocator", "benchmarks",
+                      [machine.torch_python, ROOT / "bench/pytorch_allocator.py", "--out", report, "--device",
+                       "cpu" if machine.simulated else "cuda",
+                       *(["--no-cpp", "--seconds", 0.01] if options.quick else [])],
+                      limit=300, estimate=5, alone=True, skip_code=77, file=report,
+                      measure=lambda _, file: read_json(file)))
+    return steps
+
+
+def sanitizer(machine, options, _, found):
+    """compute-sanitizer over the small families of the GPU's own tests. The simulated GPU checks memory and races itself."""
+    tool = None if machine.simulated else find_tool("compute-sanitizer")
+    if not tool:
+        why = "the simulated GPU checks memory and races itself" if machine.simulated else "no compute-sanitizer here"
+        return [Step("sanitizer", "sanitizer", [], limit=1, estimate=0, prepare=lambda _: why)]
+    small = [name for name in found if GPU_FAMILY.fullmatch(name) and not NOT_FOR_SANITIZER.fullmatch(name)]
+    # Tests ask for impossible things on purpose: an API error that the test expects is none.
+    return [Step(f"{kind}_{family}", "sanitizer",
+                 [tool, "--tool", kind, "--error-exitcode", 99, *(["--report-api-errors", "no"] if kind == "memcheck" else []),
+                  machine.tests_program, "-#", f"[#{family}]"], limit=150, estimate=20, env={"TAPER_TEST_DATA": ROOT / "tests/data"})
+            for kind in ("memcheck", "racecheck") for family in small]
+
+
+# ---- what the programs wrote ----
+
+def one_line(text):
+    return " ".join(text.split())
+
+
+def read_cases(path):
+    """{"cases": [{name, seconds, result, message}], "first_failure"} of what Catch2's xml reporter wrote until the
+    program ended, however it ended: the case that it was in has failed."""
+    parser = xml.XMLPullParser(("start", "end"))
+    try:
+        parser.feed(path.read_text(errors="replace") if path.exists() else "")
+        events = list(parser.read_events())
+    except xml.ParseError:
+        events = list(parser.read_events())
+    cases, first, infos, troubles, open_tags = [], "", [], [], []
+    for event, element in events:
+        if event == "start":
+            open_tags.append(element.tag)
+            if element.tag == "TestCase":
+                cases.append({"name": element.get("name"), "seconds": 0, "result": "failed", "message": "it did not end"})
+                infos, troubles = [], []
+            continue
+        open_tags.pop()
+        if element.tag == "Info":
+            infos.append(one_line(element.text or ""))
+        elif element.tag in ASSERTIONS and "Expression" not in open_tags:
+            if element.get("success") != "true":
+                troubles.append(trouble(element, infos))
+            infos = []
+        elif element.tag == "OverallResult" and cases:
+            passed = element.get("success") == "true"
+            cases[-1].update(seconds=float(element.get("durationInSeconds", 0)), result="passed" if passed else "failed",
+                             message="" if passed else "it failed")
+        if cases and troubles and cases[-1]["result"] == "failed":
+            more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
+            cases[-1]["message"] = troubles[0][:MESSAGE] + more
+    for case in cases:
+        if case["result"] == "failed" and not first:
+            first = f"{case['name']}: {case['message']}"
+    return {"cases": cases, "first_failure": first}
+
+
+def trouble(element, infos):
+    """One line for a failed assertion: where, what, with which values, and what INFO said before it."""
+    place = f"{os.path.basename(element.get('filename', ''))}:{element.get('line', '')}"
+    texts = {child.tag: one_line(child.text or "") for child in element}
+    words = texts.get("Original", one_line(element.text or ""))
+    if texts.get("Expanded", words) != words:
+        words += f" with {texts['Expanded']}"
+    if "Exception" in texts:
+        words += f" threw {texts['Exception']}"
+    return " ".join([place, element.tag if element.tag == "FatalErrorCondition" else element.get("type", ""), words,
+                     *(f"[{info}]" for info in infos)]).replace("  ", " ")
+
+
+def json_lines(output):
+    """The JSON objects among a program's lines."""
+    objects = []
+    for line in output.splitlines():
+        if line.startswith("{"):
+            try:
+                objects.append(json.loads(line))
+            except ValueError:  # the last one of a killed program
+                break
+    return objects
+
+
+def read_blocks(output):
+    """Of resnet50_step or pytorch_resnet50.py: the median of its blocks, and its summary."""
+    lines = json_lines(output)
+    blocks = [line for line in lines if "images_per_second" in line]
+    summary = {key: value for line in lines if "images_per_second" not in line for key, value in line.items()}
+    speed = statistics.median(block["images_per_second"] for block in blocks) if blocks else 0
+    return {"data": {**summary, "images_per_second": speed, "blocks": blocks}}
+
+
+def read_json(path):
+    return {"data": json.loads(path.read_text(encoding="utf-8"))}
+
+
+def read_race(path):
+    """A program of Taper's that failed is the step's failure; of PyTorch's it is a remark."""
+    measured = read_json(path)
+    failed = [program for program in measured["data"]["programs"]
+              if program["name"].startswith("Taper") and program.get("trouble", "").startswith("failed")]
+    if failed:
+        measured["first_failure"] = f"{failed[0]['name']}, {failed[0]['precision']}: {failed[0]['trouble']}"
+    return measured
+
+
+def read_training(path, least):
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    low = least and (summary["top1"] is None or summary["top1"] < least)
+    return {"data": summary, "first_failure": f"top1 {summary['top1']} is below {least}" if low else ""}
+
+
+def read_parity(output):
+    """{"steps": [{step, taper, pytorch, difference, allowed}]} of parity.py, and the first step that is off."""
+    steps = [{"step": int(step), "taper": float(taper), "pytorch": float(pytorch), "difference": float(difference),
+              "allowed": float(allowed)} for step, taper, pytorch, difference, allowed in re.findall(
+                  r"^step +(\d+) +taper (\S+) +pytorch (\S+) +difference (\S+) +allowed (\S+)", output, re.MULTILINE)]
+    off = [step for step in steps if not step["difference"] <= step["allowed"]]
+    return {"data": {"steps": steps} if steps else {},
+            "first_failure": f"step {off[0]['step']}: losses {off[0]['taper']} and PyTorch's {off[0]['pytorch']} differ by "
+                             f"{off[0]['difference']:.1e}, allowed {off[0]['allowed']:.0e}" if off else ""}
