@@ -82,6 +82,9 @@ def verdict(results):
     if failed:
         lines += ["", f"{len(failed)} failed:", ""]
         lines += [f"- **{record['name']}** {record['result']}: {one_line(record['first_failure'])}" for record in failed]
+    for record in results.steps.values():
+        lines += [f"- {record['name']}: {one_line(case['message'])}" for case in record["cases"]
+                  if case["result"] == "passed" and "TAPER_TEST_SECONDS" in case["message"]]  # ended by itself in time
     skipped = [record for record in results.steps.values() if record["result"] == "skipped"]
     for reason, names in grouped((last_line(record["output"]), record["name"]) for record in skipped).items():
         lines.append(f"- skipped: {listed(names)} ({one_line(reason, 120)})")

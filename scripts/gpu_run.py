@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import time
 import typing
 
 import gpu_results
+from gpu_machine import CannotCheck
 
 TAIL = 4000  # characters kept of what a program printed
 POLL_SECONDS = 0.02
@@ -47,12 +49,21 @@ class Log:
     """DIR/results.jsonl, to which each line is added by one write and brought to the disk."""
 
     def __init__(self, folder, anew):
-        path = folder / gpu_results.FILE
-        if anew:
-            path.unlink(missing_ok=True)
-        self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        text = os.pread(self.file, os.fstat(self.file).st_size, 0)
+        self.file = os.open(folder / gpu_results.FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self.lock(folder)
+        text = b"" if anew else os.pread(self.file, os.fstat(self.file).st_size, 0)
         os.ftruncate(self.file, text.rfind(b"\n") + 1)  # half a line from a run that was killed
+
+    def lock(self, folder):
+        """Throws CannotCheck if another run writes there. One that was killed has gone in a moment."""
+        for patience in (True, False):
+            try:
+                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if not patience:
+                    raise CannotCheck(f"another gpu_check.sh writes to {folder}") from None
+                time.sleep(1)
 
     def add(self, **line):
         os.write(self.file, json.dumps(line).encode() + b"\n")

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as xml
 from gpu_machine import ROOT, CannotCheck, find_tool, output_of
 from gpu_run import Step
 
-PARTS = ("tests", "race", "benchmarks", "sanitizer")
+PARTS = ("tests", "race", "sanitizer", "benchmarks")
 # What the rest of the GPU code stands on.
 FIRST = ("gpu_runtime_test", "gpu_simt_test", "gpu_half_test", "gpu_mma_test")
 # Families that test the GPU layer itself: what --quick runs.
@@ -31,13 +31,12 @@ def plan(machine, options, scratch):
     parts = {"tests": tests, "race": race, "benchmarks": benchmarks, "sanitizer": sanitizer}
     found = families(machine, options)
     steps = [step for name in PARTS if name in options.parts for step in parts[name](machine, options, scratch, found)]
-    last = [step for step in steps if step.name in LATE]
-    return [step for step in steps if step.name not in LATE] + last
+    return sorted(steps, key=lambda step: PARTS.index("race") if step.name in AFTER_RACE else PARTS.index(step.part) - 0.5)
 
 
 # ---- tests ----
 
-LATE = ("parity_64px", "resnet50_train")  # of the tests, what teaches least beside the rest
+AFTER_RACE = ("parity_64px", "resnet50_train")  # of the tests, what teaches least beside the rest
 
 
 def families(machine, options):
@@ -220,24 +219,26 @@ def one_line(text):
 
 def read_cases(path):
     """{"cases": [{name, seconds, result, message}], "first_failure"} of what Catch2's xml reporter wrote until the
-    program ended, however it ended: the case that it was in has failed."""
+    program ended, however it ended: the case that it was in has failed. The message of a case that passed: its warnings."""
     parser = xml.XMLPullParser(("start", "end"))
     try:
         parser.feed(path.read_text(errors="replace") if path.exists() else "")
         events = list(parser.read_events())
     except xml.ParseError:
         events = list(parser.read_events())
-    cases, first, infos, troubles, open_tags = [], "", [], [], []
+    cases, first, infos, troubles, warnings, open_tags = [], "", [], [], [], []
     for event, element in events:
         if event == "start":
             open_tags.append(element.tag)
             if element.tag == "TestCase":
                 cases.append({"name": element.get("name"), "seconds": 0, "result": "failed", "message": "it did not end"})
-                infos, troubles = [], []
+                infos, troubles, warnings = [], [], []
             continue
         open_tags.pop()
         if element.tag == "Info":
             infos.append(one_line(element.text or ""))
+        elif element.tag == "Warning":
+            warnings.append(one_line(element.text or ""))
         elif element.tag in ASSERTIONS and "Expression" not in open_tags:
             if element.get("success") != "true":
                 troubles.append(trouble(element, infos))
@@ -245,7 +246,7 @@ def read_cases(path):
         elif element.tag == "OverallResult" and cases:
             passed = element.get("success") == "true"
             cases[-1].update(seconds=float(element.get("durationInSeconds", 0)), result="passed" if passed else "failed",
-                             message="" if passed else "it failed")
+                             message="; ".join(warnings)[:MESSAGE] if passed else "it failed")
         if cases and troubles and cases[-1]["result"] == "failed":
             more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
             cases[-1]["message"] = troubles[0][:MESSAGE] + more

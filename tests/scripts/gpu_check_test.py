@@ -327,6 +327,8 @@ class GpuCheckTest(unittest.TestCase):
                               env={**self.env, "FAMILIES": "hangs passes"}) as process:
             while not (self.folder / "log.sleepers").exists():
                 time.sleep(0.05)
+            second, _ = self.run_check(*arguments, FAMILIES="passes")
+            self.assertRegex(second.stderr, "another gpu_check.sh writes to")
             process.send_signal(signal.SIGTERM)
             self.assertIn("interrupted", process.communicate()[0])
         self.assertEqual(process.returncode, 1)

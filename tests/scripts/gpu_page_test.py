@@ -27,7 +27,9 @@ def page(*steps, reason="done", **run):
 class GpuPageTest(unittest.TestCase):
     def test_header_and_verdict(self):
         text = page(step("ceilings", data=CEILINGS),
-                    step("a_test", part="tests", cases=[{"name": "adds", "result": "passed"}] * 3),
+                    step("a_test", part="tests", cases=[
+                        *[{"name": "adds", "result": "passed", "message": "no oracle"}] * 2,
+                        {"name": "many", "result": "passed", "message": "checked 5; left out 2 after 42 s (TAPER_TEST_SECONDS)"}]),
                     step("b_test", "failed", part="tests", first_failure="adds: two.cpp:7\n  CHECK"),
                     step("oracle_c", "skipped", part="tests", output="begun\nno torch\n"),
                     step("training_digits", part="tests", data={"top1": 0.975, "images_per_second": 8000}),
@@ -35,7 +37,7 @@ class GpuPageTest(unittest.TestCase):
                         {"step": 1, "difference": 1e-6, "allowed": 1e-5}, {"step": 2, "difference": 2e-4, "allowed": 3e-4}]}))
         for words in ("# Taper on Big One", "driver 580; cuDNN 9.19.0; PyTorch's torch 2.11.", "16 CPUs, fast.",
                       "- tests: 3 passed, 1 skipped, 1 failed; 3 of 3 test cases passed",
-                      "- **b_test** failed: adds: two.cpp:7 CHECK", "- skipped: oracle_c (no torch)",
+                      "- **b_test** failed: adds: two.cpp:7 CHECK", "- skipped: oracle_c (no torch)", "- a_test: checked 5; left out 2 after",
                       "- training on the digits: top1 97.50%, 8000 pictures/s, 3 s",
                       "- parity with PyTorch: passed; of 2 losses step 2 is the farthest off, 2.0e-04 of 3e-04 allowed",
                       "Nothing: every step has ended."):

@@ -47,7 +47,8 @@ class GpuStepsTest(unittest.TestCase):
         places = [order.index(name) for name in (
             "oracle_conv", "conv_test", "conv_candidates_test", "resnet50_norm_test", "training_digits", "parity_32px", "step_f32",
             "step_tf32", "ceilings", "race_tf32", "race_bf16", "race_fp16", "benchmark_mode", "layers_conv1",
-            "pytorch_layers_conv1", "kernel_bench", "allocator_bench", "gemm_bench", "resnet50_train")]
+            "pytorch_layers_conv1", "parity_64px", "resnet50_train", "memcheck_gpu_simt_test", "racecheck_gpu_simt_test",
+            "kernel_bench", "allocator_bench", "gemm_bench")]
         self.assertEqual(places, sorted(places))
         self.assertNotIn("loader_bench", order)
         self.assertIn("memcheck_gpu_simt_test", order)
@@ -81,7 +82,8 @@ class GpuStepsTest(unittest.TestCase):
 
     def test_cases_of_a_whole_report(self):
         found = self.read(
-            '<TestCase name="adds" filename="a.cpp" line="1"><OverallResult success="true" durationInSeconds="0.25"/></TestCase>'
+            '<TestCase name="adds" filename="a.cpp" line="1"><Warning>\n left out\n 2 </Warning>'
+            '<OverallResult success="true" durationInSeconds="0.25"/></TestCase>'
             '<TestCase name="divides"><Section name="by zero"><Info> n = 0 </Info>'
             '<Expression success="false" type="CHECK" filename="/b/a.cpp" line="9"><Original> 1 / n == 0 </Original>'
             '<Expanded> 1 / n == 0 </Expanded><Exception filename="/b/a.cpp" line="9"> no\n way </Exception></Expression>'
@@ -89,7 +91,7 @@ class GpuStepsTest(unittest.TestCase):
             '<Expanded> 0 </Expanded></Expression></Section>'
             '<OverallResult success="false" durationInSeconds="1"/></TestCase></Group></Catch>')
         self.assertEqual(found["cases"], [
-            {"name": "adds", "seconds": 0.25, "result": "passed", "message": ""},
+            {"name": "adds", "seconds": 0.25, "result": "passed", "message": "left out 2"},
             {"name": "divides", "seconds": 1, "result": "failed",
              "message": "a.cpp:9 CHECK 1 / n == 0 threw no way [n = 0] (and 1 more)"}])
         self.assertTrue(found["first_failure"].startswith("divides: a.cpp:9"))
