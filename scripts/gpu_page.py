@@ -60,12 +60,13 @@ def verdict(results):
     counts = collections.defaultdict(collections.Counter)
     cases = collections.Counter()
     for record in results.steps.values():
-        counts[record["part"]][record["result"]] += 1
+        family = record["part"] == "tests" and record["name"].endswith("_test")
+        counts["families of tests" if family else record["part"]][record["result"]] += 1
         cases.update(case["result"] for case in record["cases"])
     lines = ["## What works", ""]
-    for part, count in counts.items():
+    for part, count in sorted(counts.items()):
         lines.append(f"- {part}: " + ", ".join(f"{count[result]} {result}" for result in gpu_results.RESULTS if count[result])
-                     + (f"; {cases['passed']} of {cases.total()} test cases passed" if part == "tests" and cases else ""))
+                     + (f"; {cases['passed']} of {cases.total()} test cases passed" if part == "families of tests" else ""))
     training, parity = results.steps.get("training_digits"), results.steps.get("parity_32px")
     if training and training["data"]:
         top1 = training["data"]["top1"]
@@ -78,16 +79,16 @@ def verdict(results):
         lines.append(f"- parity with PyTorch: {parity['result']}" + (
             f"; of {len(steps)} losses step {worst['step']} is the farthest off, {worst['difference']:.1e} of {worst['allowed']:.0e} "
             "allowed" if worst else ""))
-    failed = results.failed()
-    if failed:
-        lines += ["", f"{len(failed)} failed:", ""]
-        lines += [f"- **{record['name']}** {record['result']}: {one_line(record['first_failure'])}" for record in failed]
     for record in results.steps.values():
         lines += [f"- {record['name']}: {one_line(case['message'])}" for case in record["cases"]
                   if case["result"] == "passed" and "TAPER_TEST_SECONDS" in case["message"]]  # ended by itself in time
     skipped = [record for record in results.steps.values() if record["result"] == "skipped"]
     for reason, names in grouped((last_line(record["output"]), record["name"]) for record in skipped).items():
         lines.append(f"- skipped: {listed(names)} ({one_line(reason, 120)})")
+    failed = results.failed()
+    if failed:
+        lines += ["", f"{len(failed)} failed:", ""]
+        lines += [f"- **{record['name']}** {record['result']}: {one_line(record['first_failure'])}" for record in failed]
     return lines
 
 
