@@ -25,8 +25,19 @@ def write(folder, results):
 
 
 def text(results):
-    sections = [header(results), verdict(results), *speed(results), remainder(results)]
-    return "\n".join(line for section in sections if section for line in [*section, ""])
+    ceilings = data(results, "ceilings")
+    sections = [(header,), (verdict,), (race_section, ceilings), (benchmark_section,), (kernel_section, ceilings),
+                (layer_section, ceilings), (remainder,)]
+    return "\n".join(line for make, *more in sections for line in written(make, results, *more))
+
+
+def written(make, *arguments):
+    """A section's lines. What steps measured comes from many programs: one that writes something else costs its section."""
+    try:
+        lines = make(*arguments)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        lines = [f"({make.__name__} could not be written: {type(error).__name__}: {error})"]
+    return [*lines, ""] if lines else []
 
 
 def header(results):
@@ -104,12 +115,6 @@ def grouped(pairs):
 
 
 # ---- how fast ----
-
-def speed(results):
-    ceilings = data(results, "ceilings")
-    return [race_section(results, ceilings), benchmark_section(results), kernel_section(results, ceilings),
-            layer_section(results, ceilings)]
-
 
 def race_section(results, ceilings):
     races = [record["data"] for name, record in results.steps.items() if name.startswith("race_") and record["data"]]

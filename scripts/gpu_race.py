@@ -4,8 +4,8 @@
 
 A step of gpu_check.sh. The programs take turns, a block of steps each, so that whatever happens to the clock or the
 temperature happens to all of them. Where the device's memory holds them together all stay alive; else each turn starts
-its program anew. FILE is there after the first round and grows with each: what a kill leaves is worth reading. No
-round begins that would end after S seconds.
+its program anew. FILE is there after the first round and grows with each: what a kill leaves is worth reading. After the
+first no round begins that would leave too little of S seconds for the summaries.
 """
 
 import argparse
@@ -27,7 +27,7 @@ GIB_PER_PICTURE = 0.12  # of 224 pixels: what a program holds in a step, its act
 OVERHEAD_GIB = 3  # of one program: weights, workspaces, the context
 BLOCK_SECONDS = 120
 BLOCKS_A_TURN = 3  # where each turn starts its program anew
-FINISH_SECONDS = 5  # kept for the summaries
+FINISH_SECONDS = 10  # kept for the summaries
 
 
 @dataclasses.dataclass
@@ -121,8 +121,8 @@ def race_together(racers, rounds, clock, keep):
     """Starts all, has them run a block in turns, `rounds` times, and ends them. Those in trouble drop out."""
     for racer in racers:
         start(racer, clock.left())
-    for _ in range(rounds):
-        if clock.another():
+    for number in range(rounds):
+        if number == 0 or clock.another():
             with clock.round():
                 for racer in racers:
                     if not racer.trouble:
@@ -135,8 +135,8 @@ def race_together(racers, rounds, clock, keep):
 
 def race_one_at_a_time(racers, rounds, clock, keep):
     """As race_together, but in each round every program starts, runs a few blocks and ends before the next starts."""
-    for _ in range(rounds):
-        if clock.another():
+    for number in range(rounds):
+        if number == 0 or clock.another():
             with clock.round():
                 for racer in racers:
                     if not racer.trouble:

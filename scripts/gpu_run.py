@@ -146,7 +146,8 @@ class Runner:
         self.jobs, self.deadline = jobs, deadline
         self.on_end = lambda record: None
         self.on_wait = lambda: None
-        self.running, self.over, self.not_run = [], set(), []
+        self.running = []
+        self.outcomes = {}  # name: result, of the steps that are over; "out of time" also where none was begun
         self.interrupted = False
         cpus = sorted(os.sched_getaffinity(0))
         # Each of the programs side by side has its share: their pools of threads would wait for each other.
@@ -157,8 +158,7 @@ class Runner:
         return self.deadline - time.monotonic()
 
     def run(self, steps):
-        """Returns why it ended: "done", "budget", "interrupted" or "device lost". `not_run` then has the names of the
-        steps that were not started."""
+        """Returns why it ended: "done", "budget", "interrupted" or "device lost"."""
         pending = list(steps)
         names = {step.name for step in pending}
         reason = "done"
@@ -175,10 +175,7 @@ class Runner:
                 self.on_wait()
                 time.sleep(POLL_SECONDS)
         self.stop_all()
-        self.not_run += [step.name for step in pending]
-        if reason == "done" and (self.not_run or any(self.results.steps[name]["result"] == "out of time" for name in names)):
-            reason = "budget"
-        return reason
+        return "budget" if reason == "done" and "out of time" in self.outcomes.values() else reason
 
     def interrupt(self, *_):
         """For signal.signal."""
@@ -190,9 +187,8 @@ class Runner:
                 return
             if self.left() < step.estimate:
                 pending.remove(step)
-                self.not_run.append(step.name)
-                self.over.add(step.name)  # nobody should wait for it
-            elif any(name in names and name not in self.over for name in step.after):
+                self.outcomes[step.name] = "out of time"  # nobody should wait for it
+            elif any(name in names and name not in self.outcomes for name in step.after):
                 if step.alone:
                     return
             elif step.alone and self.running:
@@ -213,8 +209,12 @@ class Runner:
         env = {**self.machine.env, "TAPER_ALGORITHM_CACHE": f"{self.keeper.scratch}/{step.name}.algorithms",
                **{key: fill(value) for key, value in step.env.items()}}
         self.log.add(kind="start", name=step.name)
+        words = [fill(word) for word in step.command]
         if step.prepare and (why_not := step.prepare(self.results)):
             self.finish(step, "skipped", None, 0, why_not, "")
+            return
+        if not shutil.which(words[0]):
+            self.finish(step, "failed", 127, 0, "", f"there is no program {words[0]}")
             return
 
         def begin():
@@ -224,12 +224,8 @@ class Runner:
 
         with output.open("wb") as file:
             start = time.monotonic()
-            try:
-                process = subprocess.Popen([fill(word) for word in step.command], stdin=subprocess.DEVNULL, stdout=file,
-                                           stderr=subprocess.STDOUT, env=env, preexec_fn=begin)  # pylint: disable=subprocess-popen-preexec-fn,consider-using-with
-            except OSError as error:
-                self.finish(step, "failed", 127, 0, str(error), str(error))
-                return
+            process = subprocess.Popen(  # pylint: disable=subprocess-popen-preexec-fn,consider-using-with
+                words, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=env, preexec_fn=begin)
         self.running.append(Running(step, process, output, start, limit, limit < step.limit, slot))
 
     def reap(self):
@@ -272,7 +268,7 @@ class Runner:
         if step.measure:
             try:
                 measured = step.measure(output, step.file)
-            except (OSError, ValueError, KeyError, IndexError) as error:  # a program that ended early wrote half of it
+            except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # half of it, or something else
                 if result == "passed":
                     result, failure = "failed", f"what it measured cannot be read: {type(error).__name__}: {error}"
         told = measured.get("first_failure", "")
@@ -285,7 +281,7 @@ class Runner:
                   "cases": measured.get("cases", []), "data": measured.get("data", {})}
         self.log.add(**record)
         self.results.steps[step.name] = record
-        self.over.add(step.name)
+        self.outcomes[step.name] = result
         self.on_end(record)
         return record
 

@@ -78,8 +78,8 @@ def tests(machine, options, scratch, found):
             env={"TAPER_TEST_DATA": ROOT / "tests/data", "TAPER_ORACLE_DIR": oracle,
                  **({"TAPER_TEST_SECONDS": "{most}"} if family in compiling else {})},
             measure=lambda output, file: read_cases(file)))
-    # Oracles first of those side by side: Python starts while the first families run.
-    steps.sort(key=lambda step: (step.name not in FIRST, not step.name.startswith("oracle_"), step.name in compiling))
+    # Those without an oracle first, then each behind its own.
+    steps.sort(key=lambda step: (step.name not in FIRST, step.name in compiling, bool(step.after) or step.provides))
     return steps if options.quick or options.families else steps + whole_trainings(machine, scratch)
 
 
@@ -129,7 +129,7 @@ def race(machine, options, scratch, _):
         compiled = options.compile and precision == "bf16"
         found.append(Step(
             f"race_{precision}", "race",
-            [machine.torch_python, ROOT / "scripts/gpu_race.py", precision, "--json", report, "--seconds", "{most}",
+            [machine.torch_python, ROOT / "scripts/gpu_race.py", precision, "--json", report, "--seconds", "{seconds}",
              *(["--taper", program] if precision in taper else []), "--pytorch-device", pytorch, "--batch", batch, "--size", size,
              "--steps", steps, "--rounds", 2 if machine.simulated else 3 if options.quick else 7,
              *(["--small"] if machine.simulated else []), *(["--compile"] if compiled else [])],

@@ -83,6 +83,12 @@ class GpuPageTest(unittest.TestCase):
         self.assertIn("The budget of 290 s ended it. 2 of 3 steps: cut_test, later_test.", page(*steps, reason="budget", plan=plan))
         self.assertIn("It is still running, or was killed. 2 of 3 steps", page(*steps, reason=None, plan=plan))
 
+    def test_a_strange_record_costs_its_section_alone(self):
+        text = page(step("step_tf32", data={"kernels": [{"kernel": "no seconds"}], "images_per_second": 5}))
+        self.assertIn("(kernel_section could not be written: KeyError: 'seconds')", text)
+        self.assertIn("| Taper, by itself | tf32 | 5.0 |", text)
+        self.assertIn("Nothing: every step has ended.", text)
+
     def test_the_page_is_replaced_at_once(self):
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)

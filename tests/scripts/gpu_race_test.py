@@ -84,6 +84,9 @@ class GpuRaceTest(unittest.TestCase):
         gpu_race.race_together([slow], 8, gpu_race.Clock(gpu_race.FINISH_SECONDS + 3.5), lambda: None)
         self.assertLess(time.monotonic() - start, 8)
         self.assertTrue(1 <= len(slow.blocks) <= 3, slow.blocks)
+        late = self.racer("late", "1, 2, 3")
+        gpu_race.race_together([late], 3, gpu_race.Clock(gpu_race.FINISH_SECONDS), lambda: None)
+        self.assertEqual(len(late.blocks), 1)
         self.assertIn("peak_memory_bytes", slow.summary)
 
     def test_each_round_is_kept(self):
