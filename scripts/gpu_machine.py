@@ -1,9 +1,7 @@
 """What gpu_check.sh stands on: the programs, NVIDIA's libraries, the GPU under them, and Python with PyTorch."""
 
 import datetime
-import functools
 import hashlib
-import json
 import os
 import pathlib
 import platform
@@ -11,6 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
+
+from nvidia_libraries import library_folders, pythons, wheel_roots
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LIBRARIES = ("cuBLASLt", "cuDNN")  # without them every speed is that of the own kernels
@@ -54,7 +54,7 @@ class Machine:
     def find_libraries(self):
         """Puts the folders of NVIDIA's wheels in front of LD_LIBRARY_PATH. Always: the loader finds what programs are
         linked with elsewhere too, but cuDNN, and the NVRTC that cuDNN looks for, are opened by name while they run."""
-        folders = dict.fromkeys(str(path.parent) for root in wheel_roots() for path in sorted(root.glob("*/lib/lib*.so*")))
+        folders = library_folders(self.train_program)
         self.env["LD_LIBRARY_PATH"] = ":".join([*folders, self.env.get("LD_LIBRARY_PATH", "")]).strip(":")
         missing = re.findall(r"(\S+) => not found", output_of("ldd", self.train_program, env=self.env)[1])
         if missing:
@@ -143,28 +143,10 @@ def processor_name():
     return match[1] if match else platform.machine()
 
 
-@functools.cache
-def pythons():
-    """[(path, whether it has PyTorch, its folders .../site-packages/nvidia)] of every Python here."""
-    ask = ("import importlib.util as u, json; nvidia = u.find_spec('nvidia'); "
-           "print(json.dumps([u.find_spec('torch') is not None, list(nvidia.submodule_search_locations) if nvidia else []]))")
-    found = []
-    for path in dict.fromkeys((sys.executable, shutil.which("python3"), "/usr/bin/python3")):
-        if path and os.path.exists(path):
-            code, output = output_of(path, "-c", ask)
-            if code == 0:
-                has_torch, folders = json.loads(output.splitlines()[-1])
-                found.append((path, has_torch, [pathlib.Path(folder) for folder in folders]))
-    return found
-
-
 def torch_python():
     """A Python that has PyTorch, or this one."""
-    return next((path for path, has_torch, _ in pythons() if has_torch), sys.executable)
-
-
-def wheel_roots():
-    return [folder for _, _, folders in pythons() for folder in folders]
+    ask = "import importlib.util as u, sys; sys.exit(u.find_spec('torch') is None)"
+    return next((python for python in pythons() if output_of(python, "-c", ask)[0] == 0), sys.executable)
 
 
 def find_tool(name):

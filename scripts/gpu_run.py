@@ -256,12 +256,12 @@ class Runner:
             return "passed", ""
         if code == run.step.skip_code:
             return "skipped", ""
-        last = (output.strip().splitlines() or ["it printed nothing"])[-1]
+        last = output.strip().splitlines()[-1:]
         if code == LOST_CODE and (lost := LOST.search(output)):
             return "device lost", output[lost.start():].splitlines()[0]
         if code < 0:
-            return "crashed", f"{signal.Signals(-code).name}: {last}"
-        return "failed", f"exit code {code}: {last}"
+            return "crashed", ": ".join([signal.Signals(-code).name, *last])
+        return "failed", ": ".join([f"exit code {code}", *last])
 
     def finish(self, step, result, code, seconds, output, failure):
         measured = {}

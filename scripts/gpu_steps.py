@@ -250,6 +250,8 @@ def read_cases(path):
         if cases and troubles and cases[-1]["result"] == "failed":
             more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
             cases[-1]["message"] = troubles[0][:MESSAGE] + more
+    if "TestCase" in open_tags and troubles:
+        cases[-1]["message"] += "; it did not end"
     for case in cases:
         if case["result"] == "failed" and not first:
             first = f"{case['name']}: {case['message']}"

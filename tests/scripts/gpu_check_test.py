@@ -146,7 +146,7 @@ class GpuCheckTest(unittest.TestCase):
         first = {name: record["first_failure"] for name, record in results.steps.items()}
         self.assertEqual(first["gpu_fails_test"], "adds: two.cpp:7 CHECK a == b with 1 == 2 [n = 3]")
         self.assertEqual(first["gpu_hangs_test"], "stopped after 1 s; adds: it did not end")
-        self.assertRegex(first["gpu_crashes_test"], "^SIGSEGV: .*adds: it did not end")
+        self.assertRegex(first["gpu_crashes_test"], "^SIGSEGV; adds: it did not end")
         self.assertRegex(first["gpu_loses_test"], "^the GPU was lost: an illegal memory access")
         self.assertEqual(results.steps["gpu_passes_test"]["cases"],
                          [{"name": "adds", "seconds": 0.5, "result": "passed", "message": ""}])
@@ -343,8 +343,8 @@ class GpuCheckTest(unittest.TestCase):
         device = ["--device", "sim"] if "simulated" in subprocess.run(
             [BUILD / "examples/resnet50_train", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout else []
         start = time.monotonic()
-        result, results = self.run_check("--build", BUILD, "--quick", "--budget", 15, *device)
-        self.assertLess(time.monotonic() - start, 20)
+        result, results = self.run_check("--build", BUILD, "--quick", "--budget", 12, *device)
+        self.assertLess(time.monotonic() - start, 17)
         if not device and result.returncode == 2:
             self.skipTest(result.stderr)
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
@@ -356,7 +356,7 @@ class GpuCheckTest(unittest.TestCase):
         self.assertEqual({(case["result"], case["seconds"] < 100) for case in cases}, {("passed", True)})
 
         ended = {name for name, record in results.steps.items() if record["result"] != "out of time"}
-        result, results = self.run_check("--build", BUILD, "--continue", "--budget", 10)
+        result, results = self.run_check("--build", BUILD, "--continue", "--budget", 6)
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         started = [line["name"] for line in gpu_results.lines(self.out) if line["kind"] == "start"]
         self.assertEqual({name for name in started if started.count(name) > 1} & ended, set())

@@ -100,6 +100,9 @@ class GpuStepsTest(unittest.TestCase):
         found = self.read('<TestCase name="adds"><OverallResult success="true"/></TestCase><TestCase name="hangs"><Sec')
         self.assertEqual([(case["name"], case["result"]) for case in found["cases"]], [("adds", "passed"), ("hangs", "failed")])
         self.assertEqual(found["first_failure"], "hangs: it did not end")
+        found = self.read('<TestCase name="hangs"><Expression success="false" type="CHECK" filename="a.cpp" line="9"><Original>n'
+                          '</Original><Expanded>0</Expanded></Expression><Sec')
+        self.assertEqual(found["first_failure"], "hangs: a.cpp:9 CHECK n with 0; it did not end")
         self.assertEqual(gpu_steps.read_cases(pathlib.Path("/none.xml")), {"cases": [], "first_failure": ""})
 
     def test_blocks(self):
