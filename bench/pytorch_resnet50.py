@@ -6,8 +6,8 @@
   pytorch_resnet50.py --ceilings      what the device can do: matrix products of 8192 and a copy of 1 GiB
 
 Prints JSON, a line for a block of steps and one for the summary; bench/resnet50_step.cpp says what it holds. bf16 is
-autocast with f32 weights, fp16 the same with a gradient scaler. compile: torch.compile in mode max-autotune, which uses CUDA graphs itself; graph: the whole
-step captured once and replayed. Exit code 77 without PyTorch or without the device.
+autocast with f32 weights, fp16 the same with a gradient scaler. compile: torch.compile in mode max-autotune, which uses
+CUDA graphs itself; graph: the whole step captured once and replayed. Exit code 77 without PyTorch or without the device.
 """
 
 import argparse
@@ -96,7 +96,8 @@ class StepRace:
 
     def forward_backward(self):
         precision = self.options.precision
-        with torch.autocast(self.options.device.split(":")[0], HALF.get(precision, torch.bfloat16), enabled=precision in HALF):
+        with torch.autocast(self.options.device.split(":")[0], HALF.get(precision, torch.bfloat16),
+                            enabled=precision in HALF):
             loss = nn.functional.cross_entropy(self.forward(self.images), self.labels)
         self.scaler.scale(loss).backward()
         self.loss = loss.detach()

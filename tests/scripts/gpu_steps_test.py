@@ -1,4 +1,4 @@
-"""scripts/gpu_steps.py: which steps there are, and how it reads what programs wrote."""
+"""scripts/gpu_steps.py, gpu_read.py: which steps there are, and how what programs wrote is read."""
 
 import json
 import pathlib
@@ -9,6 +9,7 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
+import gpu_read  # pylint: disable=wrong-import-position
 import gpu_steps  # pylint: disable=wrong-import-position
 
 FAMILIES = ["conv_test", "conv_candidates_test", "gpu_profiler_test", "gpu_simt_test", "gpu_runtime_test", "resnet50_norm_test"]
@@ -36,7 +37,7 @@ class GpuStepsTest(unittest.TestCase):
         with tempfile.TemporaryDirectory() as name:
             path = pathlib.Path(name, "report.xml")
             path.write_text('<?xml version="1.0"?><Catch><Group>' + text)
-            return gpu_steps.read_cases(path)
+            return gpu_read.read_cases(path)
 
     def test_the_most_telling_come_first(self):
         steps = plan()
@@ -103,34 +104,34 @@ class GpuStepsTest(unittest.TestCase):
         found = self.read('<TestCase name="hangs"><Expression success="false" type="CHECK" filename="a.cpp" line="9"><Original>n'
                           '</Original><Expanded>0</Expanded></Expression><Sec')
         self.assertEqual(found["first_failure"], "hangs: a.cpp:9 CHECK n with 0; it did not end")
-        self.assertEqual(gpu_steps.read_cases(pathlib.Path("/none.xml")), {"cases": [], "first_failure": ""})
+        self.assertEqual(gpu_read.read_cases(pathlib.Path("/none.xml")), {"cases": [], "first_failure": ""})
 
     def test_blocks(self):
         text = 'warning\n{"images_per_second": 3}\n{"images_per_second": 1}\n{"images_per_second": 2}\n{"loss": 1}\n{"pe'
-        data = gpu_steps.read_blocks(text)["data"]
+        data = gpu_read.read_blocks(text)["data"]
         self.assertEqual((data["images_per_second"], data["loss"], len(data["blocks"])), (2, 1, 3))
 
     def test_parity(self):
         lines = ("step  1  taper 2.3  pytorch 2.3  difference 1.0e-06  allowed 1e-05\n"
                  "step 10  taper 2.5  pytorch 2.0  difference {}  allowed 5e-02\n")
-        self.assertEqual(gpu_steps.read_parity(lines.format("1.0e-02"))["first_failure"], "")
-        self.assertEqual(gpu_steps.read_parity(lines.format("2.5e-01"))["first_failure"],
+        self.assertEqual(gpu_read.read_parity(lines.format("1.0e-02"))["first_failure"], "")
+        self.assertEqual(gpu_read.read_parity(lines.format("2.5e-01"))["first_failure"],
                          "step 10: losses 2.5 and PyTorch's 2.0 differ by 2.5e-01, allowed 5e-02")
-        self.assertIn("step 10", gpu_steps.read_parity(lines.format("nan"))["first_failure"])
+        self.assertIn("step 10", gpu_read.read_parity(lines.format("nan"))["first_failure"])
 
     def test_training_and_race(self):
         with tempfile.TemporaryDirectory() as name:
             path = pathlib.Path(name, "file.json")
             path.write_text(json.dumps({"top1": 0.79}))
-            self.assertEqual(gpu_steps.read_training(path, 0.8)["first_failure"], "top1 0.79 is below 0.8")
-            self.assertFalse(gpu_steps.read_training(path, 0.7)["first_failure"])
+            self.assertEqual(gpu_read.read_training(path, 0.8)["first_failure"], "top1 0.79 is below 0.8")
+            self.assertFalse(gpu_read.read_training(path, 0.7)["first_failure"])
             programs = [{"name": "PyTorch", "precision": "bf16", "trouble": "failed: no memory"},
                         {"name": "Taper", "precision": "bf16", "trouble": "skipped: none"}]
             path.write_text(json.dumps({"programs": programs}))
-            self.assertNotIn("first_failure", gpu_steps.read_race(path))
+            self.assertNotIn("first_failure", gpu_read.read_race(path))
             programs[1]["trouble"] = "failed: no memory"
             path.write_text(json.dumps({"programs": programs}))
-            self.assertEqual(gpu_steps.read_race(path)["first_failure"], "Taper, bf16: failed: no memory")
+            self.assertEqual(gpu_read.read_race(path)["first_failure"], "Taper, bf16: failed: no memory")
 
 
 if __name__ == "__main__":
