@@ -18,10 +18,10 @@ from gpu_machine import ROOT, CannotCheck, Machine, cpus
 from gpu_run import Keeper, Log, Runner, pending_of
 
 HELP = """\
-All that this machine's GPU says about Taper, without a network: the tests, a training, parity with PyTorch, ResNet-50's step
-beside PyTorch's, benchmark mode, convolutions one by one, compute-sanitizer, the benchmarks; the most telling first.
-DIR/results.jsonl gets a line for each step as it ends, DIR/summary.md is the page to read: both are whole at any moment, so a
-kill loses only what was running. Everything takes 30 to 60 minutes; --budget 290 brings what matters in under five.
+All that this machine's GPU says about Taper, without a network: the tests, a training, parity with PyTorch, ResNet-50's
+step beside PyTorch's, benchmark mode, convolutions one by one, compute-sanitizer, the benchmarks; the most telling first.
+DIR/results.jsonl gets a line for each step as it ends, DIR/summary.md is the page to read: both are whole at any moment,
+so a kill loses only what was running. Everything takes 30 to 60 minutes; --budget 290 brings what matters in under five.
 
   scripts/gpu_check.sh --budget 290 --out DIR       the most valuable steps that fit, and what was left out
   scripts/gpu_check.sh --out DIR --continue         goes on with the rest
@@ -29,10 +29,12 @@ kill loses only what was running. Everything takes 30 to 60 minutes; --budget 29
   scripts/gpu_check.sh --parts tests --families "conv|matmul"
 """
 EPILOG = """\
-The programs come from --build, made here or carried here by scripts/gpu_pack.sh. Exit codes: 0 nothing failed (a budget may have
-left steps out), 1 something failed or it was interrupted, 2 nothing could be checked (no GPU, no cuDNN, no programs)."""
+The programs come from --build, made here or carried here by scripts/gpu_pack.sh. Exit codes: 0 nothing failed (a budget
+may have left steps out), 1 something failed or it was interrupted, 2 nothing could be checked (no GPU, no cuDNN, no
+programs)."""
 # What a later --continue or --only takes from the run that it goes on with, and what they are without one.
-KEPT = {"device": "gpu", "parts": ",".join(gpu_steps.PARTS), "quick": False, "families": None, "batch": 128, "compile": False}
+KEPT = {"device": "gpu", "parts": ",".join(gpu_steps.PARTS), "quick": False, "families": None, "batch": 128,
+        "compile": False}
 
 
 class Progress:
@@ -46,7 +48,8 @@ class Progress:
         self.done += 1
         self.clear()
         remaining = f", {left:.0f} s left" if left < 1e6 else ""
-        print(f"[{self.done}/{self.count}] {record['result']:8} {record['name']}  {record['seconds']:.1f} s{remaining}", flush=True)
+        print(f"[{self.done}/{self.count}] {record['result']:8} {record['name']}  {record['seconds']:.1f} s{remaining}",
+              flush=True)
         if record["result"] in gpu_results.FAILED:
             print("        " + gpu_page.one_line(record["first_failure"], 500), flush=True)
 
@@ -67,19 +70,21 @@ def read_options():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget", type=float, metavar="SECONDS", help="of the whole call; default: none")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build/gpu_check", metavar="DIR",
-                        help="default: build/gpu_check; what an earlier run left there goes, but for --continue and --only")
+                        help="default: build/gpu_check; an earlier run's results there go, but for --continue and --only")
     parser.add_argument("--continue", dest="go_on", action="store_true",
                         help="go on where the last run in DIR stopped, with its options and the same programs")
     parser.add_argument("--only", metavar="FAILED|NAME,...", help="what failed in DIR, or these steps")
     parser.add_argument("--parts", help="which of " + ",".join(gpu_steps.PARTS))
     parser.add_argument("--families", metavar="REGEX", help="of the tests and the sanitizer, only families that it finds")
-    parser.add_argument("--limit", type=float, metavar="SECONDS", help="of one family of tests; default: 60, simulated 600")
-    parser.add_argument("--quick", action="store_true", default=None, help="the GPU layer's own tests, and short benchmarks")
+    parser.add_argument("--limit", type=float, metavar="SECONDS", help="of a family of tests; default: 60, simulated 600")
+    parser.add_argument("--quick", action="store_true", default=None,
+                        help="the GPU layer's own tests, and short benchmarks")
     parser.add_argument("--batch", type=int, help="pictures of a step in the race; default: 128")
     parser.add_argument("--compile", action="store_true", default=None, help="torch.compile too, which takes minutes")
     parser.add_argument("--build", type=pathlib.Path, metavar="DIR",
                         help="default: build/cuda, or build/default for the simulated GPU")
-    parser.add_argument("--device", choices=["gpu", "sim"], help="sim: the simulated GPU, to try this script; default: gpu")
+    parser.add_argument("--device", choices=["gpu", "sim"],
+                        help="sim: the simulated GPU, to try this script; default: gpu")
     parser.add_argument("--jobs", type=int, help="tests side by side; default: half as many as CPUs, at most 8")
     return parser.parse_args()
 
@@ -121,7 +126,8 @@ def wanted_of(options, plan, results):
         return [name for name in names if results.steps.get(name, {"result": "out of time"})["result"] == "out of time"]
     wanted = [record["name"] for record in results.failed()] if options.only == "FAILED" else options.only.split(",")
     if unknown := [name for name in wanted if name not in names]:
-        raise CannotCheck(f"--only: there is no step {', '.join(unknown)}; the last ones of {len(names)} are {', '.join(names[-8:])}")
+        raise CannotCheck(
+            f"--only: there is no step {', '.join(unknown)}; the last ones of {len(names)} are {', '.join(names[-8:])}")
     return wanted
 
 
@@ -159,17 +165,19 @@ def check(options, keeper):
     wanted = wanted_of(options, plan, results)
     options.out.mkdir(parents=True, exist_ok=True)
     log = Log(options.out, anew=before is None)
-    run = {"kind": "run", **machine.describe(), "command": " ".join(["scripts/gpu_check.sh", *sys.argv[1:]]), "pack": pack,
-           "budget": options.budget, "options": options.kept, "plan": wanted}
+    run = {"kind": "run", **machine.describe(), "command": " ".join(["scripts/gpu_check.sh", *sys.argv[1:]]),
+           "pack": pack, "budget": options.budget, "options": options.kept, "plan": wanted}
     log.add(**run)
     results.runs.append(run)
     if "device" not in results.steps:  # its step is over: without one this line is not reached
-        record(log, results, "device", "tests", "passed", "", {"devices": machine.devices, "libraries": machine.libraries})
+        record(log, results, "device", "tests", "passed", "",
+               {"devices": machine.devices, "libraries": machine.libraries})
     if not options.only:
         wanted = give_up_on(wanted, log, results, plan)
     steps = pending_of(plan, wanted, results)
     where = "the simulated GPU" if machine.simulated else ", ".join(machine.devices)
-    print(f"{run['version']} at {run['commit']} on {where}: {len(steps)} steps, {options.jobs} tests side by side", flush=True)
+    print(f"{run['version']} at {run['commit']} on {where}: {len(steps)} steps, {options.jobs} tests side by side",
+          flush=True)
 
     progress = Progress(len(steps))
     deadline = START + options.budget if options.budget else float("inf")

@@ -58,14 +58,16 @@ class Machine:
         self.env["LD_LIBRARY_PATH"] = ":".join([*folders, self.env.get("LD_LIBRARY_PATH", "")]).strip(":")
         missing = re.findall(r"(\S+) => not found", output_of("ldd", self.train_program, env=self.env)[1])
         if missing:
-            raise CannotCheck(f"cannot load {', '.join(missing)}: not in the system's folders, in LD_LIBRARY_PATH or in "
-                              "Python's packages (nvidia-cuda-runtime, nvidia-cublas, nvidia-cudnn-cu13, nvidia-nccl-cu13)")
+            raise CannotCheck(
+                f"cannot load {', '.join(missing)}: not in the system's folders, in LD_LIBRARY_PATH or in "
+                "Python's packages (nvidia-cuda-runtime, nvidia-cublas, nvidia-cudnn-cu13, nvidia-nccl-cu13)")
 
     def ask_version(self):
         """(Taper's version, {library: version}, [device]) as resnet50_train --version has them."""
         code, output = output_of(self.train_program, "--version", env=self.env)
         if code != 0:
-            raise CannotCheck(f"{self.train_program} does not run: {(output.strip().splitlines() or [f'exit code {code}'])[-1]}")
+            raise CannotCheck(
+                f"{self.train_program} does not run: {(output.strip().splitlines() or [f'exit code {code}'])[-1]}")
         lines = dict(line.split(": ", 1) for line in output.splitlines() if ": " in line)
         simulated = lines.pop("GPU", "") == "simulated"
         if simulated and not self.simulated:
@@ -80,9 +82,10 @@ class Machine:
                 raise CannotCheck("no GPU on this machine, or no driver for it")
             for name in LIBRARIES:
                 if not re.match(r"\d", libraries.get(name, "absent")):
-                    raise CannotCheck(f"{name} is {libraries.get(name, 'absent')}, so nothing measured here would count: it is "
-                                      "looked for in LD_LIBRARY_PATH, the system's folders and the packages nvidia-cublas and "
-                                      "nvidia-cudnn-cu13 of every Python here; a build needs its headers too")
+                    raise CannotCheck(
+                        f"{name} is {libraries.get(name, 'absent')}, so nothing measured here would count: it is "
+                        "looked for in LD_LIBRARY_PATH, the system's folders and the packages nvidia-cublas and "
+                        "nvidia-cudnn-cu13 of every Python here; a build needs its headers too")
             libraries["NVRTC"] = self.find_library("libnvrtc.so")
         return output.splitlines()[0], libraries, devices
 

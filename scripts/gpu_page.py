@@ -43,8 +43,14 @@ def written(make, *arguments):
 def header(results):
     run = results.runs[-1]
     where = "the simulated GPU (times mean nothing)" if run["device"] == "simulated" else ", ".join(run["device"])
-    versions = {"driver": run["driver"], **run["libraries"],
-                **{f"PyTorch's {name}": version for name, version in data(results, "ceilings").get("versions", {}).items()}}
+    versions = {
+        "driver": run["driver"],
+        **run["libraries"],
+        **{
+            f"PyTorch's {name}": version
+            for name, version in data(results, "ceilings").get("versions", {}).items()
+        }
+    }
     return [f"# Taper on {where}", "",
             f"{run['version']}, commit {run['commit']}, {run['date']}. Command: `{run['command']}`.  ",
             "; ".join(f"{name} {version}" for name, version in versions.items()) + ".  ",
@@ -76,8 +82,9 @@ def verdict(results):
         cases.update(case["result"] for case in record["cases"])
     lines = ["## What works", ""]
     for part, count in sorted(counts.items()):
-        lines.append(f"- {part}: " + ", ".join(f"{count[result]} {result}" for result in gpu_results.RESULTS if count[result])
-                     + (f"; {cases['passed']} of {cases.total()} test cases passed" if part == "families of tests" else ""))
+        lines.append(
+            f"- {part}: " + ", ".join(f"{count[result]} {result}" for result in gpu_results.RESULTS if count[result]) +
+            (f"; {cases['passed']} of {cases.total()} test cases passed" if part == "families of tests" else ""))
     training, parity = results.steps.get("training_digits"), results.steps.get("parity_32px")
     if training and training["data"]:
         top1 = training["data"]["top1"]
@@ -88,8 +95,8 @@ def verdict(results):
         steps = parity["data"].get("steps", [])
         worst = max(steps, key=lambda step: step["difference"] / step["allowed"], default=None)
         lines.append(f"- parity with PyTorch: {parity['result']}" + (
-            f"; of {len(steps)} losses step {worst['step']} is the farthest off, {worst['difference']:.1e} of {worst['allowed']:.0e} "
-            "allowed" if worst else ""))
+            f"; of {len(steps)} losses step {worst['step']} is the farthest off, "
+            f"{worst['difference']:.1e} of {worst['allowed']:.0e} allowed" if worst else ""))
     for record in results.steps.values():
         lines += [f"- {record['name']}: {one_line(case['message'])}" for case in record["cases"]
                   if case["result"] == "passed" and "TAPER_TEST_SECONDS" in case["message"]]  # ended by itself in time
@@ -127,13 +134,18 @@ def race_section(results, ceilings):
     if races:
         together = ("all programs of one precision in turns" if all(race["together"] for race in races) else
                     "where memory did not hold them together, a program for each turn")
-        lines += [f"{races[0]['batch']} pictures of {races[0]['size']} px; medians of blocks of {races[0]['steps']} steps, "
-                  f"{together}. Ratio: to PyTorch, eager, channels last, at the same precision.", ""]
+        lines += [
+            f"{races[0]['batch']} pictures of {races[0]['size']} px; medians of blocks of {races[0]['steps']} steps, "
+            f"{together}. Ratio: to PyTorch, eager, channels last, at the same precision.", ""
+        ]
     lines += race_table(programs, ceilings)
     if "bytes_per_second" in ceilings:
         rates = ", ".join(f"{name} {rate / 1e12:.0f}" for name, rate in ceilings["flops"].items())
-        lines += ["", f"Measured ceilings: a copy moves {ceilings['bytes_per_second'] / 1e12:.2f} TB/s, read and written; matrix "
-                      f"products of 8192 in TFLOP/s: {rates}."]
+        lines += [
+            "",
+            f"Measured ceilings: a copy moves {ceilings['bytes_per_second'] / 1e12:.2f} TB/s, read and written; matrix "
+            f"products of 8192 in TFLOP/s: {rates}."
+        ]
     return lines
 
 
@@ -151,9 +163,11 @@ def race_table(programs, ceilings):
         rate = ceilings.get("flops", {}).get(precision)
         memory, op = program.get("peak_memory_bytes"), program.get("seconds_per_op")
         lines.append("| " + " | ".join([
-            program["name"], precision, f"{pictures:.1f}" if pictures else one_line(program.get("trouble", "nothing"), 80),
-            ratio(pictures, base.get(precision)), f"{100 * pictures * STEP_FLOPS / rate:.0f}%" if rate and pictures else "",
-            f"{memory / 2**30:.2f} GiB" if memory else "", f"{op * 1e6:.2f} us" if op else ""]) + " |")
+            program["name"], precision,
+            f"{pictures:.1f}" if pictures else one_line(program.get("trouble", "nothing"), 80),
+            ratio(pictures, base.get(precision)), f"{100 * pictures * STEP_FLOPS / rate:.0f}%" if rate and pictures else
+            "", f"{memory / 2**30:.2f} GiB" if memory else "", f"{op * 1e6:.2f} us" if op else ""
+        ]) + " |")
     return lines
 
 
@@ -165,17 +179,24 @@ def benchmark_section(results):
     measured = record["data"]
     others = "; ".join(f"{key.replace('_', ' ')} {value}" for key, value in measured.items() if key not in TOLD)
     heuristic = data(results, "step_tf32").get("images_per_second")
-    return ["## Benchmark mode", "",
-            f"TF32: {measured['images_per_second']:.1f} pictures/s" +
-            (f", {ratio(measured['images_per_second'], heuristic)} of the heuristic's {heuristic:.1f}" if heuristic else "") +
-            f"; {record['seconds']:.0f} s with all its measuring{'; ' + others if others else ''}."]
+    return [
+        "## Benchmark mode", "", f"TF32: {measured['images_per_second']:.1f} pictures/s" +
+        (f", {ratio(measured['images_per_second'], heuristic)} of the heuristic's {heuristic:.1f}" if heuristic else "")
+        + f"; {record['seconds']:.0f} s with all its measuring{'; ' + others if others else ''}."
+    ]
 
 
 def kernel_section(results, ceilings):
     """The heaviest kernels of one step, of the lowest precision that has them."""
-    found = {name.removeprefix("step_"): record["data"] for name, record in results.steps.items() if name.startswith("step_")}
-    found.update({program["precision"]: program for name in results.steps if name.startswith("race_")
-                  for race in [data(results, name)] if race for program in race["programs"] if program["name"] == "Taper"})
+    found = {
+        name.removeprefix("step_"): record["data"]
+        for name, record in results.steps.items() if name.startswith("step_")
+    }
+    found.update({
+        program["precision"]: program
+        for name in results.steps if name.startswith("race_") for race in [data(results, name)] if race
+        for program in race["programs"] if program["name"] == "Taper"
+    })
     for precision in ("bf16", "fp16", "tf32", "f32"):
         if rows := found.get(precision, {}).get("kernels"):
             return [f"## The {min(KERNELS, len(rows))} heaviest kernels of one step, {precision}", "",
@@ -187,7 +208,10 @@ def kernel_table(rows, ceilings):
     """Bytes: the least that the op has to move; beside the copy's rate a kernel at 100% leaves nothing to gain."""
     total = sum(row["seconds"] for row in rows)
     copy = ceilings.get("bytes_per_second")
-    lines = ["| kernel | op | calls | MB | ms | share | of the copy's rate |", "| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| kernel | op | calls | MB | ms | share | of the copy's rate |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
+    ]
     rows = sorted(rows, key=lambda row: -row["seconds"])
     for row in rows[:KERNELS]:
         size = row.get("bytes") or 0
@@ -196,13 +220,17 @@ def kernel_table(rows, ceilings):
             f"{row['seconds'] * 1e3:.3f}", f"{100 * row['seconds'] / total:.1f}%" if total else "",
             f"{100 * size / row['seconds'] / copy:.0f}%" if size and copy and row["seconds"] else ""]) + " |")
     if rest := sum(row["seconds"] for row in rows[KERNELS:]):
-        lines.append(f"| {len(rows) - KERNELS} others | | {sum(row['calls'] for row in rows[KERNELS:])} | | {rest * 1e3:.3f} "
-                     f"| {100 * rest / total:.1f}% | |")
+        lines.append(
+            f"| {len(rows) - KERNELS} others | | {sum(row['calls'] for row in rows[KERNELS:])} | | {rest * 1e3:.3f} "
+            f"| {100 * rest / total:.1f}% | |")
     return lines
 
 
 def layer_section(results, ceilings):
-    measured = {name: record["data"] for name, record in results.steps.items() if name.startswith("layers_") and record["data"]}
+    measured = {
+        name: record["data"]
+        for name, record in results.steps.items() if name.startswith("layers_") and record["data"]
+    }
     if not measured:
         return []
     pytorch = {layer: passes for name in measured for layer, passes in data(results, f"pytorch_{name}").items()}
@@ -228,8 +256,10 @@ def layer_table(layers, pytorch, dtype, ceilings):
     def milliseconds(value):
         return f"{value:.3f}" if value else ""
 
-    lines = ["| layer | times | pass | own kernel | library | chosen | PyTorch | PyTorch/Taper | roofline | roofline/Taper |",
-             "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| layer | times | pass | own kernel | library | chosen | PyTorch | PyTorch/Taper | roofline | roofline/Taper |",
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    ]
     ours = theirs = 0
     for layer in layers:
         least = max(layer["flops"] / rate, layer["bytes"] / bandwidth) * 1e3 if rate and bandwidth else None
@@ -238,9 +268,15 @@ def layer_table(layers, pytorch, dtype, ceilings):
             ours += layer["count"] * one["ms"]
             theirs += layer["count"] * (beside or 0)
             lines.append("| " + " | ".join([
-                layer["name"], str(layer["count"]), words, milliseconds(fastest(one, own=True)),
-                milliseconds(fastest(one, own=False)), milliseconds(one["ms"]), milliseconds(beside),
-                ratio(beside, one["ms"]), milliseconds(least), f"{100 * least / one['ms']:.0f}%" if least else ""]) + " |")
+                layer["name"],
+                str(layer["count"]), words,
+                milliseconds(fastest(one, own=True)),
+                milliseconds(fastest(one, own=False)),
+                milliseconds(one["ms"]),
+                milliseconds(beside),
+                ratio(beside, one["ms"]),
+                milliseconds(least), f"{100 * least / one['ms']:.0f}%" if least else ""
+            ]) + " |")
     complete = all(layer["name"] in pytorch for layer in layers)
     return lines + ["", f"All together, each as often as it occurs: {ours:.2f} ms"
                     + (f", PyTorch {theirs:.2f} ms." if complete else ".")]

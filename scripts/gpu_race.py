@@ -53,8 +53,9 @@ class Racer:
 
 def start(racer, seconds):
     racer.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # pylint: disable=consider-using-with
-    racer.process = subprocess.Popen([str(word) for word in racer.command], stdin=subprocess.PIPE,  # pylint: disable=consider-using-with
-                                     stdout=subprocess.PIPE, stderr=racer.errors, text=True, bufsize=1)
+    racer.process = subprocess.Popen(  # pylint: disable=consider-using-with
+        [str(word) for word in racer.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=racer.errors,
+        text=True, bufsize=1)
     hear(racer, seconds)
 
 

@@ -115,6 +115,8 @@ def read_parity(output):
               "allowed": float(allowed)} for step, taper, pytorch, difference, allowed in re.findall(
                   r"^step +(\d+) +taper (\S+) +pytorch (\S+) +difference (\S+) +allowed (\S+)", output, re.MULTILINE)]
     off = [step for step in steps if not step["difference"] <= step["allowed"]]
-    return {"data": {"steps": steps} if steps else {},
-            "first_failure": f"step {off[0]['step']}: losses {off[0]['taper']} and PyTorch's {off[0]['pytorch']} differ by "
-                             f"{off[0]['difference']:.1e}, allowed {off[0]['allowed']:.0e}" if off else ""}
+    failure = ""
+    if off:
+        failure = (f"step {off[0]['step']}: losses {off[0]['taper']} and PyTorch's {off[0]['pytorch']} differ by "
+                   f"{off[0]['difference']:.1e}, allowed {off[0]['allowed']:.0e}")
+    return {"data": {"steps": steps} if steps else {}, "first_failure": failure}

@@ -268,7 +268,7 @@ class Runner:
         if step.measure:
             try:
                 measured = step.measure(output, step.file)
-            except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # half of it, or something else
+            except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # half of it, or another's
                 if result == "passed":
                     result, failure = "failed", f"what it measured cannot be read: {type(error).__name__}: {error}"
         told = measured.get("first_failure", "")

@@ -28,7 +28,8 @@ def plan(machine, options, scratch):
     parts = {"tests": tests, "race": race, "benchmarks": benchmarks, "sanitizer": sanitizer}
     found = families(machine, options)
     steps = [step for name in PARTS if name in options.parts for step in parts[name](machine, options, scratch, found)]
-    return sorted(steps, key=lambda step: PARTS.index("race") if step.name in AFTER_RACE else PARTS.index(step.part) - 0.5)
+    return sorted(steps,
+                  key=lambda step: PARTS.index("race") if step.name in AFTER_RACE else PARTS.index(step.part) - 0.5)
 
 
 # ---- tests ----
@@ -69,12 +70,13 @@ def tests(machine, options, scratch, found):
                                               oracle / family.removesuffix("_test")],
                               limit=120, estimate=4, skip_code=77, provides=True))
             after = (name,)
-        steps.append(Step(
-            family, "tests", [machine.tests_program, "-#", f"[#{family}]", "-w", "NoTests", "-r", "xml", "-d", "yes", "-o", report],
-            limit=limit, estimate=20 if family in compiling and not machine.simulated else estimate, after=after, file=report,
-            env={"TAPER_TEST_DATA": ROOT / "tests/data", "TAPER_ORACLE_DIR": oracle,
-                 **({"TAPER_TEST_SECONDS": "{most}"} if family in compiling else {})},
-            measure=lambda output, file: read_cases(file)))
+        command = [machine.tests_program, "-#", f"[#{family}]", "-w", "NoTests", "-r", "xml", "-d", "yes", "-o", report]
+        env = {"TAPER_TEST_DATA": ROOT / "tests/data", "TAPER_ORACLE_DIR": oracle}
+        if family in compiling:
+            env["TAPER_TEST_SECONDS"] = "{most}"
+        steps.append(Step(family, "tests", command, limit=limit, after=after, env=env, file=report,
+                          estimate=20 if family in compiling and not machine.simulated else estimate,
+                          measure=lambda output, file: read_cases(file)))
     # Those without an oracle first, then each behind its own.
     steps.sort(key=lambda step: (step.name not in FIRST, step.name in compiling, bool(step.after) or step.provides))
     return steps if options.quick or options.families else steps + whole_trainings(machine, scratch)
@@ -91,11 +93,10 @@ def whole_trainings(machine, scratch):
                   estimate=15, alone=True, file=summary,
                   measure=lambda output, file: read_training(file, 0 if machine.simulated else LEAST_TOP1))]
     for size, rate in ((32, 0.01), (64, 0.001)):
-        steps.append(Step(f"parity_{size}px", "tests",
-                          [machine.torch_python, ROOT / "tests/parity/parity.py", program, scratch / f"parity_{size}", "--size",
-                           size, "--lr", rate, *([] if machine.simulated else ["--device", "cuda"])],
-                          limit=300 if machine.simulated else 90, estimate=20, alone=True, skip_code=77,
-                          measure=lambda output, _: read_parity(output)))
+        command = [machine.torch_python, ROOT / "tests/parity/parity.py", program, scratch / f"parity_{size}",
+                   "--size", size, "--lr", rate, *([] if machine.simulated else ["--device", "cuda"])]
+        steps.append(Step(f"parity_{size}px", "tests", command, limit=300 if machine.simulated else 90, estimate=20,
+                          alone=True, skip_code=77, measure=lambda output, _: read_parity(output)))
     return steps + [Step("resnet50_train", "tests", [machine.torch_python, ROOT / "tests/cli/train_test.py", program],
                          limit=1200 if machine.simulated else 300, estimate=60)]
 
@@ -118,25 +119,28 @@ def race(machine, options, scratch, _):
     found = [step(f"step_{precision}", "--precision", precision, "--no-benchmark", "--kernels")
              for precision in (("f32",) if machine.simulated else ("f32", "tf32"))]
     if not machine.simulated:
-        found.append(Step("ceilings", "race", [machine.torch_python, ROOT / "bench/pytorch_resnet50.py", "--ceilings"], limit=60,
-                          estimate=12, alone=True, skip_code=77, measure=lambda output, _: {"data": json_lines(output)[-1]}))
+        command = [machine.torch_python, ROOT / "bench/pytorch_resnet50.py", "--ceilings"]
+        found.append(Step("ceilings", "race", command, limit=60, estimate=12, alone=True, skip_code=77,
+                          measure=lambda output, _: {"data": json_lines(output)[-1]}))
     taper = {name for name in ("f32", "tf32", "bf16", "fp16") if re.search(rf"\b{name}\b", help_text)}
     for precision in ("f32",) if machine.simulated else ("tf32", "bf16", "fp16"):
         report = scratch / f"race_{precision}.json"
         compiled = options.compile and precision == "bf16"
-        found.append(Step(
-            f"race_{precision}", "race",
-            [machine.torch_python, ROOT / "scripts/gpu_race.py", precision, "--json", report, "--seconds", "{seconds}",
-             *(["--taper", program] if precision in taper else []), "--pytorch-device", pytorch, "--batch", batch, "--size", size,
-             "--steps", steps, "--rounds", 2 if machine.simulated else 3 if options.quick else 7,
-             *(["--small"] if machine.simulated else []), *(["--compile"] if compiled else [])],
-            limit=(600 if machine.simulated else 120) + 420 * compiled, estimate=8 if machine.simulated else 30, alone=True,
-            after=("ceilings",), file=report, measure=lambda _, file: read_race(file)))
+        command = [machine.torch_python, ROOT / "scripts/gpu_race.py", precision, "--json", report, "--seconds", "{seconds}",
+                   "--pytorch-device", pytorch, "--batch", batch, "--size", size, "--steps", steps,
+                   "--rounds", 2 if machine.simulated else 3 if options.quick else 7]
+        command += ["--taper", program] if precision in taper else []
+        command += ["--small"] if machine.simulated else []
+        command += ["--compile"] if compiled else []
+        found.append(Step(f"race_{precision}", "race", command, limit=(600 if machine.simulated else 120) + 420 * compiled,
+                          estimate=8 if machine.simulated else 30, alone=True, after=("ceilings",), file=report,
+                          measure=lambda _, file: read_race(file)))
     if not options.quick:
         budget = ["--benchmark-seconds", "{most}"] if "--benchmark-seconds" in help_text else []
         precision = "f32" if machine.simulated else "tf32"
         found.append(step("benchmark_mode", "--precision", precision, "--benchmark", *budget,
-                          limit=600 if machine.simulated else 150 if budget else 400, estimate=4 if machine.simulated else 60))
+                          limit=600 if machine.simulated else 150 if budget else 400,
+                          estimate=4 if machine.simulated else 60))
     return found + layers(machine, options, scratch, pytorch, batch, size)
 
 
@@ -159,10 +163,10 @@ def layers(machine, options, scratch, pytorch, batch, size):
             measured.write_text(json.dumps(data), encoding="utf-8")
             return "" if data else "there are no layers to measure"
 
-        found.append(Step(f"pytorch_layers_{name}", "race",
-                          [machine.torch_python, ROOT / "bench/pytorch_layers.py", measured, "--out", beside, "--device", pytorch],
-                          limit=60, estimate=4 if machine.simulated else 10, alone=True, after=(f"layers_{name}",), skip_code=77,
-                          file=beside, prepare=bring, measure=lambda _, file: read_json(file)))
+        command = [machine.torch_python, ROOT / "bench/pytorch_layers.py", measured, "--out", beside, "--device", pytorch]
+        found.append(Step(f"pytorch_layers_{name}", "race", command, limit=60, estimate=4 if machine.simulated else 10,
+                          alone=True, after=(f"layers_{name}",), skip_code=77, file=beside, prepare=bring,
+                          measure=lambda _, file: read_json(file)))
     return found
 
 
@@ -182,8 +186,14 @@ def benchmarks(machine, options, scratch, _):
     ladders = [] if options.quick else sorted(machine.build.glob("bench/ladder_*"))
     for path in (path for path in ladders if path.is_file() and os.access(path, os.X_OK)):
         report = scratch / f"{path.name}.json"
-        steps.append(Step(path.name, "benchmarks", [path, "--json", report], limit=300, estimate=5, alone=True, file=report,
-                          measure=lambda _, file: read_json(file)))
+        steps.append(
+            Step(path.name,
+                 "benchmarks", [path, "--json", report],
+                 limit=300,
+                 estimate=5,
+                 alone=True,
+                 file=report,
+                 measure=lambda _, file: read_json(file)))
     report = scratch / "pytorch_allocator.json"
     steps.append(Step("pytorch_allocator", "benchmarks",
                       [machine.torch_python, ROOT / "bench/pytorch_allocator.py", "--out", report, "--device",
@@ -202,7 +212,8 @@ def sanitizer(machine, options, _, found):
         return [Step("sanitizer", "sanitizer", [], limit=1, estimate=0, prepare=lambda _: why)]
     small = [name for name in found if GPU_FAMILY.fullmatch(name) and not NOT_FOR_SANITIZER.fullmatch(name)]
     # Tests ask for impossible things on purpose: an API error that the test expects is none.
+    more = {"memcheck": ["--report-api-errors", "no"], "racecheck": []}
     return [Step(f"{kind}_{family}", "sanitizer",
-                 [tool, "--tool", kind, "--error-exitcode", 99, *(["--report-api-errors", "no"] if kind == "memcheck" else []),
-                  machine.tests_program, "-#", f"[#{family}]"], limit=150, estimate=20, env={"TAPER_TEST_DATA": ROOT / "tests/data"})
-            for kind in ("memcheck", "racecheck") for family in small]
+                 [tool, "--tool", kind, "--error-exitcode", 99, *more[kind], machine.tests_program, "-#", f"[#{family}]"],
+                 limit=150, estimate=20, env={"TAPER_TEST_DATA": ROOT / "tests/data"})
+            for kind in more for family in small]

@@ -87,6 +87,13 @@ def runs(process):
         return False
 
 
+def simulated():
+    """Whether BUILD is for the simulated GPU."""
+    version = subprocess.run([BUILD / "examples/resnet50_train", "--version"], stdout=subprocess.PIPE, text=True,
+                             check=True)
+    return "simulated" in version.stdout
+
+
 class GpuCheckTest(unittest.TestCase):
     def setUp(self):
         temporary = tempfile.TemporaryDirectory()
@@ -152,14 +159,16 @@ class GpuCheckTest(unittest.TestCase):
                          [{"name": "adds", "seconds": 0.5, "result": "passed", "message": ""}])
         self.assertEqual(results.reason, "done")
         page = (self.out / "summary.md").read_text(encoding="utf-8")
-        self.assertIn("- families of tests: 2 passed, 1 failed, 1 timed out, 1 crashed, 1 device lost; 2 of 6 test cases", page)
+        self.assertIn(
+            "- families of tests: 2 passed, 1 failed, 1 timed out, 1 crashed, 1 device lost; 2 of 6 test cases", page)
         self.assertIn("**gpu_fails_test** failed: adds: two.cpp:7", page)
         sleepers = (self.folder / "log.sleepers").read_text().split()
         self.assertEqual([runs(sleeper) for sleeper in sleepers], [False, False], "programs' own children live on")
 
     def test_a_gpu_that_is_gone_ends_the_run(self):
         arguments = self.pretend()
-        self.program("build/examples/resnet50_train", f'if grep -q loses "{self.folder}/log"; then exit 1; fi\n' + VERSION)
+        self.program("build/examples/resnet50_train",
+                     f'if grep -q loses "{self.folder}/log"; then exit 1; fi\n' + VERSION)
         (self.folder / "log").touch()
         result, results = self.run_check(*arguments, "--parts", "tests", "--jobs", 1, FAMILIES="passes loses later")
         self.assertEqual(result.returncode, 1)
@@ -221,7 +230,8 @@ class GpuCheckTest(unittest.TestCase):
         self.assertEqual(set(self.outcomes(results).values()), {"passed"})  # none that had too little time was begun
         self.assertGreater(len(left), 0)
         self.assertLess(len(left), 9)
-        self.assertIn(f"The budget of 8.5 s ended it. {len(left)} of", (self.out / "summary.md").read_text(encoding="utf-8"))
+        self.assertIn(f"The budget of 8.5 s ended it. {len(left)} of",
+                      (self.out / "summary.md").read_text(encoding="utf-8"))
         before = (self.folder / "log").read_text().split()
         result, results = self.run_check("--build", self.folder / "build", "--continue", FAMILIES=" ".join(families))
         self.assertEqual(results.reason, "done", result.stdout)
@@ -251,7 +261,8 @@ class GpuCheckTest(unittest.TestCase):
         _, results = self.run_check("--build", self.folder / "build", "--only", "FAILED", FAMILIES="passes fails")
         self.assertEqual((self.folder / "log").read_text(), "[#gpu_fails_test]\n")
         self.assertEqual(self.outcomes(results), {"gpu_passes_test": "passed", "gpu_fails_test": "failed"})
-        _, results = self.run_check("--build", self.folder / "build", "--only", "gpu_passes_test", FAMILIES="passes fails")
+        _, results = self.run_check("--build", self.folder / "build", "--only", "gpu_passes_test",
+                                    FAMILIES="passes fails")
         self.assertEqual((self.folder / "log").read_text(), "[#gpu_fails_test]\n[#gpu_passes_test]\n")
         self.assertEqual([run["plan"] for run in results.runs[1:]], [["gpu_fails_test"], ["gpu_passes_test"]])
 
@@ -340,8 +351,7 @@ class GpuCheckTest(unittest.TestCase):
     # ---- this build ----
 
     def test_this_build(self):
-        device = ["--device", "sim"] if "simulated" in subprocess.run(
-            [BUILD / "examples/resnet50_train", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout else []
+        device = ["--device", "sim"] if simulated() else []
         start = time.monotonic()
         result, results = self.run_check("--build", BUILD, "--quick", "--budget", 12, *device)
         self.assertLess(time.monotonic() - start, 17)
@@ -363,8 +373,7 @@ class GpuCheckTest(unittest.TestCase):
         self.assertEqual(results.runs[1]["options"], results.runs[0]["options"])
 
     def test_what_this_build_measures(self):
-        version = subprocess.run([BUILD / "examples/resnet50_train", "--version"], stdout=subprocess.PIPE, text=True, check=True)
-        if "simulated" not in version.stdout:
+        if not simulated():
             self.skipTest("a GPU's figures are none for a test")
         result, results = self.run_check("--build", BUILD, "--quick", "--device", "sim", "--only",
                                          "race_f32,layers_layer1,pytorch_layers_layer1,allocator_bench,pytorch_allocator")

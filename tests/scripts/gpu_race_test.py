@@ -49,8 +49,9 @@ class GpuRaceTest(unittest.TestCase):
         self.assertEqual((dying.speed(), well.speed()), (7, 2))
 
     def test_one_that_cannot_start_says_why(self):
-        skipped = gpu_race.Racer("skipped", "f32", [sys.executable, "-c",
-                                                    "import sys; print('skipped: no GPU', file=sys.stderr); sys.exit(77)"])
+        skipped = gpu_race.Racer(
+            "skipped", "f32",
+            [sys.executable, "-c", "import sys; print('skipped: no GPU', file=sys.stderr); sys.exit(77)"])
         self.race(skipped)
         self.assertEqual(skipped.trouble, "skipped: no GPU")
         self.assertEqual(skipped.record()["images_per_second"], 0)
@@ -71,7 +72,8 @@ class GpuRaceTest(unittest.TestCase):
         alive = self.log.with_name("alive")
         text = PROGRAM.replace("SPEEDS", "1, 2, 3, 4").replace("LOG", str(self.log)).replace(
             "import sys", f"import sys, os; os.mkdir('{alive}')") + f"os.rmdir('{alive}')\n"  # fails beside another
-        one, two = (gpu_race.Racer(name, "f32", [sys.executable, "-c", text.replace("NAME", name)]) for name in ("one", "two"))
+        one, two = (gpu_race.Racer(name, "f32", [sys.executable, "-c", text.replace("NAME", name)])
+                    for name in ("one", "two"))
         gpu_race.race_one_at_a_time([one, two], 2, gpu_race.Clock(60), lambda: None)
         self.assertEqual(self.log.read_text().split(), (["one"] * 3 + ["two"] * 3) * 2)
         self.assertEqual([block["images_per_second"] for block in two.blocks], [1, 2, 3] * 2)

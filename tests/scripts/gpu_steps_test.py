@@ -12,22 +12,26 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
 import gpu_read  # pylint: disable=wrong-import-position
 import gpu_steps  # pylint: disable=wrong-import-position
 
-FAMILIES = ["conv_test", "conv_candidates_test", "gpu_profiler_test", "gpu_simt_test", "gpu_runtime_test", "resnet50_norm_test"]
+FAMILIES = [
+    "conv_test", "conv_candidates_test", "gpu_profiler_test", "gpu_simt_test", "gpu_runtime_test", "resnet50_norm_test"
+]
 
 
 def plan(help_text="{f32,tf32}", **options):
     """The steps for a build with FAMILIES on a real GPU, by name, in their order."""
-    chosen = {"parts": list(gpu_steps.PARTS), "quick": False, "families": None, "batch": 128, "compile": False, "limit": None,
-              **options}
+    chosen = {"parts": list(gpu_steps.PARTS), "quick": False, "families": None, "batch": 128, "compile": False,
+              "limit": None, **options}
     with tempfile.TemporaryDirectory() as name:
         build = pathlib.Path(name)
         (build / "bench").mkdir()
         for bench in ("kernel_bench", "allocator_bench", "gemm_bench", "loader_bench"):
             (build / "bench" / bench).touch()
-        machine = types.SimpleNamespace(build=build, env={}, simulated=False, tests_program="taper_tests", torch_python="python3",
+        machine = types.SimpleNamespace(build=build, env={}, simulated=False, tests_program="taper_tests",
+                                        torch_python="python3",
                                         train_program="resnet50_train")
         tags = "\n".join(f"  1  [#{family}]" for family in FAMILIES)
-        with mock.patch.object(gpu_steps, "output_of", lambda *words, env: (0, tags if "--list-tags" in words else help_text)), \
+        with mock.patch.object(gpu_steps, "output_of", lambda *words, env: (0, tags if "--list-tags" in words
+                                                                                          else help_text)), \
                 mock.patch.object(gpu_steps, "find_tool", lambda name: name):
             return {step.name: step for step in gpu_steps.plan(machine, types.SimpleNamespace(**chosen), build)}
 
@@ -46,16 +50,18 @@ class GpuStepsTest(unittest.TestCase):
         self.assertEqual(len(set(order)), len(order))
         self.assertTrue(all("/" not in name for name in order))
         places = [order.index(name) for name in (
-            "oracle_conv", "conv_test", "conv_candidates_test", "resnet50_norm_test", "training_digits", "parity_32px", "step_f32",
-            "step_tf32", "ceilings", "race_tf32", "race_bf16", "race_fp16", "benchmark_mode", "layers_conv1",
-            "pytorch_layers_conv1", "parity_64px", "resnet50_train", "memcheck_gpu_simt_test", "racecheck_gpu_simt_test",
-            "kernel_bench", "allocator_bench", "gemm_bench")]
+            "oracle_conv", "conv_test", "conv_candidates_test", "resnet50_norm_test", "training_digits",
+            "parity_32px", "step_f32", "step_tf32", "ceilings", "race_tf32", "race_bf16", "race_fp16",
+            "benchmark_mode", "layers_conv1", "pytorch_layers_conv1", "parity_64px", "resnet50_train",
+            "memcheck_gpu_simt_test", "racecheck_gpu_simt_test", "kernel_bench", "allocator_bench",
+            "gemm_bench")]
         self.assertEqual(places, sorted(places))
         self.assertNotIn("loader_bench", order)
         self.assertIn("memcheck_gpu_simt_test", order)
         self.assertNotIn("memcheck_gpu_profiler_test", order)
         for step in steps.values():
-            self.assertEqual(step.alone, step.part in ("race", "benchmarks") or "parity" in step.name or "digits" in step.name)
+            self.assertEqual(step.alone, step.part in ("race", "benchmarks") or "parity" in step.name
+                             or "digits" in step.name)
             self.assertLess(step.estimate, step.limit + 1)
 
     def test_families_wait_for_their_oracle_and_know_their_time(self):
@@ -99,10 +105,12 @@ class GpuStepsTest(unittest.TestCase):
 
     def test_cases_of_a_report_that_breaks_off(self):
         found = self.read('<TestCase name="adds"><OverallResult success="true"/></TestCase><TestCase name="hangs"><Sec')
-        self.assertEqual([(case["name"], case["result"]) for case in found["cases"]], [("adds", "passed"), ("hangs", "failed")])
+        self.assertEqual([(case["name"], case["result"]) for case in found["cases"]], [("adds", "passed"),
+                                                                                       ("hangs", "failed")])
         self.assertEqual(found["first_failure"], "hangs: it did not end")
-        found = self.read('<TestCase name="hangs"><Expression success="false" type="CHECK" filename="a.cpp" line="9"><Original>n'
-                          '</Original><Expanded>0</Expanded></Expression><Sec')
+        found = self.read(
+            '<TestCase name="hangs"><Expression success="false" type="CHECK" filename="a.cpp" line="9"><Original>n'
+            '</Original><Expanded>0</Expanded></Expression><Sec')
         self.assertEqual(found["first_failure"], "hangs: a.cpp:9 CHECK n with 0; it did not end")
         self.assertEqual(gpu_read.read_cases(pathlib.Path("/none.xml")), {"cases": [], "first_failure": ""})
 
@@ -116,7 +124,7 @@ class GpuStepsTest(unittest.TestCase):
                  "step 10  taper 2.5  pytorch 2.0  difference {}  allowed 5e-02\n")
         self.assertEqual(gpu_read.read_parity(lines.format("1.0e-02"))["first_failure"], "")
         self.assertEqual(gpu_read.read_parity(lines.format("2.5e-01"))["first_failure"],
-                         "step 10: losses 2.5 and PyTorch's 2.0 differ by 2.5e-01, allowed 5e-02")
+            "step 10: losses 2.5 and PyTorch's 2.0 differ by 2.5e-01, allowed 5e-02")
         self.assertIn("step 10", gpu_read.read_parity(lines.format("nan"))["first_failure"])
 
     def test_training_and_race(self):
