@@ -1,6 +1,7 @@
 """What gpu_check.sh stands on: the programs, NVIDIA's libraries, the GPU under them, and Python with PyTorch."""
 
 import datetime
+import functools
 import hashlib
 import os
 import pathlib
@@ -49,7 +50,12 @@ class Machine:
         if not simulated:
             self.find_libraries()
         self.version, self.libraries, self.devices = self.ask_version()
-        self.torch_python = torch_python()
+
+    @functools.cached_property
+    def torch_python(self):
+        """A Python that has PyTorch, or this one."""
+        ask = "import importlib.util as u, sys; sys.exit(u.find_spec('torch') is None)"
+        return next((python for python in pythons() if output_of(python, "-c", ask)[0] == 0), sys.executable)
 
     def find_libraries(self):
         """Puts the folders of NVIDIA's wheels in front of LD_LIBRARY_PATH. Always: the loader finds what programs are
@@ -144,12 +150,6 @@ def processor_name():
     except OSError:
         match = None
     return match[1] if match else platform.machine()
-
-
-def torch_python():
-    """A Python that has PyTorch, or this one."""
-    ask = "import importlib.util as u, sys; sys.exit(u.find_spec('torch') is None)"
-    return next((python for python in pythons() if output_of(python, "-c", ask)[0] == 0), sys.executable)
 
 
 def find_tool(name):

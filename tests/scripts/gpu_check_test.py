@@ -133,7 +133,7 @@ class GpuCheckTest(unittest.TestCase):
         self.program("build/tests/taper_tests", TESTS)
         self.program("build/bench/allocator_bench", BENCHMARK)
         self.program("bin/compute-sanitizer", SANITIZER)
-        self.env["PATH"] = f"{self.folder}/bin:{os.environ['PATH']}"
+        self.env["PATH"] = f"{self.folder}/bin:/usr/bin:/bin"  # few Pythons to ask for NVIDIA's wheels
         return ["--build", self.folder / "build", "--quick"]
 
     def outcomes(self, results):
