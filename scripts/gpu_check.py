@@ -7,6 +7,7 @@ START = time.monotonic()  # the budget counts from here
 # pylint: disable=wrong-import-position
 import argparse
 import pathlib
+import re
 import shutil
 import signal
 import sys
@@ -98,6 +99,12 @@ def complete(options, before):
     options.parts = options.parts.split(",")
     if unknown := set(options.parts) - set(gpu_steps.PARTS):
         raise CannotCheck(f"--parts: there is no {', '.join(sorted(unknown))}; there are {', '.join(gpu_steps.PARTS)}")
+    if options.budget is not None and options.budget <= 0:
+        raise CannotCheck(f"--budget: {options.budget:g} s is no time")
+    try:
+        re.compile(options.families or "")
+    except re.error as error:
+        raise CannotCheck(f"--families: {options.families} is no regular expression: {error}") from None
     options.build = options.build or ROOT / ("build/default" if options.device == "sim" else "build/cuda")
     options.jobs = max(1, options.jobs or min(8, cpus() // 2))
 

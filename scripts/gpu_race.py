@@ -26,7 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 GIB_PER_PICTURE = 0.12  # of 224 pixels: what a program holds in a step, its activations above all
 OVERHEAD_GIB = 3  # of one program: weights, workspaces, the context
 BLOCK_SECONDS = 120
-BLOCKS_A_TURN = 3  # where each turn starts its program anew
+BLOCKS_A_TURN, TURNS = 3, 3  # where each turn starts its program anew
 FINISH_SECONDS = 10  # kept for the summaries
 
 
@@ -135,8 +135,8 @@ def race_together(racers, rounds, clock, keep):
 
 
 def race_one_at_a_time(racers, rounds, clock, keep):
-    """As race_together, but in each round every program starts, runs a few blocks and ends before the next starts."""
-    for number in range(rounds):
+    """As race_together, but in each of a few rounds every program starts, runs blocks and ends before the next starts."""
+    for number in range(min(rounds, TURNS)):
         if number == 0 or clock.another():
             with clock.round():
                 for racer in racers:

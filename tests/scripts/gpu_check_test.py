@@ -205,6 +205,8 @@ class GpuCheckTest(unittest.TestCase):
         self.refused("no .*taper_tests.*gpu_pack", "--build", self.folder / "none")
         arguments = [*self.pretend(), "--parts", "tests"]
         self.refused("--parts: there is no magic", *arguments, "--parts", "magic")
+        self.refused("--budget: -5 s is no time", *arguments, "--budget", -5)
+        self.refused(r"--families: \( is no regular expression", *arguments, "--families", "(")
         self.refused("holds no run to go on with", *arguments, "--continue")
         self.refused("--families: no family of 1 matches conv", *arguments, "--families", "conv", FAMILIES="passes")
         self.refused("--only: there is no step magic", *arguments, "--only", "magic", FAMILIES="passes")
