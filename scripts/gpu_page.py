@@ -9,7 +9,6 @@ PAGE = "summary.md"
 # Multiplications and additions of a training step for one picture of 224x224: three passes of 4.05e9 multiply-adds each.
 STEP_FLOPS = 24.3e9
 PASSES = {"forward": "forward", "backward_input": "gradient by the input", "backward_weight": "gradient by the weight"}
-TOLD = ("images_per_second", "blocks", "kernels", "peak_memory_bytes", "reserved_memory_bytes", "loss", "seconds_per_op")
 NAMES = 12  # of one kind that are listed before "and N more"
 KERNELS = 10
 
@@ -172,12 +171,12 @@ def race_table(programs, ceilings):
 
 
 def benchmark_section(results):
-    """Benchmark mode: its speed, and whatever else resnet50_step said."""
+    """Benchmark mode: its speed, and what it measured and left out."""
     record = results.steps.get("benchmark_mode")
     if not record or not record["data"]:
         return []
     measured = record["data"]
-    others = "; ".join(f"{key.replace('_', ' ')} {value}" for key, value in measured.items() if key not in TOLD)
+    others = "; ".join(f"{value:g} {key.replace('_', ' ')}" for key, value in measured.get("benchmark", {}).items())
     heuristic = data(results, "step_tf32").get("images_per_second")
     return [
         "## Benchmark mode", "", f"TF32: {measured['images_per_second']:.1f} pictures/s" +

@@ -21,8 +21,9 @@ from gpu_machine import CannotCheck
 TAIL = 4000  # characters kept of what a program printed
 POLL_SECONDS = 0.02
 DEATH_SECONDS = 5  # for a killed program to be gone; one that hangs in the driver may never be
-LOST = re.compile(r"^(\w+: )?the GPU was lost", re.MULTILINE)  # and exit code 3: what Taper's programs say
-LOST_CODE = 3
+# What taper_tests says when it ends with code 3, and DeviceLostError, with which other programs end with code 1.
+LOST = {3: re.compile(r"^(\w+: )?the GPU was lost.*", re.MULTILINE),
+        1: re.compile(r"^\w+: .*is lost to this process.*", re.MULTILINE)}
 SUSPECT = ("device lost", "crashed", "timed out")  # after which it is asked whether the GPU is still there
 
 
@@ -257,8 +258,8 @@ class Runner:
         if code == run.step.skip_code:
             return "skipped", ""
         last = output.strip().splitlines()[-1:]
-        if code == LOST_CODE and (lost := LOST.search(output)):
-            return "device lost", output[lost.start():].splitlines()[0]
+        if code in LOST and (lost := LOST[code].search(output)):
+            return "device lost", lost[0]
         if code < 0:
             return "crashed", ": ".join([signal.Signals(-code).name, *last])
         return "failed", ": ".join([f"exit code {code}", *last])

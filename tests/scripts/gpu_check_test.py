@@ -49,6 +49,7 @@ case $2 in
   *leaves*) sleep 60 & echo $! >>"$LOG.sleepers" ;;
   *crashes*) kill -SEGV $$ ;;
   *loses*) echo 'the GPU was lost: an illegal memory access'; exit 3 ;;
+  *ends*) echo 'some_bench: cuda:0 is lost to this process: an illegal memory access'; exit 1 ;;
 esac
 echo "<OverallResult success=\\"$success\\" durationInSeconds=\\"0.5\\"/></TestCase></Group></Catch>" >>"$report"
 exit ${status:-0}
@@ -144,23 +145,24 @@ class GpuCheckTest(unittest.TestCase):
     def test_each_family_gets_its_own_word_and_the_others_go_on(self):
         start = time.monotonic()
         result, results = self.run_check(*self.pretend(), "--parts", "tests", "--limit", 1, "--jobs", 2,
-                                         FAMILIES="fails hangs crashes loses leaves passes")
+                                         FAMILIES="fails hangs crashes loses ends leaves passes")
         self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
         self.assertLess(time.monotonic() - start, 20)
         self.assertEqual(self.outcomes(results), {
             "gpu_fails_test": "failed", "gpu_hangs_test": "timed out", "gpu_crashes_test": "crashed",
-            "gpu_loses_test": "device lost", "gpu_leaves_test": "passed", "gpu_passes_test": "passed"})
+            "gpu_loses_test": "device lost", "gpu_ends_test": "device lost", "gpu_leaves_test": "passed", "gpu_passes_test": "passed"})
         first = {name: record["first_failure"] for name, record in results.steps.items()}
         self.assertEqual(first["gpu_fails_test"], "adds: two.cpp:7 CHECK a == b with 1 == 2 [n = 3]")
         self.assertEqual(first["gpu_hangs_test"], "stopped after 1 s; adds: it did not end")
         self.assertRegex(first["gpu_crashes_test"], "^SIGSEGV; adds: it did not end")
         self.assertRegex(first["gpu_loses_test"], "^the GPU was lost: an illegal memory access")
+        self.assertRegex(first["gpu_ends_test"], "^some_bench: cuda:0 is lost to this process")
         self.assertEqual(results.steps["gpu_passes_test"]["cases"],
                          [{"name": "adds", "seconds": 0.5, "result": "passed", "message": ""}])
         self.assertEqual(results.reason, "done")
         page = (self.out / "summary.md").read_text(encoding="utf-8")
         self.assertIn(
-            "- families of tests: 2 passed, 1 failed, 1 timed out, 1 crashed, 1 device lost; 2 of 6 test cases", page)
+            "- families of tests: 2 passed, 1 failed, 1 timed out, 1 crashed, 2 device lost; 2 of 7 test cases", page)
         self.assertIn("**gpu_fails_test** failed: adds: two.cpp:7", page)
         sleepers = (self.folder / "log.sleepers").read_text().split()
         self.assertEqual([runs(sleeper) for sleeper in sleepers], [False, False], "programs' own children live on")

@@ -53,13 +53,14 @@ class GpuPageTest(unittest.TestCase):
                      "trouble": "failed: no"}]
         text = page(step("ceilings", data=CEILINGS), step("step_tf32", data={"images_per_second": 1250}),
                     step("race_f32", data={"batch": 128, "size": 224, "steps": 10, "together": True, "programs": programs}),
-                    step("benchmark_mode", data={"images_per_second": 2500, "blocks": [], "problems_measured": 7}))
+                    step("benchmark_mode", data={"images_per_second": 2500, "blocks": [],
+                                                 "benchmark": {"problems": 7, "seconds": 2.5, "left_out": 0}}))
         for words in ("| Taper | f32 | 1500.0 | 1.50x | 75% | 3.00 GiB | 2.00 us |",
                       "| PyTorch, channels last, graph | f32 | failed: no |  |  |  |  |",
                       "| Taper, by itself | tf32 | 1250.0 |",
                       "a copy moves 4.00 TB/s", "TFLOP/s: f32 49, bf16 400.", "128 pictures of 224 px",
                       "TF32: 2500.0 pictures/s, 2.00x of the heuristic's 1250.0; 3 s with all its measuring; "
-                      "problems measured 7."):
+                      "7 problems; 2.5 seconds; 0 left out."):
             self.assertIn(words, text)
 
     def test_kernels(self):
