@@ -1,6 +1,7 @@
 // The runtime interface: devices, memory, streams, events, copies and graphs. Passes on the simulated GPU and
 // on a real one.
 
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <cstring>
 #include <numeric>
@@ -90,7 +91,28 @@ TEST_CASE("pinned memory is known as such") {
   const std::vector<int> pageable(1000);
   REQUIRE(gpu::is_pinned(pinned.data()));
   REQUIRE(gpu::is_pinned(pinned.data() + 999));
+  REQUIRE_FALSE(gpu::is_pinned(pinned.data() + 1000));
   REQUIRE_FALSE(gpu::is_pinned(pageable.data()));
+  REQUIRE_FALSE(gpu::is_pinned(nullptr));
+  const void* gone = PinnedInts(10).data();
+  REQUIRE_FALSE(gpu::is_pinned(gone));
+  int on_host = 0;
+  REQUIRE_THROWS_WITH(gpu::deallocate_pinned(&on_host), Contains("did not come from allocate_pinned"));
+}
+
+TEST_CASE("threads allocate, ask for and free pinned memory at once") {
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong{0};
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 50; ++i) {
+        const PinnedInts first(100), second(1);
+        if (!gpu::is_pinned(first.data() + 99) || !gpu::is_pinned(second.data())) ++wrong;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  REQUIRE(wrong == 0);
 }
 
 TEST_CASE("copies between host and device, and within the device") {

@@ -11,6 +11,7 @@
 #include "taper/core/gpu/cuda_used_devices.h"
 #include "taper/core/gpu/launch_text.h"
 #include "taper/core/gpu/nvtx.h"
+#include "taper/core/gpu/pinned_ranges.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/gpu/stream_access.h"
 
@@ -30,6 +31,12 @@ class RelaxedCapture {
  private:
   cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
 };
+
+detail::PinnedRanges& pinned_ranges() {
+  static auto& ranges =
+      *new detail::PinnedRanges;  // allocators that are static objects give memory back at exit
+  return ranges;
+}
 
 }  // namespace
 
@@ -153,18 +160,20 @@ void* allocate_pinned(size_t size_bytes) {
   void* host_ptr = nullptr;
   // Portable: pinned for every device, not just the current one.
   TAPER_CUDA_CHECK(cudaHostAlloc(&host_ptr, size_bytes, cudaHostAllocPortable));
+  pinned_ranges().add(host_ptr, size_bytes);
   return host_ptr;
 }
 
 void deallocate_pinned(void* host_ptr) {
-  if (host_ptr != nullptr) TAPER_CUDA_CHECK(cudaFreeHost(host_ptr));
+  if (host_ptr == nullptr) return;
+  // Forgotten first: once it is free, another thread may be given the same addresses.
+  TAPER_CHECK(pinned_ranges().remove(host_ptr), "deallocate_pinned: {} did not come from allocate_pinned",
+              host_ptr);
+  TAPER_CUDA_CHECK(cudaFreeHost(host_ptr));
 }
 
 bool is_pinned(const void* host_ptr) {
-  if (device_count() == 0) return false;
-  cudaPointerAttributes attributes{};
-  TAPER_CUDA_CHECK(cudaPointerGetAttributes(&attributes, host_ptr));
-  return attributes.type == cudaMemoryTypeHost;
+  return pinned_ranges().contains(host_ptr);
 }
 
 void annotate_allocated(void*, size_t, Stream) {}

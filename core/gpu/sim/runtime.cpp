@@ -31,12 +31,6 @@ namespace {
 
 thread_local int this_device = 0;
 
-bool is_pinned_locked(const Machine& machine, const void* host_ptr) {
-  const auto address = reinterpret_cast<uintptr_t>(host_ptr);
-  auto after = machine.pinned.upper_bound(address);
-  return after != machine.pinned.begin() && address - std::prev(after)->first < std::prev(after)->second;
-}
-
 std::string_view copy_name(CopyKind kind) {
   if (kind == CopyKind::kDeviceToDevice) return "copy on device";
   return kind == CopyKind::kHostToDevice ? "copy host to device" : "copy device to host";
@@ -135,7 +129,7 @@ void* allocate_pinned(size_t size_bytes) {
   const bool fails = machine.fails_now(static_cast<int>(sim::FaultPoint::kAllocatePinned));
   void* host_ptr = fails ? nullptr : std::aligned_alloc(4096, (size_bytes + 4095) / 4096 * 4096);
   if (host_ptr == nullptr) fail<OutOfMemoryError>("allocate_pinned: the host has no {} bytes", size_bytes);
-  machine.pinned.emplace(reinterpret_cast<uintptr_t>(host_ptr), size_bytes);
+  machine.pinned.add(host_ptr, size_bytes);
   return host_ptr;
 }
 
@@ -143,18 +137,16 @@ void deallocate_pinned(void* host_ptr) {
   if (host_ptr == nullptr) return;
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
-  TAPER_CHECK(machine.pinned.count(reinterpret_cast<uintptr_t>(host_ptr)) == 1,
-              "deallocate_pinned: {} did not come from allocate_pinned", host_ptr);
+  TAPER_CHECK(machine.pinned.begins_at(host_ptr), "deallocate_pinned: {} did not come from allocate_pinned",
+              host_ptr);
   for (int device = 0; device < machine.device_count(); ++device)
     machine.run_all(device);  // as cudaFreeHost waits
-  machine.pinned.erase(reinterpret_cast<uintptr_t>(host_ptr));
+  machine.pinned.remove(host_ptr);
   std::free(host_ptr);
 }
 
 bool is_pinned(const void* host_ptr) {
-  Machine& machine = Machine::instance();
-  std::lock_guard lock(machine.mutex);
-  return is_pinned_locked(machine, host_ptr);
+  return Machine::instance().pinned.contains(host_ptr);
 }
 
 void annotate_allocated(void* device_ptr, size_t size_bytes, Stream stream) {
@@ -299,7 +291,7 @@ void copy_async(void* dst, const void* src, size_t size_bytes, CopyKind kind, St
                                        .bytes = int64_t(size_bytes),
                                        .correlation = call.correlation()};
   const bool capturing = machine.queue(stream).capture != nullptr;
-  if (kind == CopyKind::kHostToDevice && !is_pinned_locked(machine, src) && !capturing) {
+  if (kind == CopyKind::kHostToDevice && !machine.pinned.contains(src) && !capturing) {
     // As the driver does: a pageable source is staged, so the caller may overwrite it at once.
     auto staged = std::make_shared<std::vector<std::byte>>(static_cast<const std::byte*>(src),
                                                            static_cast<const std::byte*>(src) + size_bytes);
@@ -307,7 +299,7 @@ void copy_async(void* dst, const void* src, size_t size_bytes, CopyKind kind, St
     return;
   }
   machine.enqueue(stream, {[copy, src] { copy(src); }, what});
-  if (kind == CopyKind::kDeviceToHost && !is_pinned_locked(machine, dst) && !capturing) {
+  if (kind == CopyKind::kDeviceToHost && !machine.pinned.contains(dst) && !capturing) {
     machine.run_until(*machine.record(stream));
   }
 }

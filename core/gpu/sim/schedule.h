@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "taper/core/gpu/pinned_ranges.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/gpu/sim/arena.h"
 #include "taper/core/profile_events.h"
@@ -113,7 +114,7 @@ class Machine {
   bool fails_now(int point);
   void fail_call(int point, int n) { countdown_[point] = n; }
 
-  std::map<uintptr_t, size_t> pinned;  // start and size of every block of pinned memory
+  detail::PinnedRanges pinned;  // has a lock of its own
 
  private:
   Machine();
