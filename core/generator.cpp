@@ -1,6 +1,25 @@
 #include "taper/core/generator.h"
 
+#include "taper/core/error.h"
+#include "taper/core/gpu/runtime.h"
+#include "taper/core/op_scope.h"
+
 namespace taper {
+
+GeneratorState Generator::reserve(uint64_t blocks, Device device) {
+  if (device.is_cuda() && blocks > 0) {
+    TAPER_CHECK(
+        !gpu::is_capturing(gpu::current_stream(device.index)),
+        "{}: random numbers cannot be drawn on {} while its current stream captures a graph: every replay "
+        "would draw the same ones; draw them before the capture, and capture dropout with p = 0 or in "
+        "eval mode",
+        OpScope::current().empty() ? "Generator" : OpScope::current(), device);
+  }
+  const std::lock_guard lock(mutex_);
+  const GeneratorState first = state_;
+  state_.counter += blocks;
+  return first;
+}
 
 Generator& default_generator() {
   static Generator generator;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <mutex>
 
+#include "taper/core/device.h"
 #include "taper/core/philox.h"
 
 namespace taper {
@@ -31,13 +32,10 @@ class Generator {
     const std::lock_guard lock(mutex_);
     state_ = state;
   }
-  /// Takes the next `blocks` counters; returns the state whose counter is the first of them.
-  GeneratorState reserve(uint64_t blocks) {
-    const std::lock_guard lock(mutex_);
-    const GeneratorState first = state_;
-    state_.counter += blocks;
-    return first;
-  }
+  /// Takes the next `blocks` counters, for numbers that are drawn on `device`; returns the state whose
+  /// counter is the first of them. Throws Error while that GPU's current stream captures a graph: the state
+  /// would be captured, and every replay would draw the same numbers.
+  GeneratorState reserve(uint64_t blocks, Device device = kCPU);
 
  private:
   mutable std::mutex mutex_;

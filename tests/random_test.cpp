@@ -2,8 +2,11 @@
 
 #include "taper/ops/random/random.h"
 
+#include <functional>
 #include <numeric>
 
+#include "taper/autograd/random.h"
+#include "taper/core/gpu/runtime.h"
 #include "taper/core/parallel.h"
 #include "taper/core/views.h"
 #include "taper/ops/copy/create.h"
@@ -220,4 +223,38 @@ TEST_CASE("random functions refuse bad arguments in one line") {
   CHECK_THROWS_WITH(ops::randint(2, 2, {1}), Catch::Contains("needs low < high"));
   CHECK_THROWS_WITH(ops::dropout(x, -0.1), "dropout: p must be between 0 and 1, got -0.1");
   CHECK_THROWS_WITH(ops::uniform_(views::expand(x, {2, 3})), Catch::Contains("share memory"));
+}
+
+TEST_CASE("a graph cannot capture a draw: every replay would repeat it") {
+  if (gpu::device_count() == 0) return;
+  const Tensor x = empty({4, 6}, {.device = kCUDA});
+  Generator generator(1);
+  const gpu::Stream stream = gpu::stream_from_pool();
+  {
+    const gpu::StreamGuard guard(stream);
+    gpu::begin_capture(stream);
+    const auto refuses = [](const std::string& op, const std::function<void()>& draw) {
+      CHECK_THROWS_WITH(draw(), Catch::StartsWith(op + ": random numbers cannot be drawn on cuda:0 while") &&
+                                    Catch::Contains("captures a graph") &&
+                                    Catch::Contains("before the capture") &&
+                                    Catch::Contains("dropout with p = 0"));
+    };
+    refuses("uniform_", [&] { ops::uniform_(x, 0, 1, generator); });
+    refuses("normal_", [&] { ops::normal_(x, 0, 1, generator); });
+    refuses("bernoulli_", [&] { ops::bernoulli_(x, 0.5, generator); });
+    refuses("randint_", [&] { ops::randint_(x, 0, 9, generator); });
+    refuses("uniform_", [&] { ops::rand({3}, {.device = kCUDA}, generator); });
+    refuses("dropout", [&] { ops::dropout(x, 0.5, generator); });
+    refuses("bernoulli_", [&] { ops::dropout(views::transpose(x, 0, 1), 0.5, generator); });
+    refuses("dropout", [&] { dropout(x, 0.5, /*training=*/true, generator); });
+    CHECK_NOTHROW(dropout(x, 0.5, /*training=*/false, generator));
+    CHECK(generator.state() == GeneratorState{1, 0});
+    CHECK_NOTHROW(ops::rand({3}, {}, generator));  // on the CPU
+    gpu::end_capture(stream);
+    CHECK_NOTHROW(ops::dropout(x, 0.5, generator));
+  }
+  CHECK(generator.state().counter == 1 + 6);
+  gpu::begin_capture(stream);  // while another stream is current
+  CHECK_NOTHROW(ops::uniform_(x, 0, 1, generator));
+  gpu::end_capture(stream);
 }

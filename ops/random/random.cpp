@@ -16,7 +16,8 @@ template <class Fill>
 void fill_random(std::string_view op, const Tensor& x, bool two_lanes, Generator& generator, Fill fill) {
   check_writable(op, x);
   const int64_t per_block = two_lanes ? 2 : 4;
-  const GeneratorState state = generator.reserve(uint64_t((x.numel() + per_block - 1) / per_block));
+  const GeneratorState state =
+      generator.reserve(uint64_t((x.numel() + per_block - 1) / per_block), x.device());
   if (x.numel() > 0) {
     if (x.is_contiguous()) {
       fill(x, state);
@@ -108,7 +109,7 @@ DropoutResult dropout(const Tensor& x, double p, Generator& generator) {
   const Tensor mask = empty(x.shape(), {.dtype = kBool, .device = x.device()});
   if (x.device().is_cuda() && x.is_contiguous() && x.numel() > 0) {
     const Tensor y = empty_like(x);
-    dropout_gpu(x, y, mask, 1 - p, scale, generator.reserve(uint64_t((x.numel() + 3) / 4)));
+    dropout_gpu(x, y, mask, 1 - p, scale, generator.reserve(uint64_t((x.numel() + 3) / 4), x.device()));
     return {y, mask};
   }
   bernoulli_(mask, 1 - p, generator);

@@ -5,7 +5,8 @@
 // whatever the layout) from the range's block i / 4, lane i % 4; f64 and ranges beyond 2^32 take two lanes an
 // element, so block i / 2. The numbers are the same on every device and for any number of threads, but that a
 // GPU's logarithm, sine and cosine move normal numbers by an ulp or two, and that compilers may round low + u
-// * range once or twice. PyTorch's counterpart: ATen/native/Distributions.cpp, Dropout.cpp.
+// * range once or twice. On a GPU whose current stream captures a graph all throw Error, as every replay
+// would draw the same numbers. PyTorch's counterpart: ATen/native/Distributions.cpp, Dropout.cpp.
 
 #include "taper/core/generator.h"
 #include "taper/core/tensor.h"
