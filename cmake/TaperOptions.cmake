@@ -15,6 +15,12 @@ endif()
 # Files with kernels only; linked with core/gpu/sim/race.cpp instead of the sanitizer's runtime.
 set(TAPER_RACE_FLAGS -fsanitize=thread --param=tsan-distinguish-volatile=1 -Wno-tsan -g)
 set(TAPER_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize= (address,undefined or thread)")
+# GPUs fault on misaligned accesses, x86 does not: the compiler tests the addresses that kernels use, and calls
+# core/gpu/sim/alignment.cpp instead of the sanitizer's runtime. Where that one is linked, it has its own flags.
+set(TAPER_ALIGNMENT_FLAGS "")
+if(TAPER_GPU STREQUAL "sim" AND NOT TAPER_SANITIZE MATCHES "undefined|alignment")
+  set(TAPER_ALIGNMENT_FLAGS -fsanitize=alignment -fno-sanitize-recover=alignment)
+endif()
 set(TAPER_MARCH "native" CACHE STRING
     "CPU to build for, as for -march= (native, or x86-64-v3 for binaries that travel)")
 

@@ -8,7 +8,7 @@ configure_file(${CMAKE_CURRENT_LIST_DIR}/version.h.in ${PROJECT_BINARY_DIR}/incl
 # taper_compile_kernels(FILE.cu...): with the simulated GPU, .cu files are C++ for the host compiler; with CUDA, nvcc's.
 function(taper_compile_kernels)
   if(TAPER_GPU STREQUAL "sim")
-    set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++;-Wno-unknown-pragmas")
+    set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++;-Wno-unknown-pragmas;${TAPER_ALIGNMENT_FLAGS}")
     if(TAPER_SIM_RACES)
       set_property(SOURCE ${ARGN} APPEND PROPERTY COMPILE_OPTIONS ${TAPER_RACE_FLAGS})
       set_source_files_properties(${ARGN} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)

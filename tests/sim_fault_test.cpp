@@ -9,11 +9,13 @@
 #include "taper/core/gpu/launch.h"
 #include "taper/core/gpu/sim.h"
 #include "tests/child_process.h"
+#include "tests/fault_report.h"
 #include "tests/gpu_array.h"
 
 using namespace taper;
 using Catch::Contains;
 using test::DeviceArray;
+using test::fault_report;
 
 namespace {
 
@@ -89,37 +91,12 @@ __global__ void touch(int* data) {
   data[threadIdx.x] += 1;
 }
 
-/// What the user reads after `launch`: the error that synchronize throws, or, where AddressSanitizer was
-/// faster and ended the process, its report.
-template <class Launch>
-std::string report(Launch&& launch) {
-  std::string text = "nothing reported";
-  auto run = [&] {
-    try {
-      launch();
-      gpu::synchronize();
-    } catch (const Error& error) {
-      text = error.what();
-    }
-  };
-#if defined(__SANITIZE_ADDRESS__)
-  return test::run_in_child([&] {
-           run();
-           fputs(text.c_str(), stderr);
-         })
-      .stderr_text;
-#else
-  run();
-  return text;
-#endif
-}
-
 }  // namespace
 
 TEST_CASE("a write past the end of a block is reported with kernel, block and thread") {
   DeviceArray<int> data(256);
-  const auto text =
-      report([&] { gpu::launch("write_at", write_at, {.grid = 4, .block = 64}, data.data(), 17, 257); });
+  const auto text = fault_report(
+      [&] { gpu::launch("write_at", write_at, {.grid = 4, .block = 64}, data.data(), 17, 257); });
   REQUIRE_THAT(text, Contains("illegal write to") &&
                          Contains("4 bytes past the end of a 1024-byte block on cuda:0") &&
                          Contains("kernel write_at, block (2, 0, 0), thread (17, 0, 0)"));
@@ -127,7 +104,7 @@ TEST_CASE("a write past the end of a block is reported with kernel, block and th
 
 TEST_CASE("a read before the start of a block is reported") {
   DeviceArray<int> data(1024), out(1);
-  const auto text = report([&] {
+  const auto text = fault_report([&] {
     gpu::launch("read_at", read_at, {.grid = 1, .block = dim3(4, 2)}, data.data(), out.data(), -4);
   });
   REQUIRE_THAT(text, Contains("illegal read from") && Contains("16 bytes before a 4096-byte block") &&
@@ -141,7 +118,7 @@ TEST_CASE("a kernel that touches a freed block is reported") {
     freed = data.data();
   }
   const auto text =
-      report([&] { gpu::launch("write_at", write_at, {.grid = 3, .block = 32}, freed, 5, 10); });
+      fault_report([&] { gpu::launch("write_at", write_at, {.grid = 3, .block = 32}, freed, 5, 10); });
   REQUIRE_THAT(text,
                (Contains("40 bytes into a freed 400-byte block on cuda:0") || Contains("use-after-poison")) &&
                    Contains("kernel write_at, block (2, 0, 0), thread (5, 0, 0)"));
@@ -152,7 +129,7 @@ TEST_CASE("AddressSanitizer sees the last bytes of a block and the pieces an all
   DeviceArray<int> data(100);  // of 512 bytes' worth of alignment
   const std::string thread = "taper: in kernel write_at, block (2, 0, 0), thread (1, 0, 0)";
   auto write = [&](int64_t index) {
-    return report(
+    return fault_report(
         [&] { gpu::launch("write_at", write_at, {.grid = 3, .block = 32}, data.data(), 1, index); });
   };
   REQUIRE_THAT(write(99), Contains("nothing reported"));
@@ -167,7 +144,7 @@ TEST_CASE("AddressSanitizer sees the last bytes of a block and the pieces an all
 
 TEST_CASE("an overrun of dynamic shared memory is reported") {
   DeviceArray<int> out(1);
-  const auto text = report([&] {
+  const auto text = fault_report([&] {
     gpu::launch("overrun_shared", overrun_shared, {.grid = 1, .block = 64, .dynamic_shared_bytes = 256},
                 out.data(), 64);
   });
@@ -178,14 +155,14 @@ TEST_CASE("an overrun of dynamic shared memory is reported") {
 TEST_CASE("a kernel thread that outgrows its stack is reported") {
   DeviceArray<int> out(1);
   const auto text =
-      report([&] { gpu::launch("recurse", recurse, {.grid = 1, .block = 1}, out.data(), 1000); });
+      fault_report([&] { gpu::launch("recurse", recurse, {.grid = 1, .block = 1}, out.data(), 1000); });
   REQUIRE_THAT(text, Contains("stack") && Contains("kernel recurse"));
 }
 
 #if !defined(__SANITIZE_ADDRESS__)  // UBSan reports this by source line, and knows no threads
 TEST_CASE("a kernel that follows a null pointer is reported") {
   const auto text =
-      report([&] { gpu::launch("write_at", write_at, {.grid = 3, .block = 1}, nullptr, 0, 0); });
+      fault_report([&] { gpu::launch("write_at", write_at, {.grid = 3, .block = 1}, nullptr, 0, 0); });
   REQUIRE_THAT(text, Contains("illegal write to") && Contains("not device memory") && Contains("write_at"));
 }
 
@@ -196,7 +173,7 @@ TEST_CASE("a kernel on one device may not touch another's memory") {
   {
     DeviceArray<int> here(10);
     const gpu::DeviceGuard guard(1);
-    const auto text = report([&] {
+    const auto text = fault_report([&] {
       gpu::launch("touch", touch, {.grid = 1, .block = 1}, here.data());
       gpu::synchronize(1);
     });
@@ -207,41 +184,43 @@ TEST_CASE("a kernel on one device may not touch another's memory") {
 
 TEST_CASE("integer division by zero in a kernel is reported") {
   DeviceArray<int> out(1);
-  const auto text = report([&] { gpu::launch("divide", divide, {.grid = 1, .block = 1}, out.data(), 0); });
+  const auto text =
+      fault_report([&] { gpu::launch("divide", divide, {.grid = 1, .block = 1}, out.data(), 0); });
   REQUIRE_THAT(text, Contains("division by zero"));
   gpu::launch("divide", divide, {.grid = 1, .block = 1}, out.data(), 2);
   REQUIRE(out.host()[0] == 3);
 }
 
 TEST_CASE("a barrier that not every thread reaches is reported") {
-  const auto text =
-      report([&] { gpu::launch("branch_around_barrier", branch_around_barrier, {.grid = 2, .block = 8}); });
+  const auto text = fault_report(
+      [&] { gpu::launch("branch_around_barrier", branch_around_barrier, {.grid = 2, .block = 8}); });
   REQUIRE_THAT(text, Contains("divergent barrier: 4 of 8 threads") && Contains("sim_fault_test.cpp:") &&
                          Contains("4 have returned") &&
                          Contains("kernel branch_around_barrier, block (0, 0, 0)"));
 }
 
 TEST_CASE("threads at two different barriers are reported") {
-  const auto text = report([&] { gpu::launch("two_barriers", two_barriers, {.grid = 1, .block = 8}); });
+  const auto text = fault_report([&] { gpu::launch("two_barriers", two_barriers, {.grid = 1, .block = 8}); });
   REQUIRE_THAT(text, Contains("divergent barrier: this thread reached __syncthreads at") &&
                          Contains("while thread (") && Contains("kernel two_barriers"));
 }
 
 TEST_CASE("a lane that its warp waits for in vain is reported") {
-  const auto text = report([&] { gpu::launch("diverging_warp", diverging_warp, {.grid = 1, .block = 64}); });
+  const auto text =
+      fault_report([&] { gpu::launch("diverging_warp", diverging_warp, {.grid = 1, .block = 64}); });
   REQUIRE_THAT(text, Contains("divergent warp") && Contains("warp 1 waits in __syncwarp") &&
                          Contains("for lane 8") && Contains("kernel diverging_warp"));
 }
 
 TEST_CASE("a mask that leaves out the caller is reported") {
-  const auto text = report([&] { gpu::launch("wrong_mask", wrong_mask, {.grid = 1, .block = 32}); });
+  const auto text = fault_report([&] { gpu::launch("wrong_mask", wrong_mask, {.grid = 1, .block = 32}); });
   REQUIRE_THAT(text,
                Contains("mask 0x0000000f does not name the calling lane 6") && Contains("thread (6, 0, 0)"));
 }
 
 TEST_CASE("a shuffle from a lane that does not exist is reported") {
   DeviceArray<int> out(1);
-  const auto text = report(
+  const auto text = fault_report(
       [&] { gpu::launch("shuffle_from_nobody", shuffle_from_nobody, {.grid = 1, .block = 16}, out.data()); });
   REQUIRE_THAT(text, Contains("a shuffle reads a lane that is not in its mask") &&
                          Contains("kernel shuffle_from_nobody"));
@@ -249,7 +228,7 @@ TEST_CASE("a shuffle from a lane that does not exist is reported") {
 
 TEST_CASE("after a fault the device is usable again") {
   DeviceArray<int> data(std::vector<int>(32, 1));
-  const auto text = report([&] {
+  const auto text = fault_report([&] {
     gpu::launch("branch_around_barrier", branch_around_barrier, {.grid = 1, .block = 32});
     gpu::launch("touch", touch, {.grid = 1, .block = 32}, data.data());  // dropped with the rest of the queue
   });

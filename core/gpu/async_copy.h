@@ -21,12 +21,17 @@ namespace taper::gpu {
 
 /// Copies kBytes (4, 8 or 16; both addresses aligned to them), or writes zeros where `valid` is false; then
 /// `global` is not read and need only be an address. 16-byte copies bypass the L1 cache.
+#if TAPER_SIMULATED_GPU
+template <int kBytes>
+void async_copy(void* shared, const void* global, bool valid = true,
+                const sim::Where& where = sim::Where::current()) {
+  static_assert(kBytes == 4 || kBytes == 8 || kBytes == 16, "cp.async copies 4, 8 or 16 bytes");
+  sim::async_copy(shared, global, kBytes, valid ? kBytes : 0, where);
+}
+#else
 template <int kBytes>
 __device__ __forceinline__ void async_copy(void* shared, const void* global, bool valid = true) {
   static_assert(kBytes == 4 || kBytes == 8 || kBytes == 16, "cp.async copies 4, 8 or 16 bytes");
-#if TAPER_SIMULATED_GPU
-  sim::async_copy(shared, global, kBytes, valid ? kBytes : 0);
-#else
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
   const int valid_bytes = valid ? kBytes : 0;
   if constexpr (kBytes == 16) {
@@ -37,8 +42,8 @@ __device__ __forceinline__ void async_copy(void* shared, const void* global, boo
                  "r"(valid_bytes)
                  : "memory");
   }
-#endif
 }
+#endif
 
 /// Closes a group: this thread's copies since the last commit.
 __device__ __forceinline__ void async_copy_commit() {

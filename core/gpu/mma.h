@@ -57,12 +57,17 @@ __device__ __forceinline__ void mma(FragmentC& c, const FragmentA& a, const Frag
 /// Loads `count` (1, 2 or 4) 8x8 matrices of 16-bit values from shared memory. Lane 8 i + r passes the
 /// address of row r of matrix i, 16 bytes and so aligned; other lanes' addresses are ignored. Then x[i] holds
 /// row g, columns 2t and 2t+1 of matrix i; with kTransposed, rows 2t and 2t+1 of column g.
+#if TAPER_SIMULATED_GPU
+template <bool kTransposed = false, int count>
+void load_matrices(uint32_t (&x)[count], const void* shared_row,
+                   const sim::Where& where = sim::Where::current()) {
+  static_assert(count == 1 || count == 2 || count == 4, "ldmatrix loads 1, 2 or 4 matrices");
+  sim::load_matrices(x, count, kTransposed, shared_row, where);
+}
+#else
 template <bool kTransposed = false, int count>
 __device__ __forceinline__ void load_matrices(uint32_t (&x)[count], const void* shared_row) {
   static_assert(count == 1 || count == 2 || count == 4, "ldmatrix loads 1, 2 or 4 matrices");
-#if TAPER_SIMULATED_GPU
-  sim::load_matrices(x, count, kTransposed, shared_row);
-#else
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(shared_row));
   if constexpr (count == 4 && !kTransposed) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -95,7 +100,7 @@ __device__ __forceinline__ void load_matrices(uint32_t (&x)[count], const void* 
                  : "r"(address)
                  : "memory");
   }
-#endif
 }
+#endif
 
 }  // namespace taper::gpu

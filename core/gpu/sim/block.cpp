@@ -336,6 +336,10 @@ std::string BlockRunner::describe_index(int thread) const {
 }
 
 std::string BlockRunner::describe_address(uintptr_t address) const {
+  if (in_dynamic_shared(address)) {
+    return fmt::format("{} bytes into dynamic shared memory",
+                       address - reinterpret_cast<uintptr_t>(dynamic_shared_));
+  }
   const auto shared_end = reinterpret_cast<uintptr_t>(shared_pages_) + kMaxDynamicSharedBytes;
   if (address >= shared_end && address < shared_end + kGuardBytes) {
     return fmt::format("{} bytes past the end of {} bytes of dynamic shared memory",

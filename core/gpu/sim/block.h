@@ -51,6 +51,10 @@ struct Trap {
 
 class BlockRunner;
 
+/// Where `address` lies: "4 bytes past the end of a 1024-byte block on cuda:0", ... `runner`: of the kernel
+/// that has it; null for host code.
+std::string describe_place(const void* address, const BlockRunner* runner);
+
 /// In words: "illegal write to 0x..: 4 bytes past the end of a 1024-byte block on cuda:0". `runner` is where
 /// a kernel faulted, null for host code.
 std::string describe_trap(const Trap& trap, const BlockRunner* runner);
@@ -104,7 +108,7 @@ class BlockRunner {
     return address - reinterpret_cast<uintptr_t>(dynamic_shared_) < kernel_->dynamic_shared_bytes;
   }
 
-  /// What lies at `address` of this runner's own memory: a fiber's guard page, the end of shared memory; or
+  /// What lies at `address` of this runner's own memory: shared memory, its end, a fiber's guard page; or
   /// empty.
   std::string describe_address(uintptr_t address) const;
 

@@ -68,18 +68,21 @@ void after_asan_report(const char*) {
 
 }  // namespace
 
+std::string describe_place(const void* address, const BlockRunner* runner) {
+  Machine& machine = Machine::instance();
+  if (const int device = machine.device_of(address); device >= 0)
+    return machine.arena(device).describe(address);
+  std::string place;
+  if (runner != nullptr) place = runner->describe_address(reinterpret_cast<uintptr_t>(address));
+  return place.empty() ? "not device memory" : place;
+}
+
 std::string describe_trap(const Trap& trap, const BlockRunner* runner) {
   if (trap.signal == SIGFPE) return "integer division by zero";
   if (trap.code != SEGV_MAPERR && trap.code != SEGV_ACCERR)
     return "illegal access: misaligned or wild address";
-  Machine& machine = Machine::instance();
-  std::string where;
-  if (const int device = machine.device_of(trap.address); device >= 0)
-    where = machine.arena(device).describe(trap.address);
-  else if (runner != nullptr)
-    where = runner->describe_address(reinterpret_cast<uintptr_t>(trap.address));
-  if (where.empty()) where = "not device memory";
-  return fmt::format("illegal {} {}: {}", trap.write ? "write to" : "read from", trap.address, where);
+  return fmt::format("illegal {} {}: {}", trap.write ? "write to" : "read from", trap.address,
+                     describe_place(trap.address, runner));
 }
 
 void install_fault_handler() {

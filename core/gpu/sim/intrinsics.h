@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstdio>
 
+#include "taper/core/gpu/sim/alignment.h"
 #include "taper/core/gpu/sim/thread.h"
 
 // ------------------------------------------------------------------------------------------------------ bits
@@ -290,45 +291,60 @@ inline int __dp4a(int a, int b, int c) {
 // --------------------------------------------------------------------------------------------- loads, stores
 // The cache hints mean nothing here.
 
+namespace taper::gpu::sim {
+
 template <class T>
-T __ldg(const T* address) {
+T checked_load(const char* intrinsic, const T* address, const Where& where) {
+  check_aligned(intrinsic, address, alignof(T), where);
   return *address;
 }
 template <class T>
-T __ldca(const T* address) {
-  return *address;
-}
-template <class T>
-T __ldcg(const T* address) {
-  return *address;
-}
-template <class T>
-T __ldcs(const T* address) {
-  return *address;
-}
-template <class T>
-T __ldlu(const T* address) {
-  return *address;
-}
-template <class T>
-T __ldcv(const T* address) {
-  return *address;
-}
-template <class T>
-void __stwb(T* address, T value) {
+void checked_store(const char* intrinsic, T* address, const T& value, const Where& where) {
+  check_aligned(intrinsic, address, alignof(T), where);
   *address = value;
 }
+
+}  // namespace taper::gpu::sim
+
 template <class T>
-void __stcg(T* address, T value) {
-  *address = value;
+T __ldg(const T* address, taper::gpu::sim::Where where = taper::gpu::sim::Where::current()) {
+  return taper::gpu::sim::checked_load("__ldg", address, where);
 }
 template <class T>
-void __stcs(T* address, T value) {
-  *address = value;
+T __ldca(const T* address, taper::gpu::sim::Where where = taper::gpu::sim::Where::current()) {
+  return taper::gpu::sim::checked_load("__ldca", address, where);
 }
 template <class T>
-void __stwt(T* address, T value) {
-  *address = value;
+T __ldcg(const T* address, taper::gpu::sim::Where where = taper::gpu::sim::Where::current()) {
+  return taper::gpu::sim::checked_load("__ldcg", address, where);
+}
+template <class T>
+T __ldcs(const T* address, taper::gpu::sim::Where where = taper::gpu::sim::Where::current()) {
+  return taper::gpu::sim::checked_load("__ldcs", address, where);
+}
+template <class T>
+T __ldlu(const T* address, taper::gpu::sim::Where where = taper::gpu::sim::Where::current()) {
+  return taper::gpu::sim::checked_load("__ldlu", address, where);
+}
+template <class T>
+T __ldcv(const T* address, taper::gpu::sim::Where where = taper::gpu::sim::Where::current()) {
+  return taper::gpu::sim::checked_load("__ldcv", address, where);
+}
+template <class T>
+void __stwb(T* address, T value, taper::gpu::sim::Where where = taper::gpu::sim::Where::current()) {
+  taper::gpu::sim::checked_store("__stwb", address, value, where);
+}
+template <class T>
+void __stcg(T* address, T value, taper::gpu::sim::Where where = taper::gpu::sim::Where::current()) {
+  taper::gpu::sim::checked_store("__stcg", address, value, where);
+}
+template <class T>
+void __stcs(T* address, T value, taper::gpu::sim::Where where = taper::gpu::sim::Where::current()) {
+  taper::gpu::sim::checked_store("__stcs", address, value, where);
+}
+template <class T>
+void __stwt(T* address, T value, taper::gpu::sim::Where where = taper::gpu::sim::Where::current()) {
+  taper::gpu::sim::checked_store("__stwt", address, value, where);
 }
 
 // ------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "taper/core/gpu/sim/alignment.h"
 #include "taper/core/gpu/sim/block.h"
 #include "taper/core/gpu/sim/half.h"
 #include "taper/core/gpu/sim/race.h"
@@ -56,16 +57,14 @@ void mma(float* c, const uint32_t* a, const uint32_t* b) {
 template void mma<__half>(float*, const uint32_t*, const uint32_t*);
 template void mma<__nv_bfloat16>(float*, const uint32_t*, const uint32_t*);
 
-void load_matrices(uint32_t* x, int count, bool transposed, const void* shared_row) {
+void load_matrices(uint32_t* x, int count, bool transposed, const void* shared_row, const Where& where) {
   struct Lane {
     uint32_t* x;
     int count;
     bool transposed;
     const void* row;
   } lane{x, count, transposed, shared_row};
-  if (lane_id() < 8 * count && reinterpret_cast<uintptr_t>(shared_row) % 16 != 0) {
-    fault("ldmatrix: a row's address is not aligned to 16 bytes");
-  }
+  if (lane_id() < 8 * count) check_aligned("load_matrices", shared_row, 16, where);
   if (kFindRaces && lane_id() < 8 * count) race::watch(shared_row, 16, false, __builtin_return_address(0));
   warp_collective(
       "ldmatrix", kWholeWarp, &lane,
@@ -84,14 +83,12 @@ void load_matrices(uint32_t* x, int count, bool transposed, const void* shared_r
           }
         }
       },
-      Where::current());
+      where);
 }
 
-void async_copy(void* shared, const void* global, size_t size_bytes, size_t valid_bytes) {
-  if (reinterpret_cast<uintptr_t>(shared) % size_bytes != 0 ||
-      reinterpret_cast<uintptr_t>(global) % size_bytes != 0) {
-    fault("cp.async: an address is not aligned to the size of the copy");
-  }
+void async_copy(void* shared, const void* global, size_t size_bytes, size_t valid_bytes, const Where& where) {
+  check_aligned("async_copy to", shared, size_bytes, where);
+  check_aligned("async_copy from", global, size_bytes, where);
   BlockRunner::active()->async_copies().pending.push_back({shared, global, size_bytes, valid_bytes});
 }
 

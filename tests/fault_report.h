@@ -1,0 +1,38 @@
+#pragma once
+// What the user reads when a kernel on the simulated GPU does wrong.
+
+#include <cstdio>
+#include <string>
+
+#include "taper/core/error.h"
+#include "taper/core/gpu/runtime.h"
+#include "tests/child_process.h"
+
+namespace taper::test {
+
+/// What the user reads after `launch`: the error that synchronize throws, or, where a sanitizer was faster
+/// and ended the process, its report.
+template <class Launch>
+std::string fault_report(Launch&& launch) {
+  std::string text = "nothing reported";
+  auto run = [&] {
+    try {
+      launch();
+      gpu::synchronize();
+    } catch (const Error& error) {
+      text = error.what();
+    }
+  };
+#if defined(__SANITIZE_ADDRESS__)
+  return run_in_child([&] {
+           run();
+           fputs(text.c_str(), stderr);
+         })
+      .stderr_text;
+#else
+  run();
+  return text;
+#endif
+}
+
+}  // namespace taper::test
