@@ -82,7 +82,7 @@ struct GemmOutput {
   BatchStrides bias_batch = {};  ///< groups of a convolution have their own
   const T* residual = nullptr;   ///< laid out as `data`
   bool relu = false;
-  bool vectors = false;  ///< every multiple of 16 bytes along a row is aligned, and rows are whole
+  bool vectors = false;  ///< every 16 bytes along a row are aligned, the residual's too, and rows are whole
   /// With more than one split: sums over parts of k, [split, batch, m, n], in place of `data`.
   SumOf<T>* partial = nullptr;
 

@@ -8,10 +8,15 @@
 namespace taper::ops {
 namespace {
 
+bool is_aligned(const void* data) {
+  return reinterpret_cast<uintptr_t>(data) % 16 == 0;
+}
+
+/// Every multiple of 16 bytes along a row.
 template <class T>
 bool is_aligned(const GpuMatrix& x) {
-  return reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && x.stride % kVectorOf<T> == 0 &&
-         x.batch_outer % kVectorOf<T> == 0 && x.batch_inner % kVectorOf<T> == 0;
+  return is_aligned(x.data) && x.stride % kVectorOf<T> == 0 && x.batch_outer % kVectorOf<T> == 0 &&
+         x.batch_inner % kVectorOf<T> == 0;
 }
 
 template <class T, bool kInnerIsK>
@@ -31,7 +36,7 @@ GemmOutput<T> output(const GpuGemm& gemm) {
           .bias_batch = {0, gemm.bias_batch_inner},
           .residual = static_cast<const T*>(gemm.residual),
           .relu = gemm.activation == Activation::kRelu,
-          .vectors = is_aligned<T>(gemm.c) && gemm.sizes.n % kVectorOf<T> == 0};
+          .vectors = is_aligned<T>(gemm.c) && is_aligned(gemm.residual) && gemm.sizes.n % kVectorOf<T> == 0};
 }
 
 }  // namespace
