@@ -42,7 +42,7 @@ struct Conv2dPrologue {
 struct Conv2dEpilogue {
   Tensor bias = {};      ///< [K]; undefined for none
   Tensor residual = {};  ///< as y; undefined for none
-  bool relu = false;     ///< then clamp at 0
+  bool relu = false;     ///< then clamp at 0: NaN stays NaN, though a vendor's library may make it 0
 };
 
 /// What a batch norm in training wants of a convolution.

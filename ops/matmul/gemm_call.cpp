@@ -16,6 +16,14 @@ namespace {
 /// What NVIDIA advises for Hopper; larger ones only invite splits that write more than they gain.
 constexpr size_t kLibraryWorkspaceBytes = size_t(32) << 20;
 
+/// How coarsely the library may compute the product, beyond rounding the result to its dtype.
+double library_epsilon(const GpuGemm& gemm) {
+  double epsilon = gemm.dtype == kFloat32 && gemm.allow_tf32 ? kTf32Epsilon : 0;
+  if (gemm.activation == Activation::kGeluTanh && gemm.dtype != kFloat64)
+    epsilon = std::max(epsilon, kLibraryGeluEpsilon);
+  return epsilon;
+}
+
 int64_t alignment_of(const GpuGemm& gemm) {
   return common_alignment({gemm.a.data, gemm.b.data, gemm.c.data, gemm.bias, gemm.residual});
 }
@@ -45,7 +53,7 @@ void add_library_candidates(const GemmCall& call, std::vector<Candidate<GemmCall
   } catch (const Error& error) {
     warn(fmt::format("{}: {}; Taper's own kernel takes over", call.problem().str(), error.what()));
   }
-  const double epsilon = gemm.dtype == kFloat32 && gemm.allow_tf32 ? kTf32Epsilon : 0;
+  const double epsilon = library_epsilon(gemm);
   double cost = 1;
   for (GemmAlgorithm& algorithm : algorithms) {
     candidates.push_back({.name = library->name() + " " + algorithm.name,

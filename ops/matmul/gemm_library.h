@@ -12,6 +12,11 @@
 
 namespace taper::ops {
 
+/// cuBLASLt computes gelu by the form with tanh, as Taper does, but does not say how well it computes tanh.
+/// The hardware's instruction is off by up to 2^-11 (PTX ISA: tanh.approx.f32), and gelu(x) by as much of x
+/// / 2.
+inline constexpr double kLibraryGeluEpsilon = 0x1p-11;
+
 /// One of a library's ways to compute a product.
 struct GemmAlgorithm {
   std::string name;  ///< everything that tells it from the library's others
