@@ -367,16 +367,16 @@ Profiler::~Profiler() {
 
 Profile Profiler::stop() {
   TAPER_CHECK(recording_, "Profiler::stop: it has been stopped already");
-  std::vector<ProfileSpan> from_device = gpu::detail::stop_device_profiling();
+  gpu::detail::DeviceRecording from_device = gpu::detail::stop_device_profiling();
   const uint64_t own_session = end_recording();
   Collector collector(detail::profile_clock_ns());
   {
     const std::lock_guard lock(registry().mutex);
     for (const auto& recorder : registry().recorders) collector.add(*recorder, own_session);
   }
-  collector.add(std::move(from_device));
+  collector.add(std::move(from_device.spans));
   Profile profile = collector.finish(start_ns_);
-  profile.note = std::move(note_);
+  profile.note = note_.empty() ? std::move(from_device.note) : std::move(note_);
   profile.algorithms = algorithm_cache().statistics().since(algorithms_before_);
   one_records = false;
   return profile;

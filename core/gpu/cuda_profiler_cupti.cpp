@@ -30,7 +30,7 @@ std::string detail::start_device_profiling() {
   return "the profile has no kernels: this build was made without CUPTI's headers";
 }
 
-std::vector<ProfileSpan> detail::stop_device_profiling() {
+detail::DeviceRecording detail::stop_device_profiling() {
   wait_for_used_devices();
   return {};
 }
@@ -207,14 +207,23 @@ uint64_t CUPTIAPI clock_ns() {
   return uint64_t(taper::detail::profile_clock_ns());
 }
 
+constexpr const char* kOneTool = "compute-sanitizer and Nsight exclude it";
+
 std::string first_failure(std::initializer_list<CUptiResult> results) {
   for (const CUptiResult result : results) {
     if (result == CUPTI_SUCCESS) continue;
     const char* text = nullptr;
     cupti().result_text(result, &text);
-    return text != nullptr ? text : fmt::format("error {}", int(result));
+    const std::string why = text != nullptr ? text : fmt::format("error {}", int(result));
+    const bool other_tool = result == CUPTI_ERROR_MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED ||
+                            result == CUPTI_ERROR_NOT_INITIALIZED || result == CUPTI_ERROR_NOT_COMPATIBLE;
+    return other_tool ? fmt::format("{} ({})", why, kOneTool) : why;
   }
   return {};
+}
+
+void stop_recording() {
+  for (const CUpti_ActivityKind kind : kKinds) cupti().disable(kind);
 }
 
 }  // namespace
@@ -231,20 +240,31 @@ std::string detail::start_device_profiling() {
        cupti().register_buffers(give_buffer, take_buffer)});
   if (!failure.empty()) return refusal(failure);
   for (const CUpti_ActivityKind kind : kKinds) {
-    if (const std::string why = first_failure({cupti().enable(kind)}); !why.empty()) return refusal(why);
+    const std::string why = first_failure({cupti().enable(kind)});
+    if (why.empty()) continue;
+    stop_recording();
+    return refusal(why);
   }
   const std::lock_guard lock(records().mutex);
   records().spans.clear();
   return {};
 }
 
-std::vector<ProfileSpan> detail::stop_device_profiling() {
+detail::DeviceRecording detail::stop_device_profiling() {
+  const bool worked = used_devices != 0;
   wait_for_used_devices();
   if (device_count() == 0 || !cupti().failure.empty()) return {};
   cupti().flush(CUPTI_ACTIVITY_FLAG_FLUSH_FORCED);
-  for (const CUpti_ActivityKind kind : kKinds) cupti().disable(kind);
-  const std::lock_guard lock(records().mutex);
-  return std::exchange(records().spans, {});
+  stop_recording();
+  DeviceRecording recording;
+  {
+    const std::lock_guard lock(records().mutex);
+    recording.spans = std::exchange(records().spans, {});
+  }
+  const auto on_device = [](const ProfileSpan& span) { return span.device >= 0; };
+  if (worked && std::none_of(recording.spans.begin(), recording.spans.end(), on_device))
+    recording.note = fmt::format("the profile has no kernels: CUPTI recorded none ({})", kOneTool);
+  return recording;
 }
 
 #endif

@@ -9,7 +9,7 @@ std::string detail::start_device_profiling() {
   return {};
 }
 
-std::vector<ProfileSpan> detail::stop_device_profiling() {
+detail::DeviceRecording detail::stop_device_profiling() {
   sim::Machine& machine = sim::Machine::instance();
   const std::lock_guard lock(machine.mutex);
   for (int device = 0; device < machine.device_count(); ++device) machine.run_all(device);
