@@ -12,6 +12,7 @@
 #include "taper/ops/conv/winograd_cpu.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
+#include "tests/candidate_outputs.h"
 #include "tests/conv_case.h"
 #include "tests/test_tensors.h"
 #include "tests/tolerance.h"
@@ -79,7 +80,7 @@ Conv2dCall make_call(Conv2dPass pass, const ConvCase& test, const Operands& oper
 /// The plainest candidate in f64, which conv_test.cpp holds against the definition.
 Tensor expected(Conv2dPass pass, const ConvCase& test, const Operands& operands) {
   const Conv2dCall call = make_call(pass, test, operands, kFloat64);
-  ops::conv2d_cpu_candidates(call).front().run(call, nullptr);
+  run_candidate(ops::conv2d_cpu_candidates(call).front(), call);
   return call.result;
 }
 
@@ -108,8 +109,8 @@ const Conv2dPass kPasses[] = {Conv2dPass::kForward, Conv2dPass::kBackwardInput, 
 
 /// How many times larger than those of direct sums a candidate's errors may be.
 double allowance(const std::string& candidate) {
-  if (candidate == "winograd 2x2") return 4;
-  if (candidate == "winograd 4x4") return 15;
+  if (candidate == "winograd 2x2") return kWinograd2x2Errors;
+  if (candidate == "winograd 4x4") return kWinograd4x4Errors;
   return 1;
 }
 
@@ -127,7 +128,7 @@ TEST_CASE("each candidate of a convolution computes it") {
         if (!candidate.supported) continue;
         INFO(test.name << ", pass " << int(pass) << ", " << candidate.name);
         ops::copy_(call.result, ops::full(call.result.shape(), std::nan("")));
-        candidate.run(call, nullptr);
+        run_candidate(candidate, call);
         check_close(call.result, truth,
                     allowance(candidate.name) * tolerance(kFloat32, reduction_length(call)));
         ++runs[candidate.name];
@@ -145,7 +146,7 @@ TEST_CASE("each candidate adds bias and residual and clamps at 0 as separate ste
   for (const ConvCase& test : kCases) {
     const Operands operands = random_operands(test);
     const Conv2dCall plain = make_call(Conv2dPass::kForward, test, operands, kFloat64);
-    ops::conv2d_cpu_candidates(plain).front().run(plain, nullptr);
+    run_candidate(ops::conv2d_cpu_candidates(plain).front(), plain);
     for (const bool with_residual : {false, true}) {
       for (const bool relu : {false, true}) {
         Conv2dCall call = make_call(Conv2dPass::kForward, test, operands);
@@ -162,7 +163,7 @@ TEST_CASE("each candidate adds bias and residual and clamps at 0 as separate ste
                          << (relu ? ", relu" : ""));
           for (int run = 0; run < (call.constant ? 2 : 1); ++run) {  // the second with the kept weight
             ops::copy_(call.result, ops::full(call.result.shape(), std::nan("")));
-            candidate.run(call, nullptr);
+            run_candidate(candidate, call);
             check_close(call.result, truth,
                         allowance(candidate.name) * tolerance(kFloat32, reduction_length(call)));
           }
@@ -220,7 +221,7 @@ TEST_CASE("Winograd's rounding errors stay within 4 and 15 times those of direct
         Errors direct;
         for (const auto& candidate : ops::conv2d_cpu_candidates(call)) {
           if (!candidate.supported) continue;
-          candidate.run(call, nullptr);
+          run_candidate(candidate, call);
           const Errors found = errors(call.result, truth);
           if (candidate.name == "gemm") direct = found;
           REQUIRE(direct.root_mean_square > 0);
@@ -248,7 +249,7 @@ TEST_CASE("each candidate gives the same bits for any number of threads") {
         std::vector<float> first;
         for (const int count : {1, 2, 5}) {
           const ThreadsGuard threads(count);
-          candidate.run(call, nullptr);
+          run_candidate(candidate, call);
           const auto result = ops::to_vector<float>(call.result);
           if (first.empty()) first = result;
           CHECK(result == first);

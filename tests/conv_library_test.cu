@@ -16,6 +16,7 @@
 #include "taper/ops/copy/strided_gpu.cuh"
 #include "taper/ops/matmul/gemm_typed.h"
 #include "taper/ops/norm/channel_statistics_gpu.h"
+#include "tests/candidate_outputs.h"
 #include "tests/fake_library.h"
 #include "tests/naive_conv.cuh"
 #include "tests/test_tensors.h"
@@ -145,8 +146,7 @@ TEST_CASE(
     INFO(candidate.name << ", " << name(dtype));
     for (const Tensor& output : {call.result, call.moments.mean, call.moments.var})
       ops::copy_(output, ops::full_like(output, std::nan("")));
-    const Tensor workspace = empty({64}, {.dtype = kUInt8, .device = device});
-    candidate.run(call, candidate.workspace_bytes > 0 ? workspace.data_ptr() : nullptr);
+    run_candidate(candidate, call);
     const BatchMoments expected = ops::batch_moments(call.result);
     check_close(call.moments.mean, expected.mean, tolerance(kFloat32, 50));
     check_close(call.moments.var, expected.var, tolerance(kFloat32, 50));
@@ -187,7 +187,7 @@ TEST_CASE("a prologue with ReLU reaches the library's engines, and others get it
                                 .prologue = {make({8}, kFloat32), make({8}, kFloat32), relu},
                                 .moments = {make({8}, kFloat32), make({8}, kFloat32)}};
   for (const auto& candidate : ops::conv2d_gpu_candidates(call)) {
-    if (candidate.name.starts_with("fakednn")) candidate.run(call, nullptr);
+    if (candidate.name.starts_with("fakednn")) run_candidate(candidate, call);
   }
   std::vector<std::string> expected = {"plain", "plain, sums"};
   if (relu) expected = {"plain", "fused", "plain, sums", "fused, sums"};

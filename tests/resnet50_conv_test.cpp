@@ -4,14 +4,18 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
-#include "bench/resnet50_layers.h"
-#include "taper/core/algorithm_cache.h"
+#include <random>
+
 #include "taper/core/gpu/runtime.h"
 #include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/elementwise/elementwise.h"
 #include "taper/ops/random/random.h"
 #include "taper/ops/reduce/reduce.h"
+#include "tests/candidate_outputs.h"
+#include "tests/few_engines.h"
+#include "tests/resnet50_problems.h"
+#include "tests/time_limit.h"
 
 using namespace taper;
 using ops::Conv2dCall;
@@ -38,12 +42,40 @@ Tensor random_operand(const Shape& shape, DType dtype) {
                          shape.size() == 4 ? kChannelsLast : kContiguous);
 }
 
-Conv2dCall random_call(const ResnetLayer& layer, Conv2dPass pass, const Precision& precision, bool fused) {
+struct ConvProblem {
+  RankedLayer ranked;
+  Precision precision;
+  Conv2dPass pass;
+  bool fused;
+};
+
+/// One size of each kind of layer first, in all precisions and passes: mixed, so that what a time limit
+/// leaves out has none of them alone.
+std::vector<ConvProblem> problems() {
+  std::vector<ConvProblem> problems;
+  for (const RankedLayer& ranked : smallest_first()) {
+    for (const Precision& precision : kPrecisions) {
+      for (const Conv2dPass pass :
+           {Conv2dPass::kForward, Conv2dPass::kBackwardInput, Conv2dPass::kBackwardWeight})
+        problems.push_back({ranked, precision, pass, false});
+      problems.push_back({ranked, precision, Conv2dPass::kForward, true});
+    }
+  }
+  std::shuffle(problems.begin(), problems.end(), std::mt19937(1));
+  std::stable_sort(problems.begin(), problems.end(), [](const ConvProblem& a, const ConvProblem& b) {
+    return a.ranked.round < b.ranked.round;
+  });
+  return problems;
+}
+
+Conv2dCall random_call(const ConvProblem& problem) {
+  const auto& [ranked, precision, pass, fused] = problem;
+  const ResnetLayer& layer = ranked.layer;
   const int64_t size = layer.input_size(kPictureSize);
   const Shape weight = {layer.out, layer.in, layer.kernel, layer.kernel};
   const auto conv = ops::conv2d_geometry("conv2d", {kBatch, layer.in, size, size}, weight,
                                          {.stride = layer.stride, .padding = layer.padding()});
-  const auto random = [&](const Shape& shape) { return random_operand(shape, precision.dtype); };
+  const auto random = [dtype = precision.dtype](const Shape& shape) { return random_operand(shape, dtype); };
   const bool forward = pass == Conv2dPass::kForward, by_weight = pass == Conv2dPass::kBackwardWeight;
   const Shape result = forward ? conv.output_shape() : by_weight ? conv.weight_shape() : conv.input_shape();
   return {.pass = pass,
@@ -57,16 +89,11 @@ Conv2dCall random_call(const ResnetLayer& layer, Conv2dPass pass, const Precisio
           .allow_tf32 = precision.allow_tf32};
 }
 
-void run(const Candidate<Conv2dCall>& candidate, const Conv2dCall& call) {
-  const Storage workspace(candidate.workspace_bytes, call.result.device());
-  candidate.run(call, workspace.data());
-}
-
 /// The same operands in f32, computed by Taper's plainest kernel.
 Tensor exact_result(Conv2dCall call) {
   for (Tensor* operand : {&call.first, &call.second, &call.bias, &call.result, &call.residual})
     if (operand->defined()) *operand = ops::cast(*operand, kFloat32);
-  run(ops::conv2d_gpu_candidates(call).front(), call);
+  run_candidate(ops::conv2d_gpu_candidates(call).front(), call);
   return call.result;
 }
 
@@ -78,19 +105,14 @@ double error_of(const Tensor& actual, const Tensor& exact) {
   return root_mean_square(ops::sub(ops::cast(actual, kFloat32), exact)) / root_mean_square(exact);
 }
 
-void check_candidates(const Conv2dCall& call, double tolerance) {
+void check_candidates(const Conv2dCall& call, double tolerance, CandidateRuns& runs, TimeLimit& limit) {
   const Tensor exact = exact_result(call);
   for (const Candidate<Conv2dCall>& candidate : ops::conv2d_gpu_candidates(call)) {
-    if (!candidate.supported || candidate.workspace_bytes > algorithm_cache().workspace_limit()) continue;
     INFO(candidate.name);
     ops::fill_(call.result, NAN);  // what the candidate forgets to write
-    try {
-      run(candidate, call);
-    } catch (const AlgorithmFailed& error) {
-      WARN(error.what());  // as the cache does: another takes over
-      continue;
-    }
+    if (!runs.run(candidate, call)) continue;
     CHECK(error_of(call.result, exact) < tolerance);
+    limit.checked();
   }
 }
 
@@ -101,15 +123,15 @@ TEST_CASE("every candidate for ResNet-50's convolutions agrees with exact sums")
     WARN("for hardware alone");
     return;
   }
-  for (const Precision& precision : kPrecisions) {
-    for (const ResnetLayer& layer : kResnet50Layers) {
-      INFO(layer.name << ", " << precision.name);
-      for (const Conv2dPass pass :
-           {Conv2dPass::kForward, Conv2dPass::kBackwardInput, Conv2dPass::kBackwardWeight}) {
-        INFO("pass " << int(pass));
-        check_candidates(random_call(layer, pass, precision, false), precision.tolerance);
-      }
-      check_candidates(random_call(layer, Conv2dPass::kForward, precision, true), precision.tolerance);
-    }
+  FewEngines few;
+  CandidateRuns runs;
+  TimeLimit limit;
+  for (const ConvProblem& problem : problems()) {
+    if (!limit.takes_one_more()) continue;
+    INFO(problem.ranked.layer.name << ", " << problem.precision.name << ", pass " << int(problem.pass)
+                                   << (problem.fused ? ", fused" : ""));
+    check_candidates(random_call(problem), problem.precision.tolerance, runs, limit);
+    limit.left_out(few.take_left_out());
   }
+  limit.report();
 }

@@ -1,0 +1,61 @@
+#pragma once
+// How long a test over many problems may take where each costs time of its own, as on hardware, where a
+// vendor's library compiles for seconds.
+
+#include <fmt/format.h>
+
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <cstdlib>
+#include <limits>
+#include <string>
+
+#include "taper/core/gpu/runtime.h"
+
+namespace taper {
+
+/// Counts what a test has looked at, and ends it: `if (!limit.takes_one_more()) continue;` before each
+/// problem. The limit is TAPER_TEST_SECONDS; where that is not set, 60 on hardware and none on the simulated
+/// GPU.
+class TimeLimit {
+ public:
+  TimeLimit() : TimeLimit(seconds_of_environment()) {}
+  explicit TimeLimit(double seconds) : seconds_(seconds) {}
+
+  /// Whether there is time for one more problem. Counts it either way.
+  bool takes_one_more() {
+    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start_;
+    const bool takes = passed.count() < seconds_;
+    ++(takes ? problems_ : problems_left_out_);
+    return takes;
+  }
+  /// One way to compute a problem was checked, or some were left out.
+  void checked() { ++checked_; }
+  void left_out(int candidates) { candidates_left_out_ += candidates; }
+
+  /// Says in one line what was checked and what was left out. Fails the test if nothing was checked.
+  void report() const {
+    if (!gpu::is_simulated() || problems_left_out_ > 0) WARN(text());
+    CHECK(checked_ > 0);
+  }
+  std::string text() const {
+    return fmt::format(
+        "checked {} candidates for {} problems; left out {} of their candidates, and {} problems after {:g} "
+        "s "
+        "(TAPER_TEST_SECONDS)",
+        checked_, problems_, candidates_left_out_, problems_left_out_, seconds_);
+  }
+
+ private:
+  static double seconds_of_environment() {
+    const char* const text = std::getenv("TAPER_TEST_SECONDS");
+    if (text != nullptr && *text != '\0') return std::strtod(text, nullptr);
+    return gpu::is_simulated() ? std::numeric_limits<double>::infinity() : 60;
+  }
+
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  double seconds_;
+  int problems_ = 0, problems_left_out_ = 0, checked_ = 0, candidates_left_out_ = 0;
+};
+
+}  // namespace taper
