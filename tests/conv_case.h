@@ -29,10 +29,11 @@ inline double library_errors(DType dtype) {
   return dtype == kFloat32 || dtype == kFloat16 ? kWinograd4x4Errors : 1;
 }
 
-/// Relative error allowed for the sums of a convolution that the algorithm cache has chosen a way for.
+/// Relative error allowed for the sums of a convolution that the algorithm cache has chosen a way for. For
+/// half types that is tensor cores', which add directly.
 inline double conv_tolerance(Device device, DType dtype, int64_t reduction_length) {
-  const bool may_be_library = device.is_cuda() && ops::engine_library() != nullptr;
-  return (may_be_library ? library_errors(dtype) : 1) * tolerance(dtype, reduction_length);
+  const bool may_be_winograd = device.is_cuda() && dtype == kFloat32 && ops::engine_library() != nullptr;
+  return (may_be_winograd ? kWinograd4x4Errors : 1) * tolerance(dtype, reduction_length);
 }
 
 }  // namespace taper
