@@ -57,6 +57,8 @@ set(taper_flags
 target_compile_options(taper_build_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${taper_flags}>")
 
 if(TAPER_GPU STREQUAL "cuda")
+  option(TAPER_CUDA_LINE_INFO "Let profilers name the source lines of kernels" ON)
+  option(TAPER_CUDA_COMPRESS "Compress the code of kernels as far as nvcc can: programs four times smaller" OFF)
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
     set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 90-virtual)
   endif()
@@ -64,6 +66,9 @@ if(TAPER_GPU STREQUAL "cuda")
   if(NOT CMAKE_CUDA_COMPILER_LAUNCHER)
     set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CURRENT_LIST_DIR}/record_ptxas.sh)
     if(TAPER_CCACHE)
+      if(NOT TAPER_CUDA_LINE_INFO) # line information holds paths, and another checkout's would be wrong here
+        list(APPEND CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR})
+      endif()
       list(APPEND CMAKE_CUDA_COMPILER_LAUNCHER ${TAPER_CCACHE})
     endif()
   endif()
@@ -77,8 +82,12 @@ if(TAPER_GPU STREQUAL "cuda")
   # fmt 9 switches its constexpr off for nvcc, and then no format string can be checked at compile time.
   target_compile_definitions(taper_build_flags INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:FMT_USE_CONSTEXPR=1>)
   target_link_options(taper_build_flags INTERFACE LINKER:--as-needed) # a program loads only the libraries it uses
-  target_compile_options(taper_build_flags INTERFACE
-    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall;-Xptxas=-v;-lineinfo;$<$<BOOL:${TAPER_WARNINGS_AS_ERRORS}>:-Werror=all-warnings>>")
+  set(taper_cuda_flags
+    -Xcompiler=-Wall -Xptxas=-v
+    $<$<BOOL:${TAPER_CUDA_LINE_INFO}>:-lineinfo>
+    $<$<BOOL:${TAPER_CUDA_COMPRESS}>:--compress-mode=size>
+    $<$<BOOL:${TAPER_WARNINGS_AS_ERRORS}>:-Werror=all-warnings>)
+  target_compile_options(taper_build_flags INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:${taper_cuda_flags}>")
 endif()
 
 if(TAPER_SANITIZE)
