@@ -226,6 +226,8 @@ def main():
     except (CannotPack, OSError) as error:
         print(f"gpu_pack.sh: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":
