@@ -21,12 +21,12 @@ ANSWERS_LIMIT_BYTES = 8_000_000  # of one oracle's answers: random numbers, whic
 LADDERS = tuple(f"bench/ladder_{path.stem}" for path in sorted((ROOT / "bench/ladder").glob("*.cu")))
 # On these gpu_check.sh compares the vendors' libraries with Taper's own kernels.
 WITH_LIBRARIES = ("tests/taper_tests", "examples/resnet50_train", "bench/resnet50_step", "bench/resnet50_layers")
-PROGRAMS = (*WITH_LIBRARIES, "examples/taper_algorithms", "bench/algorithm_bench", "bench/allocator_bench", "bench/gemm_bench",
-            "bench/kernel_bench", *LADDERS)
+PROGRAMS = (*WITH_LIBRARIES, "examples/taper-algorithms", "bench/algorithm_bench", "bench/allocator_bench",
+            "bench/gemm_bench", "bench/kernel_bench", *LADDERS)
 LIBRARIES = {"cuDNN": b"libcudnn.so.", "cuBLASLt": b"libcublasLt.so."}  # the names that they are opened by
 TRACKED = ("scripts/*", "tests/*.py", "tests/data/*", "bench/*.py", "LICENSE")
 # The programs share most of their code, so the window is wide enough for all of them.
-XZ = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 64 << 20}]
+XZ = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 64 << 20}]
 USAGE = """\
 On the GPU machine, with python3 and nothing else:
   python3 -c "import tarfile; tarfile.open('{name}').extractall()"
@@ -84,7 +84,8 @@ def build(options):
     if lacking := re.search(r"Building without (?:cuDNN|cuBLASLt).*", result.stdout):
         raise CannotPack(lacking[0])
     say("==> building build/gpu-pack")
-    targets = [pathlib.PurePath(program).name for program in PROGRAMS] + ["taper_travelling_libraries", "kernel_report"]
+    targets = [pathlib.PurePath(program).name.replace("-", "_") for program in PROGRAMS]
+    targets += ["taper_travelling_libraries", "kernel_report"]
     jobs = ["--parallel", str(options.jobs)] if options.jobs else []
     start = time.perf_counter()
     if subprocess.run(["cmake", "--build", "--preset", "gpu-pack", *jobs, "--target", *targets], cwd=ROOT,
