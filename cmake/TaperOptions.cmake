@@ -73,6 +73,7 @@ if(TAPER_GPU STREQUAL "cuda")
     endif()
   endif()
   enable_language(CUDA)
+  set(CMAKE_INCLUDE_SYSTEM_FLAG_CUDA "-isystem ") # ccache takes no path out of -isystem=FOLDER, so checkouts shared nothing
   set(CMAKE_CUDA_STANDARD 20)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
   if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION) # CMake 3.25 does not know that nvcc speaks C++20
