@@ -52,8 +52,7 @@ def families(machine, options):
 
 
 def tests(machine, options, scratch, found):
-    answers = ROOT / "tests/oracle_answers"  # gpu_pack.sh may have brought them
-    oracle = answers if answers.is_dir() else scratch / "oracle"
+    answers = ROOT / "tests/oracle_answers"  # gpu_pack.sh may have brought some
     limit, estimate = (600, 1) if machine.simulated else (60, 3)
     limit = options.limit or limit
     compiling = [name for name in found if COMPILING.fullmatch(name)]
@@ -63,11 +62,12 @@ def tests(machine, options, scratch, found):
     for family in order:
         report = scratch / f"{family}.xml"
         after = ()
-        script = ROOT / f"tests/oracle/{family.removesuffix('_test')}_oracle.py"
+        subject = family.removesuffix("_test")
+        oracle = answers if (answers / subject / "DONE").exists() else scratch / "oracle"
+        script = ROOT / f"tests/oracle/{subject}_oracle.py"
         if script.exists() and oracle != answers:
-            name = f"oracle_{family.removesuffix('_test')}"
-            steps.append(Step(name, "tests", [machine.torch_python, ROOT / "tests/oracle/make.py", script,
-                                              oracle / family.removesuffix("_test")],
+            name = f"oracle_{subject}"
+            steps.append(Step(name, "tests", [machine.torch_python, ROOT / "tests/oracle/make.py", script, oracle / subject],
                               limit=120, estimate=4, skip_code=77, provides=True))
             after = (name,)
         command = [machine.tests_program, "-#", f"[#{family}]", "-w", "NoTests", "-r", "xml", "-d", "yes", "-o", report]

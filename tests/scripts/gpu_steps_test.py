@@ -71,6 +71,18 @@ class GpuStepsTest(unittest.TestCase):
         self.assertEqual(steps["resnet50_norm_test"].env["TAPER_TEST_SECONDS"], "{most}")
         self.assertNotIn("TAPER_TEST_SECONDS", steps["conv_test"].env)
 
+    def test_an_oracle_whose_answers_the_pack_has_is_not_asked(self):
+        with tempfile.TemporaryDirectory() as name, mock.patch.object(gpu_steps, "ROOT", pathlib.Path(name)) as root:
+            for path in ("tests/oracle/conv_oracle.py", "tests/oracle/gpu_simt_oracle.py",
+                         "tests/oracle_answers/conv/DONE"):
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                (root / path).touch()
+            steps = plan()
+            self.assertEqual([step for step in steps if step.startswith("oracle_")], ["oracle_gpu_simt"])
+            self.assertEqual(steps["conv_test"].after, ())
+            self.assertEqual(steps["conv_test"].env["TAPER_ORACLE_DIR"], root / "tests/oracle_answers")
+            self.assertEqual(steps["gpu_simt_test"].after, ("oracle_gpu_simt",))
+
     def test_choices(self):
         self.assertEqual(list(plan(parts=["tests"], families="^conv_test")), ["oracle_conv", "conv_test"])
         self.assertNotIn("parity_32px", plan(quick=True))
