@@ -267,7 +267,10 @@ std::vector<AlgorithmTiming> measure(const ErasedCall& call, std::span<const Era
                                      Device device, const MeasureOptions& options) {
   const OpScope scope("algorithm_cache");
   std::optional<gpu::DeviceGuard> guard;  // events belong to the current device
-  if (device.is_cuda()) guard.emplace(device.index);
+  if (device.is_cuda()) {
+    guard.emplace(device.index);
+    gpu::current_stream().synchronize();  // what has failed before is no candidate's fault
+  }
   return Measurement(call, candidates, device, options).run();
 }
 

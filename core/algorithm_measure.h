@@ -26,7 +26,7 @@ struct MeasureOptions {
 /// (on a GPU by events on the current stream), or why it is out of the question: it found no memory, threw an
 /// Error, or its result is not the reference's (algorithm_compare.h). Candidates that are clearly slower than
 /// the best run fewer times. Throws OutOfMemoryError if there is no memory for the copies, DeviceLostError if
-/// a candidate has ended the device.
+/// a candidate, or what was enqueued before, has ended the device.
 std::vector<AlgorithmTiming> measure(const ErasedCall& call, std::span<const ErasedCandidate> candidates,
                                      Device device, const MeasureOptions& options);
 

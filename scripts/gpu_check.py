@@ -217,6 +217,7 @@ def main():
         sys.exit(2)
     finally:
         keeper.close()
+    print("\n" + gpu_page.text(results))
     failed, not_run = results.failed(), gpu_results.not_run(results)
     words = {"done": "", "budget": "; the budget is spent", "interrupted": "; interrupted",
              "device lost": "; the GPU is gone: no new process sees it"}[results.reason]

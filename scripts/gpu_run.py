@@ -20,6 +20,7 @@ from gpu_machine import CannotCheck
 
 TAIL = 4000  # characters kept of what a program printed
 POLL_SECONDS = 0.02
+CLEANING_SECONDS = 0.5
 DEATH_SECONDS = 5  # for a killed program to be gone; one that hangs in the driver may never be
 # What taper_tests says when it ends with code 3, and DeviceLostError, with which other programs end with code 1.
 LOST = {3: re.compile(r"^(\w+: )?the GPU was lost.*", re.MULTILINE),
@@ -115,8 +116,11 @@ class Keeper:
         os.write(self.tell, b"-%d\n" % group)
 
     def close(self):
+        """Lets it finish. It is waited for no longer than a moment, since removing gigabytes is nobody's budget."""
         os.close(self.tell)
-        os.waitpid(self.process, 0)
+        patience = time.monotonic() + CLEANING_SECONDS
+        while os.waitpid(self.process, os.WNOHANG)[0] == 0 and time.monotonic() < patience:
+            time.sleep(POLL_SECONDS)
 
 
 def kill_group(group):

@@ -147,6 +147,20 @@ TEST_CASE("a library that only says that it failed is not struck off where the d
         (mode == AlgorithmMode::kBenchmark ? 1 : 0));
 }
 
+TEST_CASE("a fault of earlier work is no candidate's") {
+  const TemporaryFolder folder;
+  const std::string file = folder / "algorithms.json";
+  Process process(file, AlgorithmMode::kBenchmark);
+  const DoubleCall call = gpu_call();
+  gpu::launch("earlier", read_wildly, {.grid = 1, .block = 1}, call.x.data<float>(), call.y.data<float>(), 1);
+  int runs = 0;
+  CHECK_THROWS_WITH(
+      process.run(call, {kernel("plain", 2, double_all, &runs), kernel("other", 1, double_all, &runs)}),
+      Contains("kernel earlier") && !Contains("was tried"));
+  CHECK(runs == 0);
+  CHECK(AlgorithmFile(file).faults().empty());
+}
+
 TEST_CASE("the error of the benchmark names the problem and the candidate") {
   const TemporaryFolder folder;
   Process process(folder / "algorithms.json", AlgorithmMode::kBenchmark);

@@ -164,6 +164,7 @@ class GpuCheckTest(unittest.TestCase):
         self.assertIn(
             "- families of tests: 2 passed, 1 failed, 1 timed out, 1 crashed, 2 device lost; 2 of 7 test cases", page)
         self.assertIn("**gpu_fails_test** failed: adds: two.cpp:7", page)
+        self.assertIn(page, result.stdout)  # what comes back where no file does
         sleepers = (self.folder / "log.sleepers").read_text().split()
         self.assertEqual([runs(sleeper) for sleeper in sleepers], [False, False], "programs' own children live on")
 
