@@ -1,6 +1,6 @@
 #pragma once
-// Notes on disk of which candidates are being tried. A candidate that crashes or hangs takes the process with
-// it before anything can be measured; its note stays, and the next process knows whom to leave out.
+// Notes on disk that name the candidates being tried. A candidate that crashes or hangs takes the process
+// with it before anything can be measured; its note stays, and the next process knows what to leave out.
 
 #include <mutex>
 #include <string>

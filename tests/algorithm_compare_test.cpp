@@ -20,7 +20,7 @@ double allowed(DType dtype) {
   return std::sqrt(std::ldexp(1., -digits));
 }
 
-/// Ones, of which element `place` is `value`.
+/// Ones, except that element `place` is `value`.
 Tensor ones_but(int64_t count, int64_t place, double value, DType dtype, Device device) {
   std::vector<double> values(size_t(count), 1);
   values[size_t(place)] = value;

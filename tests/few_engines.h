@@ -1,6 +1,6 @@
 #pragma once
-// A vendor's library of which a test takes few engines: some compile for a second each, and there are dozens
-// for each problem.
+// A vendor's library that offers a test only a few engines: some compile for a second each, and there are
+// dozens for each problem.
 
 #include <memory>
 #include <utility>

@@ -32,7 +32,7 @@ inline Moments moments_of(const Tensor& x) {
 
 /// What moments are gathered of, and how.
 enum class Gathered {
-  kFromMemory,  ///< the values of memory, of which the mean is known before the variance is computed
+  kFromMemory,  ///< the values in memory; their mean is known before the variance is computed
   kFromSums,  ///< sums of values and of their squares, as they are before they are rounded to memory's dtype
 };
 
