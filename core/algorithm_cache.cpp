@@ -90,12 +90,15 @@ std::vector<ErasedCandidate> ranked_by(const AlgorithmRecord& record,
   return ranked;
 }
 
-/// The words between commas; null has none.
+/// The words between commas, without the spaces around them; null has none.
 std::vector<std::string> words_in(const char* text) {
   std::vector<std::string> words;
   std::istringstream rest(text == nullptr ? "" : text);
-  for (std::string word; std::getline(rest, word, ',');)
-    if (!word.empty()) words.push_back(word);
+  for (std::string word; std::getline(rest, word, ',');) {
+    const size_t begin = word.find_first_not_of(' ');
+    if (begin != std::string::npos)
+      words.push_back(word.substr(begin, word.find_last_not_of(' ') + 1 - begin));
+  }
   return words;
 }
 
@@ -154,16 +157,19 @@ std::vector<ErasedCandidate> AlgorithmCache::usable_candidates(const Problem& pr
   const std::vector<AlgorithmFault> faults = mode == AlgorithmMode::kBenchmark || problem.device().is_cuda()
                                                  ? faults_of(problem)
                                                  : std::vector<AlgorithmFault>();
-  const auto fault_of = [&](const ErasedCandidate& candidate) {
+  const auto fault_of = [&](const ErasedCandidate& candidate) -> const AlgorithmFault* {
     const auto found = std::find_if(faults.begin(), faults.end(), [&](const AlgorithmFault& fault) {
       return fault.algorithm == candidate.name;
     });
-    return found == faults.end() ? std::string() : found->what;
+    return found == faults.end() ? nullptr : &*found;
   };
   for (ErasedCandidate& candidate : listed) {
     std::string reason = reason_to_refuse(candidate, mode);
     const bool is_plainest = usable.empty();
-    if (reason.empty() && !is_plainest) reason = fault_of(candidate);
+    if (const AlgorithmFault* const fault = fault_of(candidate)) {
+      candidate.is_suspected = fault->suspected;
+      if (reason.empty() && !is_plainest && !fault->suspected) reason = fault->what;
+    }
     if (reason.empty()) {
       usable.push_back(std::move(candidate));
     } else {
@@ -202,7 +208,7 @@ void AlgorithmCache::measure(const Problem& problem, const std::vector<ErasedCan
     const AlgorithmFault trial = {.problem = record.problem,
                                   .environment = record.environment,
                                   .algorithm = candidate.name,
-                                  .what = "ended a process that tried it"};
+                                  .what = "ended two processes that tried it"};
     if (for_the_first_time) trials.begin(trial);
     try {
       try {
@@ -229,6 +235,10 @@ void AlgorithmCache::measure(const Problem& problem, const std::vector<ErasedCan
   } catch (const OutOfMemoryError&) {
     return;  // not even for copies of the results: the estimates decide
   }
+  for (const ErasedCandidate& candidate : candidates) {
+    if (candidate.is_suspected)
+      acquit({.problem = record.problem, .environment = record.environment, .algorithm = candidate.name});
+  }
   record.verified = verify;
   const auto left_out = std::count_if(record.candidates.begin(), record.candidates.end(),
                                       [](const AlgorithmTiming& timing) { return timing.left_out; });
@@ -248,7 +258,10 @@ void AlgorithmCache::measure(const Problem& problem, const std::vector<ErasedCan
 double AlgorithmCache::seconds_allowed() const {
   const std::lock_guard lock(limits_mutex_);
   const double spent = double(benchmark_ns_ - benchmark_ns_before_limits_) * 1e-9;
-  return std::clamp(limits_.seconds_in_all - spent, 0., limits_.seconds_per_problem);
+  const double left = limits_.seconds_in_all - spent;
+  if (left <= 0) return 0;
+  // A tenth of what is left, so that there is some for the problems to come.
+  return std::min(left / 10, limits_.seconds_per_problem);
 }
 
 bool AlgorithmCache::recall(AlgorithmRecord& record) {
@@ -270,15 +283,33 @@ void AlgorithmCache::read_file() {
   file_read_ = true;
   try {
     measured_.merge(file_.read());
-    for (const AlgorithmFault& fault : unfinished_trials(file_.path())) {
-      warn(fmt::format("{}: {} {}; it will not be tried again (taper-algorithms --forget-faults)",
-                       fault.problem, fault.algorithm, fault.what));
-      file_.add(fault);
-    }
+    const std::vector<AlgorithmFault> trials = unfinished_trials(file_.path());
+    for (const AlgorithmFault& trial : trials) file_.add(trial);
     faults_ = file_.faults();
+    for (const AlgorithmFault& trial : trials) warn_of(trial);
   } catch (const FileError& error) {
     warn(error.what());
     file_ = AlgorithmFile();
+  }
+}
+
+void AlgorithmCache::warn_of(const AlgorithmFault& trial) const {
+  const bool suspected = std::any_of(faults_.begin(), faults_.end(), [&](const AlgorithmFault& fault) {
+    return fault.suspected && fault.is_of_same(trial);
+  });
+  warn(suspected ? fmt::format("{}: a process ended while it tried {}, which is tried once more",
+                               trial.problem, trial.algorithm)
+                 : fmt::format("{}: {} {}; others take its place (taper-algorithms --forget-faults)",
+                               trial.problem, trial.algorithm, trial.what));
+}
+
+void AlgorithmCache::acquit(const AlgorithmFault& fault) {
+  const std::lock_guard lock(measured_mutex_);
+  std::erase_if(faults_, [&](const AlgorithmFault& other) { return other.is_of_same(fault); });
+  try {
+    file_.clear_suspicion(fault);
+  } catch (const FileError& error) {
+    warn(error.what());
   }
 }
 

@@ -60,7 +60,7 @@ enum class AlgorithmMode : uint8_t {
 };
 
 /// How long kBenchmark may take. When the time is over it goes on with what it knows: the candidates that
-/// were measured, or the estimates.
+/// were measured, or the estimates. No problem takes more than a tenth of what is left.
 struct BenchmarkLimits {
   double seconds_per_problem = 10;
   double seconds_in_all = std::numeric_limits<double>::infinity();  ///< from when the limits were set
@@ -79,9 +79,9 @@ class AlgorithmCache {
   /// candidate can compute the problem in this mode, and whatever the candidate throws;
   /// after AlgorithmFailed, though, the next one takes over for this call and all later ones.
   ///
-  /// A candidate that makes the GPU unusable when it is measured, or that ended an earlier process then, is
-  /// remembered in the file and not considered again for its problem, unless it is the first one listed.
-  /// run() then throws DeviceLostError, which names it.
+  /// A candidate that makes the GPU unusable when it is measured is remembered in the file, and run() throws
+  /// DeviceLostError, which names it. So is one that was being tried when two processes ended. Neither is
+  /// considered again for its problem, unless it is the first one listed.
   ///
   /// Nothing is measured while a graph is captured, inside a parallel loop, or for a single candidate; then
   /// the file or the estimates decide.
@@ -149,6 +149,10 @@ class AlgorithmCache {
   void read_file();
   std::vector<AlgorithmFault> faults_of(const Problem& problem);
   void remember(const AlgorithmFault& fault);
+  /// Tells of a trial that a process has left behind.
+  void warn_of(const AlgorithmFault& trial) const;
+  /// A suspected candidate has survived.
+  void acquit(const AlgorithmFault& fault);
   void remember(const AlgorithmRecord& record);
   void keep(const Problem& problem, const ChoicePtr& choice, AlgorithmRecord record, AlgorithmMode mode);
 

@@ -76,6 +76,7 @@ struct ErasedCandidate {
   std::function<void()> prepare;
   std::function<void()> chosen;
   bool is_reference = false;  ///< what the others are verified against
+  bool is_suspected = false;  ///< AlgorithmFault::suspected: made ready by itself
 };
 
 /// A copy of a call whose output handles can be pointed elsewhere.

@@ -50,10 +50,12 @@ Json to_json(const AlgorithmRecord& record) {
 }
 
 Json to_json(const AlgorithmFault& fault) {
-  return {{"problem", fault.problem},
-          {"environment", fault.environment},
-          {"algorithm", fault.algorithm},
-          {"what", fault.what}};
+  Json json = {{"problem", fault.problem},
+               {"environment", fault.environment},
+               {"algorithm", fault.algorithm},
+               {"what", fault.what}};
+  if (fault.suspected) json["suspected"] = true;
+  return json;
 }
 
 /// Throws if members are missing or of another type.
@@ -83,8 +85,8 @@ Content parse(const std::string& text) {
     content.records[record.key()] = record;
   }
   for (const Json& entry : json.value("faults", Json::array()))
-    content.faults.push_back(
-        {entry.at("problem"), entry.at("environment"), entry.at("algorithm"), entry.at("what")});
+    content.faults.push_back({entry.at("problem"), entry.at("environment"), entry.at("algorithm"),
+                              entry.at("what"), entry.value("suspected", false)});
   return content;
 }
 
@@ -175,8 +177,22 @@ AlgorithmTable AlgorithmFile::add(const AlgorithmRecord& record) const {
 void AlgorithmFile::add(const AlgorithmFault& fault) const {
   if (path_.empty()) return;
   change_file(path_, [&](Content& content) {
-    if (std::find(content.faults.begin(), content.faults.end(), fault) == content.faults.end())
+    const auto same = std::find_if(content.faults.begin(), content.faults.end(),
+                                   [&](const AlgorithmFault& other) { return other.is_of_same(fault); });
+    if (same == content.faults.end()) {
       content.faults.push_back(fault);
+    } else if (same->suspected) {
+      *same = fault;
+      same->suspected = false;
+    }
+  });
+}
+
+void AlgorithmFile::clear_suspicion(const AlgorithmFault& fault) const {
+  if (path_.empty()) return;
+  change_file(path_, [&](Content& content) {
+    std::erase_if(content.faults,
+                  [&](const AlgorithmFault& other) { return other.suspected && other.is_of_same(fault); });
   });
 }
 
@@ -190,6 +206,7 @@ size_t AlgorithmFile::forget_faults() const {
 bool AlgorithmFile::remove() const {
   if (path_.empty()) return false;
   std::error_code failed;
+  if (std::filesystem::is_directory(path_)) fail<FileError>("{}: is a folder", path_);
   const bool removed = std::filesystem::remove(path_, failed);
   if (failed) fail<FileError>("{}: cannot be deleted: {}", path_, failed.message());
   return removed;

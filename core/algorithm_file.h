@@ -32,14 +32,19 @@ struct AlgorithmRecord {
   std::string key() const;
 };
 
-/// A candidate that ended the process, or made it lose its GPU, when it was tried for a problem.
+/// A candidate that made a process lose its GPU, or ended it, when it was tried for a problem.
 struct AlgorithmFault {
   std::string problem;      ///< Problem::str()
   std::string environment;  ///< Problem::environment()
   std::string algorithm;    ///< the candidate's name
   std::string what;         ///< what happened
+  /// It may be innocent: a process ended while it was tried, perhaps from outside. It is tried once more, and
+  /// when that happens again it counts as a fault.
+  bool suspected = false;
 
-  bool operator==(const AlgorithmFault&) const = default;
+  bool is_of_same(const AlgorithmFault& other) const {
+    return problem == other.problem && environment == other.environment && algorithm == other.algorithm;
+  }
 };
 
 /// Records by key.
@@ -59,8 +64,11 @@ class AlgorithmFile {
   AlgorithmTable add(const AlgorithmRecord& record) const;
   /// The candidates that must not be tried again, in the order in which they were added.
   std::vector<AlgorithmFault> faults() const;
-  /// Adds `fault`, unless it is there. Throws FileError if the file cannot be written.
+  /// Adds `fault`, in place of one of the same candidate; of two suspicions comes a fault. Throws FileError
+  /// if the file cannot be written.
   void add(const AlgorithmFault& fault) const;
+  /// Removes the suspicion against that candidate. Throws FileError if the file cannot be written.
+  void clear_suspicion(const AlgorithmFault& fault) const;
   /// Lets all candidates be tried again. Returns how many had faults. Throws FileError if the file cannot be
   /// written.
   size_t forget_faults() const;

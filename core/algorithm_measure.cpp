@@ -181,16 +181,18 @@ class Measurement {
     return time_candidate(candidates_[i], scratch_, device_, repetitions);
   }
 
-  /// Compiles plans, the most promising first, on as many threads as compute.
+  /// Compiles plans, the most promising first, on as many threads as compute; suspects by themselves, so that
+  /// a second crash has one name.
   void prepare() {
-    std::vector<size_t> waiting;
+    std::vector<size_t> together, alone;
     for (size_t i = 0; i < candidates_.size(); ++i)
-      if (candidates_[i].prepare) waiting.push_back(i);
-    parallel_chunks(int64_t(waiting.size()), [&](int64_t k) {
-      const size_t i = waiting[size_t(k)];
-      timings_[i].left_out = k > 0 && clock_.is_over(kShareOfPlans);
+      if (candidates_[i].prepare) (candidates_[i].is_suspected ? alone : together).push_back(i);
+    const auto prepare_one = [&](size_t i, bool is_first) {
+      timings_[i].left_out = !is_first && clock_.is_over(kShareOfPlans);
       if (!timings_[i].left_out) attempt(i, true, [&] { candidates_[i].prepare(); });
-    });
+    };
+    parallel_chunks(int64_t(together.size()), [&](int64_t k) { prepare_one(together[size_t(k)], k == 0); });
+    for (const size_t i : alone) prepare_one(i, together.empty() && i == alone.front());
   }
 
   /// Compares results with the reference's: all candidates', or those that always are.
@@ -269,7 +271,7 @@ std::vector<AlgorithmTiming> measure(const ErasedCall& call, std::span<const Era
   std::optional<gpu::DeviceGuard> guard;  // events belong to the current device
   if (device.is_cuda()) {
     guard.emplace(device.index);
-    gpu::current_stream().synchronize();  // what has failed before is no candidate's fault
+    gpu::current_stream().synchronize();  // what failed here before is no candidate's fault
   }
   return Measurement(call, candidates, device, options).run();
 }

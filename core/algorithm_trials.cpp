@@ -38,7 +38,7 @@ std::vector<AlgorithmFault> parse(const std::string& text) {
   for (const Json& entry : json) {
     if (entry.is_array() && entry.size() == 4 &&
         std::all_of(entry.begin(), entry.end(), [](const Json& word) { return word.is_string(); }))
-      trials.push_back({entry[0], entry[1], entry[2], entry[3]});
+      trials.push_back({entry[0], entry[1], entry[2], entry[3], true});
   }
   return trials;
 }
@@ -84,7 +84,7 @@ void AlgorithmTrials::begin(const AlgorithmFault& trial) noexcept {
 void AlgorithmTrials::end(const AlgorithmFault& trial) noexcept {
   const std::lock_guard lock(mutex_);
   try {
-    std::erase(under_way_, trial);
+    std::erase_if(under_way_, [&](const AlgorithmFault& other) { return other.is_of_same(trial); });
     write();
   } catch (const std::exception&) {
   }

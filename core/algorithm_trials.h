@@ -36,8 +36,8 @@ class AlgorithmTrials {
   std::vector<AlgorithmFault> under_way_;
 };
 
-/// What processes that have ended were trying, by their notes beside the algorithm file at `path`, which are
-/// removed.
+/// What processes that have ended were trying, as suspicions, by their notes beside the algorithm file at
+/// `path`, which are removed.
 std::vector<AlgorithmFault> unfinished_trials(const std::string& path);
 
 }  // namespace taper

@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "taper/core/algorithm_file.h"
+#include "taper/core/algorithm_trials.h"
 #include "taper/core/error.h"
 #include "taper/version.h"
 
@@ -96,9 +97,10 @@ void print_sum(const std::vector<AlgorithmRecord>& records) {
 /// Those that are not tried again.
 void print_faults(const std::vector<AlgorithmFault>& faults) {
   if (faults.empty()) return;
-  fmt::print("\nNot tried again (--forget-faults):\n");
+  fmt::print("\nNot tried again, or suspected (--forget-faults):\n");
   for (const AlgorithmFault& fault : faults)
-    fmt::print("{}\n  {}  {}\n", fault.problem, fault.algorithm, fault.what);
+    fmt::print("{}\n  {}  {}\n", fault.problem, fault.algorithm,
+               fault.suspected ? "a process ended while it was tried; it is tried once more" : fault.what);
 }
 
 void list(const Options& options) {
@@ -129,9 +131,12 @@ int run(const Options& options) {
     fmt::print("Measurements are kept in no file: TAPER_ALGORITHM_CACHE is empty, or HOME is not set.\n");
   } else if (options.clear) {
     const bool removed = AlgorithmFile(options.file).remove();
+    unfinished_trials(options.file);  // the notes of processes that have ended go, too
     fmt::print("{}: {}\n", options.file, removed ? "deleted" : "not there");
   } else if (options.forget_faults) {
-    fmt::print("{}: {} faults forgotten\n", options.file, AlgorithmFile(options.file).forget_faults());
+    const size_t forgotten =
+        unfinished_trials(options.file).size() + AlgorithmFile(options.file).forget_faults();
+    fmt::print("{}: {} faults forgotten\n", options.file, forgotten);
   } else {
     list(options);
   }

@@ -6,7 +6,9 @@ START = time.monotonic()  # the budget counts from here
 
 # pylint: disable=wrong-import-position
 import argparse
+import os
 import pathlib
+import shlex
 import re
 import shutil
 import signal
@@ -16,7 +18,7 @@ import gpu_page
 import gpu_results
 import gpu_steps
 from gpu_machine import ROOT, CannotCheck, Machine, cpus
-from gpu_run import Keeper, Log, Runner, pending_of
+from gpu_run import ALGORITHMS, Keeper, Log, Runner, pending_of
 
 HELP = """\
 All that this machine's GPU says about Taper, without a network: the tests, a training, parity with PyTorch, ResNet-50's
@@ -34,8 +36,30 @@ The programs come from --build, made here or carried here by scripts/gpu_pack.sh
 may have left steps out), 1 something failed or it was interrupted, 2 nothing could be checked (no GPU, no cuDNN, no
 programs)."""
 # What a later --continue or --only takes from the run that it goes on with, and what they are without one.
-KEPT = {"device": "gpu", "parts": ",".join(gpu_steps.PARTS), "quick": False, "families": None, "batch": 128,
-        "compile": False}
+KEPT = {"device": "gpu", "build": None, "parts": ",".join(gpu_steps.PARTS), "quick": False, "families": None, "batch": 128,
+        "compile": False, "limit": None, "jobs": None}
+
+
+class Output:
+    """Standard output, which whoever reads it may close: that ends nothing here."""
+
+    def __init__(self, stream):
+        self.stream = stream or open(os.devnull, "w", encoding="utf-8")  # pylint: disable=consider-using-with
+
+    def attempt(self, call, *arguments):
+        try:
+            call(*arguments)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+
+    def write(self, text):
+        self.attempt(self.stream.write, text)
+
+    def flush(self):
+        self.attempt(self.stream.flush)
+
+    def isatty(self):
+        return self.stream.isatty()
 
 
 class Progress:
@@ -82,7 +106,7 @@ def read_options():
                         help="the GPU layer's own tests, and short benchmarks")
     parser.add_argument("--batch", type=int, help="pictures of a step in the race; default: 128")
     parser.add_argument("--compile", action="store_true", default=None, help="torch.compile too, which takes minutes")
-    parser.add_argument("--build", type=pathlib.Path, metavar="DIR",
+    parser.add_argument("--build", type=os.path.abspath, metavar="DIR",
                         help="default: build/cuda, or build/default for the simulated GPU")
     parser.add_argument("--device", choices=["gpu", "sim"],
                         help="sim: the simulated GPU, to try this script; default: gpu")
@@ -94,19 +118,22 @@ def complete(options, before):
     """Fills what was not given from the run before, or with defaults. Throws CannotCheck for what cannot be."""
     for name, default in KEPT.items():
         if getattr(options, name) is None:
-            setattr(options, name, before["options"][name] if before else default)
+            setattr(options, name, before["options"].get(name, default) if before else default)
+    for name in ("limit", "jobs", "batch"):
+        if (value := getattr(options, name)) is not None and not 0 < value < float("inf"):
+            raise CannotCheck(f"--{name}: {value:g} is not above 0")
     options.kept = {name: getattr(options, name) for name in KEPT}
     options.parts = options.parts.split(",")
     if unknown := set(options.parts) - set(gpu_steps.PARTS):
         raise CannotCheck(f"--parts: there is no {', '.join(sorted(unknown))}; there are {', '.join(gpu_steps.PARTS)}")
-    if options.budget is not None and options.budget <= 0:
+    if options.budget is not None and not 0 < options.budget < float("inf"):
         raise CannotCheck(f"--budget: {options.budget:g} s is no time")
     try:
         re.compile(options.families or "")
     except re.error as error:
         raise CannotCheck(f"--families: {options.families} is no regular expression: {error}") from None
-    options.build = options.build or ROOT / ("build/default" if options.device == "sim" else "build/cuda")
-    options.jobs = max(1, options.jobs or min(8, cpus() // 2))
+    options.build = pathlib.Path(options.build or ROOT / ("build/default" if options.device == "sim" else "build/cuda"))
+    options.jobs = options.jobs or max(1, min(8, cpus() // 2))
 
 
 def earlier(options):
@@ -123,6 +150,8 @@ def earlier(options):
         if options.go_on or options.only == "FAILED":
             raise CannotCheck(f"{options.out} holds no run to go on with")
         return None
+    if "options" not in results.runs[0]:
+        raise CannotCheck(f"{options.out} does not say how its run was called: give another --out")
     return results
 
 
@@ -147,14 +176,18 @@ def record(log, results, name, part, result, first_failure, data):
     results.unfinished.pop(name, None)
 
 
-def give_up_on(names, log, results, plan):
-    """Steps that have brought two runs to their end are not tried again; returns the others."""
+def beware_of_unfinished(names, log, results, plan):
+    """A step that was running when a run came to its end is tried once more, by itself and after all others, since it may
+    only have run beside the one at fault. When that ends a run, too, it has failed. Returns the names that are left."""
     left = []
     for step in plan:
-        if results.unfinished.get(step.name, 0) >= 2:
-            record(log, results, step.name, step.part, "failed", "started twice and never ended", {})
+        started = results.unfinished.get(step.name, 0)
+        if started >= 2:
+            record(log, results, step.name, step.part, "failed", "started twice and never ended, the second time alone", {})
         elif step.name in names:
             left.append(step.name)
+            step.alone = step.alone or started == 1
+    plan.sort(key=lambda step: results.unfinished.get(step.name, 0) == 1)
     return left
 
 
@@ -172,6 +205,8 @@ def check(options, keeper):
     wanted = wanted_of(options, plan, results)
     options.out.mkdir(parents=True, exist_ok=True)
     log = Log(options.out, anew=before is None)
+    if before is None:
+        (options.out / ALGORITHMS).unlink(missing_ok=True)
     run = {"kind": "run", **machine.describe(), "command": " ".join(["scripts/gpu_check.sh", *sys.argv[1:]]),
            "pack": pack, "budget": options.budget, "options": options.kept, "plan": wanted}
     log.add(**run)
@@ -180,7 +215,7 @@ def check(options, keeper):
         record(log, results, "device", "tests", "passed", "",
                {"devices": machine.devices, "libraries": machine.libraries})
     if not options.only:
-        wanted = give_up_on(wanted, log, results, plan)
+        wanted = beware_of_unfinished(wanted, log, results, plan)
     steps = pending_of(plan, wanted, results)
     where = "the simulated GPU" if machine.simulated else ", ".join(machine.devices)
     print(f"{run['version']} at {run['commit']} on {where}: {len(steps)} steps, {options.jobs} tests side by side",
@@ -188,7 +223,7 @@ def check(options, keeper):
 
     progress = Progress(len(steps))
     deadline = START + options.budget if options.budget else float("inf")
-    runner = Runner(machine, keeper, log, results, options.jobs, deadline)
+    runner = Runner(machine, keeper, log, results, options.out, options.jobs, deadline)
 
     def ended(line):
         gpu_page.write(options.out, results)
@@ -208,6 +243,7 @@ def check(options, keeper):
 
 
 def main():
+    sys.stdout = Output(sys.stdout)
     options = read_options()
     keeper = Keeper()
     try:
@@ -215,6 +251,9 @@ def main():
     except (CannotCheck, OSError) as error:
         print(f"gpu_check.sh: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # before there was anything to write down
+        print("gpu_check.sh: interrupted", file=sys.stderr)
+        sys.exit(1)
     finally:
         keeper.close()
     print("\n" + gpu_page.text(results))
@@ -222,7 +261,7 @@ def main():
     words = {"done": "", "budget": "; the budget is spent", "interrupted": "; interrupted",
              "device lost": "; the GPU is gone: no new process sees it"}[results.reason]
     print(f"{len(failed)} failed, {len(not_run)} not run{words}; read {options.out / gpu_page.PAGE}"
-          + (f", go on with scripts/gpu_check.sh --out {options.out} --continue" if not_run else ""))
+          + (f", go on with scripts/gpu_check.sh --out {shlex.quote(str(options.out))} --continue" if not_run else ""))
     sys.exit(1 if failed or results.reason in ("interrupted", "device lost") else 0)
 
 

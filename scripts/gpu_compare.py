@@ -5,7 +5,8 @@
 
 Speeds have two ratios: new to old, and that of Taper's lead over PyTorch in the same run (eager, channels last, the same
 precision), which is what counts where the devices differ. Exit codes: 0; 1 with --fail-on-regression if a step that passed
-failed, or if a speed fell by more than the part X (0.05 is 5%); 2 if one of the two is no result folder.
+failed or was not run, or if a speed fell by more than the part X (0.05 is 5%) or was not measured; 2 if one of the two is no
+result folder.
 """
 
 import argparse
@@ -40,8 +41,6 @@ def load(folder):
         raise NoResults(f"{folder} is no result folder of gpu_check.sh: it has no {gpu_results.FILE}") from None
     except (OSError, ValueError) as error:
         raise NoResults(f"{folder} is no result folder of gpu_check.sh: {error}") from None
-    except (KeyError, TypeError, AttributeError):
-        raise NoResults(f"{folder} is no result folder of gpu_check.sh: its {gpu_results.FILE} holds other lines") from None
     if not results.runs:
         raise NoResults(f"{folder} is no result folder of gpu_check.sh: no run has written to it")
     return results
@@ -217,12 +216,21 @@ def layer_table(old, new):
 
 
 def regressions(old, new, allowed):
-    """One line for each step that passed and fails now, and for each of Taper's speeds that fell by more than `allowed`."""
+    """One line for each step that passed and fails now, for each of Taper's speeds that fell by more than `allowed` or is
+    not known now, and one for all steps that passed and were not run: what was not looked at may have got worse."""
     found = [f"{name} passed before and {new.steps[name]['result']} now" for name in newly_failed(old, new)]
-    for key in speeds(old):
-        changed = change(old, new, key) if key[0].startswith("Taper") else None
+    now = speeds(new)
+    for key in (key for key in speeds(old) if key[0].startswith("Taper")):
+        changed = change(old, new, key)
         if changed is not None and changed < 1 - allowed:
             found.append(f"{key[0]}, {key[1]}: {100 * (1 - changed):.1f}% slower, {100 * allowed:g}% are allowed")
+        elif key not in now:
+            found.append(f"{key[0]}, {key[1]}: was measured before and was not now")
+    passed = [name for name, record in old.steps.items() if record["result"] == "passed"]
+    absent = [name for name in passed if new.steps.get(name, {"result": "out of time"})["result"] in ("out of time", "skipped")]
+    if absent:
+        listed = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
+        found.append(f"{len(absent)} of {len(passed)} steps that passed were not run now: {listed}")
     return found
 
 
@@ -261,7 +269,7 @@ def main():
     parser.add_argument("new", metavar="NEW", type=pathlib.Path)
     parser.add_argument("--markdown", action="store_true", help="tables for a Markdown file")
     parser.add_argument("--fail-on-regression", metavar="X", type=float,
-                        help="exit code 1 if a step fails that passed, or if a speed fell by more than this part")
+                        help="exit code 1 if a step that passed fails or is not there, or a speed fell by more than this part")
     options = parser.parse_args()
     try:
         old, new = load(options.old), load(options.new)

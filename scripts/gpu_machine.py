@@ -68,6 +68,13 @@ class Machine:
                 f"cannot load {', '.join(missing)}: not in the system's folders, in LD_LIBRARY_PATH or in "
                 "Python's packages (nvidia-cuda-runtime, nvidia-cublas, nvidia-cudnn-cu13, nvidia-nccl-cu13)")
 
+    def env_of(self, program):
+        """The environment for a program: PyTorch's Python keeps the libraries that it comes with."""
+        if str(program) != self.torch_python:
+            return self.env
+        return {**self.env, "LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", ""),
+                "TAPER_LIBRARY_PATH": self.env.get("LD_LIBRARY_PATH", "")}
+
     def ask_version(self):
         """(Taper's version, {library: version}, [device]) as resnet50_train --version has them."""
         code, output = output_of(self.train_program, "--version", env=self.env)
@@ -85,7 +92,9 @@ class Machine:
         libraries = {key: text for key, text in lines.items() if not key.startswith("Device ")}
         if not simulated:
             if not devices:
-                raise CannotCheck("no GPU on this machine, or no driver for it")
+                raise CannotCheck(f"no GPU on this machine, or no driver for it (driver for CUDA: "
+                                  f"{libraries.get('CUDA driver', 'none')}; the programs are for CUDA "
+                                  f"{libraries.get('CUDA runtime', 'of an unknown version')})")
             for name in LIBRARIES:
                 if not re.match(r"\d", libraries.get(name, "absent")):
                     raise CannotCheck(

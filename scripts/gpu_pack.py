@@ -28,7 +28,7 @@ TRACKED = ("scripts/*", "tests/*.py", "tests/data/*", "bench/*.py", "LICENSE")
 # The programs share most of their code, so the window is wide enough for all of them.
 XZ = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 64 << 20}]
 USAGE = """\
-On the GPU machine, with python3 and nothing else:
+On the GPU machine, with Python 3, a driver for CUDA 13, and PyTorch for CUDA 13 or NVIDIA's libraries alone:
   python3 -c "import tarfile; tarfile.open('{name}').extractall()"
   cd {top}
   scripts/gpu_check.sh --out result

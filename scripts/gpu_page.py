@@ -177,9 +177,10 @@ def benchmark_section(results):
         return []
     measured = record["data"]
     others = "; ".join(f"{value:g} {key.replace('_', ' ')}" for key, value in measured.get("benchmark", {}).items())
-    heuristic = data(results, "step_tf32").get("images_per_second")
+    precision = measured.get("precision", "tf32")
+    heuristic = data(results, f"step_{precision}").get("images_per_second")
     return [
-        "## Benchmark mode", "", f"TF32: {measured['images_per_second']:.1f} pictures/s" +
+        "## Benchmark mode", "", f"{precision}: {measured['images_per_second']:.1f} pictures/s" +
         (f", {ratio(measured['images_per_second'], heuristic)} of the heuristic's {heuristic:.1f}" if heuristic else "")
         + f"; {record['seconds']:.0f} s with all its measuring{'; ' + others if others else ''}."
     ]

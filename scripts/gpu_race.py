@@ -53,9 +53,13 @@ class Racer:
 
 def start(racer, seconds):
     racer.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # pylint: disable=consider-using-with
+    # Where this program has PyTorch's libraries, TAPER_LIBRARY_PATH says where Taper's are.
+    env = dict(os.environ)
+    if racer.name.startswith("Taper"):
+        env["LD_LIBRARY_PATH"] = env.get("TAPER_LIBRARY_PATH", env.get("LD_LIBRARY_PATH", ""))
     racer.process = subprocess.Popen(  # pylint: disable=consider-using-with
         [str(word) for word in racer.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=racer.errors,
-        text=True, bufsize=1)
+        text=True, bufsize=1, env=env)
     hear(racer, seconds)
 
 

@@ -80,13 +80,13 @@ def json_lines(output):
     return objects
 
 
-def read_blocks(output):
-    """Of resnet50_step or pytorch_resnet50.py: the median of its blocks, and its summary."""
+def read_blocks(output, **more):
+    """Of resnet50_step or pytorch_resnet50.py: the median of its blocks, and its summary; with `more` besides."""
     lines = json_lines(output)
     blocks = [line for line in lines if "images_per_second" in line]
     summary = {key: value for line in lines if "images_per_second" not in line for key, value in line.items()}
     speed = statistics.median(block["images_per_second"] for block in blocks) if blocks else 0
-    return {"data": {**summary, "images_per_second": speed, "blocks": blocks}}
+    return {"data": {**more, **summary, "images_per_second": speed, "blocks": blocks}}
 
 
 def read_json(path):

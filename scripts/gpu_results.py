@@ -19,6 +19,9 @@ import typing
 FILE = "results.jsonl"
 # What "result" may be. FAILED: the step says that something is wrong; "out of time": the budget ended it.
 FAILED = ("failed", "timed out", "crashed", "device lost")
+# What a line of each kind has at least.
+MEMBERS = {"run": ("date", "commit", "version", "device", "libraries", "machine", "pack"), "start": ("name",),
+           "step": ("name", "part", "result", "seconds", "first_failure", "cases", "data"), "end": ("reason",)}
 RESULTS = ("passed", "skipped", "out of time", *FAILED)
 
 
@@ -35,7 +38,7 @@ class Results(typing.NamedTuple):
 
 def not_run(results):
     """The names of steps that some run wanted and that have not ended, or that its budget ended."""
-    wanted = dict.fromkeys(name for run in results.runs for name in run["plan"])
+    wanted = dict.fromkeys(name for run in results.runs for name in run.get("plan", ()))
     return [name for name in wanted if results.steps.get(name, {"result": "out of time"})["result"] == "out of time"]
 
 
@@ -46,9 +49,13 @@ def lines(folder):
     objects = []
     for number, text in enumerate(texts, 1):
         try:
-            objects.append(json.loads(text))
-        except ValueError as error:
-            raise ValueError(f"{path}:{number}: not a line of gpu_check.sh: {error}") from None
+            line = json.loads(text)
+            missing = [name for name in MEMBERS[line["kind"]] if name not in line]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}:{number}: not a line of gpu_check.sh: {type(error).__name__} {error}") from None
+        if missing:
+            raise ValueError(f"{path}:{number}: not a line of gpu_check.sh: it has no {', '.join(missing)}")
+        objects.append(line)
     return objects
 
 

@@ -18,6 +18,7 @@ import typing
 import gpu_results
 from gpu_machine import CannotCheck
 
+ALGORITHMS = "algorithms.json"  # TAPER_ALGORITHM_CACHE of all steps
 TAIL = 4000  # characters kept of what a program printed
 POLL_SECONDS = 0.02
 CLEANING_SECONDS = 0.5
@@ -25,7 +26,7 @@ DEATH_SECONDS = 5  # for a killed program to be gone; one that hangs in the driv
 # What taper_tests says when it ends with code 3, and DeviceLostError, with which other programs end with code 1.
 LOST = {3: re.compile(r"^(\w+: )?the GPU was lost.*", re.MULTILINE),
         1: re.compile(r"^\w+: .*is lost to this process.*", re.MULTILINE)}
-SUSPECT = ("device lost", "crashed", "timed out")  # after which it is asked whether the GPU is still there
+SUSPECT = ("device lost", "crashed", "timed out", "failed")  # after which it is asked whether the GPU is still there
 
 
 @dataclasses.dataclass
@@ -68,7 +69,12 @@ class Log:
                 time.sleep(1)
 
     def add(self, **line):
-        os.write(self.file, json.dumps(line).encode() + b"\n")
+        """Throws OSError where the disk is full, and leaves no half line."""
+        text = json.dumps(line).encode() + b"\n"
+        size = os.fstat(self.file).st_size
+        if os.write(self.file, text) != len(text):
+            os.ftruncate(self.file, size)
+            raise OSError(f"{gpu_results.FILE} cannot grow: the disk is full")
         os.fsync(self.file)
 
 
@@ -146,9 +152,11 @@ class Running:
 class Runner:
     """Runs steps: the first of the list first, `jobs` side by side where they may be, each in a group of its own."""
 
-    def __init__(self, machine, keeper, log, results, jobs, deadline):
-        self.machine, self.keeper, self.log, self.results = machine, keeper, log, results
+    def __init__(self, machine, keeper, log, results, folder, jobs, deadline):
+        self.machine, self.keeper, self.log, self.results, self.folder = machine, keeper, log, results, folder
         self.jobs, self.deadline = jobs, deadline
+        if (kept := folder / ALGORITHMS).exists():
+            shutil.copyfile(kept, keeper.scratch / ALGORITHMS)
         self.on_end = lambda record: None
         self.on_wait = lambda: None
         self.running = []
@@ -209,12 +217,12 @@ class Runner:
         def fill(word):
             return re.sub(r"\{(seconds|most)\}", lambda match: numbers[match[1]], str(word))
 
+        words = [fill(word) for word in step.command]
         slot = min(set(range(self.jobs)) - {run.slot for run in self.running})
         output = self.keeper.scratch / f"{step.name}.out"
-        env = {**self.machine.env, "TAPER_ALGORITHM_CACHE": f"{self.keeper.scratch}/{step.name}.algorithms",
+        env = {**self.machine.env_of(words[0] if words else ""), "TAPER_ALGORITHM_CACHE": f"{self.keeper.scratch}/{ALGORITHMS}",
                **{key: fill(value) for key, value in step.env.items()}}
         self.log.add(kind="start", name=step.name)
-        words = [fill(word) for word in step.command]
         if step.prepare and (why_not := step.prepare(self.results)):
             self.finish(step, "skipped", None, 0, why_not, "")
             return
@@ -287,8 +295,16 @@ class Runner:
         self.log.add(**record)
         self.results.steps[step.name] = record
         self.outcomes[step.name] = result
+        self.keep_algorithms()
         self.on_end(record)
         return record
+
+    def keep_algorithms(self):
+        """Brings what was measured, and which algorithms were at fault, to where --only and --continue find it."""
+        if (made := self.keeper.scratch / ALGORITHMS).exists():
+            part = self.folder / (ALGORITHMS + ".part")
+            shutil.copyfile(made, part)
+            os.replace(part, self.folder / ALGORITHMS)
 
     def stop_late(self):
         now = time.monotonic()

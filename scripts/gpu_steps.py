@@ -13,12 +13,14 @@ PARTS = ("tests", "race", "sanitizer", "benchmarks")
 FIRST = ("gpu_runtime_test", "gpu_simt_test", "gpu_half_test", "gpu_mma_test")
 # Families that test the GPU layer itself: what --quick runs.
 GPU_FAMILY = re.compile(r"gpu_\w+_test")
-# Families that have vendors' libraries compile hundreds of plans: they end by themselves at TAPER_TEST_SECONDS.
+# Families in which vendors' libraries compile many plans.
 COMPILING = re.compile(r"resnet50_\w+_test|cudnn_\w+_test|\w+_candidates_test")
 # Not for compute-sanitizer: CUPTI excludes it, and millions of operations take it too long.
 NOT_FOR_SANITIZER = re.compile(r"gpu_(profiler|\w*allocator\w*|training|libraries|shared_library)_test")
 # These measure the CPU; the CPU of a GPU machine is not the question here.
 CPU_BENCHMARKS = {"algorithm_mode_bench", "conv_bench", "inference_bench", "loader_bench"}
+# These compare the device's free memory before and after, which other processes change.
+WATCHES_MEMORY = ("gpu_runtime_test",)
 STAGES = ("conv1", "layer1", "layer2", "layer3", "layer4")
 LEAST_TOP1 = 0.8  # of three epochs on the digits
 
@@ -72,9 +74,10 @@ def tests(machine, options, scratch, found):
             after = (name,)
         command = [machine.tests_program, "-#", f"[#{family}]", "-w", "NoTests", "-r", "xml", "-d", "yes", "-o", report]
         env = {"TAPER_TEST_DATA": ROOT / "tests/data", "TAPER_ORACLE_DIR": oracle}
-        if family in compiling:
+        if family in compiling:  # those that go through many problems end in that time by themselves
             env["TAPER_TEST_SECONDS"] = "{most}"
         steps.append(Step(family, "tests", command, limit=limit, after=after, env=env, file=report,
+                          alone=family in WATCHES_MEMORY and not machine.simulated,
                           estimate=20 if family in compiling and not machine.simulated else estimate,
                           measure=lambda output, file: read_cases(file)))
     # Those without an oracle first, then each behind its own.
@@ -98,6 +101,7 @@ def whole_trainings(machine, scratch):
         steps.append(Step(f"parity_{size}px", "tests", command, limit=300 if machine.simulated else 90, estimate=20,
                           alone=True, skip_code=77, measure=lambda output, _: read_parity(output)))
     return steps + [Step("resnet50_train", "tests", [machine.torch_python, ROOT / "tests/cli/train_test.py", program],
+                         env={"LD_LIBRARY_PATH": machine.env.get("LD_LIBRARY_PATH", "")},
                          limit=1200 if machine.simulated else 300, estimate=60)]
 
 
@@ -132,13 +136,16 @@ def race(machine, options, scratch, _):
         command += ["--taper", program] if precision in taper else []
         command += ["--small"] if machine.simulated else []
         command += ["--compile"] if compiled else []
-        found.append(Step(f"race_{precision}", "race", command, limit=(600 if machine.simulated else 120) + 420 * compiled,
+        # A sixth of the budget, so that all three races are run in it.
+        limit = 600 if machine.simulated else max(40, min(120, (options.budget or 720) / 6))
+        found.append(Step(f"race_{precision}", "race", command, limit=limit + 420 * compiled,
                           estimate=8 if machine.simulated else 30, alone=True, after=("ceilings",), file=report,
                           measure=lambda _, file: read_race(file)))
     if not options.quick:
         budget = ["--benchmark-seconds", "{most}"] if "--benchmark-seconds" in help_text else []
         precision = "f32" if machine.simulated else "tf32"
         found.append(step("benchmark_mode", "--precision", precision, "--benchmark", *budget,
+                          measure=lambda output, _: read_blocks(output, precision=precision),
                           limit=600 if machine.simulated else 150 if budget else 400,
                           estimate=4 if machine.simulated else 60))
     return found + layers(machine, options, scratch, pytorch, batch, size)

@@ -1,4 +1,4 @@
-// Candidates that end a process, or the GPU it works on: remembered, and not tried again.
+// Candidates that end processes, or the GPU they work on: remembered, and not tried again.
 
 #include <csignal>
 #include <fstream>
@@ -73,6 +73,21 @@ int signal_that_ended(const std::string& file, int signal) {
            });
          })
       .signal;
+}
+
+/// A process in which "deadly" harms nobody; counts how often it runs.
+void run_process_with(const std::string& file, int& tried) {
+  AlgorithmCache cache;
+  cache.set_file(file);
+  cache.set_mode(AlgorithmMode::kBenchmark);
+  const auto run = [](const DoubleCall& c, void*) { write_doubled(c); };
+  cache.run(double_call(), [&](const DoubleCall&) {
+    return List{{.name = "plain", .cost = 1, .run = run},
+                {.name = "deadly", .cost = 2, .run = [&](const DoubleCall& c, void*) {
+                   ++tried;
+                   write_doubled(c);
+                 }}};
+  });
 }
 
 /// How often the notes in `folder` have this name in them.
@@ -182,31 +197,66 @@ TEST_CASE("the plainest candidate is tried whatever happened to it, for somethin
   CHECK(winner(process.cache) == "plain");
 }
 
-TEST_CASE("a candidate that ends its process, or is ended with it, leaves its name to the next") {
+TEST_CASE("a candidate that ends two processes, or is ended with them, is left out by the third") {
   const int signal = GENERATE(SIGKILL, SIGABRT, SIGSEGV);
   const ThreadsGuard threads(1);  // as the child's: they are part of the environment
   const TemporaryFolder folder;
   const std::string file = folder / "algorithms.json";
   CHECK(signal_that_ended(file, signal) == signal);
   CHECK(folder.files().size() == 2);  // the note and the lock
+  CHECK(signal_that_ended(file, signal) == signal);
+  REQUIRE(AlgorithmFile(file).faults().size() == 1);
+  CHECK(AlgorithmFile(file).faults()[0].suspected);
 
   const Warnings warnings;
-  bool tried = false;
-  const auto run_process = [&] {
-    AlgorithmCache cache;
-    cache.set_file(file);
-    cache.set_mode(AlgorithmMode::kBenchmark);
-    cache.run(double_call(), [&](const DoubleCall&) {
-      return List{{.name = "plain", .cost = 1, .run = [](const DoubleCall& c, void*) { write_doubled(c); }},
-                  {.name = "deadly", .cost = 2, .run = [&](const DoubleCall&, void*) { tried = true; }}};
-    });
-  };
-  for (int i = 0; i < 2; ++i) run_process();
-  CHECK_FALSE(tried);
+  int tried = 0;
+  for (int i = 0; i < 2; ++i) run_process_with(file, tried);
+  CHECK(tried == 0);
   REQUIRE(warnings.texts.size() == 1);
   CHECK_THAT(warnings.texts[0],
-             Contains("deadly ended a process that tried it") && Contains("--forget-faults"));
+             Contains("deadly ended two processes that tried it") && Contains("--forget-faults"));
   CHECK(folder.files() == std::vector<std::string>{"algorithms.json", "algorithms.json.lock"});
+}
+
+TEST_CASE("a candidate that was being tried when one process ended is tried once more, and acquitted") {
+  const ThreadsGuard threads(1);
+  const TemporaryFolder folder;
+  const std::string file = folder / "algorithms.json";
+  CHECK(signal_that_ended(file, SIGKILL) == SIGKILL);
+  const Warnings warnings;
+  int tried = 0;
+  run_process_with(file, tried);
+  CHECK(tried > 0);
+  REQUIRE(warnings.texts.size() == 1);
+  CHECK_THAT(warnings.texts[0], Contains("a process ended while it tried deadly, which is tried once more"));
+  CHECK(AlgorithmFile(file).faults().empty());
+}
+
+TEST_CASE("of several that were being made ready when a process ended, each is made ready by itself") {
+  const ThreadsGuard threads(2);
+  const TemporaryFolder folder;
+  const std::string file = folder / "algorithms.json";
+  const DoubleCall call = double_call();
+  for (const char* name : {"a", "b"})
+    AlgorithmFile(file).add(
+        AlgorithmFault{call.problem().str(), call.problem().environment(), name, "crashed", true});
+  AlgorithmCache cache;
+  cache.set_file(file);
+  cache.set_mode(AlgorithmMode::kBenchmark);
+  std::atomic<int> inside{0}, most{0};
+  const auto prepare = [&] {
+    most = std::max<int>(most, ++inside);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    --inside;
+  };
+  const auto run = [](const DoubleCall& c, void*) { write_doubled(c); };
+  cache.run(call, [&](const DoubleCall&) {
+    return List{{.name = "plain", .cost = 1, .run = run},
+                {.name = "a", .cost = 2, .run = run, .prepare = prepare},
+                {.name = "b", .cost = 3, .run = run, .prepare = prepare}};
+  });
+  CHECK(most == 1);
+  CHECK(AlgorithmFile(file).faults().empty());
 }
 
 TEST_CASE("while a process lives its trials are nobody's faults, and a good end leaves no note") {

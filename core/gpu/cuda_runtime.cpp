@@ -230,6 +230,7 @@ void Event::record(Stream stream) {
 
 bool Event::query() const {
   if (state_->event == nullptr) return true;
+  const DeviceGuard guard(state_->device);
   const cudaError_t status = cudaEventQuery(state_->event);
   if (status == cudaErrorNotReady) {
     cudaGetLastError();
@@ -240,7 +241,9 @@ bool Event::query() const {
 }
 
 void Event::synchronize() const {
-  if (state_->event != nullptr) TAPER_CUDA_CHECK(cudaEventSynchronize(state_->event));
+  if (state_->event == nullptr) return;
+  const DeviceGuard guard(state_->device);
+  TAPER_CUDA_CHECK(cudaEventSynchronize(state_->event));
 }
 
 float Event::elapsed_ms(const Event& start) const {
@@ -249,6 +252,7 @@ float Event::elapsed_ms(const Event& start) const {
                 "Event::elapsed_ms: an event was made without EventTiming::kOn");
     TAPER_CHECK(state->event != nullptr, "Event::elapsed_ms: an event was never recorded");
   }
+  const DeviceGuard guard(state_->device);
   float milliseconds = 0;
   TAPER_CUDA_CHECK(cudaEventElapsedTime(&milliseconds, start.state_->event, state_->event));
   return milliseconds;

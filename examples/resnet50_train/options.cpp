@@ -3,7 +3,9 @@
 #include <sys/stat.h>
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 
 #include "taper/core/error.h"
 #include "taper/core/gpu/libraries.h"
@@ -190,7 +192,10 @@ void add_run_flags(CLI::App& app, TrainOptions& options) {
       ->group(group);
   app.add_option("--benchmark-seconds", options.benchmark_seconds,
                  "how long --benchmark may measure in all; then the estimates decide [no limit]")
-      ->check(CLI::PositiveNumber)
+      ->check([](const std::string& value) {
+        const double seconds = std::strtod(value.c_str(), nullptr);
+        return std::isfinite(seconds) && seconds > 0 ? "" : value + " is no time; give seconds, above 0";
+      })
       ->type_name("SECONDS")
       ->group(group);
   app.add_flag("--deterministic", options.deterministic,

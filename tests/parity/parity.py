@@ -101,7 +101,10 @@ def main():
     subprocess.run([args.program, "--arch", "resnet50", "--dataset", "imagefolder", "--data", pictures, "--init", weights,
                     "--shuffle", "off", "--augment", "off", "--image-size", str(args.size), "--resize", str(args.size),
                     "--batch-size", str(BATCH), "--max-steps", str(STEPS), "--schedule", "constant", "--lr", str(args.lr),
-                    "--dtype", args.dtype, "--device", args.device, "--tf32", "off", "--log", log], check=True)
+                    "--dtype", args.dtype, "--device", args.device, "--tf32", "off", "--log", log], check=True,
+                   # Where this program has PyTorch's libraries, TAPER_LIBRARY_PATH says where Taper's are.
+                   env={**os.environ, **({"LD_LIBRARY_PATH": os.environ["TAPER_LIBRARY_PATH"]}
+                                         if "TAPER_LIBRARY_PATH" in os.environ else {})})
     with open(log) as file:
         actual = [json.loads(line)["loss"] for line in file]
     assert len(actual) == STEPS, f"{len(actual)} steps in the log"

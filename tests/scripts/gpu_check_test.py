@@ -333,10 +333,45 @@ class GpuCheckTest(unittest.TestCase):
         lines = [line for line in path.read_text().splitlines() if "later" not in line or '"run"' in line][:-1]
         start = '{"kind": "start", "name": "gpu_later_test"}'
         path.write_text("\n".join([*lines, start, start]) + '\n{"kind": "step", "na')  # killed twice, then in mid-line
-        result, results = self.run_check("--build", self.folder / "build", "--continue", FAMILIES="passes later")
+        result, results = self.run_check("--continue", FAMILIES="passes later")
         self.assertEqual(result.returncode, 1, result.stderr)
-        self.assertEqual(results.steps["gpu_later_test"]["first_failure"], "started twice and never ended")
+        self.assertRegex(results.steps["gpu_later_test"]["first_failure"], "^started twice and never ended")
         self.assertEqual((self.folder / "log").read_text().count("later"), 1)
+
+    def test_what_ran_beside_a_kill_is_tried_again_by_itself_after_the_others(self):
+        arguments = [*self.pretend(), "--parts", "tests", "--jobs", 2]
+        self.run_check(*arguments, "--budget", 1e-3, FAMILIES="first second third")
+        path = self.out / gpu_results.FILE
+        lines = path.read_text().splitlines()[:-1]  # without the end
+        path.write_text("\n".join([*lines, *(f'{{"kind": "start", "name": "gpu_{name}_test"}}' for name in
+                                             ("first", "second"))]) + "\n")
+        (self.folder / "log").write_text("")
+        result, results = self.run_check("--continue", FAMILIES="first second third", NAP="0.3")
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.assertEqual((self.folder / "log").read_text().split(),
+                         ["[#gpu_third_test]", "[#gpu_first_test]", "[#gpu_second_test]"])
+        starts = [(line["kind"], line["name"]) for line in gpu_results.lines(self.out)[-7:-1]]
+        self.assertEqual([kind for kind, _ in starts], ["start", "step"] * 3)  # never two at once
+        self.assertEqual(results.unfinished, {})
+
+    def test_whoever_stops_reading_ends_nothing(self):
+        command = [SCRIPT, "--out", self.out, *map(str, self.pretend()), "--parts", "tests"]
+        for pipe in ("| head -1", ">&-"):
+            result = subprocess.run(["bash", "-c", f'set -o pipefail; "$@" {pipe}', "bash", *command], capture_output=True,
+                                    text=True, env={**self.env, "FAMILIES": "one two three", "NAP": "0.2"}, check=False)
+            self.assertEqual((result.returncode, result.stderr), (0, ""), pipe)
+            self.assertEqual(gpu_results.read(self.out).reason, "done", pipe)
+
+    def test_what_was_measured_is_kept_for_the_next_run(self):
+        arguments = self.pretend()
+        self.program("build/tests/taper_tests",
+                     TESTS.replace("exit ${status", 'echo measured >>"$TAPER_ALGORITHM_CACHE"; exit ${status'))
+        self.run_check(*arguments, "--parts", "tests", FAMILIES="one")
+        self.assertEqual((self.out / "algorithms.json").read_text(), "measured\n")
+        self.run_check("--only", "gpu_one_test", FAMILIES="one")
+        self.assertEqual((self.out / "algorithms.json").read_text(), "measured\nmeasured\n")
+        self.run_check(*arguments, "--parts", "tests", FAMILIES="one")  # anew
+        self.assertEqual((self.out / "algorithms.json").read_text(), "measured\n")
 
     def test_interrupted(self):
         arguments = [*self.pretend(), "--parts", "tests"]

@@ -96,7 +96,8 @@ class GpuCompareTest(unittest.TestCase):
         self.assertIn("Run now only: new_test (skipped).", output)
         self.assertIn("Run before only: gone_test (passed).", output)
         self.assertRegex(self.compare("--fail-on-regression", 0.5, code=1),
-                         "REGRESSION: conv_test passed before and device lost now\n$")
+                         "REGRESSION: conv_test passed before and device lost now\n"
+                         "REGRESSION: 1 of 3 steps that passed were not run now: gone_test\n$")
 
     def test_a_later_line_counts_and_half_a_line_does_not(self):
         self.write("old", step("conv_test", "failed"), step("conv_test"))
@@ -113,8 +114,11 @@ class GpuCompareTest(unittest.TestCase):
         self.assertIn("REGRESSION: Taper, tf32: 6.0% slower, 5% are allowed\n", output)
         self.assertIn("REGRESSION: Taper, by itself, f32: 20.0% slower, 5% are allowed\n", output)
         self.write("new", race("tf32", 1000, 2300))  # Taper is as fast as before, PyTorch faster
-        self.assertRegex(self.compare("--fail-on-regression", 0.05, code=1), r"Taper, tf32: 13\.0% slower")
-        self.write("new", race("tf32", 1000, 1500))
+        output = self.compare("--fail-on-regression", 0.05, code=1)
+        self.assertRegex(output, r"Taper, tf32: 13\.0% slower")
+        self.assertIn("REGRESSION: Taper, by itself, f32: was measured before and was not now\n", output)
+        self.assertIn("REGRESSION: 1 of 2 steps that passed were not run now: step_f32\n", output)
+        self.write("new", race("tf32", 1000, 1500), kernel_step("f32", 100, gemm=1))
         self.assertIn("No regression.", self.compare("--fail-on-regression", 0.05))
         self.write("old", race("tf32", 1000, 1500, graph=2500))
         self.write("new", race("tf32", 1000, 1500, graph=1500))  # PyTorch's speed is not Taper's
@@ -141,7 +145,8 @@ class GpuCompareTest(unittest.TestCase):
 
     def test_what_is_no_result_folder_gets_one_line(self):
         self.write("old", step("conv_test"))
-        for content, says in ((None, "it has no results.jsonl"), ("{}\n", "holds other lines"), ("[1]\n", "holds other lines"),
+        for content, says in ((None, "it has no results.jsonl"), ("{}\n", "not a line of gpu_check.sh"),
+                              ("[1]\n", "not a line of gpu_check.sh"), ('{"kind": "run"}\n', "it has no date, commit"),
                               ("hello\n", "results.jsonl:1: "), ("", "no run has written to it")):
             if content is not None:
                 (self.folder / "new").mkdir(exist_ok=True)

@@ -59,7 +59,7 @@ class GpuPageTest(unittest.TestCase):
                       "| PyTorch, channels last, graph | f32 | failed: no |  |  |  |  |",
                       "| Taper, by itself | tf32 | 1250.0 |",
                       "a copy moves 4.00 TB/s", "TFLOP/s: f32 49, bf16 400.", "128 pictures of 224 px",
-                      "TF32: 2500.0 pictures/s, 2.00x of the heuristic's 1250.0; 3 s with all its measuring; "
+                      "tf32: 2500.0 pictures/s, 2.00x of the heuristic's 1250.0; 3 s with all its measuring; "
                       "7 problems; 2.5 seconds; 0 left out."):
             self.assertIn(words, text)
 
