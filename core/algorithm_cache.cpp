@@ -236,8 +236,7 @@ void AlgorithmCache::measure(const Problem& problem, const std::vector<ErasedCan
     return;  // not even for copies of the results: the estimates decide
   }
   for (const ErasedCandidate& candidate : candidates) {
-    if (candidate.is_suspected)
-      acquit({.problem = record.problem, .environment = record.environment, .algorithm = candidate.name});
+    if (candidate.is_suspected) acquit({record.problem, record.environment, candidate.name, ""});
   }
   record.verified = verify;
   const auto left_out = std::count_if(record.candidates.begin(), record.candidates.end(),

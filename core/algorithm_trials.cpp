@@ -18,26 +18,25 @@
 namespace taper {
 namespace {
 
-using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
-constexpr const char* kSuffix = ".trial-";
+constexpr const char* kNoteSuffix = ".trial-";
 
-std::string text_of(const std::vector<AlgorithmFault>& trials) {
-  Json json = Json::array();
+std::string note_of(const std::vector<AlgorithmFault>& trials) {
+  nlohmann::json json = nlohmann::json::array();
   for (const AlgorithmFault& trial : trials)
     json.push_back({trial.problem, trial.environment, trial.algorithm, trial.what});
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 /// Nothing if the process ended while it wrote.
-std::vector<AlgorithmFault> parse(const std::string& text) {
+std::vector<AlgorithmFault> trials_in(const std::string& text) {
   std::vector<AlgorithmFault> trials;
-  const Json json = Json::parse(text, nullptr, false);
+  const auto json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_array()) return trials;
-  for (const Json& entry : json) {
+  for (const nlohmann::json& entry : json) {
     if (entry.is_array() && entry.size() == 4 &&
-        std::all_of(entry.begin(), entry.end(), [](const Json& word) { return word.is_string(); }))
+        std::all_of(entry.begin(), entry.end(), [](const nlohmann::json& word) { return word.is_string(); }))
       trials.push_back({entry[0], entry[1], entry[2], entry[3], true});
   }
   return trials;
@@ -46,7 +45,7 @@ std::vector<AlgorithmFault> parse(const std::string& text) {
 /// The notes beside the algorithm file at `path`.
 std::vector<fs::path> notes_beside(const std::string& path) {
   const fs::path file(path), folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
-  const std::string prefix = file.filename().string() + kSuffix;
+  const std::string prefix = file.filename().string() + kNoteSuffix;
   std::vector<fs::path> notes;
   std::error_code failed;
   for (fs::directory_iterator entry(folder, failed), end; !failed && entry != end; entry.increment(failed)) {
@@ -96,11 +95,11 @@ void AlgorithmTrials::write() {
     if (const fs::path folder = fs::path(path_).parent_path(); !folder.empty())
       fs::create_directories(folder);
     const FileLock lock(path_);  // so that nobody takes the new note for an abandoned one
-    note_path_ = path_ + kSuffix + "XXXXXX";
+    note_path_ = path_ + kNoteSuffix + "XXXXXX";
     fd_ = ::mkostemp(note_path_.data(), O_CLOEXEC);
     if (fd_ >= 0) ::flock(fd_, LOCK_EX);
   }
-  const std::string text = text_of(under_way_);
+  const std::string text = note_of(under_way_);
   if (fd_ < 0 || ::ftruncate(fd_, 0) != 0) return;
   [[maybe_unused]] const ssize_t written = ::pwrite(fd_, text.data(), text.size(), 0);
 }
@@ -113,7 +112,7 @@ std::vector<AlgorithmFault> unfinished_trials(const std::string& path) {
     if (!is_abandoned(note)) continue;
     std::ostringstream text;
     text << std::ifstream(note).rdbuf();
-    for (AlgorithmFault& trial : parse(text.str())) trials.push_back(std::move(trial));
+    for (AlgorithmFault& trial : trials_in(text.str())) trials.push_back(std::move(trial));
     std::error_code failed;
     fs::remove(note, failed);
   }
