@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 
 #include "taper/core/gpu/caching_allocator.h"
+#include "taper/core/gpu/device_check.h"
 #include "taper/core/gpu/device_loss.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/core/gpu/pinned_allocator.h"
@@ -20,6 +21,7 @@ using test::DeviceArray;
 namespace {
 
 __global__ void divide_by(int* out, int by) {
+  gpu::device_check(by != 0, "divide_by: the divisor is 0");
   out[threadIdx.x] = 7 / by;
 }
 
@@ -49,7 +51,7 @@ std::string loss(Body&& body) {
 TEST_CASE("without final faults the simulated device goes on after a fault") {
   DeviceArray<int> out(4);
   launch_divide(out.data(), 0);
-  CHECK_THROWS_WITH(gpu::synchronize(), Contains("integer division by zero"));
+  CHECK_THROWS_WITH(gpu::synchronize(), Contains("the divisor is 0"));
   CHECK_FALSE(gpu::is_lost(0));
   launch_divide(out.data(), 7);
   CHECK(out.host() == std::vector<int>{1, 1, 1, 1});
@@ -68,7 +70,7 @@ TEST_CASE("after a final fault every use of the device tells of the first, and m
     gpu::record_stream(*shared.storage(), stream);
     launch_divide(out.data(), 0);
     const std::string first = loss([] { gpu::synchronize(); });
-    CHECK_THAT(first, Contains("cuda:0 is lost to this process") && Contains("integer division by zero") &&
+    CHECK_THAT(first, Contains("cuda:0 is lost to this process") && Contains("the divisor is 0") &&
                           Contains("kernel divide_by") && Contains("TAPER_ALGORITHM_DENY"));
     CHECK(gpu::is_lost(0));
     CHECK(loss([] { gpu::synchronize(); }) == first);
