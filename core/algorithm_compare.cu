@@ -15,13 +15,14 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int64_t kMostBlocks = 1024;  // as many partial results come back
 
+// Both sides combine: blocks on the GPU, then the host what the blocks leave.
 struct Sum {
   static constexpr double kNothing = 0;
-  __device__ __forceinline__ double operator()(double a, double b) const { return a + b; }
+  __host__ __device__ __forceinline__ double operator()(double a, double b) const { return a + b; }
 };
 struct Largest {
   static constexpr double kNothing = 0;
-  __device__ __forceinline__ double operator()(double a, double b) const { return a < b ? b : a; }
+  __host__ __device__ __forceinline__ double operator()(double a, double b) const { return a < b ? b : a; }
 };
 
 template <class T>

@@ -14,7 +14,8 @@ FIRST = ("gpu_runtime_test", "gpu_simt_test", "gpu_half_test", "gpu_mma_test")
 # Families that test the GPU layer itself: what --quick runs.
 GPU_FAMILY = re.compile(r"gpu_\w+_test")
 # Families in which vendors' libraries compile many plans.
-COMPILING = re.compile(r"resnet50_\w+_test|cudnn_\w+_test|\w+_candidates_test")
+COMPILING = re.compile(r"resnet50_\w+_test|cudnn_\w+_test|\w+_candidates_test|conv_(test|moments_test|prologue_test)")
+COMPILING_LIMIT = 120  # seconds
 # Not for compute-sanitizer: CUPTI excludes it, and millions of operations take it too long.
 NOT_FOR_SANITIZER = re.compile(r"gpu_(profiler|\w*allocator\w*|training|libraries|shared_library)_test")
 # These measure the CPU; the CPU of a GPU machine is not the question here.
@@ -76,7 +77,8 @@ def tests(machine, options, scratch, found):
         env = {"TAPER_TEST_DATA": ROOT / "tests/data", "TAPER_ORACLE_DIR": oracle}
         if family in compiling:  # those that go through many problems end in that time by themselves
             env["TAPER_TEST_SECONDS"] = "{most}"
-        steps.append(Step(family, "tests", command, limit=limit, after=after, env=env, file=report,
+        most = max(limit, COMPILING_LIMIT) if family in compiling and not options.limit else limit
+        steps.append(Step(family, "tests", command, limit=most, after=after, env=env, file=report,
                           alone=family in WATCHES_MEMORY and not machine.simulated,
                           estimate=20 if family in compiling and not machine.simulated else estimate,
                           measure=lambda output, file: read_cases(file)))

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Registers, shared memory and spills of every kernel, as ptxas reported them; fails on a spill without a reason.
+"""Registers, shared memory and spills of every kernel, as ptxas reported them; fails on a spill without a reason,
+and on host code that calls what only the device has.
 
     scripts/kernel_report.py --allow FILE [--out FILE] OBJECT...
 
@@ -9,6 +10,9 @@ registers to memory and no line of the --allow file says why it may, or if such 
 
 A line of the --allow file is KERNEL ARCHITECTURE REASON: the kernel's name as the report shows it and the
 architecture, both may have * and ?, and the reason in words. # begins a comment.
+
+In a template nvcc lets host code call a __device__ function without a word, and makes the call end the program:
+the host's body of such a function is exit(1). So no OBJECT may refer to exit.
 """
 
 import argparse
@@ -16,6 +20,7 @@ import dataclasses
 import fnmatch
 import pathlib
 import re
+import subprocess
 import sys
 
 from kernel_names import readable
@@ -97,6 +102,12 @@ def judge(kernels, allowed, where):
     return problems
 
 
+def calls_device_code(path):
+    """Whether the object's host code calls a __device__ function."""
+    symbols = subprocess.run(["nm", "--undefined-only", "--format=posix", path], capture_output=True, text=True, check=True)
+    return any(line.split()[0] == "exit" for line in symbols.stdout.splitlines())
+
+
 def table(kernels):
     """The report, one line to a kernel and architecture."""
     rows = [("kernel", "arch", "registers", "shared", "stack", "spill stores", "spill loads")]
@@ -114,19 +125,22 @@ def main():
     parser.add_argument("objects", nargs="*", type=pathlib.Path)
     options = parser.parse_args()
 
-    kernels = []
+    kernels, problems = [], []
     for path in options.objects:
         if path.name.endswith(".cu.o"):
             log = path.with_name(path.name + ".ptxas")
             if not log.exists():
                 sys.exit(f"{log} is missing: {path.name} was not compiled through cmake/record_ptxas.sh; build it again")
             kernels += parse(log.read_text())
+            if calls_device_code(path):
+                problems.append(f"{path}: host code calls a __device__ function, which would end the program: "
+                                "make the function __host__ __device__")
     report = table(kernels)
     if options.out:
         options.out.write_text(report + "\n")
     else:
         print(report)
-    problems = judge(kernels, read_allowed(options.allow), options.allow.name)
+    problems += judge(kernels, read_allowed(options.allow), options.allow.name)
     print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
     sys.exit(1 if problems else 0)
 

@@ -61,7 +61,7 @@ TEST_CASE("of a library's engines a test takes two that compile and four that do
   fake.state->offers.clear();
   for (int i = 0; i < 12; ++i)
     fake.state->offers.push_back({.name = fmt::format("engine {}", i), .compiles = i % 2 == 0});
-  const ops::PoolPattern pattern = {.input = {1, 8, 4, 4}, .output = {1, 8, 2, 2}, .kernel = 2, .stride = 2};
+  const ops::NormPattern pattern = {.shape = {1, 8, 4, 4}};
   const auto names = [&] {
     std::vector<std::string> offered;
     for (const ops::Engine& engine : ops::engine_library()->engines(pattern)) offered.push_back(engine.name);

@@ -19,6 +19,7 @@
 #include "tests/gpu_derivatives.h"
 #include "tests/oracle_cases.h"
 #include "tests/test_tensors.h"
+#include "tests/time_limit.h"
 #include "tests/tolerance.h"
 
 using namespace taper;
@@ -251,6 +252,7 @@ TEST_CASE("every candidate on the GPU computes the same convolution") {
   const auto pass =
       GENERATE(ops::Conv2dPass::kForward, ops::Conv2dPass::kBackwardInput, ops::Conv2dPass::kBackwardWeight);
   const FewEngines few;
+  static TimeLimit limit;  // of all dtypes and passes together
   CandidateRuns runs;
   for (const ConvCase& test : kCases) {
     const auto conv = ops::conv2d_geometry("test", test.input, test.weight(), test.options);
@@ -262,7 +264,7 @@ TEST_CASE("every candidate on the GPU computes the same convolution") {
     const bool forward = pass == ops::Conv2dPass::kForward,
                by_weight = pass == ops::Conv2dPass::kBackwardWeight;
     const Shape shape = forward ? conv.output_shape() : by_weight ? test.weight() : test.input;
-    if (numel(shape) == 0) continue;
+    if (numel(shape) == 0 || !limit.takes_one_more()) continue;
     ops::Conv2dCall call{pass, conv, forward ? x : grad, by_weight ? x : weight, {}, {}};
     if (forward) {
       call.bias = random_tensor({test.output_channels}, dtype, 4).to(Device("cuda"));
@@ -284,8 +286,10 @@ TEST_CASE("every candidate on the GPU computes the same convolution") {
       if (!first.defined()) first = call.result;
       const double errors = is_vendors(candidate.name) ? library_errors(dtype) : 1;
       check_close(call.result, first, 2 * errors * tolerance(dtype, terms));
+      limit.checked();
     }
   }
+  limit.report();
 }
 
 TEST_CASE("a shifted picture gives a shifted result") {

@@ -1,4 +1,4 @@
-// What cuDNN offers for ResNet-50's convolutions, batch norms and poolings on an H200, asked of the real
+// What cuDNN offers for ResNet-50's convolutions and batch norms on an H200, asked of the real
 // library on any machine: since 9.8 it lists engines and builds plans for a device that is only described. So
 // the graphs that ops/library makes are known to be understood before a GPU sees them.
 
@@ -155,49 +155,6 @@ TEST_CASE("cuDNN has no engine for a batch norm of half types whose channels are
   const auto cudnn = cudnn_for_h200();
   if (cudnn == nullptr || !open_driver()) return;
   CHECK(cudnn->engines(ops::NormPattern{.shape = {2, 12, 5, 5}, .dtype = kBFloat16}).empty());
-}
-
-TEST_CASE(
-    "cuDNN has engines for ResNet-50's poolings on an H200, and for windows that reach beyond a picture") {
-  const auto cudnn = cudnn_for_h200();
-  if (cudnn == nullptr || !open_driver()) return;
-  using ops::PoolKind;
-  const Shape pictures = {256, 64, 112, 112}, halves = {256, 64, 56, 56}, last = {256, 2048, 7, 7},
-              means = {256, 2048, 1, 1}, odd = {8, 24, 8, 7}, odd_pooled = {8, 24, 3, 3};
-  std::vector<ops::PoolPattern> patterns = {
-      {.input = pictures, .output = halves, .kernel = 3, .stride = 2, .padding = 1},
-      {.input = odd, .output = odd_pooled, .kernel = 3, .stride = 3}};
-  for (const PoolKind kind : {PoolKind::kAverage, PoolKind::kAverageInside}) {
-    for (const bool backward : {false, true}) {
-      patterns.push_back({.kind = kind, .backward = backward, .input = last, .output = means, .kernel = 7});
-      patterns.push_back({.kind = kind,
-                          .backward = backward,
-                          .input = pictures,
-                          .output = halves,
-                          .kernel = 3,
-                          .stride = 2,
-                          .padding = 1});
-    }
-  }
-  const DType dtype = GENERATE(kBFloat16, kFloat16, kFloat32);
-  for (ops::PoolPattern pattern : patterns) {
-    pattern.dtype = dtype;
-    INFO("kind " << int(pattern.kind) << ", backward " << pattern.backward << ", " << name(dtype));
-    CHECK_FALSE(cudnn->engines(pattern).empty());
-  }
-}
-
-TEST_CASE("cuDNN has engines for operands that are aligned no better than their dtype asks") {
-  const auto cudnn = cudnn_for_h200();
-  if (cudnn == nullptr) return;
-  for (const DType dtype : {kBFloat16, kFloat16, kFloat32}) {
-    for (const bool fused : {false, true}) {
-      INFO(name(dtype) << (fused ? ", fused" : ""));
-      ops::ConvPattern pattern = pattern_of(kResnet50Layers[2], Conv2dPass::kForward, dtype, false, fused);
-      pattern.alignment = int64_t(size_of(dtype));
-      CHECK_FALSE(cudnn->engines(pattern).empty());
-    }
-  }
 }
 
 TEST_CASE("cuDNN builds plans for an H200, and loads what it serialised") {

@@ -14,7 +14,7 @@ using test::DeviceArray;
 namespace {
 
 // Lane l holds elements of C where mma.h says.
-__device__ void store(float* c, const gpu::FragmentC& sum) {
+__device__ __forceinline__ void store(float* c, const gpu::FragmentC& sum) {
   const unsigned g = threadIdx.x / 4, t = threadIdx.x % 4;
   c[g * 8 + 2 * t] = sum.x[0];
   c[g * 8 + 2 * t + 1] = sum.x[1];

@@ -15,11 +15,20 @@
 namespace taper {
 
 /// Counts what a test has looked at, and ends it: `if (!limit.takes_one_more()) continue;` before each
-/// problem. The limit is TAPER_TEST_SECONDS; where that is not set, 60 on hardware and none on the simulated
-/// GPU.
+/// problem. The limit is TAPER_TEST_SECONDS, counted from the start of the program, since whoever sets it has
+/// so much for all of its tests. Where that is not set, the limit is 60 s on hardware and none on the
+/// simulated GPU, counted from the start of the test.
 class TimeLimit {
  public:
-  TimeLimit() : TimeLimit(seconds_of_environment()) {}
+  TimeLimit() {
+    const char* const text = std::getenv("TAPER_TEST_SECONDS");
+    if (text != nullptr && *text != '\0') {
+      seconds_ = std::strtod(text, nullptr);
+      start_ = kProgramStart;
+    } else {
+      seconds_ = gpu::is_simulated() ? std::numeric_limits<double>::infinity() : 60;
+    }
+  }
   explicit TimeLimit(double seconds) : seconds_(seconds) {}
 
   /// Whether there is time for one more problem. Counts it either way.
@@ -47,14 +56,10 @@ class TimeLimit {
   }
 
  private:
-  static double seconds_of_environment() {
-    const char* const text = std::getenv("TAPER_TEST_SECONDS");
-    if (text != nullptr && *text != '\0') return std::strtod(text, nullptr);
-    return gpu::is_simulated() ? std::numeric_limits<double>::infinity() : 60;
-  }
+  static inline const std::chrono::steady_clock::time_point kProgramStart = std::chrono::steady_clock::now();
 
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-  double seconds_;
+  double seconds_ = 0;
   int problems_ = 0, problems_left_out_ = 0, checked_ = 0, candidates_left_out_ = 0;
 };
 

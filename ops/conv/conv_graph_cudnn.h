@@ -9,7 +9,7 @@ namespace taper::ops {
 class ConvGraph {
  public:
   static CudnnGraph of(const ConvPattern& pattern) {
-    CudnnGraph graph(pattern.alignment);
+    CudnnGraph graph;
     ConvGraph conv(pattern, graph);
     if (pattern.pass == Conv2dPass::kForward) {
       conv.add_forward();

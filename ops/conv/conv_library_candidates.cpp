@@ -58,6 +58,7 @@ std::vector<Candidate<Conv2dCall>> conv_engines(const Conv2dCall& call, bool sum
 
 std::vector<Candidate<Conv2dCall>> conv_library_candidates(const Conv2dCall& call) {
   if (call.result.dtype() == kFloat64 || call.first.numel() == 0 || call.second.numel() == 0) return {};
+  if (!conv_operands(call).are_aligned()) return {};
   Conv2dCall plain = call;
   plain.prologue = {};
   std::vector<Candidate<Conv2dCall>> candidates;

@@ -10,8 +10,7 @@ ConvPattern ConvPattern::of(const Conv2dCall& call) {
           .bias = call.bias.defined(),
           .residual = call.residual.defined(),
           .relu = call.relu,
-          .affine_relu = call.prologue.scale.defined(),
-          .alignment = conv_operands(call).alignment()};
+          .affine_relu = call.prologue.scale.defined()};
 }
 
 EngineOperands conv_operands(const Conv2dCall& call) {

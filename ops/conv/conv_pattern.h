@@ -17,7 +17,6 @@ struct ConvPattern {
   bool bias = false, residual = false, relu = false;  ///< forward only: y = relu(sums + bias + residual)
   bool affine_relu = false;                           ///< forward only: of relu(x * scale + shift)
   bool sums = false;                                  ///< forward only: the sums of y and its squares, too
-  int64_t alignment = 16;                             ///< of all operands' addresses, in bytes
 
   static ConvPattern of(const Conv2dCall& call);
 };

@@ -12,8 +12,8 @@ VendorLibrary<EngineLibrary>& slot() {
   const EngineLibraryLoader loader;
 #endif
   // Never destroyed: ops may run while other static objects are.
-  static auto& slot = *new VendorLibrary<EngineLibrary>(
-      loader, "convolutions, batch norm and pooling use Taper's own kernels");
+  static auto& slot =
+      *new VendorLibrary<EngineLibrary>(loader, "convolutions and batch norm use Taper's own kernels");
   return slot;
 }
 

@@ -14,12 +14,11 @@
 #include "taper/ops/conv/conv_pattern.h"
 #include "taper/ops/library/engine_operands.h"
 #include "taper/ops/norm/norm_pattern.h"
-#include "taper/ops/pool/pool_pattern.h"
 
 namespace taper::ops {
 
 /// What a library is asked for. Each pattern names its operands.
-using EnginePattern = std::variant<ConvPattern, NormPattern, PoolPattern>;
+using EnginePattern = std::variant<ConvPattern, NormPattern>;
 
 /// An engine made ready for one pattern. (cuDNN: execution plan)
 class EnginePlan {

@@ -45,6 +45,11 @@ struct EngineOperand {
   float number = 0;
 };
 
+/// Bytes that divide the addresses of an engine's tensors. Calls whose tensors are aligned to less are not
+/// for a library: some of cuDNN's engines (9.19, convolutions in f32 on an H200) fault there although they
+/// were told the true alignment.
+constexpr int64_t kEngineAlignment = 16;
+
 /// The operands of one call, on the stack. Those that the call has not are left out.
 class EngineOperands {
  public:
@@ -78,6 +83,8 @@ class EngineOperands {
   Device device() const { return device_; }
   /// The largest power of two, at most 256, that divides all addresses.
   int64_t alignment() const;
+  /// Whether engines may have them: see kEngineAlignment.
+  bool are_aligned() const { return alignment() >= kEngineAlignment; }
 
  private:
   void push(const EngineOperand& operand);

@@ -17,7 +17,6 @@
 #include "taper/ops/library/engine_library.h"
 #include "taper/ops/library/graph_cudnn.h"
 #include "taper/ops/norm/norm_graph_cudnn.h"
-#include "taper/ops/pool/pool_graph_cudnn.h"
 
 namespace cudnn_frontend {
 void* cudnn_dlhandle = nullptr;  // the frontend finds all of cuDNN's functions in it
@@ -104,8 +103,7 @@ struct Overloaded : Visitors... {
 
 CudnnGraph graph_of(const EnginePattern& pattern) {
   return std::visit(Overloaded{[](const ConvPattern& conv) { return ConvGraph::of(conv); },
-                               [](const NormPattern& norm) { return NormGraph::of(norm); },
-                               [](const PoolPattern& pool) { return PoolGraph::of(pool); }},
+                               [](const NormPattern& norm) { return NormGraph::of(norm); }},
                     pattern);
 }
 

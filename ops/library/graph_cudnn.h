@@ -18,9 +18,6 @@ namespace fe = cudnn_frontend;
 /// numbered behind all of them.
 class CudnnGraph {
  public:
-  /// `alignment`: of all operands, in bytes.
-  explicit CudnnGraph(int64_t alignment) : alignment_(alignment) {}
-
   static cudnnDataType_t data_type(DType dtype) {
     return dtype == kFloat16 ? CUDNN_DATA_HALF : dtype == kBFloat16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
   }
@@ -65,14 +62,13 @@ class CudnnGraph {
         .setDim(4, dims.data())
         .setStride(4, strides.data())
         .setId(id)
-        .setAlignment(place == Place::kMemory ? alignment_ : 16)
+        .setAlignment(kEngineAlignment)
         .setDataType(type)
         .setVirtual(place == Place::kVirtual)
         .setByValue(place == Place::kHost)
         .build();
   }
 
-  int64_t alignment_;
   int64_t next_virtual_ = 256;
   std::vector<fe::Operation> operations_;
 };

@@ -59,8 +59,7 @@ NormPattern norm_pattern_of(const BatchNormCall& call) {
           .residual = call.residual.defined(),
           .relu = call.options.relu,
           .mask = call.relu_mask.defined(),
-          .running = call.running_mean.defined(),
-          .alignment = norm_operands(call).alignment()};
+          .running = call.running_mean.defined()};
 }
 
 NormPattern norm_pattern_of(const BatchNormBackwardCall& call) {
@@ -68,8 +67,7 @@ NormPattern norm_pattern_of(const BatchNormBackwardCall& call) {
           .shape = image_shape(call.x),
           .dtype = call.x.dtype(),
           .residual = call.grad_residual.defined(),
-          .relu = call.relu_mask.defined(),
-          .alignment = norm_backward_operands(call).alignment()};
+          .relu = call.relu_mask.defined()};
 }
 
 // ---------------------------------------------------------------------------------------- candidates
@@ -184,7 +182,7 @@ std::vector<Candidate<BatchNormCall>> batch_norm_candidates(const BatchNormCall&
       {.name = "chunks of rows", .cost = kOwnNormCost, .run = [](const BatchNormCall& norm, void*) {
          launch_batch_norm_training(norm);
        }}};
-  if (!is_norm_for_library(call)) return candidates;
+  if (!is_norm_for_library(call) || !norm_operands(call).are_aligned()) return candidates;
   for (LazyEngine& engine : library_engines(norm_pattern_of(call), call.problem())) {
     if (candidates.size() > kMostNormEngines) break;
     const double cost = kNormEngineCost + 1e-3 * double(candidates.size());
@@ -199,7 +197,9 @@ std::vector<Candidate<BatchNormBackwardCall>> batch_norm_backward_candidates(
       {.name = "chunks of rows", .cost = kOwnNormCost, .run = [](const BatchNormBackwardCall& norm, void*) {
          launch_batch_norm_backward(norm);
        }}};
-  if (!is_norm_for_library(call.x, call.weight, call.relu_mask)) return candidates;
+  if (!is_norm_for_library(call.x, call.weight, call.relu_mask) ||
+      !norm_backward_operands(call).are_aligned())
+    return candidates;
   auto engines = library_candidates(call, norm_pattern_of(call), norm_backward_operands, kNormEngineCost);
   if (engines.size() > kMostNormEngines) engines.resize(kMostNormEngines);
   for (auto& engine : engines) engine.always_verified = true;  // reads the mask: see norm_candidate()

@@ -13,7 +13,7 @@ namespace taper::ops {
 class NormGraph {
  public:
   static CudnnGraph of(const NormPattern& pattern) {
-    CudnnGraph graph(pattern.alignment);
+    CudnnGraph graph;
     NormGraph norm(pattern, graph);
     if (pattern.pass == NormPass::kForward) {
       norm.add_forward();

@@ -25,7 +25,6 @@ struct NormPattern {
   bool relu = false;       ///< backward: kGradY goes through the mask
   bool mask = false;       ///< forward with a ReLU: which elements it let through is asked for
   bool running = false;    ///< forward: running statistics are asked for
-  int64_t alignment = 16;  ///< of all operands' addresses, in bytes
 };
 
 }  // namespace taper::ops

@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <initializer_list>
 
-#include "taper/core/algorithm_cache.h"
 #include "taper/ops/check.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/op_call.h"
 #include "taper/ops/pool/pool2d_cpu.h"
-#include "taper/ops/pool/pool_call.h"
+#include "taper/ops/pool/pool2d_gpu.h"
 
 namespace taper::ops {
 namespace {
@@ -144,8 +143,7 @@ Tensor average(const Tensor& x, const AveragePoolAxes& axes) {
   if (y.device().is_cpu()) {
     avg_pool2d_cpu(images, windows_of(axes), y);
   } else if (y.numel() > 0) {
-    algorithm_cache().run(AveragePoolCall{.backward = false, .from = images, .axes = axes, .to = y},
-                          average_pool_candidates);
+    avg_pool2d_gpu(images, axes, y);
   }
   return cast(y, x.dtype());
 }
@@ -155,8 +153,7 @@ Tensor average_backward(const Tensor& grad, const Shape& input_shape, const Aver
   if (grad_x.device().is_cpu()) {
     avg_pool2d_backward_cpu(images, windows_of(axes), grad_x);
   } else if (grad_x.numel() > 0) {
-    algorithm_cache().run(AveragePoolCall{.backward = true, .from = images, .axes = axes, .to = grad_x},
-                          average_pool_candidates);
+    avg_pool2d_backward_gpu(images, axes, grad_x);
   }
   return cast(grad_x, grad.dtype());
 }
@@ -192,7 +189,7 @@ Tensor max_pool2d_values(const Tensor& x, const MaxPool2dOptions& options) {
   if (y.device().is_cpu()) {
     max_pool2d_cpu(images, checked_options(op, options, options.dilation), y, Tensor());
   } else if (y.numel() > 0) {
-    algorithm_cache().run(MaxPoolCall{.x = images, .axes = axes, .y = y}, max_pool_candidates);
+    max_pool2d_gpu(images, axes, y, Tensor());
   }
   return cast(y, x.dtype());
 }

@@ -50,7 +50,7 @@ class GpuStepsTest(unittest.TestCase):
         self.assertEqual(len(set(order)), len(order))
         self.assertTrue(all("/" not in name for name in order))
         places = [order.index(name) for name in (
-            "oracle_conv", "conv_test", "conv_candidates_test", "resnet50_norm_test", "training_digits",
+            "oracle_conv", "conv_candidates_test", "resnet50_norm_test", "conv_test", "training_digits",
             "parity_32px", "step_f32", "step_tf32", "ceilings", "race_tf32", "race_bf16", "race_fp16",
             "benchmark_mode", "layers_conv1", "pytorch_layers_conv1", "parity_64px", "resnet50_train",
             "memcheck_gpu_simt_test", "racecheck_gpu_simt_test", "kernel_bench", "allocator_bench",
@@ -69,7 +69,7 @@ class GpuStepsTest(unittest.TestCase):
         self.assertEqual(steps["conv_test"].after, ("oracle_conv",))
         self.assertEqual(steps["gpu_simt_test"].after, ())
         self.assertEqual(steps["resnet50_norm_test"].env["TAPER_TEST_SECONDS"], "{most}")
-        self.assertNotIn("TAPER_TEST_SECONDS", steps["conv_test"].env)
+        self.assertNotIn("TAPER_TEST_SECONDS", steps["gpu_simt_test"].env)
 
     def test_an_oracle_whose_answers_the_pack_has_is_not_asked(self):
         with tempfile.TemporaryDirectory() as name, mock.patch.object(gpu_steps, "ROOT", pathlib.Path(name)) as root:

@@ -12,6 +12,10 @@ import check_sass  # noqa: E402
 import kernel_report  # noqa: E402
 from kernel_names import shorten  # noqa: E402
 
+def compile_object(source, path):
+    subprocess.run(["c++", "-x", "c++", "-c", "-o", path, "-"], input=source, text=True, check=True)
+
+
 PTXAS = """\
 ptxas info    : 0 bytes gmem
 ptxas info    : Compiling entry function '_Z5spillIdEvPT_i' for 'sm_80'
@@ -81,6 +85,7 @@ class KernelReportTest(unittest.TestCase):
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
             (folder / "a.cu.o.ptxas").write_text(PTXAS)
+            compile_object("int f() { return 1; }", folder / "a.cu.o")
             (folder / "objects.txt").write_text(f"{folder}/a.cu.o\n{folder}/host.cpp.o\n")
             allow = folder / "allow.txt"
 
@@ -98,6 +103,12 @@ class KernelReportTest(unittest.TestCase):
             allow.write_text("spill<double>\n")
             self.assertIn("allow.txt:1", run(f"@{folder}/objects.txt").stderr)
             self.assertIn("build it again", run(f"{folder}/unknown.cu.o").stderr)
+            # What nvcc makes of a __device__ function that host code calls.
+            allow.write_text("spill<double> sm_80 64 running values, each used again after the loop\n")
+            compile_object("#include <cstdlib>\nint f() { std::exit(1); }", folder / "a.cu.o")
+            result = run(f"@{folder}/objects.txt")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("a.cu.o: host code calls a __device__ function", result.stderr)
 
 
 class CheckSassTest(unittest.TestCase):

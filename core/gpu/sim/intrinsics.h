@@ -59,16 +59,13 @@ inline unsigned __funnelshift_l(unsigned low, unsigned high, unsigned shift) {
 inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
   return static_cast<unsigned>((static_cast<unsigned long long>(high) << 32 | low) >> (shift & 31));
 }
-/// Picks four bytes out of the eight of y:x, one selector nibble each; bit 3 of a nibble repeats the byte's
-/// sign.
+/// Picks four bytes out of the eight of y:x, by the lowest three bits of one selector nibble each.
 inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
   const unsigned long long bytes = static_cast<unsigned long long>(y) << 32 | x;
   unsigned result = 0;
   for (int i = 0; i < 4; ++i) {
     const unsigned nibble = selector >> 4 * i & 0xf;
-    unsigned byte = static_cast<unsigned>(bytes >> 8 * (nibble & 7) & 0xff);
-    if ((nibble & 8) != 0) byte = (byte & 0x80) != 0 ? 0xff : 0;
-    result |= byte << 8 * i;
+    result |= static_cast<unsigned>(bytes >> 8 * (nibble & 7) & 0xff) << 8 * i;
   }
   return result;
 }
