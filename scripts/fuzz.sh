@@ -23,7 +23,7 @@ known=$(cd tests/fuzz && for file in *_fuzz.cpp; do echo "${file%_fuzz.cpp}"; do
 if [ ${#targets[@]} = 0 ]; then mapfile -t targets <<<"$known"; fi
 for target in "${targets[@]}"; do
   if ! grep -qxF "$target" <<<"$known"; then
-    echo "fuzz.sh: no target '$target'; there are $(echo $known)" >&2
+    echo "fuzz.sh: no target '$target'; there are ${known//$'\n'/ }" >&2
     exit 2
   fi
 done
@@ -43,6 +43,7 @@ trap 'rm -rf "$work"' EXIT
 export seconds found work TAPER_FUZZ_CORPUS
 
 # run TARGET: one line about it.
+# shellcheck disable=SC2317 # xargs calls it
 run() {
   local learned=${TAPER_FUZZ_CORPUS:-$work}/$1 log=$work/$1.log inputs status=0
   mkdir -p "$learned" "$work/$1.tmp"
@@ -50,9 +51,9 @@ run() {
     -timeout=30 -malloc_limit_mb=256 -artifact_prefix="$found/$1-" -print_final_stats=1 >"$log" 2>&1 || status=$?
   inputs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
   printf '%-18s %9d inputs, %6d a second%s\n' "$1" "${inputs:-0}" "$((${inputs:-0} / seconds))" \
-    "$([ $status = 0 ] || echo ": FAILED, see $found")"
-  if [ $status != 0 ]; then cp "$log" "$found"; fi
-  return $status
+    "$([ "$status" = 0 ] || echo ": FAILED, see $found")"
+  if [ "$status" != 0 ]; then cp "$log" "$found"; fi
+  return "$status"
 }
 export -f run
 printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I{} bash -c 'run {}' && exit
