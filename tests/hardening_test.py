@@ -8,41 +8,35 @@ import unittest
 PROGRAMS = []
 
 
-def readelf(*arguments):
-    return subprocess.run(["readelf", "--wide", *arguments], stdout=subprocess.PIPE, text=True, check=True).stdout
+def readelf(what, program):
+    return subprocess.run(["readelf", "--wide", what, program], stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 class HardeningTest(unittest.TestCase):
-    def each(self):
-        self.assertTrue(PROGRAMS)
+    def each_has(self, what, pattern):
         for program in PROGRAMS:
             with self.subTest(program):
-                yield program
+                self.assertTrue(re.search(pattern, readelf(what, program)), f"readelf {what} shows no {pattern}")
+
+    def test_there_are_programs(self):
+        self.assertTrue(PROGRAMS)
 
     def test_addresses_differ_from_run_to_run(self):
-        for program in self.each():
-            self.assertRegex(readelf("--dynamic", program), r"\(FLAGS_1\).*\bPIE\b")
+        self.each_has("--dynamic", r"\(FLAGS_1\).*\bPIE\b")
 
-    def test_all_of_the_table_of_functions_is_filled_at_the_start_and_then_read_only(self):
-        for program in self.each():
-            self.assertRegex(readelf("--dynamic", program), r"\(FLAGS_1\).*\bNOW\b")
-            self.assertRegex(readelf("--program-headers", program), r"\bGNU_RELRO\b")
+    def test_the_table_of_functions_is_filled_at_the_start_and_then_read_only(self):
+        self.each_has("--dynamic", r"\(FLAGS_1\).*\bNOW\b")
+        self.each_has("--program-headers", r"\bGNU_RELRO\b")
 
-    def test_no_memory_is_both_written_and_run(self):
-        for program in self.each():
-            headers = readelf("--program-headers", program)
-            self.assertRegex(headers, r"\bGNU_STACK\b.* RW ")
-            self.assertNotRegex(headers, r"\bLOAD\b.* RWE ")
+    def test_the_stack_cannot_be_run(self):
+        self.each_has("--program-headers", r"\bGNU_STACK\b.* RW ")
 
     def test_the_stack_has_canaries(self):
-        for program in self.each():
-            self.assertRegex(readelf("--dyn-syms", program), r"\b__stack_chk_fail@")
+        self.each_has("--dyn-syms", r"\b__stack_chk_fail@")
 
     def test_copies_and_prints_are_checked(self):
-        for program in self.each():
-            checked = set(re.findall(r"\b__(\w+)_chk@", readelf("--dyn-syms", program)))
-            self.assertTrue(checked & {"fprintf", "snprintf"}, checked)
-            self.assertTrue(checked & {"memcpy", "memmove", "memset"}, checked)
+        self.each_has("--dyn-syms", r"\b__(mem|str)\w+_chk@")
+        self.each_has("--dyn-syms", r"\b__v?s?n?f?printf_chk@")
 
 
 if __name__ == "__main__":
