@@ -16,7 +16,8 @@ foreach(room ${taper_rooms})
 endforeach()
 install(FILES ${PROJECT_SOURCE_DIR}/taper.h ${PROJECT_BINARY_DIR}/include/taper/version.h
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/taper)
-install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/nn/data/digits.LICENSE.md
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/THIRD_PARTY_NOTICES.md
+              ${PROJECT_SOURCE_DIR}/nn/data/digits.LICENSE.md
         DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 install(EXPORT TaperTargets NAMESPACE Taper:: DESTINATION ${taper_package_dir})

@@ -15,6 +15,13 @@ endif()
 # Files with kernels only; linked with core/gpu/sim/race.cpp instead of the sanitizer's runtime.
 set(TAPER_RACE_FLAGS -fsanitize=thread --param=tsan-distinguish-volatile=1 -Wno-tsan -g)
 set(TAPER_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize= (address,undefined or thread)")
+option(TAPER_FUZZ "Build the fuzz targets of tests/fuzz with libFuzzer, and nothing else (clang)" OFF)
+if(TAPER_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "TAPER_FUZZ needs clang: cmake --preset fuzz")
+  endif()
+  set(TAPER_SANITIZE fuzzer-no-link,address,undefined)
+endif()
 # GPUs fault on misaligned accesses, x86 does not: the compiler tests the addresses that kernels use, and calls
 # core/gpu/sim/alignment.cpp instead of the sanitizer's runtime. Where that one is linked, it has its own flags.
 set(TAPER_ALIGNMENT_FLAGS "")
@@ -94,6 +101,6 @@ endif()
 if(TAPER_SANITIZE)
   add_compile_options(-fsanitize=${TAPER_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all
                       # False positives under sanitizers, as GCC documents; its own AVX-512 header has them.
-                      -Wno-uninitialized -Wno-maybe-uninitialized)
+                      -Wno-uninitialized $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   add_link_options(-fsanitize=${TAPER_SANITIZE})
 endif()

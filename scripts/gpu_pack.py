@@ -24,7 +24,8 @@ WITH_LIBRARIES = ("tests/taper_tests", "examples/resnet50_train", "bench/resnet5
 PROGRAMS = (*WITH_LIBRARIES, "examples/taper-algorithms", "bench/algorithm_bench", "bench/allocator_bench",
             "bench/gemm_bench", "bench/kernel_bench", *LADDERS)
 LIBRARIES = {"cuDNN": b"libcudnn.so.", "cuBLASLt": b"libcublasLt.so."}  # the names that they are opened by
-TRACKED = ("scripts/*", "tests/*.py", "tests/data/*", "bench/*.py", "LICENSE")
+TRACKED = ("scripts/*", "tests/*.py", "tests/data/*", "bench/*.py", "LICENSE",
+           "THIRD_PARTY_NOTICES.md", "nn/data/digits.LICENSE.md")
 # The programs share most of their code, so the window is wide enough for all of them.
 XZ = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 64 << 20}]
 USAGE = """\

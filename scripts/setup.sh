@@ -10,7 +10,7 @@ set -euo pipefail
 build=(g++ cmake ninja-build ccache python3
   libfmt-dev nlohmann-json3-dev libcli11-dev libeigen3-dev libboost-context-dev
   libjpeg62-turbo-dev libpng-dev catch2 libbenchmark-dev)
-test=(gdb graphviz git clang-format clang-tidy libopenblas0-pthread)
+test=(gdb graphviz git clang clang-format clang-tidy libclang-rt-dev libopenblas0-pthread)
 oracle=(python3-torch python3-torchvision python3-sklearn python3-numpy python3-pil)
 
 case ${1:-} in

@@ -11,6 +11,10 @@ trap 'rm -rf "$work"' EXIT
 "$cmake" --install "$build" --prefix "$work/first" >"$work/install.log"
 mv "$work/first" "$work/prefix"
 
+for licence in LICENSE THIRD_PARTY_NOTICES.md digits.LICENSE.md; do
+  if [ -z "$(find "$work/prefix" -name "$licence")" ]; then echo "$licence is not installed" >&2; exit 1; fi
+done
+
 source_tree=$(cd "$here/../.." && pwd)
 if grep -rnF -e "$source_tree" -e "$work/first" "$work/prefix" --include='*.cmake' --include='*.h'; then
   echo "the installed package names the folder it was built in" >&2

@@ -86,7 +86,7 @@ class GpuPackTest(unittest.TestCase):
         for program in gpu_pack.PROGRAMS:
             self.assertTrue(os.access(pack / "build/cuda" / program, os.X_OK), program)
         self.assertEqual(subprocess.run([pack / "build/cuda/bench/kernel_bench"], check=False).returncode, 0)
-        for name in ("LICENSE", "run", "build/cuda/lib/libfmt.so.9", "build/cuda/kernel_report.txt", "scripts/gpu_check.py",
+        for name in ("LICENSE", "THIRD_PARTY_NOTICES.md", "nn/data/digits.LICENSE.md", "run", "build/cuda/lib/libfmt.so.9", "build/cuda/kernel_report.txt", "scripts/gpu_check.py",
                      "scripts/gpu_results.py", "scripts/gpu_compare.py", "tests/data/resnet50_step.jsonl", "tests/oracle/make.py",
                      "tests/parity/parity.py", "tests/cli/train_test.py", "bench/pytorch_resnet50.py",
                      "tests/oracle_answers/loss/x"):
