@@ -12,6 +12,7 @@
 #include "taper/core/generator.h"
 #include "taper/core/op_scope.h"
 #include "taper/core/parallel.h"
+#include "taper/core/printable.h"
 #include "taper/core/profiler.h"
 #include "taper/core/tensor.h"
 #include "taper/core/views.h"

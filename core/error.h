@@ -14,7 +14,8 @@ namespace taper {
 /// A wrong argument or a failed operation. The message is one line and names the fix where there is one.
 class Error : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  /// Keeps the message as printable() writes it: it may quote names that come from files.
+  explicit Error(const std::string& message);
 };
 
 /// Memory could not be had. The message says what was asked and what is held.

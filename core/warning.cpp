@@ -4,6 +4,8 @@
 #include <mutex>
 #include <utility>
 
+#include "taper/core/printable.h"
+
 namespace taper {
 namespace {
 
@@ -25,7 +27,7 @@ Handler& handler() {
 
 void warn(std::string_view message) {
   const std::lock_guard lock(handler().mutex);
-  handler().call(message);
+  handler().call(printable(message));
 }
 
 WarningHandler set_warning_handler(WarningHandler call) {

@@ -9,7 +9,7 @@ namespace taper {
 
 using WarningHandler = std::function<void(std::string_view message)>;
 
-/// Hands one line to the handler. Thread-safe.
+/// Hands the message to the handler, as printable() writes it: one line. Thread-safe.
 void warn(std::string_view message);
 
 /// Replaces the handler and returns the former one. The first prints "taper: warning: MESSAGE" on stderr.

@@ -9,6 +9,7 @@
 #include "taper/core/algorithm_file.h"
 #include "taper/core/algorithm_trials.h"
 #include "taper/core/error.h"
+#include "taper/core/printable.h"
 #include "taper/version.h"
 
 using namespace taper;
@@ -66,14 +67,15 @@ double time_of(const AlgorithmRecord& record, const std::string& name) {
 void print(const AlgorithmRecord& record) {
   const double best_ms = time_of(record, record.winner);
   size_t width = 0;
-  for (const AlgorithmTiming& timing : record.candidates) width = std::max(width, timing.name.size());
-  fmt::print("{}\n", record.problem);
+  for (const AlgorithmTiming& timing : record.candidates)
+    width = std::max(width, printable(timing.name).size());
+  fmt::print("{}\n", printable(record.problem));
   for (const AlgorithmTiming& timing : record.candidates) {
     const bool won = timing.name == record.winner;
-    fmt::print("  {} {:{}}", won ? '*' : ' ', timing.name, width);
+    fmt::print("  {} {:{}}", won ? '*' : ' ', printable(timing.name), width);
     if (timing.median_ms > 0) fmt::print("  {:9.3f} ms", timing.median_ms);
     if (!won && timing.median_ms > 0) fmt::print("  {:6.2f}x", timing.median_ms / best_ms);
-    if (!timing.rejected.empty()) fmt::print("  {}", timing.rejected);
+    if (!timing.rejected.empty()) fmt::print("  {}", printable(timing.rejected));
     if (timing.left_out) fmt::print("  left out: {:g} s were over", record.seconds_allowed);
     fmt::print("\n");
   }
@@ -99,8 +101,9 @@ void print_faults(const std::vector<AlgorithmFault>& faults) {
   if (faults.empty()) return;
   fmt::print("\nNot tried again, or suspected (--forget-faults):\n");
   for (const AlgorithmFault& fault : faults)
-    fmt::print("{}\n  {}  {}\n", fault.problem, fault.algorithm,
-               fault.suspected ? "a process ended while it was tried; it is tried once more" : fault.what);
+    fmt::print("{}\n  {}  {}\n", printable(fault.problem), printable(fault.algorithm),
+               fault.suspected ? "a process ended while it was tried; it is tried once more"
+                               : printable(fault.what));
 }
 
 void list(const Options& options) {
@@ -109,7 +112,8 @@ void list(const Options& options) {
     if (matches(record, options.match)) records.push_back(record);
   }
   if (records.empty()) {
-    fmt::print("{}: nothing measured{}\n", options.file, options.match.empty() ? " yet" : " that matches");
+    fmt::print("{}: nothing measured{}\n", printable(options.file),
+               options.match.empty() ? " yet" : " that matches");
     print_faults(AlgorithmFile(options.file).faults());
     return;
   }
@@ -118,10 +122,11 @@ void list(const Options& options) {
   });
   for (size_t i = 0; i < records.size(); ++i) {
     if (i == 0 || records[i].environment != records[i - 1].environment)
-      fmt::print("{}On {}:\n\n", i == 0 ? "" : "\n", records[i].environment);
+      fmt::print("{}On {}:\n\n", i == 0 ? "" : "\n", printable(records[i].environment));
     print(records[i]);
   }
-  fmt::print("\n{} {} in {}.\n", records.size(), records.size() == 1 ? "problem" : "problems", options.file);
+  fmt::print("\n{} {} in {}.\n", records.size(), records.size() == 1 ? "problem" : "problems",
+             printable(options.file));
   print_sum(records);
   print_faults(AlgorithmFile(options.file).faults());
 }
@@ -132,11 +137,11 @@ int run(const Options& options) {
   } else if (options.clear) {
     const bool removed = AlgorithmFile(options.file).remove();
     unfinished_trials(options.file);  // the notes of processes that have ended go, too
-    fmt::print("{}: {}\n", options.file, removed ? "deleted" : "not there");
+    fmt::print("{}: {}\n", printable(options.file), removed ? "deleted" : "not there");
   } else if (options.forget_faults) {
     const size_t forgotten =
         unfinished_trials(options.file).size() + AlgorithmFile(options.file).forget_faults();
-    fmt::print("{}: {} faults forgotten\n", options.file, forgotten);
+    fmt::print("{}: {} faults forgotten\n", printable(options.file), forgotten);
   } else {
     list(options);
   }
@@ -165,13 +170,13 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
-    fmt::print(stderr, "taper-algorithms: {} (see --help)\n", error.what());
+    fmt::print(stderr, "taper-algorithms: {} (see --help)\n", printable(error.what()));
     return 2;
   }
   try {
     return run(options);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "taper-algorithms: {}\n", error.what());
+    fmt::print(stderr, "taper-algorithms: {}\n", printable(error.what()));
     return 1;
   }
 }

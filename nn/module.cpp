@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <unordered_set>
 
 #include "taper/autograd/meta.h"
+#include "taper/core/printable.h"
 #include "taper/ops/copy/copy.h"
 
 namespace taper {
@@ -44,7 +46,7 @@ void convert_all(const std::vector<Tensor>& tensors, Convert&& convert) {
   }
 }
 
-/// "2 missing (a, b)".
+/// "2 missing ('a', 'b')", from names as quote_name() writes them.
 std::string describe_names(std::string_view what, const std::vector<std::string>& names) {
   constexpr size_t kShown = 8;
   const std::vector<std::string> first(names.begin(), names.begin() + std::min(names.size(), kShown));
@@ -52,17 +54,23 @@ std::string describe_names(std::string_view what, const std::vector<std::string>
                      names.size() > kShown ? ", ..." : "");
 }
 
+std::vector<std::string> quoted(const std::vector<std::string>& names) {
+  std::vector<std::string> result;
+  std::ranges::transform(names, std::back_inserter(result), quote_name);
+  return result;
+}
+
 }  // namespace
 
 std::string LoadReport::str() const {
   if (complete()) return "all names and shapes match";
   std::vector<std::string> parts;
-  if (!missing.empty()) parts.push_back(describe_names("missing", missing));
-  if (!unexpected.empty()) parts.push_back(describe_names("unexpected", unexpected));
+  if (!missing.empty()) parts.push_back(describe_names("missing", quoted(missing)));
+  if (!unexpected.empty()) parts.push_back(describe_names("unexpected", quoted(unexpected)));
   if (!mismatched.empty()) {
     std::vector<std::string> shapes;
     for (const ShapeMismatch& m : mismatched) {
-      shapes.push_back(fmt::format("{}: got {}, needs {}", m.name, m.found, m.needed));
+      shapes.push_back(fmt::format("{}: got {}, needs {}", quote_name(m.name), m.found, m.needed));
     }
     parts.push_back(describe_names("of another shape", shapes));
   }

@@ -1,5 +1,10 @@
 #include "taper/nn/data/dataset.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <numeric>
@@ -11,6 +16,8 @@
 
 using namespace taper;
 using Catch::Contains;
+using Catch::EndsWith;
+using Catch::StartsWith;
 
 TEST_CASE("the digits are 32 x 32 pictures of light ink") {
   const DigitsDataset train(DigitsDataset::Split::kTrain), test(DigitsDataset::Split::kTest);
@@ -65,13 +72,144 @@ TEST_CASE("an image folder that cannot serve says what is missing") {
   const TemporaryFolder folder;
   CHECK_THROWS_WITH(ImageFolderDataset(folder / "none"), folder / "none" + ": no such directory");
   write_file(folder / "a.png", {});
-  CHECK_THROWS_WITH(ImageFolderDataset(folder / "a.png"), folder / "a.png" + ": no such directory");
+  CHECK_THROWS_WITH(ImageFolderDataset(folder / "a.png"), folder / "a.png" + ": not a directory");
   CHECK_THROWS_WITH(ImageFolderDataset(folder.path()),
                     Contains(folder.path() + ": has no class folders") && Contains("/CLASS/NAME.jpg"));
   write_file(folder / "cat/a.png", {});
   std::filesystem::create_directories(folder / "dog/deeper");
   CHECK_THROWS_WITH(ImageFolderDataset(folder.path()),
                     folder / "dog" + ": holds no .jpg, .jpeg or .png picture");
+}
+
+TEST_CASE("an image folder leaves out hidden names and says what it passed over") {
+  const TemporaryFolder folder;
+  const auto png = png_bytes(test_picture(4, 4));
+  for (const char* name : {"cat/1.png", "cat/2.png", "cat/._1.png", "cat/.cache/3.png", "cat/__MACOSX/4.png",
+                           ".ipynb_checkpoints/5.png", "__MACOSX/cat/6.png", "cat/7.webp", "cat/deep/8.WEBP",
+                           "cat/9.bmp", "cat/README", "cat/odd.\x1b[31m", "stray.png", "notes.txt"})
+    write_file(folder / name, png);
+  const ImageFolderDataset dataset(folder.path());
+  CHECK(dataset.class_names() == std::vector<std::string>{"cat"});
+  REQUIRE(dataset.size() == 2);
+  CHECK(dataset.path(0) == folder / "cat/1.png");
+  CHECK(dataset.describe(1) == folder / "cat/2.png");
+  CHECK(dataset.passed_over().str() ==
+        "5 hidden, 2 .webp, 1 .\\x1b[31m, 1 .bmp, 1 .txt, 1 outside the class folders, 1 without extension");
+
+  write_file(folder / "dog/1.webp", png);
+  write_file(folder / "dog/2.webp", png);
+  CHECK_THROWS_WITH(ImageFolderDataset(folder.path()),
+                    folder / "dog" + ": holds no .jpg, .jpeg or .png picture; passed over: 2 .webp");
+
+  PassedOver many;
+  for (int i = 0; i < 12; ++i) many.counts[fmt::format(".{}", i)] = i + 1;
+  CHECK(many.str() == "12 .11, 11 .10, 10 .9, 9 .8, 8 .7, 7 .6, 6 .5, 5 .4 and 4 other kinds");
+  CHECK(PassedOver().str().empty());
+}
+
+TEST_CASE("an image folder tells of links that lead to nothing") {
+  const TemporaryFolder folder;
+  write_file(folder / "cat/1.png", png_bytes(test_picture(4, 4)));
+  namespace fs = std::filesystem;
+  fs::create_symlink("1.png", folder / "cat/0.png");              // as good as a picture
+  fs::create_symlink("gone.png", folder / "cat/2.png");           // a picture that cannot be read
+  fs::create_symlink("gone", folder / "cat/folder");              // nothing known
+  fs::create_symlink("gone", folder / "dog");                     // nothing known, not a class
+  REQUIRE(mkfifo((folder / "cat/pipe").c_str(), 0600) == 0);      // no picture
+  REQUIRE(mkfifo((folder / "cat/pipe.png").c_str(), 0600) == 0);  // one that cannot be read
+  const ImageFolderDataset dataset(folder.path());
+  CHECK(dataset.num_classes() == 1);
+  REQUIRE(dataset.size() == 4);
+  CHECK(dataset.get(0).image == dataset.get(1).image);
+  CHECK_THROWS_WITH(dataset.get(2), folder / "cat/2.png" + ": no such file");
+  CHECK_THROWS_WITH(dataset.get(3), folder / "cat/pipe.png" + ": not a file");
+  CHECK(dataset.passed_over().str() == "2 links to nothing, 1 pipes or devices");
+}
+
+TEST_CASE("links among folders neither multiply pictures nor lead in circles") {
+  const TemporaryFolder folder;
+  const auto png = png_bytes(test_picture(4, 4));
+  for (const char* name : {"cat/1.png", "cat/deep/2.png", "dog/3.png"}) write_file(folder / name, png);
+  write_file(folder / "elsewhere.d/4.png", png);
+  std::filesystem::rename(folder / "elsewhere.d", folder.path() + "-elsewhere");
+  namespace fs = std::filesystem;
+  for (const char* name : {"l1", "l2", "l3"})
+    fs::create_directory_symlink(".", folder / "cat/deep" + "/" + name);
+  fs::create_directory_symlink("..", folder / "cat/up");
+  fs::create_directory_symlink("../dog", folder / "cat/dog");
+  fs::create_directory_symlink("deep", folder / "cat/deep-again");
+  fs::create_directory_symlink(folder.path() + "-elsewhere", folder / "cat/elsewhere");
+  fs::create_directory_symlink("dog", folder / "hound");  // a class by another name
+  const ImageFolderDataset dataset(folder.path());
+  fs::remove_all(folder.path() + "-elsewhere");
+  CHECK(dataset.class_names() == std::vector<std::string>{"cat", "dog", "hound"});
+  std::vector<std::string> names;
+  std::vector<int64_t> labels;
+  for (int64_t i = 0; i < dataset.size(); ++i) {
+    names.push_back(fs::path(dataset.path(i)).filename());
+    labels.push_back(dataset.label(i));
+  }
+  std::sort(names.begin(), names.begin() + 3);
+  CHECK(names == std::vector<std::string>{"1.png", "2.png", "4.png", "3.png", "3.png"});
+  CHECK(labels == std::vector<int64_t>{0, 0, 0, 1, 2});
+  CHECK(dataset.passed_over().str() == "6 links to folders listed already");
+}
+
+TEST_CASE("a folder that cannot be listed is named, and why") {
+  const TemporaryFolder folder;
+  const std::string long_name = folder / std::string(300, 'x');
+  CHECK_THROWS_WITH(ImageFolderDataset(long_name), long_name + ": cannot be listed: File name too long");
+  std::filesystem::create_symlink("loop", folder / "loop");
+  CHECK_THROWS_WITH(ImageFolderDataset(folder / "loop"),
+                    folder / "loop" + ": cannot be listed: Too many levels of symbolic links");
+
+  // Folders in folders until the path is too long to be used.
+  write_file(folder / "cat/a.png", png_bytes(test_picture(4, 4)));
+  const std::string name(200, 'd');
+  int parent = open((folder / "cat").c_str(), O_RDONLY | O_DIRECTORY);
+  for (int depth = 0; depth < 25; ++depth) {
+    REQUIRE(mkdirat(parent, name.c_str(), 0700) == 0);
+    const int child = openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY);
+    REQUIRE(child >= 0);
+    close(parent);
+    parent = child;
+  }
+  close(parent);
+  CHECK_THROWS_WITH(
+      ImageFolderDataset(folder.path()),
+      StartsWith(folder / "cat/" + name) && EndsWith(name + ": cannot be listed: File name too long"));
+
+  if (geteuid() == 0) return;  // may list any folder
+  const TemporaryFolder other;
+  write_file(other / "cat/sub/a.png", {});
+  write_file(other / "cat/b.png", {});
+  std::filesystem::permissions(other / "cat/sub", std::filesystem::perms::none);
+  CHECK_THROWS_WITH(ImageFolderDataset(other.path()),
+                    other / "cat/sub" + ": cannot be listed: Permission denied");
+  std::filesystem::permissions(other / "cat/sub", std::filesystem::perms::owner_all);
+}
+
+TEST_CASE("labels are told without reading, and a class without a readable picture is found") {
+  const DigitsDataset digits(DigitsDataset::Split::kTest);
+  const SyntheticDataset synthetic(40, 7, 3, 5);
+  for (int64_t i = 0; i < 40; ++i) {
+    CHECK(digits.label(i) == digits.get(i).label);
+    CHECK(synthetic.label(i) == synthetic.get(i).label);
+  }
+  CHECK(digits.describe(3) == "sample 3");
+
+  const TemporaryFolder folder;
+  const auto png = png_bytes(test_picture(4, 4));
+  const std::vector<uint8_t> webp = {'R', 'I', 'F', 'F', 0, 0, 0, 0, 'W', 'E', 'B', 'P'};
+  for (const char* name : {"cat/2.png", "dog/3.png", "owl/1.png"}) write_file(folder / name, png);
+  for (const char* name : {"cat/1.jpg", "dog/1.jpg", "dog/2.jpg"}) write_file(folder / name, webp);
+  CHECK_NOTHROW(check_readable(ImageFolderDataset(folder.path())));
+  CHECK(samples_by_class(ImageFolderDataset(folder.path())) ==
+        std::vector<std::vector<int64_t>>{{0, 1}, {2, 3, 4}, {5}});
+  std::filesystem::remove(folder / "dog/3.png");
+  CHECK_THROWS_WITH(check_readable(ImageFolderDataset(folder.path())),
+                    "class 'dog': none of its 2 pictures can be read; the first: " + (folder / "dog/1.jpg") +
+                        ": not a JPEG or PNG picture but WebP; convert it to one of these");
 }
 
 TEST_CASE("synthetic pictures are random and the same each time") {

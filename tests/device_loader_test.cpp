@@ -26,6 +26,7 @@ class FewDigits : public Dataset {
     if (index == throws_at) throw std::logic_error("a bug");
     return digits_.get(index);
   }
+  int64_t label(int64_t index) const override { return digits_.label(index); }
   int64_t throws_at = -1;
 
  private:

@@ -1,10 +1,19 @@
 #include "taper/nn/data/image.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
+#include "child_process.h"
 #include "oracle.h"
 #include "pictures.h"
 #include "taper/core/error.h"
@@ -13,6 +22,7 @@
 #include "taper/nn/data/transforms.h"
 
 using namespace taper;
+using namespace taper::test;
 using Catch::Contains;
 
 namespace {
@@ -31,13 +41,27 @@ Image read_ppm(const std::string& path) {
 }
 
 // The message of the error that decoding throws; empty if it decodes.
-std::string refusal(const std::vector<uint8_t>& bytes, int64_t max_pixels = kMaxPixels) {
+std::string refusal(const std::vector<uint8_t>& bytes, const ImageLimits& limits = {}) {
   try {
-    decode_image(bytes, "picture", max_pixels);
+    decode_image(bytes, "picture", limits);
     return "";
   } catch (const FileError& error) {
     return error.what();
   }
+}
+
+/// The most memory that this process has had in use so far.
+int64_t peak_kilobytes() {
+  rusage usage = {};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss;
+}
+
+rlim_t address_space_bytes() {
+  std::ifstream file("/proc/self/statm");
+  rlim_t pages = 0;
+  file >> pages;
+  return pages * rlim_t(sysconf(_SC_PAGESIZE));
 }
 
 struct Case {
@@ -152,12 +176,27 @@ TEST_CASE("a picture that cannot be read is one FileError that names it") {
              Contains("picture: damaged JPEG") && Contains("cut short"));
   CHECK_THAT(refusal({png.begin(), png.begin() + 300}),
              Contains("picture: damaged PNG") && Contains("cut short"));
-  CHECK_THAT(refusal(jpeg, 40 * 30 - 1), Contains("40 x 30") && Contains("over the limit of 1199"));
-  CHECK_THAT(refusal(png, 40 * 30 - 1), Contains("40 x 30") && Contains("over the limit of 1199"));
-  CHECK(refusal(png, 40 * 30) == "");
+  CHECK_THAT(refusal(jpeg, {.max_pixels = 40 * 30 - 1}),
+             Contains("40 x 30") && Contains("over the limit of 1199"));
+  CHECK_THAT(refusal(png, {.max_pixels = 40 * 30 - 1}),
+             Contains("40 x 30") && Contains("over the limit of 1199"));
+  CHECK(refusal(png, {.max_pixels = 40 * 30}) == "");
+
+  // What a picture of another kind is, whatever it is called.
+  const std::vector<std::pair<std::string, std::string>> kinds = {
+      {"RIFF....WEBPVP8 ", "WebP"}, {"GIF89a", "GIF"},        {"BM......", "BMP"},
+      {{"MM\0*", 4}, "TIFF"},       {"....ftypavif", "AVIF"}, {"....ftypheic", "HEIC"}};
+  for (const auto& [bytes, kind] : kinds)
+    CHECK(refusal({bytes.begin(), bytes.end()}) ==
+          "picture: not a JPEG or PNG picture but " + kind + "; convert it to one of these");
 
   const TemporaryFolder folder;
   CHECK_THROWS_WITH(read_image(folder / "none.png"), folder / "none.png" + ": no such file");
+  const std::string long_name = folder / std::string(300, 'x');
+  CHECK_THROWS_WITH(read_image(long_name), long_name + ": cannot be read: File name too long");
+  std::filesystem::create_symlink("loop.png", folder / "loop.png");
+  CHECK_THROWS_WITH(read_image(folder / "loop.png"),
+                    folder / "loop.png" + ": cannot be read: Too many levels of symbolic links");
   CHECK_THROWS_WITH(read_image(folder.path()), folder.path() + ": not a file");
   write_file(folder / "a.png", {png.begin(), png.begin() + 60});
   CHECK_THROWS_WITH(read_image(folder / "a.png"), Contains(folder / "a.png"));
@@ -188,6 +227,154 @@ TEST_CASE("a small file that claims a huge picture takes no memory") {
   CHECK_THAT(refusal(png), Contains("over the limit"));
 }
 
+TEST_CASE("a small JPEG file that claims a huge picture takes no memory") {
+  auto jpeg = jpeg_bytes(8, 8, 1, std::vector<uint8_t>(64, 100));
+  const std::vector<uint8_t> frame = {0xFF, 0xC0, 0, 11, 8,
+                                      0,    8,    0, 8};  // then height and width, 16 bits each
+  auto size = std::ranges::search(jpeg, frame).begin();
+  REQUIRE(size != jpeg.end());
+  for (const int i : {5, 7}) {
+    size[i] = 13376 >> 8;
+    size[i + 1] = 13376 & 255;
+  }
+  const ChildResult result = run_in_child([&] {
+    const int64_t before = peak_kilobytes();
+    const std::string message = refusal(jpeg);
+    std::fprintf(stderr, "%s; %d MiB", message.c_str(), int((peak_kilobytes() - before) / 1024 / 64 * 64));
+  });
+  CHECK_THAT(result.stderr_text, Contains("13376 x 13376") && Contains("cut short; 0 MiB"));
+}
+
+TEST_CASE("texts and profiles in a PNG file take neither memory nor time") {
+  const Image image = test_picture(4, 4);
+  std::vector<uint8_t> text = {'T', 'e', 'x', 't', 0, 0};  // keyword, compression
+  const std::vector<uint8_t> blank(7'900'000);
+  std::vector<uint8_t> packed(compressBound(blank.size()));
+  uLongf packed_size = packed.size();
+  REQUIRE(compress(packed.data(), &packed_size, blank.data(), blank.size()) == Z_OK);
+  text.insert(text.end(), packed.begin(), packed.begin() + ptrdiff_t(packed_size));
+  auto international = text;
+  international.insert(international.begin() + 5, {1, 0, 0, 0});  // compressed; no language, no translation
+  international.erase(international.begin() + 9);
+  auto png = png_bytes(image);
+  for (int i = 0; i < 10; ++i) {
+    png = with_png_chunk(png, "zTXt", text);
+    png = with_png_chunk(png, "iTXt", international);
+  }
+  const ChildResult result = run_in_child([&] {
+    const int64_t before = peak_kilobytes();
+    const bool same = decode_image(png, "picture") == image;
+    std::fprintf(stderr, "%d %d MiB", int(same), int((peak_kilobytes() - before) / 1024 / 64 * 64));
+  });
+  CHECK(result.stderr_text == "1 0 MiB");
+}
+
+TEST_CASE("what one picture may cost is limited") {
+  const Image image = test_picture(300, 200);
+  const auto progressive = jpeg_bytes(image, 90, true), baseline = jpeg_bytes(image);
+  CHECK(refusal(progressive) == "");
+  CHECK(refusal(baseline, {.max_decoder_bytes = 100'000}) == "");
+  CHECK_THAT(
+      refusal(progressive, {.max_decoder_bytes = 100'000}),
+      Contains("picture: picture of 300 x 200 pixels") && Contains("more memory than the limit of 100000"));
+
+  // The last scan over and over: a picture of the most pixels may have 20 scans, a smaller one more.
+  const std::vector<uint8_t> scan_mark = {0xFF, 0xDA};
+  const auto last_scan = std::ranges::find_end(progressive, scan_mark).begin();
+  const auto with_scans = [&](int count) {
+    std::vector<uint8_t> bytes(progressive.begin(), last_scan);
+    for (int i = 0; i < count; ++i) bytes.insert(bytes.end(), last_scan, progressive.end() - 2);
+    bytes.insert(bytes.end(), progressive.end() - 2, progressive.end());
+    return bytes;
+  };
+  CHECK(refusal(with_scans(8), {.max_pixels = 300 * 200}) == "");
+  CHECK_THAT(refusal(with_scans(30), {.max_pixels = 300 * 200}), Contains("too many scans"));
+  CHECK(refusal(with_scans(30), {.max_pixels = 2 * 300 * 200}) == "");
+  CHECK_THAT(refusal(with_scans(501)), Contains("too many scans"));
+
+  const TemporaryFolder folder;
+  write_file(folder / "a.jpg", baseline);
+  const auto size = int64_t(baseline.size());
+  CHECK(read_image(folder / "a.jpg", {.max_file_bytes = size}) == decode_image(baseline, "a"));
+  CHECK_THROWS_WITH(read_image(folder / "a.jpg", {.max_file_bytes = size - 1}),
+                    Contains(fmt::format("file of {} bytes is over the limit of {}", size, size - 1)));
+  std::filesystem::resize_file(folder / "a.jpg", uintmax_t(1) << 30);
+  CHECK_THROWS_WITH(read_image(folder / "a.jpg"), Contains("over the limit of 536870912"));
+}
+
+TEST_CASE("a lack that is not the picture's own is no damage") {
+  const TemporaryFolder folder;
+  const Image image(1500, 1500);
+  write_file(folder / "a.png", png_bytes(image));
+  write_file(folder / "a.jpg", jpeg_bytes(image, 90, true));
+  rlimit files = {};
+  REQUIRE(getrlimit(RLIMIT_NOFILE, &files) == 0);
+  const rlimit none = {.rlim_cur = 0, .rlim_max = files.rlim_max};
+  std::string message;
+  bool is_file_error = false;
+  setrlimit(RLIMIT_NOFILE, &none);
+  try {
+    read_image(folder / "a.png");
+  } catch (const Error& error) {
+    message = error.what();
+    is_file_error = dynamic_cast<const FileError*>(&error) != nullptr;
+  }
+  setrlimit(RLIMIT_NOFILE, &files);
+  CHECK(message == folder / "a.png" + ": cannot be read: Too many open files");
+  CHECK_FALSE(is_file_error);
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which end the process themselves
+  for (const char* name : {"a.png", "a.jpg"}) {
+    const ChildResult result = run_in_child([&] {
+      // No block of 1 MB is left, for the pixels or for the coefficients of the progressive JPEG.
+      const rlimit little = {.rlim_cur = address_space_bytes() + 500'000, .rlim_max = RLIM_INFINITY};
+      setrlimit(RLIMIT_AS, &little);
+      std::vector<void*> held;
+      held.reserve(10'000);
+      while (void* block = std::malloc(1 << 20)) held.push_back(block);
+      try {
+        read_image(folder / name);
+      } catch (const OutOfMemoryError& error) {
+        std::fprintf(stderr, "%s", error.what());
+      } catch (const std::exception& error) {
+        std::fprintf(stderr, "another error: %s", error.what());
+      }
+    });
+    CHECK(result.stderr_text == folder / name + ": not enough memory to read this picture");
+  }
+#endif
+}
+
+TEST_CASE("a picture that lost only what follows its pixels is read") {
+  for (const auto& [width, height] : {std::pair(40, 30), std::pair(1, 1), std::pair(9, 17)}) {
+    CAPTURE(width, height);
+    const Image image = test_picture(width, height);
+    for (const auto& png : {png_bytes(image), interlaced_png_bytes(image)}) {
+      const auto cut = [&](size_t count) { return std::vector(png.begin(), png.end() - ptrdiff_t(count)); };
+      constexpr size_t kEnd = 12, kChecksum = 4;  // the end chunk; that of the pixels' chunk
+      for (size_t count = 1; count <= kEnd + kChecksum; ++count) {
+        CAPTURE(count);
+        CHECK(decode_image(cut(count), "picture") == image);
+      }
+      for (size_t count = kEnd + kChecksum + 1; count <= kEnd + kChecksum + 8; ++count)
+        CHECK(refusal(cut(count)) == "picture: damaged PNG: the file is cut short");
+      auto damaged = png;
+      damaged[png.size() - kEnd - 1] ^= 1;
+      CHECK_THAT(refusal(damaged), Contains("damaged PNG") && Contains("CRC"));
+    }
+
+    const auto jpeg = jpeg_bytes(image), progressive = jpeg_bytes(image, 90, true);
+    const auto cut = [](const std::vector<uint8_t>& bytes, int count) {
+      return std::vector(bytes.begin(), bytes.end() - count);
+    };
+    for (const int count : {1, 2})
+      CHECK(decode_image(cut(jpeg, count), "picture") == decode_image(jpeg, "picture"));
+    for (const int count : {4, 6, 8}) CHECK_THAT(refusal(cut(jpeg, count)), Contains("cut short"));
+    // Whether a progressive picture lacks a scan, nobody can tell.
+    for (const int count : {1, 2, 8}) CHECK_THAT(refusal(cut(progressive, count)), Contains("cut short"));
+  }
+}
+
 TEST_CASE("mutated pictures decode or throw FileError, nothing else") {
   const Image image = test_picture(37, 29);
   std::vector<uint8_t> gray(image.pixels.begin(), image.pixels.begin() + 37 * 29);
@@ -206,7 +393,7 @@ TEST_CASE("mutated pictures decode or throw FileError, nothing else") {
       for (size_t i = 0, edits = 1 + below(4); i < edits; ++i)
         bytes[below(below(2) ? bytes.size() : std::min<size_t>(bytes.size(), 600))] = uint8_t(below(256));
       if (below(4) == 0) bytes.resize(below(bytes.size()));
-      refused += refusal(bytes, 1 << 20) != "";
+      refused += refusal(bytes, {.max_pixels = 1 << 20}) != "";
     }
   }
   CHECK(refused > total / 4);

@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <map>
+#include <new>
 #include <set>
 
 #include "pictures.h"
@@ -18,7 +19,7 @@ namespace {
 class NumberedDataset : public Dataset {
  public:
   explicit NumberedDataset(int64_t size, std::set<int64_t> broken = {})
-      : size_(size), broken_(std::move(broken)) {}
+      : size_(size), broken_(std::move(broken)), class_names_(size_t(size), "class of one") {}
   int64_t size() const override { return size_; }
   const std::vector<std::string>& class_names() const override { return class_names_; }
   Sample get(int64_t index) const override {
@@ -29,6 +30,7 @@ class NumberedDataset : public Dataset {
     std::fill(sample.image.pixels.begin(), sample.image.pixels.end(), uint8_t(index));
     return sample;
   }
+  int64_t label(int64_t index) const override { return index; }
 
   mutable std::atomic<int> reads = 0;
   int64_t throws_at = -1;
@@ -36,7 +38,7 @@ class NumberedDataset : public Dataset {
  private:
   int64_t size_;
   std::set<int64_t> broken_;
-  std::vector<std::string> class_names_ = {"only"};
+  std::vector<std::string> class_names_;
 };
 
 std::vector<int64_t> labels_of(const Batch& batch) {
@@ -158,7 +160,7 @@ TEST_CASE("batches are the same bits for any number of workers, and again after 
   }
 }
 
-TEST_CASE("unreadable pictures are refused, skipped or replaced") {
+TEST_CASE("unreadable pictures are refused or skipped") {
   const std::set<int64_t> broken = {1, 4, 5, 6, 7, 11};
   for (const int workers : {0, 3}) {
     CAPTURE(workers);
@@ -187,9 +189,6 @@ TEST_CASE("unreadable pictures are refused, skipped or replaced") {
     CHECK(batch->images.shape() == Shape{3, 3, 8, 8});
     CHECK(pixels_of(*batch)[8 * 8 * 3] == (2.0f / 255.0f - 0.485f) / 0.229f);
 
-    const auto replace = load(BrokenPictures::kReplace);
-    CHECK(drain(*replace) == std::vector<std::vector<int64_t>>{{0, 2, 2, 3}, {8, 8, 8, 8}, {8, 9, 10, 0}});
-
     const auto refuse = load(BrokenPictures::kRefuse);
     CHECK_THROWS_WITH(refuse->next(), "picture 001: broken");
     CHECK_THROWS_WITH(refuse->next(), "picture 004: broken");  // the first of its batch
@@ -197,12 +196,123 @@ TEST_CASE("unreadable pictures are refused, skipped or replaced") {
     CHECK_FALSE(refuse->next().has_value());
     CHECK(refuse->broken_pictures().empty());
   }
+}
 
-  DataLoader none(std::make_shared<NumberedDataset>(3, std::set<int64_t>{0, 1, 2}),
-                  evaluation_transform(8, 8),
-                  {.batch_size = 3, .workers = 2, .broken = BrokenPictures::kReplace});
-  none.start(0);
-  CHECK_THROWS_WITH(none.next(), Contains("no picture of the data set can be read") && Contains("broken"));
+namespace {
+
+// Samples 0, 2, 4, ... are of class 0, the others of class 1. Every pixel of a picture is its number.
+class TwoClasses : public Dataset {
+ public:
+  TwoClasses(int64_t size, std::set<int64_t> broken) : size_(size), broken_(std::move(broken)) {}
+  int64_t size() const override { return size_; }
+  const std::vector<std::string>& class_names() const override { return class_names_; }
+  int64_t label(int64_t index) const override { return index % 2; }
+  Sample get(int64_t index) const override {
+    if (index == lacks_memory_at) throw std::bad_alloc();
+    if (index == lacks_files_at) fail("picture {}: too many open files", index);
+    if (broken_.contains(index)) fail<FileError>("picture {:03}: broken", index);
+    Sample sample{Image(8, 8), label(index)};
+    std::fill(sample.image.pixels.begin(), sample.image.pixels.end(), uint8_t(index));
+    return sample;
+  }
+  std::string describe(int64_t index) const override { return fmt::format("picture {:03}", index); }
+
+  int64_t lacks_memory_at = -1, lacks_files_at = -1;
+
+ private:
+  int64_t size_;
+  std::set<int64_t> broken_;
+  std::vector<std::string> class_names_ = {"even", "odd\x1b"};
+};
+
+// The numbers of the pictures of an epoch, as they come.
+std::vector<int> pictures_of(DataLoader& loader, int64_t epoch) {
+  std::vector<int> pictures;
+  loader.start(epoch);
+  while (const auto batch = loader.next()) {
+    const auto* pixels = batch->images.data<uint8_t>();
+    for (int64_t i = 0; i < batch->size(); ++i) {
+      pictures.push_back(pixels[i * 8 * 8 * 3]);
+      CHECK(pictures.back() % 2 == labels_of(*batch)[size_t(i)]);
+    }
+  }
+  return pictures;
+}
+
+std::unique_ptr<DataLoader> loader_with_stand_ins(std::shared_ptr<const Dataset> dataset, int workers = 2) {
+  return std::make_unique<DataLoader>(std::move(dataset), evaluation_transform(8, 8),
+                                      DataLoaderOptions{.batch_size = 9,
+                                                        .workers = workers,
+                                                        .broken = BrokenPictures::kReplace,
+                                                        .raw_pixels = true,
+                                                        .seed = 4});
+}
+
+}  // namespace
+
+TEST_CASE("an unreadable picture is replaced by one of its class, any as likely, not by its neighbour") {
+  // The first half of both classes is broken, as where each picture has a broken twin that sorts before it.
+  std::set<int64_t> broken;
+  for (int64_t i = 0; i < 100; ++i) broken.insert(i);
+  const auto dataset = std::make_shared<TwoClasses>(200, broken);
+  const auto plain = loader_with_stand_ins(dataset, 0);
+  std::map<int, int> uses;
+  std::vector<std::vector<int>> epochs;
+  for (int64_t epoch = 0; epoch < 20; ++epoch) {
+    const auto pictures = pictures_of(*plain, epoch);
+    REQUIRE(pictures.size() == 200);
+    for (int i = 0; i < 200; ++i) {
+      CHECK(pictures[size_t(i)] >= 100);
+      CHECK(pictures[size_t(i)] % 2 == i % 2);
+      if (i >= 100) CHECK(pictures[size_t(i)] == i);
+      ++uses[pictures[size_t(i)]];
+    }
+    epochs.push_back(pictures);
+  }
+  CHECK(epochs[0] != epochs[1]);
+  for (int i = 100; i < 200; ++i)
+    CHECK(std::abs(uses[i] - 40) < 5 * std::sqrt(20.0));  // 20 of its own, 20 drawn
+  CHECK(plain->broken_pictures().size() == 100);
+
+  // Whoever reads, whatever was read before.
+  for (const int workers : {0, 1, 4}) {
+    const auto loader = loader_with_stand_ins(dataset, workers);
+    for (const size_t epoch : {size_t(3), size_t(0)})
+      CHECK(pictures_of(*loader, int64_t(epoch)) == epochs[epoch]);
+  }
+}
+
+TEST_CASE("a class without a readable picture ends the epoch with its name") {
+  std::set<int64_t> broken;
+  for (int64_t i = 1; i < 40; i += 2) broken.insert(i);
+  const auto loader = loader_with_stand_ins(std::make_shared<TwoClasses>(40, broken));
+  loader->start(0);
+  CHECK_THROWS_WITH(loader->next(),
+                    "class 'odd\\x1b': none of its 20 pictures can be read; one of them: "
+                    "picture 001: broken");
+  // One that can be read is enough.
+  broken.erase(37);
+  const auto other = loader_with_stand_ins(std::make_shared<TwoClasses>(40, broken));
+  const auto pictures = pictures_of(*other, 0);
+  CHECK(std::ranges::count(pictures, 37) == 20);
+}
+
+TEST_CASE("a lack of memory or files is no broken picture: it ends the epoch with the picture's name") {
+  for (const int workers : {0, 2}) {
+    auto dataset = std::make_shared<TwoClasses>(40, std::set<int64_t>());
+    dataset->lacks_memory_at = 3;
+    auto loader = loader_with_stand_ins(dataset, workers);
+    loader->start(0);
+    CHECK_THROWS_AS(loader->next(), OutOfMemoryError);
+    loader->start(0);
+    CHECK_THROWS_WITH(loader->next(), "picture 003: not enough memory to prepare it");
+
+    dataset = std::make_shared<TwoClasses>(40, std::set<int64_t>());
+    dataset->lacks_files_at = 5;
+    loader = loader_with_stand_ins(dataset, workers);
+    loader->start(0);
+    CHECK_THROWS_WITH(loader->next(), "picture 5: too many open files");
+  }
 }
 
 TEST_CASE("an exception in a worker reaches the caller as it was") {

@@ -202,8 +202,8 @@ TEST_CASE("module: strict loading names all that does not fit and changes nothin
   state["tail.1.weight"] = ops::zeros({5, 3});
   const std::vector<float> before = to_vector<float>(net.hidden.weight);
   CHECK_THROWS_WITH(net.load_state_dict(state),
-                    "load_state_dict: Net does not fit: 1 missing (hidden.bias); 1 unexpected (more); "
-                    "1 of another shape (tail.1.weight: got [5, 3], needs [2, 3])");
+                    "load_state_dict: Net does not fit: 1 missing ('hidden.bias'); 1 unexpected ('more'); "
+                    "1 of another shape ('tail.1.weight': got [5, 3], needs [2, 3])");
   CHECK(to_vector<float>(net.hidden.weight) == before);
 
   const LoadReport report = net.load_state_dict(state, /*strict=*/false);

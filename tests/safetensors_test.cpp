@@ -215,7 +215,7 @@ TEST_CASE("safetensors: each kind of damage is named") {
       {"{\"x\":{" + good + R"(},"y":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}})", 4,
        "overlap or leave"},
       {entry(R"("dtype":"BOOL","shape":[4],"data_offsets":[0,4])"), 4, "besides 0 and 1"},
-      {"{\"two\\nlines\":1}", 0, "'two?lines'"},
+      {"{\"two\\nlines\":1}", 0, R"('two\x0alines')"},
       {std::string(100000, '{'), 0, "not valid JSON"},
       {R"({"x":)" + std::string(100000, '['), 0, "a list under 'x'"},
   };
@@ -229,6 +229,8 @@ TEST_CASE("safetensors: each kind of damage is named") {
 
   CHECK_THAT(refusal(folder, "short"), Catch::Contains("too few"));
   CHECK_THAT(refusal(folder, std::string(8, '\xff') + "{}"), Catch::Contains("not a safetensors file"));
+  for (const char* start : {"PK\3\4....\x08\x08", "\x80\2\x8a\nl\xfc\x9c\x46\xf9\x20"})
+    CHECK_THAT(refusal(folder, start), Catch::Contains("torch.save()") && Catch::Contains("save_file"));
   CHECK_THROWS_WITH(load_safetensors(folder / "missing"),
                     Catch::Contains("missing: cannot be read: No such file"));
   CHECK_THROWS_WITH(load_safetensors(folder.path()), Catch::Contains("not a regular file"));

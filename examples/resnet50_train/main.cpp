@@ -6,6 +6,7 @@
 
 #include "options.h"
 #include "taper/core/error.h"
+#include "taper/core/printable.h"
 #include "training.h"
 
 namespace {
@@ -33,7 +34,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "resnet50_train: %s\n", error.what());
     return 2;
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "resnet50_train: %s\n", error.what());
+    std::fprintf(stderr, "resnet50_train: %s\n", taper::printable(error.what()).c_str());
     return 1;
   }
 }

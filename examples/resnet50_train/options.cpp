@@ -10,6 +10,7 @@
 #include "taper/core/error.h"
 #include "taper/core/gpu/libraries.h"
 #include "taper/core/gpu/runtime.h"
+#include "taper/core/printable.h"
 #include "taper/core/tensor.h"
 #include "taper/version.h"
 
@@ -293,7 +294,7 @@ std::optional<Exit> parse_options(int argc, char** argv, TrainOptions& options) 
     check_together(options);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return Exit{app.exit(error)};
-    std::fprintf(stderr, "resnet50_train: %s (see --help)\n", error.what());
+    std::fprintf(stderr, "resnet50_train: %s (see --help)\n", printable(error.what()).c_str());
     return Exit{2};
   }
   if (app.count("--device") == 0 && !gpu::is_simulated() && gpu::device_count() > 0) options.device = kCUDA;

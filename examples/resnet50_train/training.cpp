@@ -6,7 +6,9 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "taper/autograd/engine.h"
 #include "taper/autograd/functions.h"
@@ -17,6 +19,7 @@
 #include "taper/core/gpu/device_loss.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/parallel.h"
+#include "taper/core/printable.h"
 #include "taper/core/tf32.h"
 #include "taper/nn/data/dataset.h"
 #include "taper/nn/inference_form.h"
@@ -113,9 +116,17 @@ void Training::load_data() {
     train =
         std::make_shared<SyntheticDataset>(kSyntheticPictures, classes, options_.image_size, options_.seed);
   } else {
-    if (!options_.data.empty()) train = std::make_shared<ImageFolderDataset>(options_.data);
-    if (!options_.val.empty()) validation = std::make_shared<ImageFolderDataset>(options_.val);
+    const auto open = [this](const std::string& folder) {
+      auto dataset = std::make_shared<ImageFolderDataset>(folder);
+      if (const std::string others = dataset->passed_over().str(); !others.empty())
+        notes_.push_back(fmt::format("passed over in {}: {}", printable(folder), others));
+      return dataset;
+    };
+    if (!options_.data.empty()) train = open(options_.data);
+    if (!options_.val.empty()) validation = open(options_.val);
     if (train && validation) check_same_classes(*train, *validation);
+    if (train && !options_.eval_only) check_readable(*train);
+    if (validation) check_readable(*validation);
   }
   const int64_t found = (train ? train : validation)->num_classes();
   num_classes_ = options_.num_classes > 0 ? options_.num_classes : found;
@@ -199,8 +210,8 @@ void Training::print_header() const {
   const std::string data =
       options_.dataset == "imagefolder" ? (train_ ? options_.data : options_.val) : options_.dataset;
   fmt::print("{} ({} parameters, {} classes) on {}, {} px, {}, {}, {} threads\n", options_.arch,
-             model_->parameter_count(), num_classes_, data, options_.image_size, describe(options_.device),
-             options_.dtype, num_threads());
+             model_->parameter_count(), num_classes_, printable(data), options_.image_size,
+             describe(options_.device), options_.dtype, num_threads());
   if (train_) {
     fmt::print("{} pictures to learn from{}, {} steps of {} pictures, {} lr {:g} {}\n",
                train_->dataset().size(),
@@ -208,11 +219,22 @@ void Training::print_header() const {
                total_steps_, train_->options().batch_size * options_.accumulate, options_.optimizer,
                *options_.lr, options_.schedule);
   }
+  for (const std::string& note : notes_) fmt::print("{}\n", note);
   std::fflush(stdout);
 }
 
 void Training::run(const std::function<bool()>& interrupted) {
   print_header();
+  try {
+    run_to_end(interrupted);
+  } catch (...) {
+    progress_.clear();
+    report_broken();
+    throw;
+  }
+}
+
+void Training::run_to_end(const std::function<bool()>& interrupted) {
   const auto start = Clock::now();
   if (options_.eval_only) {
     score_ = evaluate(interrupted);
@@ -231,10 +253,10 @@ void Training::run(const std::function<bool()>& interrupted) {
                  100 * score_->top5);
     fmt::print("  {:.0f} img/s  {}\n", median(images_per_second_), format_duration(seconds_since(start)));
     std::fflush(stdout);
+    if (epoch == 0) report_broken();
   }
   progress_.clear();
-  if (train_) report_broken(*train_);
-  if (validation_) report_broken(*validation_);
+  report_broken();
   if (options_.benchmark) report_benchmark();
   if (interrupted()) fmt::print("interrupted after {} of {} steps\n", step_, total_steps_);
   if (!options_.summary.empty()) write_summary(seconds_since(start), interrupted());
@@ -349,13 +371,21 @@ void Training::write_reports() {
   }
   if (!options_.memory_report.empty()) {
     write_memory_report(options_.memory_report);
-    fmt::print("memory report in {}; open it in a browser\n", options_.memory_report);
+    fmt::print("memory report in {}; open it in a browser\n", printable(options_.memory_report));
   }
 }
 
-void Training::report_broken(const DataLoader& loader) const {
-  const std::vector<std::string> broken = loader.broken_pictures();
-  if (broken.empty()) return;
+std::vector<std::string> Training::broken_pictures() const {
+  std::set<std::string> broken;  // the same folder may serve for both
+  for (const DataLoader* loader : {train_.get(), validation_.get()})
+    if (loader) std::ranges::copy(loader->broken_pictures(), std::inserter(broken, broken.end()));
+  return {broken.begin(), broken.end()};
+}
+
+void Training::report_broken() {
+  const std::vector<std::string> broken = broken_pictures();
+  if (broken.size() == broken_told_) return;
+  broken_told_ = broken.size();
   constexpr size_t kShown = 5;
   std::fprintf(stderr, "%zu unreadable %s left out:\n", broken.size(),
                broken.size() == 1 ? "picture was" : "pictures were");
@@ -395,6 +425,10 @@ void Training::write_summary(double seconds, bool was_interrupted) const {
   }
   summary["steps"] = step_;
   summary["interrupted"] = was_interrupted;
+  std::vector<std::string> broken = broken_pictures();
+  summary["unreadable_pictures"] = broken.size();
+  broken.resize(std::min<size_t>(broken.size(), 100));
+  summary["unreadable_first"] = broken;
   summary["seconds"] = seconds;
   summary["parameters"] = model_->parameter_count();
   summary["device"] = options_.device.str();

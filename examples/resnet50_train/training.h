@@ -54,6 +54,7 @@ class Training {
   void build_model();
   void build_optimizer();
   void print_header() const;
+  void run_to_end(const std::function<bool()>& interrupted);
   /// Trains on the batches of one epoch. Returns the mean loss.
   double train_epoch(int64_t epoch, const std::function<bool()>& interrupted);
   /// Enqueues one optimiser step over `accumulate` batches. Returns the loss of each, on the CPU, from a GPU
@@ -65,7 +66,10 @@ class Training {
   std::optional<Score> evaluate(const std::function<bool()>& interrupted);
   void write_summary(double seconds, bool was_interrupted) const;
   void write_reports();
-  void report_broken(const DataLoader& loader) const;
+  /// The unreadable pictures met so far, a line each.
+  std::vector<std::string> broken_pictures() const;
+  /// Says on stderr which pictures were unreadable, if there are more than it said before.
+  void report_broken();
   /// What --benchmark measured and what it left out, as one line.
   void report_benchmark() const;
 
@@ -91,6 +95,8 @@ class Training {
   double last_loss_ = 0;
   std::vector<double> images_per_second_;
   std::optional<Score> score_;
+  std::vector<std::string> notes_;  ///< lines of the header about the data
+  size_t broken_told_ = 0;          ///< unreadable pictures that report_broken() has told of
 };
 
 }  // namespace taper

@@ -9,7 +9,7 @@
 namespace taper {
 
 /// What a stream of random numbers is for; streams of different purpose share no numbers.
-enum class RandomPurpose : uint64_t { kShuffle = 1, kAugment = 2, kPixels = 3 };
+enum class RandomPurpose : uint64_t { kShuffle = 1, kAugment = 2, kPixels = 3, kStandIn = 4 };
 
 /// A stream of random numbers, a pure function of its constructor's arguments.
 class RandomStream {

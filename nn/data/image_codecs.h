@@ -7,13 +7,16 @@
 
 namespace taper {
 
-/// Throws FileError unless 0 < width * height <= max_pixels.
-void check_image_size(int64_t width, int64_t height, int64_t max_pixels, const std::string& name);
+/// Throws FileError unless 0 < width * height <= max_pixels, and unless `file_bytes` can hold so many pixels
+/// where one byte describes at most `most_pixels_per_byte`: a file far shorter than its picture is a trap or
+/// cut short, and no memory is taken for it.
+void check_image_size(int64_t width, int64_t height, const ImageLimits& limits, size_t file_bytes,
+                      double most_pixels_per_byte, const std::string& name);
 
 /// As decode_image, for bytes that begin like a JPEG picture.
-Image decode_jpeg(std::span<const uint8_t> bytes, const std::string& name, int64_t max_pixels);
+Image decode_jpeg(std::span<const uint8_t> bytes, const std::string& name, const ImageLimits& limits);
 
 /// As decode_image, for bytes that begin like a PNG picture.
-Image decode_png(std::span<const uint8_t> bytes, const std::string& name, int64_t max_pixels);
+Image decode_png(std::span<const uint8_t> bytes, const std::string& name, const ImageLimits& limits);
 
 }  // namespace taper

@@ -4,7 +4,11 @@
 #include <csetjmp>
 #include <cstdio>  // jpeglib.h needs FILE
 
+#include <jerror.h>
 #include <jpeglib.h>
+
+#include <algorithm>
+#include <new>
 
 #include "taper/core/error.h"
 #include "taper/nn/data/image_codecs.h"
@@ -12,8 +16,13 @@
 namespace taper {
 namespace {
 
-// A picture of few bytes can hold many passes over many pixels; real ones have about ten.
-constexpr int kMaxScans = 500;
+// A picture of few bytes can hold many passes over many pixels; real ones have about ten scans.
+constexpr double kMaxScans = 500;
+constexpr double kMaxPasses = 20;  // over a picture of the most pixels
+
+// Huffman coding takes at least one bit for a block of 64 pixels, so a byte describes at most 512 of them;
+// twice as many where channels are sampled in unusual ways. (Arithmetic coding has no such bound.)
+constexpr double kMostPixelsPerByte = 1024;
 
 // libjpeg's decompressor with its error handler, progress monitor and source of bytes. The libjpeg callbacks
 // get back to it through client_data.
@@ -24,56 +33,89 @@ struct JpegReader {
   jpeg_source_mgr source;
   std::jmp_buf on_error;
   char message[JMSG_LENGTH_MAX];
+  int error_code;     // libjpeg's, of `message`; 0 for a message of our own
+  int64_t max_scans;  // of this picture
+  bool may_end;       // the pixels are complete, whether or not the file has an end marker
+  bool has_ended;     // there was none
 
-  explicit JpegReader(std::span<const uint8_t> bytes);
+  JpegReader(std::span<const uint8_t> bytes, const ImageLimits& limits);
   ~JpegReader() { jpeg_destroy_decompress(&info); }
   JpegReader(const JpegReader&) = delete;
   JpegReader& operator=(const JpegReader&) = delete;
 
-  // Both return false with `message` set if libjpeg refuses the file.
+  // All return false with `message` set if libjpeg refuses the file. start() reads all scans of several;
+  // the memory that it takes is in proportion to the picture.
   bool read_header();
+  bool start();
   bool read_pixels(uint8_t* rgb);
 };
 
-[[noreturn]] void refuse(JpegReader& reader, const char* message) {
+[[noreturn]] void refuse(JpegReader& reader, const char* message, int code = 0) {
   std::snprintf(reader.message, sizeof reader.message, "%s", message);
+  reader.error_code = code;
   std::longjmp(reader.on_error, 1);
+}
+
+[[noreturn]] void refuse_short_file(JpegReader& reader) {
+  refuse(reader, "the file is cut short");
 }
 
 [[noreturn]] void error_exit(j_common_ptr info) {
   auto& reader = *static_cast<JpegReader*>(info->client_data);
   char text[JMSG_LENGTH_MAX];
   info->err->format_message(info, text);
-  refuse(reader, text);
+  refuse(reader, text, info->err->msg_code);
 }
 
-// Warnings (a few bytes too many before a marker, damaged pixels) do not stop PIL either.
-void ignore_message(j_common_ptr, int) {}
+// Warnings (a few bytes too many before a marker, damaged pixels) do not stop PIL either; only that pixels
+// lie beyond the file's end does.
+void watch_warnings(j_common_ptr info, int level) {
+  auto& reader = *static_cast<JpegReader*>(info->client_data);
+  if (level < 0 && info->err->msg_code == JWRN_HIT_MARKER && reader.has_ended) refuse_short_file(reader);
+}
 
 void watch_scans(j_common_ptr info) {
   auto& reader = *static_cast<JpegReader*>(info->client_data);
-  if (reader.info.input_scan_number > kMaxScans) refuse(reader, "too many scans");
+  if (reader.info.input_scan_number > reader.max_scans) refuse(reader, "too many scans");
 }
 
-// All bytes are there from the beginning, so a wish for more means that the file was cut short.
+// All bytes are there from the beginning, so a wish for more means that the file was cut short. Where only
+// the end marker can be missing, libjpeg gets one, and warns if it wanted more than that.
 boolean no_more_bytes(j_decompress_ptr info) {
-  refuse(*static_cast<JpegReader*>(info->client_data), "the file is cut short");
+  static constexpr JOCTET kEndMarker[] = {0xFF, JPEG_EOI};
+  auto& reader = *static_cast<JpegReader*>(info->client_data);
+  if (!reader.may_end) refuse_short_file(reader);
+  reader.has_ended = true;
+  info->src->next_input_byte = kEndMarker;
+  info->src->bytes_in_buffer = sizeof kEndMarker;
+  return TRUE;
 }
 
 void skip_bytes(j_decompress_ptr info, long count) {
   if (count <= 0) return;
-  if (size_t(count) > info->src->bytes_in_buffer) no_more_bytes(info);
+  if (size_t(count) > info->src->bytes_in_buffer)
+    refuse_short_file(*static_cast<JpegReader*>(info->client_data));
   info->src->next_input_byte += count;
   info->src->bytes_in_buffer -= size_t(count);
 }
 
-JpegReader::JpegReader(std::span<const uint8_t> bytes) : info{}, errors{}, progress{}, source{}, message{} {
+JpegReader::JpegReader(std::span<const uint8_t> bytes, const ImageLimits& limits)
+    : info{},
+      errors{},
+      progress{},
+      source{},
+      message{},
+      error_code(0),
+      max_scans(int64_t(kMaxScans)),
+      may_end(false),
+      has_ended(false) {
   info.err = jpeg_std_error(&errors);
   errors.error_exit = error_exit;
-  errors.emit_message = ignore_message;
+  errors.emit_message = watch_warnings;
   info.client_data = this;
   if (setjmp(on_error)) return;  // message is set, which read_header sees
   jpeg_create_decompress(&info);
+  info.mem->max_memory_to_use = limits.max_decoder_bytes;
   progress.progress_monitor = watch_scans;
   info.progress = &progress;
   source = {.next_input_byte = bytes.data(),
@@ -94,6 +136,14 @@ bool JpegReader::read_header() {
   return true;
 }
 
+bool JpegReader::start() {
+  if (setjmp(on_error)) return false;
+  jpeg_start_decompress(&info);
+  // What a scan of several would have added cannot be known; arithmetic coding goes on for ever.
+  may_end = !jpeg_has_multiple_scans(&info) && !info.arith_code;
+  return true;
+}
+
 // Adobe's programs write CMYK inverted, and PIL takes all CMYK pictures to be so: a channel's 255 means no
 // ink.
 void cmyk_to_rgb(const uint8_t* cmyk, uint8_t* rgb, int count) {
@@ -108,7 +158,6 @@ void cmyk_to_rgb(const uint8_t* cmyk, uint8_t* rgb, int count) {
 
 bool JpegReader::read_pixels(uint8_t* rgb) {
   if (setjmp(on_error)) return false;
-  jpeg_start_decompress(&info);
   const int width = int(info.output_width);
   const bool is_cmyk = info.out_color_space == JCS_CMYK;
   JSAMPARRAY line = nullptr;
@@ -120,18 +169,30 @@ bool JpegReader::read_pixels(uint8_t* rgb) {
     jpeg_read_scanlines(&info, is_cmyk ? line : &row, 1);
     if (is_cmyk) cmyk_to_rgb(line[0], row, width);
   }
-  jpeg_finish_decompress(&info);
   return true;
+}
+
+[[noreturn]] void refuse_jpeg(const JpegReader& reader, const ImageLimits& limits, const std::string& name) {
+  if (reader.error_code == JERR_OUT_OF_MEMORY) throw std::bad_alloc();
+  if (reader.error_code == JERR_NO_BACKING_STORE)
+    fail<FileError>("{}: picture of {} x {} pixels: its decoder needs more memory than the limit of {} bytes",
+                    name, reader.info.image_width, reader.info.image_height, limits.max_decoder_bytes);
+  fail<FileError>("{}: damaged JPEG: {}", name, reader.message);
 }
 
 }  // namespace
 
-Image decode_jpeg(std::span<const uint8_t> bytes, const std::string& name, int64_t max_pixels) {
-  JpegReader reader(bytes);
-  if (!reader.read_header()) fail<FileError>("{}: damaged JPEG: {}", name, reader.message);
-  check_image_size(reader.info.image_width, reader.info.image_height, max_pixels, name);
-  Image image(int(reader.info.image_width), int(reader.info.image_height));
-  if (!reader.read_pixels(image.pixels.data())) fail<FileError>("{}: damaged JPEG: {}", name, reader.message);
+Image decode_jpeg(std::span<const uint8_t> bytes, const std::string& name, const ImageLimits& limits) {
+  JpegReader reader(bytes, limits);
+  if (!reader.read_header()) refuse_jpeg(reader, limits, name);
+  const int64_t width = reader.info.image_width, height = reader.info.image_height;
+  check_image_size(width, height, limits, bytes.size(), reader.info.arith_code ? 1e18 : kMostPixelsPerByte,
+                   name);
+  const double passes = kMaxPasses * double(limits.max_pixels) / double(width * height);
+  reader.max_scans = int64_t(std::min(kMaxScans, passes));
+  if (!reader.start()) refuse_jpeg(reader, limits, name);
+  Image image{int(width), int(height)};
+  if (!reader.read_pixels(image.pixels.data())) refuse_jpeg(reader, limits, name);
   return image;
 }
 

@@ -5,7 +5,9 @@
 #include <png.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <new>
 
 #include "taper/core/error.h"
 #include "taper/nn/data/image_codecs.h"
@@ -19,6 +21,8 @@ struct PngReader {
   png_infop info = nullptr;
   std::span<const uint8_t> rest;
   char message[256] = {};
+  bool is_cut_short = false;
+  bool lacks_memory = false;
 
   explicit PngReader(std::span<const uint8_t> bytes);
   ~PngReader() { png_destroy_read_struct(&png, &info, nullptr); }
@@ -28,10 +32,14 @@ struct PngReader {
   bool is_gray16() const {
     return png_get_color_type(png, info) == PNG_COLOR_TYPE_GRAY && png_get_bit_depth(png, info) == 16;
   }
+  int bits_per_pixel() const { return png_get_channels(png, info) * png_get_bit_depth(png, info); }
 
   // Both return false with `message` set if libpng refuses the file.
   bool read_header();
   bool read_pixels(uint8_t* pixels, size_t row_bytes);
+
+ private:
+  bool has_all_rows() const;
 };
 
 [[noreturn]] void on_error(png_structp png, png_const_charp text) {
@@ -42,23 +50,38 @@ struct PngReader {
 
 void on_warning(png_structp, png_const_charp) {}
 
+png_voidp allocate(png_structp png, png_alloc_size_t size) {
+  void* const block = std::malloc(size);
+  if (block == nullptr) static_cast<PngReader*>(png_get_mem_ptr(png))->lacks_memory = true;
+  return block;
+}
+
+void release(png_structp, png_voidp block) {
+  std::free(block);
+}
+
 void read_bytes(png_structp png, png_bytep out, size_t count) {
   auto& reader = *static_cast<PngReader*>(png_get_io_ptr(png));
-  if (count > reader.rest.size()) png_error(png, "the file is cut short");
+  if (count > reader.rest.size()) {
+    reader.is_cut_short = true;
+    png_error(png, "the file is cut short");
+  }
   std::memcpy(out, reader.rest.data(), count);
   reader.rest = reader.rest.subspan(count);
 }
 
 PngReader::PngReader(std::span<const uint8_t> bytes) : rest(bytes) {
-  png = png_create_read_struct(PNG_LIBPNG_VER_STRING, this, on_error, on_warning);
+  png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, this, on_error, on_warning, this, allocate, release);
   if (png) info = png_create_info_struct(png);
   if (!info) return;
   png_set_read_fn(png, this, read_bytes);
+  // Texts, profiles and the like are skipped as they are: compressed, 1 kB of them can hold 1 MB.
+  png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
 }
 
 bool PngReader::read_header() {
   if (!info) {
-    std::strncpy(message, "libpng found no memory", sizeof message - 1);
+    std::strncpy(message, "libpng cannot start", sizeof message - 1);
     return false;
   }
   if (setjmp(png_jmpbuf(png))) return false;
@@ -74,51 +97,52 @@ bool PngReader::read_header() {
 }
 
 bool PngReader::read_pixels(uint8_t* pixels, size_t row_bytes) {
-  if (setjmp(png_jmpbuf(png))) return false;
+  // libpng reads on after the last row, to the end of its chunk. What follows may be missing, as in PIL.
+  if (setjmp(png_jmpbuf(png))) return is_cut_short && has_all_rows();
   const int passes = png_set_interlace_handling(png);
   png_read_update_info(png, info);
   if (png_get_rowbytes(png, info) != row_bytes) png_error(png, "unexpected row length");
   const int64_t height = png_get_image_height(png, info);
   for (int pass = 0; pass < passes; ++pass)
     for (int64_t y = 0; y < height; ++y) png_read_row(png, pixels + size_t(y) * row_bytes, nullptr);
-  png_read_end(png, nullptr);
   return true;
 }
 
-// Deflate makes at most 1032 bytes of one, so a file far shorter than its picture is a trap or cut short; it
-// is refused before memory is taken for the picture.
-void check_compression(const PngReader& reader, size_t file_bytes, const std::string& name) {
-  const uint64_t bits = uint64_t(png_get_image_width(reader.png, reader.info)) *
-                        png_get_channels(reader.png, reader.info) *
-                        png_get_bit_depth(reader.png, reader.info);
-  const uint64_t raw_bytes = (bits / 8) * png_get_image_height(reader.png, reader.info);
-  if (raw_bytes / 1032 > file_bytes) fail<FileError>("{}: damaged PNG: the file is cut short", name);
+bool PngReader::has_all_rows() const {
+  constexpr int kPasses = 7;
+  if (png_get_interlace_type(png, info) != PNG_INTERLACE_NONE)
+    return png_get_current_pass_number(png) == kPasses;
+  return png_get_current_row_number(png) == png_get_image_height(png, info);
+}
+
+[[noreturn]] void refuse_png(const PngReader& reader, const std::string& name) {
+  if (reader.lacks_memory) throw std::bad_alloc();
+  fail<FileError>("{}: damaged PNG: {}", name, reader.message);
+}
+
+// Turns 16-bit big-endian gray at the beginning of `pixels` into RGB, from the last pixel to the first, so
+// that none is overwritten before it is read.
+void spread_gray16(std::vector<uint8_t>& pixels) {
+  for (size_t i = pixels.size() / 3; i-- > 0;) {
+    const uint8_t value = pixels[2 * i] ? 255 : pixels[2 * i + 1];
+    std::fill_n(&pixels[3 * i], 3, value);
+  }
 }
 
 }  // namespace
 
-Image decode_png(std::span<const uint8_t> bytes, const std::string& name, int64_t max_pixels) {
+Image decode_png(std::span<const uint8_t> bytes, const std::string& name, const ImageLimits& limits) {
   PngReader reader(bytes);
-  if (!reader.read_header()) fail<FileError>("{}: damaged PNG: {}", name, reader.message);
+  if (!reader.read_header()) refuse_png(reader, name);
   const int64_t width = png_get_image_width(reader.png, reader.info);
   const int64_t height = png_get_image_height(reader.png, reader.info);
-  check_image_size(width, height, max_pixels, name);
-  check_compression(reader, bytes.size(), name);
+  constexpr double kDeflateRatio = 1032;  // one byte inflates to at most so many
+  check_image_size(width, height, limits, bytes.size(), kDeflateRatio * 8 / reader.bits_per_pixel(), name);
 
   Image image{int(width), int(height)};
-  if (!reader.is_gray16()) {
-    if (!reader.read_pixels(image.pixels.data(), size_t(width) * 3))
-      fail<FileError>("{}: damaged PNG: {}", name, reader.message);
-    return image;
-  }
-
-  std::vector<uint8_t> gray(size_t(width * height * 2));  // big-endian
-  if (!reader.read_pixels(gray.data(), size_t(width) * 2))
-    fail<FileError>("{}: damaged PNG: {}", name, reader.message);
-  for (size_t i = 0; i < gray.size() / 2; ++i) {
-    const uint8_t value = gray[2 * i] ? 255 : gray[2 * i + 1];
-    std::fill_n(&image.pixels[3 * i], 3, value);
-  }
+  const bool is_gray16 = reader.is_gray16();
+  if (!reader.read_pixels(image.pixels.data(), size_t(width) * (is_gray16 ? 2 : 3))) refuse_png(reader, name);
+  if (is_gray16) spread_gray16(image.pixels);
   return image;
 }
 

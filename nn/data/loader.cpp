@@ -6,11 +6,13 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <new>
 #include <numeric>
 #include <system_error>
 #include <thread>
 
 #include "taper/core/error.h"
+#include "taper/core/printable.h"
 #include "taper/core/profiler.h"
 
 namespace taper {
@@ -30,6 +32,14 @@ class DataLoader::BrokenList {
   void add(int64_t index, const std::string& message) {
     const std::lock_guard lock(mutex_);
     messages_.emplace(index, message);
+  }
+  bool contains(int64_t index) const {
+    const std::lock_guard lock(mutex_);
+    return messages_.contains(index);
+  }
+  std::string message(int64_t index) const {
+    const std::lock_guard lock(mutex_);
+    return messages_.at(index);
   }
   std::vector<std::string> messages() const {
     const std::lock_guard lock(mutex_);
@@ -108,8 +118,10 @@ class DataLoader::Epoch {
   std::optional<Task> take_task();
   void load_sample(PendingBatch& batch, int64_t i);
   std::optional<Sample> read_sample(int64_t index);
+  Sample read_stand_in(int64_t index);
 
   const std::shared_ptr<const Dataset> dataset_;
+  const std::vector<std::vector<int64_t>>& samples_by_class_;
   const ImageTransform transform_;
   const DataLoaderOptions options_;
   const int64_t epoch_;
@@ -128,6 +140,7 @@ class DataLoader::Epoch {
 
 DataLoader::Epoch::Epoch(const DataLoader& loader, int64_t epoch, int64_t step)
     : dataset_(loader.dataset_),
+      samples_by_class_(loader.samples_by_class_),
       transform_(loader.transform_),
       options_(loader.options_),
       epoch_(epoch),
@@ -225,6 +238,9 @@ void DataLoader::Epoch::load_sample(PendingBatch& batch, int64_t i) {
     else
       normalize_pixels(image, batch.images.data<float>() + i * row);
     batch.labels.data<int64_t>()[i] = sample->label;
+  } catch (const std::bad_alloc&) {
+    batch.errors[size_t(i)] = std::make_exception_ptr(
+        OutOfMemoryError(fmt::format("{}: not enough memory to prepare it", dataset_->describe(index))));
   } catch (...) {
     batch.errors[size_t(i)] = std::current_exception();
   }
@@ -232,18 +248,37 @@ void DataLoader::Epoch::load_sample(PendingBatch& batch, int64_t i) {
 
 // Sample `index`; where it cannot be read, what the option `broken` says.
 std::optional<Sample> DataLoader::Epoch::read_sample(int64_t index) {
-  for (int64_t tries = dataset_->size(); tries > 0; --tries) {
-    try {
-      return dataset_->get(index);
-    } catch (const FileError& error) {
-      if (options_.broken == BrokenPictures::kRefuse) throw;
-      broken_.add(index, error.what());
-      if (options_.broken == BrokenPictures::kSkip) return std::nullopt;
-    }
-    index = (index + 1) % dataset_->size();
+  try {
+    return dataset_->get(index);
+  } catch (const FileError& error) {
+    if (options_.broken == BrokenPictures::kRefuse) throw;
+    broken_.add(index, error.what());
   }
-  fail<FileError>("no picture of the data set can be read; the last one tried: {}",
-                  broken_.messages().back());
+  if (options_.broken == BrokenPictures::kSkip) return std::nullopt;
+  return read_stand_in(index);
+}
+
+// A readable sample of the class of `index`, one as likely as another: its samples are tried in an order
+// drawn for `index`. Those that other threads have found broken would fail here, too, so the outcome is the
+// same whether or not they are tried again.
+Sample DataLoader::Epoch::read_stand_in(int64_t index) {
+  const int64_t label = dataset_->label(index);
+  std::vector<int64_t> candidates = samples_by_class_[size_t(label)];
+  RandomStream random(options_.seed, RandomPurpose::kStandIn, uint64_t(epoch_), uint64_t(index));
+  while (!candidates.empty()) {
+    std::swap(candidates[random.below(uint32_t(candidates.size()))], candidates.back());
+    const int64_t candidate = candidates.back();
+    candidates.pop_back();
+    if (broken_.contains(candidate)) continue;
+    try {
+      return dataset_->get(candidate);
+    } catch (const FileError& error) {
+      broken_.add(candidate, error.what());
+    }
+  }
+  fail<FileError>("class {}: none of its {} pictures can be read; one of them: {}",
+                  quote_name(dataset_->class_names()[size_t(label)]), samples_by_class_[size_t(label)].size(),
+                  broken_.message(index));
 }
 
 std::optional<Batch> DataLoader::Epoch::next() {
@@ -289,6 +324,7 @@ DataLoader::DataLoader(std::shared_ptr<const Dataset> dataset, ImageTransform tr
               transform_.image_size);
   TAPER_CHECK(batches_per_epoch() > 0, "DataLoader: {} samples do not fill a batch of {}{}", dataset_->size(),
               options_.batch_size, options_.drop_last ? " (drop_last)" : "");
+  if (options_.broken == BrokenPictures::kReplace) samples_by_class_ = samples_by_class(*dataset_);
 }
 
 DataLoader::~DataLoader() = default;

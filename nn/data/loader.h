@@ -18,7 +18,9 @@ namespace taper {
 enum class BrokenPictures {
   kRefuse,   ///< next() throws its FileError
   kSkip,     ///< it is left out of its batch: each readable picture counts once (evaluation)
-  kReplace,  ///< the next readable picture of the data set takes its place: batches stay full (training)
+  kReplace,  ///< a readable picture of its class takes its place, drawn from (seed, epoch, index): batches
+             ///< stay full, and no picture counts much more than another (training). next() throws FileError
+             ///< if the class has none.
 };
 
 struct DataLoaderOptions {
@@ -68,7 +70,8 @@ class DataLoader {
   void start(int64_t epoch, int64_t step = 0);
 
   /// The next batch of the epoch, nothing at its end or before the first start(). Throws what reading a
-  /// sample has thrown (of several, the first of the batch); the call after that gives the batch after that.
+  /// sample has thrown (of several, the first of the batch), OutOfMemoryError that names the sample where
+  /// memory was short; the call after that gives the batch after that.
   std::optional<Batch> next();
 
   /// One line for each unreadable picture met so far, sorted: its path and what was wrong.
@@ -79,6 +82,7 @@ class DataLoader {
   class Epoch;
 
   std::shared_ptr<const Dataset> dataset_;
+  std::vector<std::vector<int64_t>> samples_by_class_;  // if broken pictures are replaced
   ImageTransform transform_;
   DataLoaderOptions options_;
   std::unique_ptr<BrokenList> broken_;

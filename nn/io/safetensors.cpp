@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "taper/core/atomic_file.h"
+#include "taper/core/printable.h"
 #include "taper/nn/io/mapped_file.h"
 #include "taper/nn/io/safetensors_header.h"
 #include "taper/ops/copy/copy.h"
@@ -27,6 +28,11 @@ Tensor tensor_over(const std::shared_ptr<MappedFile>& file, char* data,
   return copy;
 }
 
+/// torch.save() writes a zip archive, or before PyTorch 1.6 a pickle.
+bool is_pytorch_file(std::string_view bytes) {
+  return bytes.starts_with("PK\3\4") || bytes.starts_with("\x80\2");
+}
+
 }  // namespace
 
 Safetensors load_safetensors(const std::string& path) {
@@ -38,6 +44,11 @@ Safetensors load_safetensors(const std::string& path) {
   std::memcpy(&header_bytes, file->data(), kLengthBytes);
   const uint64_t most = std::min<uint64_t>(file->size_bytes() - kLengthBytes, detail::kMaxSafetensorsHeader);
   if (header_bytes > most) {
+    if (is_pytorch_file({file->data(), file->size_bytes()}))
+      fail<FileError>(
+          "{}: a file of PyTorch's torch.save(), not safetensors; convert it in Python: "
+          "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'weights.safetensors')",
+          path);
     fail<FileError>("{}: not a safetensors file, or truncated: a header of {} bytes where at most {} can be",
                     path, header_bytes, most);
   }
@@ -56,8 +67,7 @@ Safetensors load_safetensors(const std::string& path) {
       // Any other byte in a C++ bool is undefined behaviour, far from here.
       const bool clean =
           std::all_of(data + entry.begin, data + entry.end, [](char c) { return c == 0 || c == 1; });
-      if (!clean)
-        fail<FileError>("{}: BOOL tensor {} has bytes besides 0 and 1", path, detail::quote_name(name));
+      if (!clean) fail<FileError>("{}: BOOL tensor {} has bytes besides 0 and 1", path, quote_name(name));
     }
     result.tensors.emplace_hint(result.tensors.end(), name, tensor_over(file, data + entry.begin, entry));
   }
@@ -68,8 +78,7 @@ void save_safetensors(const std::string& path, const TensorMap& tensors, const M
   // The widest elements first, then by name: every tensor is aligned because the header is, to eight bytes.
   std::vector<const TensorMap::value_type*> order;
   for (const auto& named : tensors) {
-    TAPER_CHECK(named.second.defined(), "save_safetensors: tensor {} is undefined",
-                detail::quote_name(named.first));
+    TAPER_CHECK(named.second.defined(), "save_safetensors: tensor {} is undefined", quote_name(named.first));
     order.push_back(&named);
   }
   std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "taper/core/error.h"
+#include "taper/core/printable.h"
 
 namespace taper::detail {
 namespace {
@@ -260,13 +261,6 @@ std::string format_safetensors_header(const SafetensorsHeader& header) {
   }
   text.resize((text.size() + 7) / 8 * 8, ' ');
   return text;
-}
-
-std::string quote_name(std::string_view name) {
-  constexpr size_t kLongest = 80;
-  std::string quoted = "'";
-  for (const char c : name.substr(0, kLongest)) quoted += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
-  return quoted + (name.size() > kLongest ? "...'" : "'");
 }
 
 }  // namespace taper::detail

@@ -37,7 +37,4 @@ SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_
 /// The header as JSON, padded with spaces to a multiple of eight bytes. Throws Error if a name is not UTF-8.
 std::string format_safetensors_header(const SafetensorsHeader& header);
 
-/// A name from a file, made safe to stand in a one-line message.
-std::string quote_name(std::string_view name);
-
 }  // namespace taper::detail

@@ -72,6 +72,21 @@ class AlgorithmsTest(unittest.TestCase):
         self.train("--deterministic")
         self.assertFalse(os.path.exists(self.file))
 
+    def test_texts_from_the_file_never_steer_the_terminal(self):
+        steering = "\x1b[31m\u202e\x9b1m\n\x7f"
+        record = {"problem": "matmul" + steering, "environment": "cpu" + steering, "winner": "a" + steering, "verified": True,
+                  "candidates": [{"name": "a" + steering, "median_ms": 1.0}, {"name": "b", "rejected": "no" + steering}]}
+        fault = {"problem": "p" + steering, "environment": "e", "algorithm": "c" + steering, "what": "w" + steering}
+        whole = {"format": "taper algorithms", "version": 1, "records": [record], "faults": [fault]}
+        os.makedirs(os.path.dirname(self.file))
+        for content in (whole, {**whole, "format": "f" + steering}, {**whole, "version": "v" + steering}, "{\"" + steering):
+            with open(self.file, "w", encoding="utf-8") as file:
+                file.write(content if isinstance(content, str) else json.dumps(content, ensure_ascii=False))
+            shown = self.run_program(ALGORITHMS)
+            self.assertNotRegex(shown.stdout + shown.stderr, r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+            if content is whole:
+                self.assertIn("matmul\\x1b[31m\\u202e\\x9b1m\\x0a\\x7f\n", shown.stdout)
+
     def test_a_foreign_file_is_set_aside(self):
         os.makedirs(os.path.dirname(self.file))
         with open(self.file, "w") as file:

@@ -134,7 +134,10 @@ class TrainTest(unittest.TestCase):
         header = json.dumps({"conv1.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
         with open(self.path("other.safetensors"), "wb") as file:
             file.write(struct.pack("<Q", len(header)) + header + b"\0" * 4)
-        self.refused(*SMALL, "--init", self.path("other.safetensors"), says=r"--init.*missing.*conv1\.weight: got \[1\]")
+        self.refused(*SMALL, "--init", self.path("other.safetensors"), says=r"--init.*missing.*conv1\.weight': got \[1\]")
+        with open(self.path("weights.pth"), "wb") as file:
+            file.write(b"PK\3\4\0\0\x08\x08\0\0" + b"\0" * 64)
+        self.refused("--init", self.path("weights.pth"), says=r"weights\.pth: .*torch\.save\(\).*save_file")
 
     def test_a_log_that_cannot_be_written_is_refused_before_training(self):
         self.refused(*SMALL, "--log", self.path("no/folder/log.jsonl"), says="no/folder/log.jsonl")
@@ -155,7 +158,97 @@ class TrainTest(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIn("2 unreadable pictures", result.stderr)
         self.assertIn("cut.png", result.stderr)
+        with open(self.path("s.json")) as file:
+            summary = json.load(file)
+        self.assertEqual(summary["unreadable_pictures"], 2)
+        self.assertRegex("\n".join(summary["unreadable_first"]), r"cut\.png: .*cut short")
         self.refused(*arguments, "--strict-data", says="cut.png|text.jpg", code=1)
+
+    def test_broken_pictures_are_told_after_the_first_epoch_and_when_a_run_fails(self):
+        root = self.pictures()
+        with open(f"{root}/dog/0-text.jpg", "w") as file:
+            file.write("not a picture")
+        arguments = ["--dataset", "imagefolder", "--data", root, "--image-size", 32, "--shuffle", "off", *SMALL, *ON_CPU]
+        told = [self.path("told"), *arguments, "--epochs", 3]
+        with open(told[0], "w+") as both:
+            subprocess.run([PROGRAM, *map(str, told[1:])], stdout=both, stderr=both, timeout=300, check=True)
+            both.seek(0)
+            text = both.read()
+        self.assertRegex(text, r"(?s)epoch 1/3.*1 unreadable picture was left out:\n  .*text\.jpg: not a JPEG.*epoch 2/3")
+        self.assertEqual(text.count("text.jpg"), 1)
+        failed = run(*arguments, "--epochs", 3, "--lr", 1e30, "--optimizer", "sgd", "--warmup-epochs", 0)
+        self.assertEqual(failed.returncode, 1)
+        self.assertIn("1 unreadable picture was left out:", failed.stderr)
+
+    def test_what_a_folder_holds_besides_pictures_is_told(self):
+        root = self.pictures()
+        for name in ("cat/._0.png", "cat/a.webp", "dog/b.webp", "dog/c.bmp", "notes.txt"):
+            with open(f"{root}/{name}", "w") as file:
+                file.write("x")
+        for name in (".ipynb_checkpoints", "__MACOSX"):
+            os.makedirs(f"{root}/{name}")
+        result = run("--dataset", "imagefolder", "--data", root, "--image-size", 32, *SMALL, "--max-steps", 1, *ON_CPU)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertIn("2 classes", result.stdout)
+        self.assertEqual(result.stdout.count("passed over in "), 1)
+        self.assertIn(f"passed over in {root}: 3 hidden, 2 .webp, 1 .bmp, 1 .txt\n", result.stdout)
+
+    def test_links_to_nothing_are_unreadable_pictures(self):
+        root = self.pictures()
+        os.symlink("gone.png", f"{root}/cat/link.png")
+        arguments = ["--dataset", "imagefolder", "--data", root, "--image-size", 32, "--shuffle", "off", *SMALL,
+                     "--epochs", 1, *ON_CPU]
+        result = run(*arguments)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertRegex(result.stderr, r"1 unreadable picture was left out:\n  .*link\.png: no such file")
+        self.refused(*arguments, "--strict-data", says=r"link\.png: no such file", code=1)
+
+    def test_a_class_without_a_readable_picture_is_refused_before_training(self):
+        root = self.pictures()
+        for i in range(8):
+            with open(f"{root}/dog/{i}.png", "w") as file:
+                file.write("RIFF....WEBP")
+        arguments = ["--image-size", 32, *SMALL, *ON_CPU, "--dataset", "imagefolder"]
+        says = r"class 'dog': none of its 8 pictures can be read; the first: .*dog/0\.png: .*WebP; convert"
+        self.refused(*arguments, "--data", root, says=says)
+        good = self.path("good")
+        os.rename(root, good)
+        bad = self.pictures()
+        for name in ("cat", "dog"):
+            for i in range(8):
+                os.truncate(f"{bad}/{name}/{i}.png", 0)
+        self.refused(*arguments, "--data", bad, "--val", good, says="class 'cat'.*empty file")
+
+    def test_names_from_files_never_steer_the_terminal(self):
+        steering = "\x1b[31m\u202e\x9b1m\n\x7f"
+        weights = json.dumps({"a" + steering: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}},
+                             ensure_ascii=False).encode()
+        names = {"weights": self.path("w.safetensors")}
+        with open(names["weights"], "wb") as file:
+            file.write(struct.pack("<Q", len(weights)) + weights + b"\0" * 4)
+        root = os.fsencode(self.path("data" + steering))
+        for kind in (b"cat", b"dog" + steering.encode() + b"\x9b\xff"):
+            os.makedirs(root + b"/" + kind)
+            for i in range(8):
+                png(root + b"/" + kind + b"/%d.png" % i)
+            for name in (b"bad" + steering.encode() + b"\x9b.png", b"other." + steering.encode() + b"\x9b"):
+                with open(root + b"/" + kind + b"/" + name, "wb") as file:
+                    file.write(b"no picture")
+        empty = os.fsencode(self.path("empty" + steering))
+        os.makedirs(empty + b"/class" + steering.encode())
+        folder = ["--dataset", "imagefolder", "--image-size", "32", *SMALL, *ON_CPU, "--epochs", "1", "--data"]
+        for arguments in ([*folder, root, "--val", root, "--summary", self.path("s.json")], [*folder, root, "--strict-data"],
+                          [*folder, empty], [*folder, root + b"/cat"], [*folder, b"gone" + steering.encode() + b"\xff"],
+                          ["--init", names["weights"]], ["--init", b"gone" + steering.encode()],
+                          ["gone" + steering], ["--arch", steering], ["--log", b"/gone/" + steering.encode()]):
+            result = subprocess.run([PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300)
+            for stream in (result.stdout, result.stderr):
+                text = stream.decode()  # which refuses what is not UTF-8
+                self.assertNotRegex(text, r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", arguments)
+            if result.returncode != 0:
+                self.assertEqual(result.stderr.count(b"\n"), 1, result.stderr)
+        with open(self.path("s.json"), encoding="utf-8") as file:
+            self.assertEqual(json.load(file)["unreadable_pictures"], 2)
 
     def test_gray_and_transparent_pictures_are_converted(self):
         root = self.pictures()

@@ -12,6 +12,7 @@ import struct
 import zlib
 
 import numpy as np
+import PIL
 import torch
 import torchvision.transforms.functional as F
 from PIL import Image
@@ -104,6 +105,20 @@ def jpeg_files():
     yield "ycck.jpg", cmyk[:at] + b"\2" + cmyk[at + 1:]
 
 
+def horizontal_pass_first(resize):
+    """PIL's resize as it was before version 13, which filters tall pictures vertically first and so rounds otherwise.
+    Taper keeps to the rule of the versions before; see nn/data/resize.h."""
+    if int(PIL.__version__.split(".")[0]) < 13:
+        return resize
+
+    def one_axis_at_a_time(image, size, resample=None, **options):
+        return resize(resize(image, (size[0], image.height), resample, **options), size, resample, **options)
+    return one_axis_at_a_time
+
+
+Image.Image.resize = horizontal_pass_first(Image.Image.resize)
+
+
 def opens(data):
     try:
         Image.open(io.BytesIO(data)).convert("RGB")
@@ -121,11 +136,14 @@ def generate(folder: pathlib.Path):
         image.save(folder / name)
         return name
 
-    # Decoding, and files that PIL refuses because they are cut short.
+    # Decoding, also of PNG files that lack what follows their pixels; and files that PIL refuses because they are cut
+    # short, but for their last bytes: PIL reads PNG files that lack some more, Taper some JPEG files without end marker.
     for name, data in [*png_files(), *jpeg_files()]:
-        (folder / name).write_bytes(data)
-        cases.append(f"decode {name} {save(Image.open(io.BytesIO(data)).convert('RGB'))}")
-        for i, length in enumerate(random.Random(name).sample(range(len(data)), 3)):
+        is_png = name.endswith(".png")
+        for file, content in {name: data, **{f"lacks{n}_{name}": data[:-n] for n in (1, 12, 16) if is_png}}.items():
+            (folder / file).write_bytes(content)
+            cases.append(f"decode {file} {save(Image.open(io.BytesIO(content)).convert('RGB'))}")
+        for i, length in enumerate(random.Random(name).sample(range(len(data) - (20 if is_png else 2)), 3)):
             if not opens(data[:length]):
                 (folder / f"cut{i}_{name}").write_bytes(data[:length])
                 cases.append(f"refuse cut{i}_{name}")
