@@ -24,12 +24,14 @@ AccumulateGrad::AccumulateGrad(const Tensor& leaf) : Node("AccumulateGrad"), lea
 }
 
 void AccumulateGrad::run_tensor_hooks(Grads& grads) const {
-  detail::ensure_meta(leaf_).hooks.for_each([&](const TensorHook& hook) { run_tensor_hook(hook, 0, grads); });
+  if (const auto& hooks = detail::ensure_meta(leaf_).leaf_hooks)
+    hooks->on_gradient.for_each([&](const TensorHook& hook) { run_tensor_hook(hook, 0, grads); });
 }
 
 Grads AccumulateGrad::apply(Grads grads) {
   detail::add_to_grad(leaf_, std::move(grads[0]));
-  detail::ensure_meta(leaf_).post_accumulate_hooks.for_each([&](const auto& hook) { hook(leaf_); });
+  if (const auto& hooks = detail::ensure_meta(leaf_).leaf_hooks)
+    hooks->after_accumulation.for_each([&](const auto& hook) { hook(leaf_); });
   return {};
 }
 
@@ -39,7 +41,10 @@ void detail::add_to_grad(const Tensor& x, Tensor grad) {
   if (!meta.grad.defined()) {
     if (!can_take(grad, x)) {
       const Tensor copy = empty_like(x);
-      copy_(copy, grad);  // recorded under create_graph: the gradient itself has a history
+      if (GradMode::is_enabled())
+        copy_(copy, grad);  // create_graph: the gradient itself has a history
+      else
+        ops::copy_(copy, grad);
       grad = copy;
     }
     meta.grad = std::move(grad);

@@ -309,13 +309,13 @@ void register_hook(const Tensor& x, Node::TensorHook hook) {
   if (meta.grad_fn)
     meta.grad_fn->register_tensor_hook(meta.output_index, std::move(hook));
   else
-    meta.hooks.add(std::move(hook));
+    detail::leaf_hooks(x).on_gradient.add(std::move(hook));
 }
 
 void register_post_accumulate_hook(const Tensor& leaf, std::function<void(const Tensor&)> hook) {
   TAPER_CHECK(leaf.requires_grad() && leaf.is_leaf(),
               "register_post_accumulate_hook: only a leaf that requires a gradient accumulates one");
-  detail::ensure_meta(leaf).post_accumulate_hooks.add(std::move(hook));
+  detail::leaf_hooks(leaf).after_accumulation.add(std::move(hook));
 }
 
 }  // namespace taper

@@ -68,6 +68,12 @@ Edge gradient_edge(const Tensor& x) {
   return {node, 0};
 }
 
+LeafHooks& leaf_hooks(const Tensor& leaf) {
+  TapeMeta& own = ensure_meta(leaf);
+  if (!own.leaf_hooks) own.leaf_hooks = std::make_unique<LeafHooks>();
+  return *own.leaf_hooks;
+}
+
 void mark_view(const Tensor& parent, const Tensor& view, ViewOrigin origin) {
   if (view.impl()->is_inference) return;
   TapeMeta& own = ensure_meta(view);

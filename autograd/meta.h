@@ -18,17 +18,22 @@ enum class ViewOrigin : uint8_t {
   kFunction     ///< a function that is not Taper's returned it, with a derivative that nothing can make anew
 };
 
+/// The hooks of a leaf; those of other tensors sit in grad_fn.
+struct LeafHooks {
+  Hooks<Node::TensorHook> on_gradient;
+  Hooks<std::function<void(const Tensor& leaf)>> after_accumulation;
+};
+
 struct TapeMeta final : AutogradMeta {
-  bool requires_grad = false;  ///< set by the user on a leaf
-  Tensor grad;
-  std::shared_ptr<Node> grad_fn;              ///< null for leaves
-  int output_index = 0;                       ///< which output of grad_fn this tensor is
-  std::weak_ptr<Node> accumulator;            ///< a leaf's AccumulateGrad node, alive while a graph uses it
+  bool requires_grad = false;                 ///< set by the user on a leaf
   bool retains_grad = false;                  ///< not a leaf, and grad is kept all the same
   ViewOrigin origin = ViewOrigin::kRecorded;  ///< for views
-  Hooks<Node::TensorHook> hooks;              ///< a leaf's; those of other tensors sit in grad_fn
-  Hooks<std::function<void(const Tensor&)>> post_accumulate_hooks;
-  std::mutex mutex;  ///< guards grad and accumulator: threads share parameters
+  Tensor grad;
+  std::shared_ptr<Node> grad_fn;          ///< null for leaves
+  int output_index = 0;                   ///< which output of grad_fn this tensor is
+  std::weak_ptr<Node> accumulator;        ///< a leaf's AccumulateGrad node, alive while a graph uses it
+  std::unique_ptr<LeafHooks> leaf_hooks;  ///< null for most tensors
+  std::mutex mutex;                       ///< guards grad and accumulator: threads share parameters
 
   Tensor base;                   ///< for views: the tensor whose memory this shows
   uint32_t grad_fn_version = 0;  ///< for views: the storage version grad_fn belongs to
@@ -46,6 +51,9 @@ TapeMeta* followed_meta(const Tensor& x);
 
 /// Where x's gradient goes: (grad_fn, index), or a leaf's AccumulateGrad; null if none is wanted.
 Edge gradient_edge(const Tensor& x);
+
+/// The hooks of a leaf, made if missing.
+LeafHooks& leaf_hooks(const Tensor& leaf);
 
 /// Declares `view` a view of `parent` for the rules of in-place writes. A view of a view has the worse
 /// origin.

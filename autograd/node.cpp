@@ -43,19 +43,38 @@ void Node::run_tensor_hook(const TensorHook& hook, size_t index, Grads& grads) c
   });
 }
 
+Node::AllHooks& Node::all_hooks() {
+  if (!all_hooks_) all_hooks_ = std::make_unique<AllHooks>();
+  return *all_hooks_;
+}
+
+void Node::register_hook(NodeHook hook) {
+  all_hooks().of_node.add(std::move(hook));
+}
+
+void Node::register_tensor_hook(int index, TensorHook hook) {
+  all_hooks().of_tensors.add({index, std::move(hook)});
+}
+
+void Node::register_tensor_observer(int index, TensorObserver observer) {
+  all_hooks().observers.add({index, std::move(observer)});
+}
+
 void Node::run_tensor_hooks(Grads& grads) const {
-  tensor_hooks_.for_each([&](const auto& entry) {
+  if (all_hooks_ == nullptr) return;
+  all_hooks_->of_tensors.for_each([&](const auto& entry) {
     const auto& [index, hook] = entry;
     if (grads[size_t(index)].defined()) run_tensor_hook(hook, size_t(index), grads);
   });
-  tensor_observers_.for_each([&](const auto& entry) {
+  all_hooks_->observers.for_each([&](const auto& entry) {
     const auto& [index, observer] = entry;
     if (grads[size_t(index)].defined()) observer(grads[size_t(index)]);
   });
 }
 
 void Node::run_hooks(const Grads& grad_inputs, const Grads& grad_outputs) const {
-  hooks_.for_each([&](const NodeHook& hook) { hook(grad_inputs, grad_outputs); });
+  if (all_hooks_ == nullptr) return;
+  all_hooks_->of_node.for_each([&](const NodeHook& hook) { hook(grad_inputs, grad_outputs); });
 }
 
 void detail::delete_node(Node* node) {

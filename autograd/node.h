@@ -65,18 +65,16 @@ class Node : public std::enable_shared_from_this<Node> {
   std::string describe() const;
 
   /// Runs after apply() with (gradients it returned, gradients it was given).
-  void register_hook(NodeHook hook) { hooks_.add(std::move(hook)); }
+  void register_hook(NodeHook hook);
   /// Runs on the gradient of output `index` before apply(); a defined result replaces it.
-  void register_tensor_hook(int index, TensorHook hook) { tensor_hooks_.add({index, std::move(hook)}); }
+  void register_tensor_hook(int index, TensorHook hook);
   /// Sees the gradient of output `index` as all tensor hooks have left it.
-  void register_tensor_observer(int index, TensorObserver observer) {
-    tensor_observers_.add({index, std::move(observer)});
-  }
+  void register_tensor_observer(int index, TensorObserver observer);
 
   void set_call(std::string call) { call_ = std::move(call); }
 
   // Run by the engine.
-  bool has_hooks() const { return !hooks_.empty(); }
+  bool has_hooks() const { return all_hooks_ != nullptr && !all_hooks_->of_node.empty(); }
   virtual void run_tensor_hooks(Grads& grads) const;
   void run_hooks(const Grads& grad_inputs, const Grads& grad_outputs) const;
 
@@ -96,9 +94,13 @@ class Node : public std::enable_shared_from_this<Node> {
   std::vector<Edge> next_edges_;
   std::vector<OutputInfo> outputs_;
   std::optional<gpu::Stream> stream_;
-  Hooks<std::pair<int, TensorHook>> tensor_hooks_;
-  Hooks<std::pair<int, TensorObserver>> tensor_observers_;
-  Hooks<NodeHook> hooks_;
+  struct AllHooks {
+    Hooks<std::pair<int, TensorHook>> of_tensors;
+    Hooks<std::pair<int, TensorObserver>> observers;
+    Hooks<NodeHook> of_node;
+  };
+  AllHooks& all_hooks();
+  std::unique_ptr<AllHooks> all_hooks_;  ///< null for most nodes
 };
 
 namespace detail {
