@@ -1,19 +1,19 @@
 #include "taper/autograd/accumulate_grad.h"
 
+#include "taper/autograd/copy.h"
 #include "taper/autograd/elementwise.h"
 #include "taper/autograd/grad_mode.h"
 #include "taper/autograd/meta.h"
-#include "taper/ops/copy/copy.h"
 #include "taper/ops/elementwise/elementwise.h"
 
 namespace taper {
 namespace {
 
-/// True when nobody else holds the gradient or its memory, and it lies in memory as the leaf does: then the
-/// leaf may keep it without a copy.
-bool can_take(const Tensor& grad, const Tensor& leaf) {
-  return grad.impl().use_count() == 1 && grad.storage().use_count() == 1 &&
-         grad.strides() == leaf.strides() && leaf.is_dense();
+/// True when nobody else holds the gradient or its memory, and it lies in memory as x does: then x may keep
+/// it without a copy.
+bool can_take(const Tensor& grad, const Tensor& x) {
+  return grad.impl().use_count() == 1 && grad.storage().use_count() == 1 && grad.strides() == x.strides() &&
+         x.is_dense();
 }
 
 }  // namespace
@@ -23,27 +23,36 @@ AccumulateGrad::AccumulateGrad(const Tensor& leaf) : Node("AccumulateGrad"), lea
   add_output(leaf);
 }
 
+void AccumulateGrad::run_tensor_hooks(Grads& grads) const {
+  if (const auto& hooks = detail::ensure_meta(leaf_).leaf_hooks)
+    hooks->on_gradient.for_each([&](const TensorHook& hook) { run_tensor_hook(hook, 0, grads); });
+}
+
 Grads AccumulateGrad::apply(Grads grads) {
-  detail::TapeMeta& meta = detail::ensure_meta(leaf_);
-  Tensor grad = std::move(grads[0]);
-  for (const TensorHook& hook : meta.hooks) {
-    if (const Tensor replacement = hook(grad); replacement.defined()) grad = replacement;
-  }
-  {
-    const std::lock_guard lock(meta.mutex);
-    if (GradMode::is_enabled()) {  // create_graph: the gradient itself has a history
-      meta.grad = meta.grad.defined() ? add(meta.grad, grad) : grad;
-    } else if (meta.grad.defined()) {
-      ops::add_(meta.grad, grad);
-    } else if (can_take(grad, leaf_)) {
-      meta.grad = std::move(grad);
-    } else {
-      meta.grad = empty_like(leaf_);
-      ops::copy_(meta.grad, grad);
-    }
-  }
-  for (const auto& hook : meta.post_accumulate_hooks) hook(leaf_);
+  detail::add_to_grad(leaf_, std::move(grads[0]));
+  if (const auto& hooks = detail::ensure_meta(leaf_).leaf_hooks)
+    hooks->after_accumulation.for_each([&](const auto& hook) { hook(leaf_); });
   return {};
+}
+
+void detail::add_to_grad(const Tensor& x, Tensor grad) {
+  TapeMeta& meta = ensure_meta(x);
+  const std::lock_guard lock(meta.mutex);
+  if (!meta.grad.defined()) {
+    if (!can_take(grad, x)) {
+      const Tensor copy = empty_like(x);
+      if (GradMode::is_enabled())
+        copy_(copy, grad);  // create_graph: the gradient itself has a history
+      else
+        ops::copy_(copy, grad);
+      grad = copy;
+    }
+    meta.grad = std::move(grad);
+  } else if (GradMode::is_enabled()) {
+    meta.grad = add(meta.grad, grad);
+  } else {
+    ops::add_(meta.grad, grad);
+  }
 }
 
 }  // namespace taper

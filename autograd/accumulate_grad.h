@@ -10,10 +10,18 @@ class AccumulateGrad final : public Node {
  public:
   explicit AccumulateGrad(const Tensor& leaf);
   Grads apply(Grads grads) override;
+  /// The leaf's own hooks, which outlive this node.
+  void run_tensor_hooks(Grads& grads) const override;
   const Tensor& leaf() const { return leaf_; }
 
  private:
   Tensor leaf_;
 };
+
+namespace detail {
+/// Adds `grad` to x.grad(). What x.grad() holds afterwards shares memory with nobody: the first gradient is
+/// copied unless nobody else holds it.
+void add_to_grad(const Tensor& x, Tensor grad);
+}  // namespace detail
 
 }  // namespace taper

@@ -3,63 +3,76 @@
 #include "taper/autograd/engine.h"
 #include "taper/autograd/grad_mode.h"
 #include "taper/autograd/tape.h"
-#include "taper/core/generator.h"
+#include "taper/core/draw_log.h"
+#include "taper/core/op_scope.h"
+#include "taper/ops/op_call.h"
 
 namespace taper {
+namespace {
+
+using Segment = std::function<std::vector<Tensor>(const std::vector<Tensor>&)>;
+
+/// What backward() needs to run the segment again.
+struct Rerun {
+  Segment segment;
+  DrawLog draws;
+  size_t input_count = 0, output_count = 0;
+
+  Grads operator()(const Backward& bw) const {
+    TAPER_CHECK(!detail::engine_is_capturing(),
+                "checkpoint: grad() cannot reach parameters inside a checkpointed segment; use backward()");
+    std::vector<Tensor> leaves;
+    for (size_t i = 0; i < input_count; ++i) {
+      Tensor leaf = bw.saved(i);
+      if (leaf.defined()) leaf = leaf.detach();
+      if (bw.needs(i)) leaf.set_requires_grad();
+      leaves.push_back(leaf);
+    }
+    const std::vector<Tensor> outputs = run(leaves);
+    std::vector<Tensor> roots, grads;
+    for (size_t i = 0; i < output_count; ++i) {
+      if (!bw.has_grad(int(i)) || !outputs[i].requires_grad()) continue;
+      roots.push_back(outputs[i]);
+      grads.push_back(bw.grad(int(i)));
+    }
+    if (!roots.empty()) backward(roots, grads);
+    Grads result;
+    for (size_t i = 0; i < input_count; ++i) result.push_back(bw.needs(i) ? leaves[i].grad() : Tensor());
+    return result;
+  }
+
+  std::vector<Tensor> run(const std::vector<Tensor>& inputs) const {
+    const EnableGradGuard recording;
+    const DrawLog::Replay replay(draws, "checkpoint");
+    std::vector<Tensor> outputs = segment(inputs);
+    replay.check_finished();
+    TAPER_CHECK(outputs.size() == output_count, "checkpoint: the segment returned {} tensors, then {}",
+                output_count, outputs.size());
+    return outputs;
+  }
+};
+
+}  // namespace
 
 std::vector<Tensor> checkpoint(std::function<std::vector<Tensor>(const std::vector<Tensor>&)> segment,
                                const std::vector<Tensor>& inputs) {
-  Tape tape("checkpoint", inputs);
-  tape.first_order_only();
-  tape.record_anyway();
-  const GeneratorState random_state = default_generator().state();
+  const OpScope scope("checkpoint");
+  if (scope.is_recorded()) scope.describe(ops::types_and_shapes(inputs));
+  DrawLog draws;
+  bool reaches_gradient = false;
   std::vector<Tensor> outputs;
   {
-    const NoGradGuard no_grad;
+    const GradModeGuard no_grad(detail::TapeMode{.enabled = false, .met_gradient = &reaches_gradient});
+    const DrawLog::Recording recording(draws);
     outputs = segment(inputs);
   }
-  // An output that is an input itself must not have its history replaced.
-  for (Tensor& output : outputs) {
-    for (const Tensor& input : inputs) {
-      if (output.is_same(input)) output = output.detach();
-    }
+  for (const Tensor& output : outputs) {
+    reaches_gradient = reaches_gradient || (output.defined() && output.requires_grad());
   }
-  const size_t count = outputs.size();
-  return tape.record(
-      std::move(outputs), inputs,
-      [segment = std::move(segment), random_state, count,
-       input_count = inputs.size()](const Backward& bw) -> Grads {
-        TAPER_CHECK(
-            !detail::engine_is_capturing(),
-            "checkpoint: grad() cannot reach parameters inside a checkpointed segment; use backward()");
-        const GeneratorState now = default_generator().state();
-        default_generator().set_state(random_state);
-        std::vector<Tensor> leaves;
-        for (size_t i = 0; i < input_count; ++i) {
-          Tensor leaf = bw.saved(i);
-          if (leaf.defined()) leaf = leaf.detach();
-          if (bw.needs(i)) leaf.set_requires_grad();
-          leaves.push_back(leaf);
-        }
-        std::vector<Tensor> again;
-        {
-          const EnableGradGuard recording;
-          again = segment(leaves);
-        }
-        default_generator().set_state(now);
-        TAPER_CHECK(again.size() == count, "checkpoint: the segment returned {} tensors, then {}", count,
-                    again.size());
-        std::vector<Tensor> roots, grads;
-        for (size_t i = 0; i < count; ++i) {
-          if (!bw.has_grad(int(i)) || !again[i].requires_grad()) continue;
-          roots.push_back(again[i]);
-          grads.push_back(bw.grad(int(i)));
-        }
-        if (!roots.empty()) backward(roots, grads);
-        Grads result;
-        for (size_t i = 0; i < input_count; ++i) result.push_back(bw.needs(i) ? leaves[i].grad() : Tensor());
-        return result;
-      });
+  Tape tape("checkpoint", inputs, reaches_gradient);
+  tape.first_order_only();
+  Rerun rerun{std::move(segment), std::move(draws), inputs.size(), outputs.size()};
+  return tape.record_function(std::move(outputs), inputs, inputs, std::move(rerun));
 }
 
 Tensor checkpoint(std::function<Tensor(const Tensor&)> segment, const Tensor& input) {

@@ -37,7 +37,7 @@ void copy_(const Tensor& self, const Tensor& source, bool non_blocking) {
   ops::copy_(self, source, non_blocking);
   tape.record_in_place(self, {},
                        [shape = source.shape(), device = source.device()](const Backward& bw) -> Grads {
-                         if (!bw.needs(1)) return {Tensor()};
+                         if (!bw.needs(1)) return {Tensor(), Tensor()};
                          return {Tensor(), to_device(sum_to(bw.grad(), shape), device)};
                        });
 }

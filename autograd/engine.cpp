@@ -5,12 +5,14 @@
 #include <unordered_map>
 #include <utility>
 
+#include "taper/autograd/admit_gradient.h"
 #include "taper/autograd/elementwise.h"
 #include "taper/autograd/grad_mode.h"
 #include "taper/autograd/meta.h"
 #include "taper/autograd/stream_order.h"
 #include "taper/core/op_scope.h"
 #include "taper/core/profile_events.h"
+#include "taper/core/warning.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
@@ -142,13 +144,18 @@ class Pass {
       }
     }
     Grads results;
-    if (any && own.needed && must_run(node)) results = differentiate(node, std::move(grads));
-    results.resize(node.next_edges().size());
+    if (any && own.needed && must_run(node))
+      results = differentiate(node, std::move(grads));
+    else
+      results.resize(node.next_edges().size());
     for (size_t i = 0; i < results.size(); ++i) {
       const Edge& edge = node.next_edges()[i];
       if (!edge.node) continue;
       if (results[i].defined() && state(edge.node)->needed) {
-        deliver(edge, conform(std::move(results[i]), edge, node));
+        const OutputInfo& wanted = edge.node->outputs()[size_t(edge.index)];
+        deliver(edge, detail::admit_gradient(std::move(results[i]), wanted, [&] {
+                  return fmt::format("backward of {}: for input {} the formula returned", node.describe(), i);
+                }));
       }
       if (--state(edge.node)->waiting == 0) ready_.push(edge.node.get());
     }
@@ -169,9 +176,11 @@ class Pass {
     }
     Grads results = node.apply(std::move(grads));
     if (scope.is_recorded()) detail::note_bytes(results);
-    TAPER_CHECK(results.size() <= node.next_edges().size(),
-                "backward of {}: the formula returned {} gradients for {} inputs", node.describe(),
-                results.size(), node.next_edges().size());
+    TAPER_CHECK(
+        results.size() == node.next_edges().size(),
+        "backward of {}: the formula returned {} gradients for {} inputs; it must return one for each, "
+        "an undefined one where none flows",
+        node.describe(), results.size(), node.next_edges().size());
     if (AnomalyGuard::is_enabled()) check_finite(node, results);
     if (keep) node.run_hooks(results, kept);
     if (!options_.retain_graph && !options_.create_graph) node.release_saved();
@@ -185,17 +194,6 @@ class Pass {
                   "anomaly mode: the backward of {} gave NaN in the gradient of input {}", node.describe(),
                   i);
     }
-  }
-
-  /// Checks a gradient against the output it belongs to, and converts its dtype. A number on the CPU that was
-  /// used beside tensors on a GPU gets its gradient on the CPU.
-  Tensor conform(Tensor grad, const Edge& edge, const Node& from) const {
-    const OutputInfo& info = edge.node->outputs()[size_t(edge.index)];
-    TAPER_CHECK(grad.shape() == info.shape,
-                "backward of {}: the formula returned a gradient of shape {} for an input of shape {}",
-                from.describe(), grad.shape(), info.shape);
-    if (grad.device() != info.device && info.shape.empty()) grad = grad.to(info.device);
-    return grad.dtype() == info.dtype ? std::move(grad) : grad.to(info.dtype);
   }
 
   /// Brings a gradient to the stream of the node that takes it, and adds it there.
@@ -258,10 +256,11 @@ std::vector<Root> make_roots(const std::vector<Tensor>& outputs, const std::vect
           output.shape());
       grad = ops::ones(output.shape(), {.dtype = output.dtype(), .device = output.device()});
     }
-    TAPER_CHECK(grad.shape() == output.shape(), "backward: a gradient of shape {} for an output of shape {}",
-                grad.shape(), output.shape());
-    roots.push_back(
-        {detail::gradient_edge(output), grad.dtype() == output.dtype() ? grad : grad.to(output.dtype())});
+    const Edge edge = detail::gradient_edge(output);
+    const OutputInfo& wanted = edge.node->outputs()[size_t(edge.index)];
+    roots.push_back({edge, detail::admit_gradient(std::move(grad), wanted, [i] {
+                       return fmt::format("backward: for output {} the caller gave", i);
+                     })});
   }
   return roots;
 }
@@ -274,6 +273,11 @@ bool detail::engine_is_capturing() {
 
 void backward(const std::vector<Tensor>& outputs, const std::vector<Tensor>& gradients,
               BackwardOptions options) {
+  if (options.create_graph) {
+    warn_once(
+        "backward with create_graph = true: each leaf's grad() now refers to the graph and the graph to the "
+        "leaf, a cycle that keeps both alive; set_grad({}) on the leaves when done, or use grad()");
+  }
   const std::vector<Root> roots = make_roots(outputs, gradients);
   Pass(options, {}).run(roots);
 }
@@ -305,13 +309,13 @@ void register_hook(const Tensor& x, Node::TensorHook hook) {
   if (meta.grad_fn)
     meta.grad_fn->register_tensor_hook(meta.output_index, std::move(hook));
   else
-    meta.hooks.push_back(std::move(hook));
+    detail::leaf_hooks(x).on_gradient.add(std::move(hook));
 }
 
 void register_post_accumulate_hook(const Tensor& leaf, std::function<void(const Tensor&)> hook) {
   TAPER_CHECK(leaf.requires_grad() && leaf.is_leaf(),
               "register_post_accumulate_hook: only a leaf that requires a gradient accumulates one");
-  detail::ensure_meta(leaf).post_accumulate_hooks.push_back(std::move(hook));
+  detail::leaf_hooks(leaf).after_accumulation.add(std::move(hook));
 }
 
 }  // namespace taper

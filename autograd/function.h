@@ -33,23 +33,30 @@ class SaveForBackward {
 };
 
 /// Runs function.forward(save, inputs...) and records function.backward. forward() returns a Tensor or a
-/// std::vector<Tensor>; the result has the same type. The function object is copied into the graph.
+/// std::vector<Tensor>; the result has the same type. The function object is copied into the graph. Where
+/// forward() returns an input, a captured tensor or a view of one, the result is a view of that tensor, with
+/// the function's derivative: a recorded in-place write into it throws Error, and so does its use after a
+/// recorded write into that tensor.
 template <class Function, std::same_as<Tensor>... Inputs>
 auto apply(const Function& function, const Inputs&... inputs) {
   const std::vector<Tensor> arguments{inputs...};
   Tape tape("custom function", arguments);
   SaveForBackward save;
-  const auto run = [&] {
+  constexpr bool has_one_output = std::same_as<decltype(function.forward(save, inputs...)), Tensor>;
+  std::vector<Tensor> outputs;
+  {
     const NoGradGuard no_grad;
-    return function.forward(save, inputs...);
-  };
-  auto output = run();
-  const auto formula = [function](const Backward& bw) { return function.backward(bw); };
-  if constexpr (std::same_as<decltype(output), Tensor>) {
-    return tape.record(std::vector<Tensor>{output}, save.tensors(), formula)[0];
-  } else {
-    return tape.record(std::move(output), save.tensors(), formula);
+    if constexpr (has_one_output)
+      outputs.push_back(function.forward(save, inputs...));
+    else
+      outputs = function.forward(save, inputs...);
   }
+  outputs = tape.record_function(std::move(outputs), arguments, save.tensors(),
+                                 [function](const Backward& bw) { return function.backward(bw); });
+  if constexpr (has_one_output)
+    return outputs[0];
+  else
+    return outputs;
 }
 
 }  // namespace taper

@@ -1,22 +1,24 @@
 #include "taper/autograd/grad_mode.h"
 
-#include <utility>
-
 #include "taper/core/tensor.h"
 
 namespace taper {
 namespace {
 
-thread_local bool grad_enabled = true;
+constinit thread_local detail::TapeMode thread_mode;
 thread_local bool anomaly_enabled = false;
 
 }  // namespace
 
 bool GradMode::is_enabled() {
-  return grad_enabled;
+  return thread_mode.enabled;
 }
 void GradMode::set_enabled(bool enabled) {
-  grad_enabled = enabled;
+  thread_mode = {.enabled = enabled};
+}
+
+detail::TapeMode& detail::tape_mode() {
+  return thread_mode;
 }
 
 InferenceModeGuard::InferenceModeGuard() : previous_(std::exchange(detail::inference_mode_flag(), true)) {}

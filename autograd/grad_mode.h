@@ -2,6 +2,8 @@
 // Whether operations are being recorded, per thread, with guards that restore the old mode at scope end.
 // PyTorch's counterparts: c10/core/GradMode.h, c10/core/InferenceMode.h.
 
+#include <utility>
+
 namespace taper {
 
 struct GradMode {
@@ -9,16 +11,30 @@ struct GradMode {
   static void set_enabled(bool enabled);
 };
 
+namespace detail {
+
+/// What the Tape does in a thread.
+struct TapeMode {
+  bool enabled = true;
+  /// Not null while a checkpointed segment runs unrecorded: becomes true if an operation that would have been
+  /// recorded meets a tensor that requires a gradient.
+  bool* met_gradient = nullptr;
+};
+TapeMode& tape_mode();
+
+}  // namespace detail
+
 /// Sets the mode inside its scope.
 class GradModeGuard {
  public:
-  explicit GradModeGuard(bool enabled) : previous_(GradMode::is_enabled()) { GradMode::set_enabled(enabled); }
-  ~GradModeGuard() { GradMode::set_enabled(previous_); }
+  explicit GradModeGuard(bool enabled) : GradModeGuard(detail::TapeMode{.enabled = enabled}) {}
+  explicit GradModeGuard(detail::TapeMode mode) : previous_(std::exchange(detail::tape_mode(), mode)) {}
+  ~GradModeGuard() { detail::tape_mode() = previous_; }
   GradModeGuard(const GradModeGuard&) = delete;
   GradModeGuard& operator=(const GradModeGuard&) = delete;
 
  private:
-  bool previous_;
+  detail::TapeMode previous_;
 };
 
 /// Inside its scope nothing is recorded and results do not require a gradient. (torch.no_grad)

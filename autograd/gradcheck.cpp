@@ -81,7 +81,7 @@ bool gradcheck(const TensorsFunction& function, const std::vector<Tensor>& input
         for (const Tensor& input : wanted) rows.back().back().emplace_back(size_t(input.numel()), 0.0);
         continue;
       }
-      const Tensor seed = from_vector(one_hot, output.shape()).to(output.dtype());
+      const Tensor seed = from_vector(one_hot, output.shape()).to(output.dtype()).to(output.device());
       for (const Tensor& g : grad({output}, wanted, {seed}, {.retain_graph = true, .allow_unused = true})) {
         const size_t count = size_t(wanted[rows.back().back().size()].numel());
         rows.back().back().push_back(g.defined() ? values(g) : std::vector<double>(count, 0.0));
@@ -117,13 +117,13 @@ bool gradcheck(const TensorFunction& function, const std::vector<Tensor>& inputs
 bool gradgradcheck(const TensorFunction& function, const std::vector<Tensor>& inputs,
                    GradcheckOptions options) {
   check_inputs(inputs);
-  const Shape shape = function(inputs).shape();
+  const Tensor output = function(inputs);
   std::vector<double> weights;
-  for (int64_t i = 0; i < numel(shape); ++i) {
+  for (int64_t i = 0; i < output.numel(); ++i) {
     const auto bits = Philox{.seed = 20}(uint64_t(i));
     weights.push_back(2 * uniform_double(bits[0], bits[1]) - 1);
   }
-  Tensor seed = from_vector(weights, shape);
+  Tensor seed = from_vector(weights, output.shape()).to(output.device());
   seed.set_requires_grad();
   std::vector<Tensor> extended = inputs;
   extended.push_back(seed);

@@ -31,9 +31,7 @@ class CopySlices final : public Node {
     std::vector<Edge> edges{gradient_edge(base)};
     const auto& others = write_->next_edges();
     edges.insert(edges.end(), others.begin() + 1, others.end());
-    set_next_edges(std::move(edges));
-    add_output(base);
-    remember_stream();
+    set_up(std::move(edges), {&base, 1});
   }
 
   Grads apply(Grads grads) override {
@@ -63,8 +61,7 @@ class ViewOfBase final : public Node {
       : Node("view_of_base"),
         base_(Geometry::of(base, base.storage_offset())),
         view_(Geometry::of(view, base.storage_offset())) {
-    set_next_edges({gradient_edge(base)});
-    add_output(view);
+    set_up({gradient_edge(base)}, {&view, 1});
   }
 
   Grads apply(Grads grads) override {

@@ -1,5 +1,7 @@
 #include "taper/autograd/node.h"
 
+#include "taper/autograd/admit_gradient.h"
+
 namespace taper {
 namespace {
 
@@ -12,15 +14,16 @@ uint64_t next_sequence() {
 
 Node::Node(std::string name) : sequence_(next_sequence()), name_(std::move(name)) {}
 
-int Node::add_output(const Tensor& output) {
-  outputs_.push_back({output.shape(), output.dtype(), output.device()});
-  return int(outputs_.size()) - 1;
+void Node::set_up(std::vector<Edge> edges, std::span<const Tensor> outputs) {
+  next_edges_ = std::move(edges);
+  for (const Tensor& output : outputs) {
+    add_output(output);
+    if (output.device().is_cuda()) stream_ = gpu::current_stream(output.device().index);
+  }
 }
 
-void Node::remember_stream() {
-  for (const OutputInfo& output : outputs_) {
-    if (output.device.is_cuda()) stream_ = gpu::current_stream(output.device.index);
-  }
+void Node::add_output(const Tensor& output) {
+  outputs_.push_back({output.shape(), output.dtype(), output.device()});
 }
 
 std::string Node::describe() const {
@@ -31,21 +34,47 @@ std::string Node::describe() const {
   return text;
 }
 
+void Node::run_tensor_hook(const TensorHook& hook, size_t index, Grads& grads) const {
+  Tensor& grad = grads[index];
+  Tensor replacement = hook(grad);
+  if (!replacement.defined()) return;
+  grad = detail::admit_gradient(std::move(replacement), outputs_[index], [&] {
+    return fmt::format("tensor hook on {}: the hook returned", describe());
+  });
+}
+
+Node::AllHooks& Node::all_hooks() {
+  if (!all_hooks_) all_hooks_ = std::make_unique<AllHooks>();
+  return *all_hooks_;
+}
+
+void Node::register_hook(NodeHook hook) {
+  all_hooks().of_node.add(std::move(hook));
+}
+
+void Node::register_tensor_hook(int index, TensorHook hook) {
+  all_hooks().of_tensors.add({index, std::move(hook)});
+}
+
+void Node::register_tensor_observer(int index, TensorObserver observer) {
+  all_hooks().observers.add({index, std::move(observer)});
+}
+
 void Node::run_tensor_hooks(Grads& grads) const {
-  for (const auto& [index, hook] : tensor_hooks_) {
-    Tensor& grad = grads[size_t(index)];
-    if (!grad.defined()) continue;
-    if (const Tensor replacement = hook(grad); replacement.defined()) {
-      TAPER_CHECK(replacement.shape() == grad.shape(),
-                  "tensor hook on an output of {}: returned shape {} for a gradient of shape {}", name_,
-                  replacement.shape(), grad.shape());
-      grad = replacement;
-    }
-  }
+  if (all_hooks_ == nullptr) return;
+  all_hooks_->of_tensors.for_each([&](const auto& entry) {
+    const auto& [index, hook] = entry;
+    if (grads[size_t(index)].defined()) run_tensor_hook(hook, size_t(index), grads);
+  });
+  all_hooks_->observers.for_each([&](const auto& entry) {
+    const auto& [index, observer] = entry;
+    if (grads[size_t(index)].defined()) observer(grads[size_t(index)]);
+  });
 }
 
 void Node::run_hooks(const Grads& grad_inputs, const Grads& grad_outputs) const {
-  for (const NodeHook& hook : hooks_) hook(grad_inputs, grad_outputs);
+  if (all_hooks_ == nullptr) return;
+  all_hooks_->of_node.for_each([&](const NodeHook& hook) { hook(grad_inputs, grad_outputs); });
 }
 
 void detail::delete_node(Node* node) {

@@ -7,9 +7,11 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "taper/autograd/hooks.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/tensor.h"
 
@@ -34,6 +36,7 @@ struct OutputInfo {
 class Node : public std::enable_shared_from_this<Node> {
  public:
   using TensorHook = std::function<Tensor(const Tensor& grad)>;
+  using TensorObserver = std::function<void(const Tensor& grad)>;
   using NodeHook = std::function<void(const Grads& grad_inputs, const Grads& grad_outputs)>;
 
   explicit Node(std::string name);
@@ -41,7 +44,8 @@ class Node : public std::enable_shared_from_this<Node> {
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 
-  /// Gradients of the inputs from gradients of the outputs; at least one of `grads` is defined.
+  /// Gradients of the inputs, one for each edge, from gradients of the outputs; at least one of `grads` is
+  /// defined.
   virtual Grads apply(Grads grads) = 0;
   /// Drops what was saved for apply(); called by the engine as it goes.
   virtual void release_saved() {}
@@ -61,25 +65,27 @@ class Node : public std::enable_shared_from_this<Node> {
   std::string describe() const;
 
   /// Runs after apply() with (gradients it returned, gradients it was given).
-  void register_hook(NodeHook hook) { hooks_.push_back(std::move(hook)); }
+  void register_hook(NodeHook hook);
   /// Runs on the gradient of output `index` before apply(); a defined result replaces it.
-  void register_tensor_hook(int index, TensorHook hook) {
-    tensor_hooks_.emplace_back(index, std::move(hook));
-  }
+  void register_tensor_hook(int index, TensorHook hook);
+  /// Sees the gradient of output `index` as all tensor hooks have left it.
+  void register_tensor_observer(int index, TensorObserver observer);
 
-  // Set up by Tape.
-  void set_next_edges(std::vector<Edge> edges) { next_edges_ = std::move(edges); }
-  int add_output(const Tensor& output);
   void set_call(std::string call) { call_ = std::move(call); }
-  /// The current stream of the outputs' device.
-  void remember_stream();
 
   // Run by the engine.
-  bool has_hooks() const { return !hooks_.empty(); }
-  void run_tensor_hooks(Grads& grads) const;
+  bool has_hooks() const { return all_hooks_ != nullptr && !all_hooks_->of_node.empty(); }
+  virtual void run_tensor_hooks(Grads& grads) const;
   void run_hooks(const Grads& grad_inputs, const Grads& grad_outputs) const;
 
  protected:
+  /// Makes this the node of an operation that was just run on its device's current stream: `edges` lead where
+  /// the gradients of its inputs go.
+  void set_up(std::vector<Edge> edges, std::span<const Tensor> outputs);
+  void add_output(const Tensor& output);
+  /// Replaces grads[index] by what `hook` makes of it.
+  void run_tensor_hook(const TensorHook& hook, size_t index, Grads& grads) const;
+
   uint64_t sequence_;
 
  private:
@@ -88,8 +94,13 @@ class Node : public std::enable_shared_from_this<Node> {
   std::vector<Edge> next_edges_;
   std::vector<OutputInfo> outputs_;
   std::optional<gpu::Stream> stream_;
-  std::vector<std::pair<int, TensorHook>> tensor_hooks_;
-  std::vector<NodeHook> hooks_;
+  struct AllHooks {
+    Hooks<std::pair<int, TensorHook>> of_tensors;
+    Hooks<std::pair<int, TensorObserver>> observers;
+    Hooks<NodeHook> of_node;
+  };
+  AllHooks& all_hooks();
+  std::unique_ptr<AllHooks> all_hooks_;  ///< null for most nodes
 };
 
 namespace detail {

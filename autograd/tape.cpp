@@ -1,16 +1,54 @@
 #include "taper/autograd/tape.h"
 
+#include <algorithm>
+
 #include "taper/autograd/grad_mode.h"
 #include "taper/autograd/in_place.h"
 #include "taper/autograd/meta.h"
 #include "taper/core/profile_events.h"
+#include "taper/core/views.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/op_call.h"
 
 namespace taper {
+namespace {
+
+/// `output`, which a user's function returned, as a tensor that is nobody else's: itself, or an alias that
+/// the tape knows as a view of whatever tensor shares its memory.
+Tensor own_output(Tensor output, std::span<const Tensor> inputs, std::span<const Tensor> saved) {
+  if (!output.defined()) return output;
+  const auto shares_memory = [&](const Tensor& x) { return x.defined() && x.storage() == output.storage(); };
+  const auto is_output = [&](const Tensor& x) { return x.is_same(output); };
+  Tensor parent;
+  if (detail::meta(output) != nullptr) {
+    parent = output;  // a captured parameter, a view, an input
+  } else if (const auto input = std::find_if(inputs.begin(), inputs.end(), shares_memory);
+             input != inputs.end()) {
+    parent = *input;
+  } else if (output.impl().use_count() > 1 + std::count_if(saved.begin(), saved.end(), is_output)) {
+    parent = output;  // the function has kept it, or returns it twice
+  }
+  if (!parent.defined()) return output;
+  Tensor alias = views::alias(output);
+  detail::mark_view(parent, alias, detail::ViewOrigin::kFunction);
+  return alias;
+}
+
+}  // namespace
+
+Tensor& Backward::arrived(int index) const {
+  TAPER_CHECK(index >= 0 && size_t(index) < grads_.size(),
+              "backward of {}: the formula asks for the gradient of output {}, the operation has {} outputs",
+              node_.describe(), index, grads_.size());
+  return grads_[size_t(index)];
+}
+
+bool Backward::has_grad(int index) const {
+  return arrived(index).defined();
+}
 
 const Tensor& Backward::grad(int index) const {
-  Tensor& grad = grads_[size_t(index)];
+  Tensor& grad = arrived(index);
   if (!grad.defined()) {
     const OutputInfo& info = node_.outputs()[size_t(index)];
     grad = ops::zeros(info.shape, {.dtype = info.dtype, .device = info.device});
@@ -19,10 +57,17 @@ const Tensor& Backward::grad(int index) const {
 }
 
 Tensor Backward::saved(size_t position) const {
+  TAPER_CHECK(position < node_.saved_.size(),
+              "backward of {}: the formula asks for saved tensor {}, the operation has saved {}",
+              node_.describe(), position, node_.saved_.size());
   return node_.saved_[position].unpack(node_, position);
 }
 
 bool Backward::needs(size_t index) const {
+  TAPER_CHECK(
+      index < node_.next_edges().size(),
+      "backward of {}: the formula asks whether input {} needs a gradient, the operation has {} inputs",
+      node_.describe(), index, node_.next_edges().size());
   return node_.next_edges()[index].node != nullptr;
 }
 
@@ -41,31 +86,31 @@ void FormulaNode::release_saved() {
   saved_.clear();
 }
 
-Tape::Tape(std::string_view op, std::span<const Tensor> inputs) : scope_(op), op_(op) {
+Tape::Tape(std::string_view op, std::span<const Tensor> inputs, bool reaches_others) : scope_(op), op_(op) {
   if (scope_.is_recorded()) scope_.describe(ops::types_and_shapes(inputs));
-  if (!GradMode::is_enabled()) return;
-  for (const Tensor& input : inputs) recording_ = recording_ || (input.defined() && input.requires_grad());
-  if (!recording_) return;
+  const detail::TapeMode mode = detail::tape_mode();
+  if (!mode.enabled && mode.met_gradient == nullptr) return;
+  bool wanted = reaches_others;
+  for (const Tensor& input : inputs) wanted = wanted || (input.defined() && input.requires_grad());
+  if (!wanted) return;
+  if (!mode.enabled) {
+    *mode.met_gradient = true;
+    return;
+  }
+  recording_ = true;
   if (scope_.is_recorded()) detail::note_bytes(inputs);
   edges_.reserve(inputs.size());
   for (const Tensor& input : inputs) edges_.push_back(detail::gradient_edge(input));
   if (AnomalyGuard::is_enabled()) call_ = fmt::format("{}({})", op, ops::types_and_shapes(inputs));
 }
 
-void Tape::record_anyway() {
-  if (recording_ || !GradMode::is_enabled()) return;
-  recording_ = true;
-}
-
 std::shared_ptr<FormulaNode> Tape::make(std::span<const Tensor> outputs, std::span<const Tensor> saved,
                                         Formula formula) {
   auto node = make_node<FormulaNode>(std::string(op_));
-  node->set_next_edges(std::move(edges_));
+  node->set_up(std::move(edges_), outputs);
   node->set_call(std::move(call_));
   node->formula_ = std::move(formula);
   node->first_order_only_ = first_order_only_;
-  for (const Tensor& output : outputs) node->add_output(output);
-  node->remember_stream();
   node->saved_.reserve(saved.size());
   for (const Tensor& tensor : saved) {
     int output_index = -1;
@@ -85,7 +130,15 @@ void Tape::record_outputs(std::span<Tensor> outputs, std::span<const Tensor> sav
   }
 }
 
+std::vector<Tensor> Tape::record_function(std::vector<Tensor> outputs, std::span<const Tensor> inputs,
+                                          std::span<const Tensor> saved, Formula formula) {
+  for (Tensor& output : outputs) output = own_output(std::move(output), inputs, saved);
+  if (recording_) record_outputs(outputs, saved, std::move(formula));
+  return outputs;
+}
+
 void Tape::record_in_place_output(const Tensor& self, std::span<const Tensor> saved, Formula formula) {
+  if (!is_floating_point(self.dtype())) return;
   const auto node = make({&self, 1}, saved, std::move(formula));
   const detail::TapeMeta* meta = detail::meta(self);
   if (meta != nullptr && meta->base.defined())
@@ -95,11 +148,13 @@ void Tape::record_in_place_output(const Tensor& self, std::span<const Tensor> sa
 }
 
 void Tape::declare_view(const Tensor& parent, const Tensor& output) {
-  detail::mark_view(parent, output);
+  using enum detail::ViewOrigin;
+  detail::mark_view(parent, output, GradMode::is_enabled() ? kRecorded : kUnrecorded);
 }
 
 void Tape::check_in_place(const Tensor& self) const {
-  TAPER_CHECK(!self.impl()->is_inference || !recording_,
+  const bool recorded = recording_ && is_floating_point(self.dtype());
+  TAPER_CHECK(!self.impl()->is_inference || !recorded,
               "{}: cannot write into a tensor made under inference_mode while recording; clone() it first",
               op_);
   if (!GradMode::is_enabled()) return;
@@ -109,13 +164,23 @@ void Tape::check_in_place(const Tensor& self) const {
       "no_grad, or clone() it first",
       op_);
   const detail::TapeMeta* meta = detail::meta(self);
-  if (meta != nullptr && meta->base.defined()) {
-    TAPER_CHECK(
-        !(meta->base.is_leaf() && meta->base.requires_grad()),
-        "{}: writing in place into a view of a leaf that requires a gradient would lose its value; wrap "
-        "the write in no_grad, or clone() the leaf first",
-        op_);
-  }
+  if (meta == nullptr || !meta->base.defined()) return;
+  const bool base_wants = meta->base.requires_grad();
+  TAPER_CHECK(
+      !(meta->base.is_leaf() && base_wants),
+      "{}: writing in place into a view of a leaf that requires a gradient would lose its value; wrap "
+      "the write in no_grad, or clone() the leaf first",
+      op_);
+  if (!recorded && !base_wants) return;
+  TAPER_CHECK(meta->origin != detail::ViewOrigin::kUnrecorded,
+              "{}: writing in place, while recording, into a view that was made under no_grad: the tape "
+              "cannot follow the write to the tensor behind it; make the view and write to it both inside "
+              "no_grad, or both outside",
+              op_);
+  TAPER_CHECK(meta->origin != detail::ViewOrigin::kFunction,
+              "{}: writing in place into a view that a custom function or checkpoint returned (an input "
+              "returned as it was is one) would replace the function's derivative; clone() it first",
+              op_);
 }
 
 }  // namespace taper

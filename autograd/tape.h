@@ -33,10 +33,12 @@ class FormulaNode;
 /// What a derivative formula sees.
 class Backward {
  public:
+  // All throw Error for an output, a tensor or an input that the operation does not have.
+
   /// The gradient of output `index`; zeros if nothing flowed there.
   const Tensor& grad(int index = 0) const;
   /// Whether any gradient reached output `index`.
-  bool has_grad(int index) const { return grads_[size_t(index)].defined(); }
+  bool has_grad(int index) const;
   /// The tensor saved at `position`. Throws Error if it was overwritten since.
   Tensor saved(size_t position) const;
   /// Whether the gradient of input `index` is wanted.
@@ -45,26 +47,28 @@ class Backward {
  private:
   friend class FormulaNode;
   Backward(FormulaNode& node, Grads grads) : node_(node), grads_(std::move(grads)) {}
+  /// The arrived gradient of output `index`, undefined if there is none.
+  Tensor& arrived(int index) const;
   FormulaNode& node_;
   mutable Grads grads_;
 };
 
+/// Returns one gradient for each input of the operation, undefined where none flows.
 using Formula = std::function<Grads(const Backward&)>;
 
 class Tape {
  public:
   /// Looks at the inputs (undefined ones are optional arguments left out) and at the thread's grad mode. `op`
-  /// is a literal: reports name it after the Tape is gone.
+  /// is a literal: reports name it after the Tape is gone. `reaches_others`: the operation depends on tensors
+  /// besides its inputs that want a gradient, and its formula brings it to them.
   Tape(std::string_view op, std::initializer_list<Tensor> inputs)
       : Tape(op, std::span<const Tensor>(inputs.begin(), inputs.size())) {}
-  Tape(std::string_view op, std::span<const Tensor> inputs);
+  Tape(std::string_view op, std::span<const Tensor> inputs, bool reaches_others = false);
 
   /// False when record() will store nothing.
   bool recording() const { return recording_; }
   /// The formula is not made of differentiable functions: create_graph through it is an error.
   void first_order_only() { first_order_only_ = true; }
-  /// Records even if no input wants a gradient: for formulas that reach parameters of their own (checkpoint).
-  void record_anyway();
 
   /// Makes `output` (or each floating-point one of `outputs`) the result of the operation. `saved` may hold
   /// inputs, outputs and undefined tensors.
@@ -78,11 +82,11 @@ class Tape {
     if (recording_) record_outputs(outputs, {saved.begin(), saved.size()}, std::forward<F>(formula));
     return outputs;
   }
-  template <class F>
-  std::vector<Tensor> record(std::vector<Tensor> outputs, const std::vector<Tensor>& saved, F&& formula) {
-    if (recording_) record_outputs(outputs, saved, std::forward<F>(formula));
-    return outputs;
-  }
+  /// As record(), for outputs that code of the user's made from `inputs`. One that is a tensor of others (an
+  /// input, a captured parameter, a view) is returned as a view of that, so that no history but its own
+  /// changes; the view may be read, and not written to while recording.
+  std::vector<Tensor> record_function(std::vector<Tensor> outputs, std::span<const Tensor> inputs,
+                                      std::span<const Tensor> saved, Formula formula);
   /// As record(), and declares the output a view of `parent`.
   template <class F>
   Tensor record_view(const Tensor& parent, Tensor output, F&& formula) {
@@ -91,7 +95,8 @@ class Tape {
     return output;
   }
 
-  /// Before an in-place write: throws Error if `self` is a leaf that wants a gradient, or a view of one.
+  /// Before an in-place write: throws Error if `self` is a leaf that wants a gradient or a view of one, or a
+  /// view whose history could not follow the write: one made under no_grad or by a function of the user's.
   void check_in_place(const Tensor& self) const;
   /// After it (the op has bumped the version): makes the operation self's history. `self` must be the first
   /// input.

@@ -33,7 +33,8 @@ Tensor& Tensor::set_requires_grad(bool requires_grad) {
 }
 
 bool Tensor::is_leaf() const {
-  return grad_fn() == nullptr;
+  const detail::TapeMeta* own = detail::synced_meta(*this);
+  return own == nullptr || own->grad_fn == nullptr;
 }
 
 Tensor Tensor::grad() const {
@@ -44,27 +45,23 @@ Tensor Tensor::grad() const {
 }
 
 void Tensor::set_grad(const Tensor& grad) const {
-  TAPER_CHECK(!grad.defined() || (grad.shape() == shape() && grad.device() == device()),
-              "set_grad: a gradient of shape {} on {} for a tensor of shape {} on {}", grad.shape(),
-              grad.device(), shape(), device());
+  TAPER_CHECK(
+      !grad.defined() || (grad.shape() == shape() && grad.dtype() == dtype() && grad.device() == device()),
+      "set_grad: a gradient {} {} on {} for a tensor {} {} on {}; convert it with to()", grad.dtype(),
+      grad.shape(), grad.device(), dtype(), shape(), device());
   detail::TapeMeta& own = detail::ensure_meta(*this);
   const std::lock_guard lock(own.mutex);
   own.grad = grad;
 }
 
 std::shared_ptr<Node> Tensor::grad_fn() const {
-  const detail::TapeMeta* own = detail::synced_meta(*this);
+  const detail::TapeMeta* own = detail::followed_meta(*this);
   return own != nullptr ? own->grad_fn : nullptr;
 }
 
 void Tensor::retain_grad() const {
   TAPER_CHECK(requires_grad(), "retain_grad: the tensor does not require a gradient");
-  if (is_leaf()) return;
-  const std::weak_ptr<TensorImpl> self = impl();
-  register_hook(*this, [self](const Tensor& grad) -> Tensor {
-    if (const auto alive = self.lock()) Tensor(alive).set_grad(grad);
-    return {};
-  });
+  if (!is_leaf()) detail::retain_grad(*this);
 }
 
 void Tensor::backward(const Tensor& gradient, bool retain_graph, bool create_graph) const {

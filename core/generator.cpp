@@ -1,5 +1,6 @@
 #include "taper/core/generator.h"
 
+#include "taper/core/draw_log.h"
 #include "taper/core/error.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/op_scope.h"
@@ -15,10 +16,20 @@ GeneratorState Generator::reserve(uint64_t blocks, Device device) {
         "eval mode",
         OpScope::current().empty() ? "Generator" : OpScope::current(), device);
   }
+  return DrawLog::draw(*this, blocks);
+}
+
+GeneratorState Generator::advance(uint64_t blocks) {
   const std::lock_guard lock(mutex_);
   const GeneratorState first = state_;
   state_.counter += blocks;
   return first;
+}
+
+void Generator::set_state(GeneratorState state) {
+  if (DrawLog::is_replaying()) return;
+  const std::lock_guard lock(mutex_);
+  state_ = state;
 }
 
 Generator& default_generator() {

@@ -28,16 +28,17 @@ class Generator {
     const std::lock_guard lock(mutex_);
     return state_;
   }
-  void set_state(GeneratorState state) {
-    const std::lock_guard lock(mutex_);
-    state_ = state;
-  }
+  /// Does nothing while a DrawLog is replayed on this thread (core/draw_log.h).
+  void set_state(GeneratorState state);
   /// Takes the next `blocks` counters, for numbers that are drawn on `device`; returns the state whose
   /// counter is the first of them. Throws Error while that GPU's current stream captures a graph: the state
-  /// would be captured, and every replay would draw the same numbers.
+  /// would be captured, and every replay would draw the same numbers. The scopes of DrawLog see every call.
   GeneratorState reserve(uint64_t blocks, Device device = kCPU);
 
  private:
+  friend class DrawLog;
+  GeneratorState advance(uint64_t blocks);
+
   mutable std::mutex mutex_;
   GeneratorState state_;
 };

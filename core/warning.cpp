@@ -1,7 +1,10 @@
 #include "taper/core/warning.h"
 
 #include <cstdio>
+#include <functional>
 #include <mutex>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "taper/core/printable.h"
@@ -16,6 +19,7 @@ void print_to_stderr(std::string_view message) {
 struct Handler {
   std::mutex mutex;
   WarningHandler call = print_to_stderr;
+  std::set<std::string, std::less<>> said_once;
 };
 
 Handler& handler() {
@@ -30,8 +34,14 @@ void warn(std::string_view message) {
   handler().call(printable(message));
 }
 
+void warn_once(std::string_view message) {
+  const std::lock_guard lock(handler().mutex);
+  if (handler().said_once.emplace(message).second) handler().call(message);
+}
+
 WarningHandler set_warning_handler(WarningHandler call) {
   const std::lock_guard lock(handler().mutex);
+  handler().said_once.clear();
   return std::exchange(handler().call, std::move(call));
 }
 

@@ -33,28 +33,28 @@ template <class Hook>
 class HookList {
  public:
   HookHandle add(Hook hook) {
-    std::erase_if(entries_, [](const Entry& entry) { return !*entry.active; });
-    entries_.push_back({std::move(hook), std::make_shared<bool>(true)});
-    return HookHandle(entries_.back().active);
+    std::erase_if(entries_, [](const auto& entry) { return !entry->active; });
+    entries_.push_back(std::make_shared<Entry>(Entry{std::move(hook)}));
+    return HookHandle(std::shared_ptr<bool>(entries_.back(), &entries_.back()->active));
   }
   bool empty() const {
-    return std::none_of(entries_.begin(), entries_.end(), [](const Entry& entry) { return *entry.active; });
+    return std::none_of(entries_.begin(), entries_.end(), [](const auto& entry) { return entry->active; });
   }
-  /// Calls body(hook) for each hook; hooks may add and remove hooks.
+  /// Calls body(hook) for each hook. Hooks may add hooks, which run from the next call on, and remove hooks.
   template <class Body>
   void for_each(Body&& body) const {
-    const std::vector<Entry> entries = entries_;
-    for (const Entry& entry : entries) {
-      if (*entry.active) body(entry.hook);
+    const std::vector<std::shared_ptr<Entry>> entries = entries_;  // holds those that are forgotten meanwhile
+    for (const auto& entry : entries) {
+      if (entry->active) body(entry->hook);
     }
   }
 
  private:
   struct Entry {
     Hook hook;
-    std::shared_ptr<bool> active;
+    bool active = true;
   };
-  std::vector<Entry> entries_;
+  std::vector<std::shared_ptr<Entry>> entries_;
 };
 
 }  // namespace taper

@@ -1,6 +1,7 @@
 #include "taper/nn/module.h"
 
 #include <catch2/catch.hpp>
+#include <optional>
 
 #include "taper/autograd/copy.h"
 #include "taper/autograd/elementwise.h"
@@ -248,6 +249,47 @@ TEST_CASE("module: hooks see, replace, and come off") {
     return short_lived.register_forward_pre_hook([](Module&, const Tensor&) { return Tensor(); });
   }();
   late.remove();
+}
+
+TEST_CASE("module: hooks may register hooks, and keep what they count") {
+  ReLU module;
+  const Tensor x = ones({2});
+  std::vector<int> counts;
+  int later = 0;
+  module.register_forward_hook([&, calls = 0](Module& self, const Tensor&, const Tensor&) mutable -> Tensor {
+    counts.push_back(++calls);
+    for (int i = 0; i < 50; ++i) {
+      self.register_forward_hook([&later](Module&, const Tensor&, const Tensor&) {
+        ++later;
+        return Tensor();
+      });
+    }
+    return {};
+  });
+  module(x);
+  CHECK(later == 0);
+  module(x);
+  CHECK(later == 50);
+  CHECK(counts == std::vector{1, 2});
+}
+
+TEST_CASE("module: a hook that takes itself off may add others") {
+  ReLU module;
+  int calls = 0;
+  std::optional<HookHandle> own;
+  own = module.register_forward_hook([&](Module& self, const Tensor&, const Tensor&) -> Tensor {
+    own->remove();
+    self.register_forward_hook([&calls](Module&, const Tensor&, const Tensor&) {
+      ++calls;
+      return Tensor();
+    });
+    ++calls;
+    return {};
+  });
+  module(ones({2}));
+  CHECK(calls == 1);
+  module(ones({2}));
+  CHECK(calls == 2);
 }
 
 TEST_CASE("module: the summary counts parameters and arithmetic, and leaves the module as it was") {

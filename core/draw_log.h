@@ -1,0 +1,86 @@
+#pragma once
+// What a stretch of code drew from generators, so that it can run again on the same random numbers:
+// activation checkpointing does. The generators are left alone while it runs again, so that neither an
+// exception nor another thread can find them rewound. PyTorch's counterpart: preserve_rng_state in
+// torch/utils/checkpoint.py, which rewinds the default generators.
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "taper/core/generator.h"
+
+namespace taper {
+
+/// The ranges of counters that one thread took, from whichever generators, in their order.
+class DrawLog {
+ public:
+  class Scope;
+  class Recording;
+  class Replay;
+
+ private:
+  friend class Generator;
+
+  /// Through the scopes of this thread, or from `generator` itself.
+  static GeneratorState draw(Generator& generator, uint64_t blocks);
+  static bool is_replaying();
+
+  struct Draw {
+    uint64_t blocks = 0;
+    GeneratorState first;
+  };
+  std::vector<Draw> draws_;
+};
+
+/// Scopes nest: what an inner one replays, an outer one does not see.
+class DrawLog::Scope {
+ public:
+  Scope(const Scope&) = delete;
+  Scope& operator=(const Scope&) = delete;
+
+ protected:
+  Scope();
+  virtual ~Scope();
+  virtual GeneratorState draw(Generator& generator, uint64_t blocks) = 0;
+  virtual bool replays() const { return false; }
+  static GeneratorState draw_through(Scope* scope, Generator& generator, uint64_t blocks);
+
+  Scope* const outer_;
+
+ private:
+  friend class DrawLog;
+};
+
+/// While it lives, what this thread draws is written down in the log.
+class DrawLog::Recording final : public Scope {
+ public:
+  explicit Recording(DrawLog& log) : log_(log) {}
+
+ private:
+  GeneratorState draw(Generator& generator, uint64_t blocks) override;
+  DrawLog& log_;
+};
+
+/// While it lives, this thread draws what is in the log, and neither draws nor calls of set_state() and
+/// manual_seed() change any generator.
+class DrawLog::Replay final : public Scope {
+ public:
+  /// Messages begin with `who`.
+  Replay(const DrawLog& log, std::string_view who) : log_(log), who_(who) {}
+
+  /// Throws Error if less was drawn than the log has.
+  void check_finished() const;
+
+ private:
+  /// Throws Error if the code draws more than the log has, or in other portions.
+  GeneratorState draw(Generator& generator, uint64_t blocks) override;
+  bool replays() const override { return true; }
+
+  const DrawLog& log_;
+  std::string_view who_;
+  size_t next_ = 0;
+};
+
+}  // namespace taper
