@@ -91,7 +91,7 @@ Tensor erf(const Tensor& x);
 // ---- Activations ----
 
 Tensor relu(const Tensor& x);  ///< The gradient at 0 is 0.
-/// grad where y > 0, else 0.
+/// 0 where y <= 0, else grad.
 Tensor relu_backward(const Tensor& grad, const Tensor& y);
 Tensor leaky_relu(const Tensor& x, double slope = 0.01);
 Tensor sigmoid(const Tensor& x);

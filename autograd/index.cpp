@@ -104,13 +104,13 @@ Tensor flip(const Tensor& x, const Dims& axes) {
                      [axes](const Backward& bw) -> Grads { return {flip(bw.grad(), axes)}; });
 }
 
-Tensor pad(const Tensor& x, const Dims& padding, Scalar value) {
+Tensor pad(const Tensor& x, const std::vector<int64_t>& padding, Scalar value) {
   Tape tape("pad", {x});
   return tape.record(ops::pad(x, padding, value), {},
                      [padding, shape = x.shape()](const Backward& bw) -> Grads {
                        Tensor middle = bw.grad();
-                       for (int64_t i = 0; i < padding.size(); i += 2) {
-                         const int64_t axis = shape.size() - 1 - i / 2;
+                       for (size_t i = 0; i < padding.size(); i += 2) {
+                         const int64_t axis = shape.size() - 1 - int64_t(i / 2);
                          middle = narrow(middle, axis, padding[i], shape[axis]);
                        }
                        return {middle};

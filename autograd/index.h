@@ -32,7 +32,7 @@ std::vector<Tensor> chunk(const Tensor& x, int64_t count, int64_t axis = 0);
 /// A copy with the order along each of `axes` reversed.
 Tensor flip(const Tensor& x, const Dims& axes);
 /// A copy with `value` around it; padding {left, right, top, bottom, ...}, last axis first.
-Tensor pad(const Tensor& x, const Dims& padding, Scalar value = 0);
+Tensor pad(const Tensor& x, const std::vector<int64_t>& padding, Scalar value = 0);
 
 // Without derivative.
 using ops::one_hot;

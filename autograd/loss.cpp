@@ -115,12 +115,15 @@ Tensor mse_loss(const Tensor& input, const Tensor& target, Reduction reduction) 
   return reduce(square(sub(input, target)), reduction);
 }
 
-// max(x, 0) - x * t + log(1 + exp(-|x|)); the kinks at 0 cancel, so the derivative is written by hand.
+// |x| * (1 - t) or |x| * t, whichever side of 0 x is, + log(1 + exp(-|x|)); the kinks at 0 cancel, so the
+// derivative is written by hand. An infinite x on its target's side has no loss, not that of 0 * inf.
 Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& target, Reduction reduction) {
   check_same_shape("binary_cross_entropy_with_logits", input, target);
   Tape tape("binary_cross_entropy_with_logits", {input, target});
-  const Tensor soft = ops::log1p(ops::exp(ops::neg(ops::abs(input))));
-  const Tensor losses = ops::add(ops::sub(ops::relu(input), ops::mul(input, target)), soft);
+  const Tensor size = ops::abs(input);
+  const Tensor distance = ops::where(ops::ge(input, 0), ops::sub(1, target), target);
+  const Tensor linear = ops::where(ops::eq(distance, 0), 0, ops::mul(size, distance));
+  const Tensor losses = ops::add(linear, ops::log1p(ops::exp(ops::neg(size))));
   const Tensor recorded = tape.record(losses, {input, target}, [](const Backward& bw) -> Grads {
     return {bw.needs(0) ? mul(bw.grad(), sub(sigmoid(bw.saved(0)), bw.saved(1))) : Tensor(),
             bw.needs(1) ? neg(mul(bw.grad(), bw.saved(0))) : Tensor()};

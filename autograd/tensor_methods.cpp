@@ -128,7 +128,7 @@ Tensor Tensor::pin_memory() const {
 Tensor Tensor::clone() const {
   return taper::clone(*this);
 }
-double Tensor::item_as_double() const {
+Scalar Tensor::item_as_scalar() const {
   return ops::item(*this);
 }
 

@@ -10,14 +10,43 @@ std::string Dims::str() const {
 
 int64_t numel(const Shape& shape) {
   int64_t count = 1;
-  bool overflow = false;
+  bool overflow = false, empty = false;
   for (const int64_t size : shape) {
     TAPER_CHECK(size >= 0, "shape {} has a negative size", shape);
-    if (size == 0) return 0;
-    overflow |= __builtin_mul_overflow(count, size, &count) || count > int64_t(1) << 62;
+    empty |= size == 0;
+    overflow |= __builtin_mul_overflow(count, std::max<int64_t>(size, 1), &count) || count > kMaxElements;
   }
-  TAPER_CHECK(!overflow, "shape {} has more than 2^62 elements", shape);
-  return count;
+  TAPER_CHECK(!overflow, "shape {} is too large: its sizes multiply to more than 2^59", shape);
+  return empty ? 0 : count;
+}
+
+int64_t span_of(const Shape& shape, const Strides& strides, std::string_view op) {
+  TAPER_CHECK(shape.size() == strides.size(), "{}: shape {} and strides {} differ in length", op, shape,
+              strides);
+  int64_t last = 0;
+  bool overflow = false, empty = false;
+  for (int64_t axis = 0; axis < shape.size(); ++axis) {
+    TAPER_CHECK(strides[axis] >= 0, "{}: strides {} must not be negative", op, strides);
+    empty |= shape[axis] <= 0;
+    int64_t reach = 0;
+    overflow |= strides[axis] > kMaxElements ||
+                __builtin_mul_overflow(std::max<int64_t>(shape[axis] - 1, 0), strides[axis], &reach) ||
+                __builtin_add_overflow(last, reach, &last) || last >= kMaxElements;
+  }
+  TAPER_CHECK(!overflow, "{}: shape {} with strides {} reaches past 2^59 elements", op, shape, strides);
+  return empty ? 0 : last + 1;
+}
+
+int64_t checked_add(int64_t a, int64_t b, std::string_view op) {
+  int64_t sum = 0;
+  TAPER_CHECK(!__builtin_add_overflow(a, b, &sum), "{}: {} + {} is too large", op, a, b);
+  return sum;
+}
+
+int64_t checked_mul(int64_t a, int64_t b, std::string_view op) {
+  int64_t product = 0;
+  TAPER_CHECK(!__builtin_mul_overflow(a, b, &product), "{}: {} * {} is too large", op, a, b);
+  return product;
 }
 
 int64_t normalize_axis(int64_t axis, int64_t dim, std::string_view op) {

@@ -71,8 +71,22 @@ class Dims {
 using Shape = Dims;
 using Strides = Dims;
 
-/// The product of all sizes; 1 for a scalar's empty shape. Throws Error when it passes 2^62.
+// Sizes and strides come from users and from files, so all arithmetic on them is checked, here. Within these
+// bounds sums of two and products with a dtype's size are int64_t.
+
+/// The most elements of a tensor, and the farthest that strides reach.
+inline constexpr int64_t kMaxElements = int64_t(1) << 59;
+
+/// The product of all sizes; 1 for a scalar's empty shape. Throws Error for a negative size, and when the
+/// sizes other than 0, which strides are made of, multiply to more than kMaxElements.
 int64_t numel(const Shape& shape);
+/// How many elements of memory a tensor spans: 1 + the offset of its last element, 0 if it has none. Sizes
+/// are numel()'s to check. Throws Error naming `op` for lists of different length, a negative stride, and one
+/// that leads past kMaxElements.
+int64_t span_of(const Shape& shape, const Strides& strides, std::string_view op);
+/// a + b and a * b. Throw Error naming `op` if the result is not an int64_t.
+int64_t checked_add(int64_t a, int64_t b, std::string_view op);
+int64_t checked_mul(int64_t a, int64_t b, std::string_view op);
 /// Maps -dim..dim-1 to 0..dim-1, throws Error naming `op` otherwise. A scalar accepts 0 and -1.
 int64_t normalize_axis(int64_t axis, int64_t dim, std::string_view op);
 /// The shape two operands broadcast to, by NumPy's rule. Throws Error naming `op` when they do not fit.

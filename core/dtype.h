@@ -59,6 +59,23 @@ constexpr bool is_integral(DType dtype) {
   return dtype == kInt64 || dtype == kInt32 || dtype == kUInt8;
 }
 
+/// The numbers that an integer dtype holds; 0 and 1 for bool.
+struct IntegerRange {
+  int64_t lowest = 0, highest = 0;
+};
+constexpr IntegerRange integer_range(DType dtype) {
+  switch (dtype) {
+    case kInt64:
+      return {INT64_MIN, INT64_MAX};
+    case kInt32:
+      return {INT32_MIN, INT32_MAX};
+    case kUInt8:
+      return {0, UINT8_MAX};
+    default:
+      return {0, 1};
+  }
+}
+
 /// The smallest dtype that holds values of both, by PyTorch's table: bool < integers < floats; f16 with bf16
 /// gives f32. (torch.promote_types)
 DType promote_types(DType a, DType b);

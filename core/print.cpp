@@ -17,14 +17,20 @@ constexpr int64_t kThreshold = 1000;  ///< more elements than this are shortened
 constexpr int64_t kEdge = 3;          ///< elements shown at each end of a shortened axis
 constexpr int kLineWidth = 100;
 
-double value_at(const Tensor& x) {
-  return dispatch(x.dtype(), [&]<class T>() { return static_cast<double>(*x.data<T>()); });
+Scalar value_at(const Tensor& x) {
+  return dispatch(x.dtype(), [&]<class T>() -> Scalar {
+    if constexpr (std::is_arithmetic_v<T>) {
+      return *x.data<T>();
+    } else {
+      return float(*x.data<T>());
+    }
+  });
 }
 
 class Printer {
  public:
   explicit Printer(const Tensor& x) : shorten_(x.numel() > kThreshold) {
-    std::vector<double> values;
+    std::vector<Scalar> values;
     collect(x, values);
     choose_format(x.dtype(), values);
   }
@@ -53,7 +59,7 @@ class Printer {
     }
   }
 
-  void collect(const Tensor& x, std::vector<double>& values) const {
+  void collect(const Tensor& x, std::vector<Scalar>& values) const {
     if (x.dim() == 0) {
       values.push_back(value_at(x));
       return;
@@ -63,12 +69,12 @@ class Printer {
     });
   }
 
-  void choose_format(DType dtype, const std::vector<double>& values) {
-    boolean_ = dtype == kBool;
+  void choose_format(DType dtype, const std::vector<Scalar>& values) {
     if (is_floating_point(dtype)) {
       double largest = 0, smallest = INFINITY;
       bool whole = true;
-      for (const double value : values) {
+      for (const Scalar& number : values) {
+        const double value = number.to_double();
         if (!std::isfinite(value)) continue;
         whole = whole && value == std::nearbyint(value);
         if (value != 0) {
@@ -79,14 +85,13 @@ class Printer {
       scientific_ = largest >= 1e8 || (largest > 0 && (smallest < 1e-4 || largest / smallest > 1e3 * 1e3));
       digits_ = whole && !scientific_ ? 0 : 4;
       dot_ = digits_ == 0;
-    } else {
-      digits_ = 0;
     }
-    for (const double value : values) width_ = std::max(width_, text(value).size());
+    for (const Scalar& value : values) width_ = std::max(width_, text(value).size());
   }
 
-  std::string text(double value) const {
-    if (boolean_) return value != 0 ? "true" : "false";
+  std::string text(const Scalar& number) const {
+    if (!number.is_floating_point()) return number.str();
+    const double value = number.to_double();
     if (std::isnan(value)) return "nan";
     if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
     if (scientific_) return fmt::format("{:.4e}", value);
@@ -114,7 +119,7 @@ class Printer {
   }
 
   bool shorten_;
-  bool boolean_ = false, scientific_ = false, dot_ = false;
+  bool scientific_ = false, dot_ = false;
   int digits_ = 4;
   size_t width_ = 0;
 };

@@ -1,8 +1,12 @@
 #pragma once
-// A number that has not chosen its dtype: the 2 in x * 2. PyTorch's counterpart: c10/core/Scalar.h.
+// A number that has not chosen its dtype: the 2 in x * 2. Integers stay integers, so that no 64-bit value is
+// rounded on its way in or out. PyTorch's counterpart: c10/core/Scalar.h.
 
 #include <concepts>
 #include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "taper/core/dtype.h"
 
@@ -11,13 +15,43 @@ namespace taper {
 class Scalar {
  public:
   Scalar(bool value) : kind_(kBool), integer_(value), real_(value) {}
+  /// Throws Error for an unsigned number of 2^63 or more, which i64 does not hold.
   template <std::integral T>
-  Scalar(T value) : kind_(kInt64), integer_(int64_t(value)), real_(double(value)) {}
+  Scalar(T value) : kind_(kInt64), integer_(int64_t(value)), real_(double(value)) {
+    if constexpr (std::unsigned_integral<T> && sizeof(T) == sizeof(int64_t)) {
+      TAPER_CHECK(integer_ >= 0, "the number {} does not fit i64; write it as a double", value);
+    }
+  }
   template <std::floating_point T>
-  Scalar(T value) : kind_(kFloat64), integer_(int64_t(value)), real_(double(value)) {}
+  Scalar(T value) : kind_(kFloat64), integer_(0), real_(double(value)) {}
 
   double to_double() const { return real_; }
-  int64_t to_int64() const { return integer_; }
+  /// Floating-point numbers are truncated. Throws Error for one that i64 does not hold, NaN among them.
+  int64_t to_int64() const { return is_floating_point() ? truncated() : integer_; }
+  /// The number as a T: truncated for integers, "not 0" for bool. Throws Error for an integer T that does not
+  /// hold it.
+  template <class T>
+  T to() const {
+    if constexpr (std::same_as<T, bool>) {
+      return real_ != 0;
+    } else if constexpr (std::integral<T>) {
+      const int64_t value = to_int64();
+      TAPER_CHECK(std::in_range<T>(value), "the number {} does not fit an integer of {} bits", value,
+                  8 * sizeof(T));
+      return T(value);
+    } else if constexpr (std::same_as<T, double> || std::same_as<T, float>) {
+      return is_floating_point() ? T(real_) : T(integer_);
+    } else {
+      return T(float(real_));
+    }
+  }
+  /// The number as an element of `dtype` holds it: truncated to an integer, rounded to a float of fewer bits,
+  /// true for anything but 0. Every number that is written into a tensor comes through here. Throws Error
+  /// naming `op` if `dtype` does not hold it: 300 or -1 as u8, NaN as an integer, 1e6 as f16.
+  Scalar as_element(DType dtype, std::string_view op) const;
+  /// The number rounded to a float of fewer bits, or infinite if it is too large for one.
+  Scalar rounded(DType dtype) const;
+
   bool is_floating_point() const { return kind_ == kFloat64; }
   bool is_bool() const { return kind_ == kBool; }
 
@@ -29,10 +63,23 @@ class Scalar {
     return tensor;
   }
 
+  /// "300", "0.5", "nan", "true".
+  std::string str() const;
+
  private:
+  int64_t truncated() const;
+
   DType kind_;
-  int64_t integer_;
+  int64_t integer_;  ///< of bool and integers
   double real_;
 };
 
 }  // namespace taper
+
+template <>
+struct fmt::formatter<taper::Scalar> : fmt::formatter<std::string> {
+  template <class Context>
+  auto format(const taper::Scalar& scalar, Context& ctx) const {
+    return fmt::formatter<std::string>::format(scalar.str(), ctx);
+  }
+};

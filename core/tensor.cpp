@@ -9,10 +9,10 @@ namespace taper {
 Strides strides_for(const Shape& shape, MemoryFormat format) {
   Strides strides = Dims::filled(shape.size(), 1);
   int64_t step = 1;
+  bool overflow = false;
   const auto place = [&](int64_t axis) {
     strides[axis] = step;
-    // Wraps for shapes like [2^62, 4, 0], which have no elements and so no use for their strides.
-    step = int64_t(uint64_t(step) * uint64_t(std::max<int64_t>(shape[axis], 1)));
+    overflow |= __builtin_mul_overflow(step, std::max<int64_t>(shape[axis], 1), &step) || step > kMaxElements;
   };
   if (format == kChannelsLast) {
     TAPER_CHECK(shape.size() == 4, "channels_last needs 4 dimensions [N, C, H, W], got shape {}", shape);
@@ -20,6 +20,7 @@ Strides strides_for(const Shape& shape, MemoryFormat format) {
   } else {
     for (int64_t axis = shape.size() - 1; axis >= 0; --axis) place(axis);
   }
+  TAPER_CHECK(!overflow, "shape {} is too large: its sizes multiply to more than 2^59", shape);
   return strides;
 }
 
@@ -109,16 +110,9 @@ Tensor empty_strided(const Shape& shape, const Strides& strides, DType dtype, De
 
 Tensor empty_from(Allocator& allocator, const Shape& shape, const Strides& strides, DType dtype,
                   Device device) {
-  TAPER_CHECK(shape.size() == strides.size(), "empty_strided: shape {} and strides {} differ in length",
-              shape, strides);
+  const int64_t elements = span_of(shape, strides, "empty_strided");
   auto impl = std::make_shared<TensorImpl>();
   impl->numel = numel(shape);
-  int64_t last = 0;
-  for (int64_t axis = 0; axis < shape.size(); ++axis) {
-    TAPER_CHECK(strides[axis] >= 0, "empty_strided: strides {} must not be negative", strides);
-    last += (shape[axis] - 1) * strides[axis];
-  }
-  const int64_t elements = impl->numel == 0 ? 0 : last + 1;
   impl->storage = std::make_shared<Storage>(size_t(elements) * size_of(dtype), device, allocator);
   impl->shape = shape;
   impl->strides = strides;

@@ -48,6 +48,19 @@ class Tensor {
   /// An undefined tensor: no shape, no storage; defined() is false.
   Tensor() = default;
   explicit Tensor(std::shared_ptr<TensorImpl> impl) : impl_(std::move(impl)) {}
+  Tensor(const Tensor&) = default;
+  Tensor(Tensor&&) noexcept = default;
+  ~Tensor() = default;
+  /// x = y makes the variable x another handle on y's tensor.
+  Tensor& operator=(const Tensor&) & = default;
+  Tensor& operator=(Tensor&&) & noexcept = default;
+  /// x[0] = y has no variable to change, so it writes y's elements into the tensor on the left, as
+  /// x[0].copy_(y). So do x.slice(...) = y and std::move(x) = y. Returns the tensor on the left. As in
+  /// LibTorch.
+  // NOLINTNEXTLINE(bugprone-unhandled-self-assignment): copying onto itself changes nothing
+  Tensor operator=(const Tensor& source) && { return copy_(source); }
+  /// x[0] = 1: as x[0].fill_(1).
+  Tensor operator=(Scalar value) && { return fill_(value); }
 
   // ---- What it is (core/tensor.cpp). All throw Error on an undefined tensor. ----
 
@@ -143,10 +156,11 @@ class Tensor {
   /// A copy on its own storage, in the same memory format.
   Tensor clone() const;
 
-  /// The value of a one-element tensor.
+  /// The value of a one-element tensor, as Scalar::to gives it: exact for integers. Throws Error if the
+  /// tensor has not one element, or T does not hold the value.
   template <class T = double>
   T item() const {
-    return T(item_as_double());
+    return item_as_scalar().to<T>();
   }
 
   /// In place; each returns this tensor, bumps the version and is recorded.
@@ -176,7 +190,7 @@ class Tensor {
  private:
   const TensorImpl& checked() const;
   void check_dtype(DType asked) const;
-  double item_as_double() const;
+  Scalar item_as_scalar() const;
 
   std::shared_ptr<TensorImpl> impl_;
 };
@@ -202,7 +216,7 @@ struct TensorImpl {
 
 /// Uninitialised memory. All throw Error if the machine has no such device, OutOfMemoryError if it is full.
 Tensor empty(const Shape& shape, const TensorOptions& options = {});
-/// Uninitialised, with given strides (in elements, non-negative).
+/// Uninitialised, with given strides (in elements, non-negative; see span_of).
 Tensor empty_strided(const Shape& shape, const Strides& strides, DType dtype = kFloat32, Device device = {});
 /// As empty_strided, with memory from `allocator`, which must be `device`'s or of pinned CPU memory.
 Tensor empty_from(Allocator& allocator, const Shape& shape, const Strides& strides, DType dtype,

@@ -56,15 +56,11 @@ bool view_strides(const Tensor& x, const Shape& shape, Strides& strides) {
 }  // namespace
 
 Tensor as_strided(const Tensor& x, const Shape& shape, const Strides& strides, int64_t storage_offset) {
-  TAPER_CHECK(shape.size() == strides.size(), "as_strided: shape {} and strides {} differ in length", shape,
-              strides);
-  int64_t last = storage_offset;
-  for (int64_t axis = 0; axis < shape.size(); ++axis) {
-    TAPER_CHECK(strides[axis] >= 0, "as_strided: strides {} must not be negative", strides);
-    last += (shape[axis] - 1) * strides[axis];
-  }
+  const int64_t span = span_of(shape, strides, "as_strided");
   const int64_t elements = int64_t(x.storage()->size_bytes() / size_of(x.dtype()));
-  TAPER_CHECK(storage_offset >= 0 && (numel(shape) == 0 || last < elements),
+  // A view without elements may begin past the end, as the empty slice behind the last element does.
+  TAPER_CHECK(storage_offset >= 0 && storage_offset <= kMaxElements &&
+                  (span == 0 || (span <= elements && storage_offset <= elements - span)),
               "as_strided: shape {} with strides {} at offset {} reaches past the storage of {} elements",
               shape, strides, storage_offset, elements);
   return make_view(x, shape, strides, storage_offset);
@@ -76,17 +72,18 @@ Tensor alias(const Tensor& x) {
 
 Shape infer_shape(const Tensor& x, const Shape& shape, std::string_view op) {
   Shape result = shape;
-  int64_t known = 1, unknown = -1;
+  int64_t unknown = -1;
   for (int64_t axis = 0; axis < shape.size(); ++axis) {
     if (shape[axis] == -1) {
       TAPER_CHECK(unknown < 0, "{}: shape {} has more than one -1", op, shape);
       unknown = axis;
+      result[axis] = 1;
     } else {
       TAPER_CHECK(shape[axis] >= 0, "{}: shape {} has a negative size", op, shape);
-      known *= shape[axis];
     }
   }
   if (unknown >= 0) {
+    const int64_t known = numel(result);
     TAPER_CHECK(known > 0 && x.numel() % known == 0,
                 "{}: {} elements of shape {} do not divide into shape {}", op, x.numel(), x.shape(), shape);
     result[unknown] = x.numel() / known;
@@ -185,8 +182,8 @@ Tensor slice(const Tensor& x, int64_t axis, int64_t begin, int64_t end, int64_t 
   end = std::max(begin, bound(end));
   Shape shape = x.shape();
   Strides strides = x.strides();
-  shape[axis] = (end - begin + step - 1) / step;
-  strides[axis] *= step;
+  shape[axis] = begin < end ? (end - begin - 1) / step + 1 : 0;
+  if (shape[axis] > 1) strides[axis] *= step;  // a step past the end leads nowhere
   return make_view(x, shape, strides, x.storage_offset() + begin * x.strides()[axis]);
 }
 

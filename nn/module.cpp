@@ -60,6 +60,21 @@ std::vector<std::string> quoted(const std::vector<std::string>& names) {
   return result;
 }
 
+/// The prefix that `longer` names have before `shorter` ones, if every shorter name is there with it; "" if
+/// there is none.
+std::string common_prefix(const std::vector<std::string>& shorter, const std::vector<std::string>& longer) {
+  if (shorter.empty()) return "";
+  const std::set<std::string> names(longer.begin(), longer.end());
+  for (const std::string& name : longer) {
+    if (!name.ends_with("." + shorter.front())) continue;
+    const std::string prefix = name.substr(0, name.size() - shorter.front().size());
+    const bool fits_all = std::all_of(shorter.begin(), shorter.end(),
+                                      [&](const std::string& each) { return names.contains(prefix + each); });
+    if (fits_all) return prefix;
+  }
+  return "";
+}
+
 }  // namespace
 
 std::string LoadReport::str() const {
@@ -73,6 +88,12 @@ std::string LoadReport::str() const {
       shapes.push_back(fmt::format("{}: got {}, needs {}", quote_name(m.name), m.found, m.needed));
     }
     parts.push_back(describe_names("of another shape", shapes));
+  }
+  if (const std::string prefix = common_prefix(missing, unexpected); !prefix.empty()) {
+    parts.push_back(fmt::format("what was given has '{}' before every name: take it off{}", prefix,
+                                prefix == "module." ? " (PyTorch's DataParallel puts it there)" : ""));
+  } else if (const std::string own = common_prefix(unexpected, missing); !own.empty()) {
+    parts.push_back(fmt::format("what was given lacks the '{}' before every name: put it there", own));
   }
   return fmt::format("{}", fmt::join(parts, "; "));
 }
@@ -124,6 +145,11 @@ NamedTensors Module::collect_once(Kind kind, bool recurse) const {
   std::unordered_set<const TensorImpl*> seen;
   std::erase_if(all, [&](const auto& named) { return !seen.insert(named.second.impl().get()).second; });
   return all;
+}
+
+void Module::collect_optional(const std::string& prefix, std::set<std::string>& result) const {
+  for (const std::string& name : optional_buffers_) result.insert(join(prefix, name));
+  for (const auto& [name, child] : children_) child->collect_optional(join(prefix, name), result);
 }
 
 NamedTensors Module::named_parameters(bool recurse) const {
@@ -214,12 +240,14 @@ TensorMap Module::state_dict() const {
 
 LoadReport Module::load_state_dict(const TensorMap& state, bool strict) {
   const TensorMap own = state_dict();
+  std::set<std::string> optional;
+  collect_optional("", optional);
   LoadReport report;
   std::vector<std::pair<Tensor, Tensor>> copies;
   for (const auto& [name, tensor] : own) {
     const auto found = state.find(name);
     if (found == state.end()) {
-      report.missing.push_back(name);
+      if (!optional.contains(name)) report.missing.push_back(name);
     } else if (found->second.shape() != tensor.shape()) {
       report.mismatched.push_back({name, found->second.shape(), tensor.shape()});
     } else {
@@ -255,9 +283,10 @@ Tensor Module::register_parameter(const std::string& name, Tensor tensor) {
   return tensor;
 }
 
-Tensor Module::register_buffer(const std::string& name, Tensor tensor) {
+Tensor Module::register_buffer(const std::string& name, Tensor tensor, InState in_state) {
   check_name(name);
   if (!tensor.defined()) return tensor;
+  if (in_state == InState::kOptional) optional_buffers_.push_back(name);
   buffers_.push_back({name, tensor});
   return tensor;
 }

@@ -14,6 +14,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,7 +40,8 @@ struct LoadReport {
   std::vector<ShapeMismatch> mismatched;
 
   bool complete() const { return missing.empty() && unexpected.empty() && mismatched.empty(); }
-  /// One line; long lists are shortened.
+  /// One line; long lists are shortened. If a prefix such as "module." is all that parts the missing names
+  /// from the unexpected ones, it says so.
   std::string str() const;
 };
 
@@ -102,7 +104,8 @@ class Module {
   TensorMap state_dict() const;
   /// Copies values into the parameters and buffers of the same names and shapes, converting dtype and device.
   /// strict: throws Error naming everything that is missing, unexpected or of another shape, and changes
-  /// nothing. Otherwise skips those and says so in the report.
+  /// nothing. Otherwise skips those and says so in the report. Buffers that are InState::kOptional
+  /// are never missing.
   LoadReport load_state_dict(const TensorMap& state, bool strict = true);
 
   // ---- For summaries ----
@@ -131,10 +134,16 @@ class Module {
   M* register_optional(const std::string& name, std::shared_ptr<M> module) {
     return module ? &register_module(name, std::move(module)) : nullptr;
   }
+  // A module keeps a handle of its own on what is registered: `weight = other` afterwards makes the member
+  // another tensor, while the module goes on training, saving and moving the first. To change values, write
+  // them: weight.copy_(other).
+
   /// A tensor to be trained. An undefined tensor (no bias) is passed through without being registered.
   Tensor register_parameter(const std::string& name, Tensor tensor);
+  /// Whether a state that is loaded must have a buffer. Where it may lack it, the buffer keeps its value.
+  enum class InState { kRequired, kOptional };
   /// A tensor that is saved and moved with the module but not trained.
-  Tensor register_buffer(const std::string& name, Tensor tensor);
+  Tensor register_buffer(const std::string& name, Tensor tensor, InState in_state = InState::kRequired);
 
   /// Puts the hooks around another way of calling the module: run_with_hooks(x, [&](const Tensor& in) {...}).
   Tensor run_with_hooks(const Tensor& x, const std::function<Tensor(const Tensor&)>& forward_function);
@@ -144,10 +153,12 @@ class Module {
   void check_name(const std::string& name) const;
   void collect(Kind kind, const std::string& prefix, bool recurse, NamedTensors& result) const;
   NamedTensors collect_once(Kind kind, bool recurse) const;
+  void collect_optional(const std::string& prefix, std::set<std::string>& result) const;
   void collect_modules(const std::string& prefix, NamedModules& result);
 
   NamedTensors parameters_;
   NamedTensors buffers_;
+  std::vector<std::string> optional_buffers_;  ///< the buffers registered as InState::kOptional
   std::vector<std::pair<std::string, std::shared_ptr<Module>>> children_;
   bool training_ = true;
   HookList<ForwardPreHook> pre_hooks_;

@@ -48,7 +48,7 @@ Dims dims(const std::vector<int64_t>& values) {
 
 Tensor apply(const OracleCase& c, const Tensor& x, const Tensor& source) {
   if (c.op == "flip") return flip(x, dims(c.list("axes")));
-  if (c.op == "pad") return pad(x, dims(c.list("padding")), c.number("value"));
+  if (c.op == "pad") return pad(x, c.list("padding"), c.number("value"));
   const int64_t axis = int64_t(c.number("axis"));
   if (c.op == "index_select") return index_select(x, axis, c["index"].to(x.device()));
   if (c.op == "gather") return gather(x, axis, c["index"].to(x.device()));

@@ -239,6 +239,23 @@ TEST_CASE("binary cross entropy has the right slope at zero and no overflow far 
               tolerance(kFloat64));
 }
 
+TEST_CASE("binary cross entropy of infinite logits is its limit") {
+  const Device device = GENERATE(from_range(test_devices()));
+  const double inf = std::numeric_limits<double>::infinity();
+  const Tensor x = from_vector<double>({inf, inf, inf, -inf, -inf, -inf}).to(device).set_requires_grad();
+  const Tensor t = from_vector<double>({0, 0.5, 1, 0, 0.5, 1}).to(device);
+  const Tensor y = binary_cross_entropy_with_logits(x, t, Reduction::kNone);
+  // PyTorch has inf for the first two and NaN, from 0 * inf, for the others; the gradients are PyTorch's.
+  CHECK(ops::to_vector<double>(y) == std::vector<double>{inf, inf, 0, 0, inf, inf});
+  y.sum().backward();
+  CHECK(ops::to_vector<double>(x.grad()) == std::vector<double>{1, 0.5, 0, 0, -0.5, -1});
+  const Tensor nan = ops::full({1}, std::nan(""), {.device = device});
+  for (const double target : {0., 0.5, 1.}) {
+    const Tensor loss = binary_cross_entropy_with_logits(nan, ops::full({1}, target, {.device = device}));
+    CHECK(std::isnan(loss.item()));
+  }
+}
+
 TEST_CASE("cross_entropy is the same bits for any number of threads") {
   for (const Shape& shape : {Shape{1009, 37}, Shape{3, 37, 23, 29}}) {
     Shape positions = shape;

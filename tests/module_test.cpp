@@ -7,6 +7,7 @@
 #include "taper/autograd/elementwise.h"
 #include "taper/autograd/reduce.h"
 #include "taper/nn/io/safetensors.h"
+#include "taper/nn/layers/batch_norm2d.h"
 #include "taper/nn/layers/linear.h"
 #include "taper/nn/layers/relu.h"
 #include "taper/nn/layers/sequential.h"
@@ -16,6 +17,7 @@
 namespace taper {
 namespace {
 
+using Catch::Contains;
 using Strings = std::vector<std::string>;
 
 /// y = x * factor + count, where count says how often forward() ran in training mode.
@@ -25,7 +27,7 @@ struct Scale : Module {
   Tensor count = register_buffer("count", ops::zeros({}, {.dtype = kInt64}));
   Tensor offset = register_buffer("offset", ops::zeros({2}));
   Tensor forward(const Tensor& x) override {
-    if (is_training()) ops::fill_(count, ops::item(count) + 1);
+    if (is_training()) ops::fill_(count, ops::item(count).to_int64() + 1);
     return add(mul(x, factor), offset);
   }
   std::string type_name() const override { return "Scale"; }
@@ -214,6 +216,51 @@ TEST_CASE("module: strict loading names all that does not fit and changes nothin
   REQUIRE(report.mismatched.size() == 1);
   CHECK(report.mismatched[0].needed == Shape{2, 3});
   CHECK(to_vector<float>(net.hidden.weight) == to_vector<float>(state["hidden.weight"]));
+}
+
+TEST_CASE("module: weights older than batch norm's counter load, as in PyTorch") {
+  BatchNorm2d saved(2), loaded(2);
+  ops::fill_(saved.running_mean, 3);
+  ops::fill_(loaded.num_batches_tracked, 5);
+  TensorMap state = saved.state_dict();
+  state.erase("num_batches_tracked");
+  CHECK(loaded.load_state_dict(state).complete());
+  CHECK(to_vector<float>(loaded.running_mean) == std::vector<float>{3, 3});
+  CHECK(loaded.num_batches_tracked.item<int64_t>() == 5);
+
+  // In a part too; what else is missing is still named, and a counter of another shape is refused.
+  Sequential net;
+  net.add<Linear>(2, 2).add<BatchNorm2d>(2);
+  state = net.state_dict();
+  CHECK(state.contains("1.num_batches_tracked"));
+  state.erase("1.num_batches_tracked");
+  CHECK(net.load_state_dict(state).complete());
+  state.erase("1.running_var");
+  CHECK_THROWS_WITH(net.load_state_dict(state), Contains("1 missing (1.running_var)"));
+  state = net.state_dict();
+  state["1.num_batches_tracked"] = ops::zeros({2}, {.dtype = kInt64});
+  CHECK_THROWS_WITH(net.load_state_dict(state), Contains("1 of another shape"));
+}
+
+TEST_CASE("module: a prefix before all names is named, with the way out") {
+  Net net;
+  TensorMap wrapped, bare;
+  for (const auto& [name, tensor] : net.state_dict()) wrapped["module." + name] = tensor;
+  CHECK_THROWS_WITH(net.load_state_dict(wrapped),
+                    Contains("what was given has 'module.' before every name: take it off (PyTorch's "
+                             "DataParallel puts it there)"));
+  TensorMap longer;
+  for (const auto& [name, tensor] : wrapped) longer["model." + name] = tensor;
+  CHECK_THROWS_WITH(net.load_state_dict(longer), Contains("has 'model.module.' before every name"));
+  struct Wrapper : Module {
+    Net& inner = register_module<Net>("module");
+    Tensor forward(const Tensor& x) override { return inner(x); }
+    std::string type_name() const override { return "Wrapper"; }
+  } wrapper;
+  CHECK_THROWS_WITH(wrapper.load_state_dict(net.state_dict()),
+                    Contains("lacks the 'module.' before every name: put it there"));
+  wrapped.erase("module.temperature");
+  CHECK_THROWS_WITH(net.load_state_dict(wrapped), !Contains("before every name"));
 }
 
 TEST_CASE("module: hooks see, replace, and come off") {

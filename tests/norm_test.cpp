@@ -253,6 +253,31 @@ TEST_CASE("batch norm keeps the ReLU's mask as the bits of y > 0") {
   }
 }
 
+TEST_CASE("NaN passes the ReLU's gradient, as in PyTorch") {
+  const Device device = GENERATE(from_range(test_devices()));
+  const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
+  const int64_t channels = GENERATE(1, 8, 37);  // single elements, whole vectors, and a rest
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  std::vector<double> data, passes;
+  for (int64_t i = 0; i < 4 * channels; ++i) {
+    const double each[] = {nan, -1, 0, 2};
+    data.push_back(each[i % 4]);
+    passes.push_back(i % 4 == 0 || i % 4 == 3);
+  }
+  const Tensor x = ops::to_device(ops::cast(from_vector(data, {4, channels}), dtype), device);
+  const Tensor leaf = ops::clone(x).set_requires_grad();
+  relu(leaf).sum().backward();
+  CHECK(ops::to_vector<double>(leaf.grad()) == passes);
+
+  // The fused ReLU: zeros are normalised to 0, and the residual decides.
+  const Tensor zeros = ops::zeros_like(x), ones = ops::full_like(x, 1);
+  const auto out = ops::batch_norm_training(zeros, {}, {}, {}, {}, {.relu = true}, x, true);
+  CHECK(ops::to_vector<double>(ops::unpack_relu_mask(out.relu_mask, x)) == passes);
+  const auto grads = ops::batch_norm_backward(ones, zeros, out.relu_mask, {}, out.save_mean, out.save_invstd,
+                                              {.relu = true}, true);
+  CHECK(ops::to_vector<double>(grads.residual) == passes);
+}
+
 TEST_CASE("batch norm's mask is read alike by threads that take one channel and those that take many") {
   const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat32, kBFloat16);
@@ -386,7 +411,9 @@ TEST_CASE("batch norm refuses what does not fit") {
   CHECK_THROWS_WITH(ops::batch_norm_training(random_tensor({2, 3, 4}), {}, {}, {}, {}),
                     Catch::Contains("[N, C] or [N, C, H, W]"));
   CHECK_THROWS_WITH(ops::batch_norm_training(x, ops::cast(three, kFloat32), {}, {}, {}),
-                    Catch::Contains("weight must be f64"));
+                    Catch::Contains("weight must be f64 for an input of f64, got f32"));
+  CHECK_THROWS_WITH(ops::batch_norm_training(ops::cast(x, kFloat16), three, {}, {}, {}),
+                    Catch::Contains("weight must be f32 or f16 for an input of f16, got f64"));
   CHECK_THROWS_WITH(ops::batch_norm_inference(x, {}, {}, {}, {}),
                     Catch::Contains("needs running_mean and running_var"));
 }

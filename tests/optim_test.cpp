@@ -310,6 +310,38 @@ TEST_CASE("loading a state copies it, converted to the parameters' dtype and lay
   check_close(buffer, random_tensor({2, 3, 4, 5}, kFloat32, 2), 0);  // no memory shared with `first`
 }
 
+TEST_CASE("every option of a group comes back from a saved state") {
+  // The gradient of w^2 / 2, so that each step depends on all before.
+  const auto step = [](Optimizer& optimizer, const Tensor& w) {
+    w.set_grad(ops::clone(w));
+    optimizer.step();
+    return w.item();
+  };
+  const auto parameter = [] { return ops::ones({1}, {.dtype = kFloat64}).set_requires_grad(); };
+  const std::vector<SgdOptions> sgds = {
+      {.lr = 0.1, .momentum = 0.9, .nesterov = true},
+      {.lr = 0.2, .momentum = 0.8, .dampening = 0.3, .weight_decay = 0.01},
+  };
+  for (const SgdOptions& options : sgds) {
+    const Tensor a = parameter(), b = parameter();
+    SGD first({{"w", a}}, options), second({{"w", b}}, {.lr = 0.7, .momentum = 0.5});
+    step(first, a);
+    ops::copy_(b, a);
+    second.load_state_dict(first.state_dict());
+    CHECK(second.options().nesterov == options.nesterov);
+    CHECK(second.options().dampening == options.dampening);
+    CHECK(second.options().weight_decay == options.weight_decay);
+    CHECK(step(second, b) == step(first, a));
+  }
+  const Tensor a = parameter(), b = parameter();
+  AdamW first({{"w", a}}, {.lr = 0.3, .beta1 = 0.7, .beta2 = 0.8, .eps = 0.1, .weight_decay = 0.2});
+  AdamW second({{"w", b}});
+  step(first, a);
+  ops::copy_(b, a);
+  second.load_state_dict(first.state_dict());
+  CHECK(step(second, b) == step(first, a));
+}
+
 TEST_CASE("a state that does not fit is refused and changes nothing") {
   const Tensor a = random_tensor({2, 3}, kFloat32).set_requires_grad();
   AdamW optimizer({{"w", a}}, {.lr = 0.1});
@@ -323,6 +355,7 @@ TEST_CASE("a state that does not fit is refused and changes nothing") {
     CHECK_THROWS_WITH(optimizer.load_state_dict(state), Contains(message));
     CHECK(optimizer.lr() == 0.1);
   };
+  refused("no group0.eps", [](SavedState& s) { s.numbers.erase("group0.eps"); });
   refused("no group0.beta2", [](SavedState& s) { s.numbers.erase("group0.beta2"); });
   refused("more than 1 groups", [](SavedState& s) { s.numbers["group1.initial_lr"] = 1; });
   refused("no such parameter", [](SavedState& s) { s.tensors["exp_avg.other"] = ops::ones({1}); });
@@ -343,6 +376,10 @@ TEST_CASE("optimizers refuse parameters and options that make no sense") {
   CHECK_THROWS_WITH(SGD({{"a", Tensor()}}), Contains("parameter a is undefined"));
   CHECK_THROWS_WITH(AdamW({{"a", ops::ones({2}, {.dtype = kInt64})}}),
                     Contains("AdamW: parameter a must be floating"));
+  const Tensor leaf = ops::ones({2}).set_requires_grad(), result = leaf * 2, row = leaf[0];
+  CHECK_THROWS_WITH(SGD(Tensors{result}), Contains("SGD: parameter 0 is the result of mul"));
+  CHECK_THROWS_WITH(AdamW({{"w", leaf}, {"row", row}}), Contains("AdamW: parameter row is the result of"));
+  CHECK_NOTHROW(SGD(Tensors{result.detach(), leaf}));
   CHECK_THROWS_WITH(SGD(Tensors{a}, {.lr = -1}), Contains("SGD: lr (-1)"));
   CHECK_THROWS_WITH(SGD(Tensors{a}, {.nesterov = true}), Contains("nesterov needs momentum"));
   CHECK_THROWS_WITH(SGD(Tensors{a}, {.momentum = 0.9, .dampening = 0.1, .nesterov = true}),

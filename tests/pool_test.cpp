@@ -38,6 +38,14 @@ const std::vector<PoolCase> kCases = {
     {"whole picture", {3, 5, 4, 3}, {.kernel = {4, 3}}, {3, 5, 1, 1}},
     {"overlap", {1, 300, 5, 5}, {.kernel = 3, .stride = 1}, {1, 300, 3, 3}},
     {"one pixel", {2, 2, 1, 1}, {.kernel = 1}, {2, 2, 1, 1}},
+    {"ceil_mode, a window larger than the picture",
+     {2, 3, 1, 2},
+     {.kernel = {2, 3}, .stride = 2, .ceil_mode = true},
+     {2, 3, 1, 1}},
+    {"ceil_mode, a larger window and padding",
+     {1, 2, 2, 3},
+     {.kernel = {3, 4}, .stride = {2, 3}, .padding = 1, .ceil_mode = true},
+     {1, 2, 2, 2}},
     {"batch of none", {0, 2, 4, 4}, {.kernel = 2}, {0, 2, 2, 2}},
     {"no channels", {2, 0, 4, 4}, {.kernel = 2}, {2, 0, 2, 2}},
 };
@@ -244,6 +252,41 @@ TEST_CASE("pooling refuses what does not fit") {
                     Catch::Contains("grad must be [1, 1, 2, 2], got [1, 1, 1, 2]"));
   CHECK_THROWS_WITH(ops::max_pool2d(x, {.kernel = {2, 1}, .stride = int64_t(1) << 31}),
                     Catch::Contains("pixels are too large for a window"));
+}
+
+TEST_CASE("ceil_mode's windows divide as PyTorch's where they reach beyond the padding") {
+  const Device device = GENERATE(from_range(test_devices()));
+  const auto mean = [&](const Shape& shape, const AvgPool2dOptions& options) {
+    return ops::to_vector<float>(ops::avg_pool2d(ops::full(shape, 1, {.device = device}), options));
+  };
+  // torch.nn.functional.avg_pool2d(torch.ones(shape), ..., ceil_mode=True)
+  CHECK(mean({1, 1, 2, 2}, {.kernel = 3, .stride = 2, .ceil_mode = true}) == std::vector<float>{1});
+  CHECK(mean({1, 1, 2, 3}, {.kernel = {3, 4}, .stride = {2, 3}, .padding = 1, .ceil_mode = true}) ==
+        std::vector<float>{0.5f, 1 / 3.f, 0.375f, 0.25f});
+  // Less than a stride beyond the padding, or there is no window.
+  const Tensor pixel = ops::full({1, 1, 1, 1}, 1, {.device = device});
+  CHECK_THROWS_WITH(ops::max_pool2d(pixel, {.kernel = 3, .stride = 2, .ceil_mode = true}),
+                    Catch::Contains("does not fit an input of 1"));
+  CHECK_THROWS_WITH(ops::max_pool2d(pixel, {.kernel = 2, .stride = 2}), Catch::Contains("does not fit"));
+}
+
+TEST_CASE("windows that see nothing but padding are refused in forward") {
+  const Device device = GENERATE(from_range(test_devices()));
+  const Tensor pixel = ops::full({1, 1, 1, 1}, 5, {.device = device});
+  const MaxPool2dOptions over_it = {.kernel = 2, .stride = 1, .padding = 1, .dilation = 2};
+  const std::string message = "sees nothing but padding of an input of 1";
+  CHECK_THROWS_WITH(ops::max_pool2d(pixel, over_it), Catch::Contains(message));
+  CHECK_THROWS_WITH(ops::max_pool2d_values(pixel, over_it), Catch::Contains(message));
+  CHECK_THROWS_WITH(ops::max_pool2d_backward(pixel, pixel, {1, 1, 1, 1}, over_it), Catch::Contains(message));
+  // With three taps the middle one lies on the pixel, and it gets the gradient.
+  const Tensor leaf = ops::full({1, 1, 1, 1}, 5, {.device = device}).set_requires_grad();
+  const Tensor y = max_pool2d(leaf, {.kernel = 3, .stride = 1, .padding = 1, .dilation = 1});
+  y.sum().backward();
+  CHECK((y.item() == 5 && leaf.grad().item() == 1));
+  CHECK_THROWS_WITH(ops::max_pool2d(ops::zeros({1, 1, 0, 4}), {.kernel = 2, .padding = 1}),
+                    Catch::Contains("does not fit an input of 0"));
+  CHECK_THROWS_WITH(ops::avg_pool2d(ops::zeros({1, 1, 4, 0}), {.kernel = 2, .padding = 1}),
+                    Catch::Contains("does not fit an input of 0"));
 }
 
 TEST_CASE("an index outside the picture ends the kernel that meets it") {

@@ -194,7 +194,8 @@ TEST_CASE("safetensors: each kind of damage is named") {
       {entry(R"("shape":[4],"data_offsets":[0,4])"), 4, "has no dtype"},
       {entry(R"("dtype":"U8","data_offsets":[0,4])"), 4, "has no shape"},
       {entry(R"("dtype":"U8","shape":[4])"), 4, "has no data_offsets"},
-      {entry(R"("dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4])"), 4, "dtype 'F8_E4M3'"},
+      {entry(R"("dtype":"f8","shape":[4],"data_offsets":[0,4])"), 4, "dtype 'f8'"},
+      {entry(R"("dtype":"F8_E4M3","shape":[4],"data_offsets":[0,5])"), 4, "bytes 0 to 5 of 4"},
       {entry(R"("dtype":"U8","shape":[-4],"data_offsets":[0,4])"), 4, "a negative number in its shape"},
       {entry(R"("dtype":"U8","shape":[4.0],"data_offsets":[0,4])"), 4, "a fraction in its shape"},
       {entry(R"("dtype":"U8","shape":[[4]],"data_offsets":[0,4])"), 4, "a list in its shape"},
@@ -234,6 +235,39 @@ TEST_CASE("safetensors: each kind of damage is named") {
   CHECK_THROWS_WITH(load_safetensors(folder / "missing"),
                     Catch::Contains("missing: cannot be read: No such file"));
   CHECK_THROWS_WITH(load_safetensors(folder.path()), Catch::Contains("not a regular file"));
+}
+
+TEST_CASE("safetensors: a tensor of a dtype that Taper lacks is an error only for those who need it") {
+  const TemporaryFolder folder;
+  write_bytes(folder / "mixed", file_bytes(R"({"a":{"dtype":"F8_E4M3","shape":[3],"data_offsets":[0,3]},)"
+                                           R"("b":{"dtype":"U8","shape":[1],"data_offsets":[3,4]},)"
+                                           R"("c":{"dtype":"I16","shape":[2],"data_offsets":[4,8]}})",
+                                           std::string("123\7abcd", 8)));
+  const Safetensors file = load_safetensors(folder / "mixed");
+  CHECK(file.tensors.size() == 1);
+  CHECK(file.at("b").item<int>() == 7);
+  CHECK(file.unreadable == std::map<std::string, std::string>{{"a", "F8_E4M3"}, {"c", "I16"}});
+  CHECK_THROWS_WITH(file.at("c"), Catch::Contains("tensor 'c' has dtype I16, which Taper lacks"));
+  CHECK_THROWS_WITH(file.at("d"), "the file has no tensor 'd'");
+  const Tensor any = ops::full({1}, 0);
+  CHECK(file.tensors_for({{"b", any}, {"d", any}}).size() == 1);
+  CHECK_THROWS_WITH(file.tensors_for({{"a", any}, {"b", any}}), Catch::Contains("'a' has dtype F8_E4M3"));
+}
+
+TEST_CASE("safetensors: a header of too many names is refused before it fills the memory") {
+  const TemporaryFolder folder;
+  const auto header = [](int count, const std::string& value, const std::string& after) {
+    std::string text = "{";
+    for (int i = 0; i < count; ++i) text += fmt::format(R"("{:x}":{},)", i, value);
+    text.back() = '}';
+    return text + after;
+  };
+  const std::string empty_tensor = R"({"dtype":"U8","shape":[0],"data_offsets":[0,0]})";
+  CHECK_THAT(refusal(folder, file_bytes(header((1 << 18) + 1, empty_tensor, ""), "")),
+             Catch::Contains("the header has more than 262144 names"));
+  const std::string metadata = R"({"__metadata__":)" + header(1 << 18, R"("")", "") + "}";
+  CHECK_THAT(refusal(folder, file_bytes(metadata, "")), Catch::Contains("more than 262144 names"));
+  CHECK(refusal(folder, file_bytes(header(1 << 12, empty_tensor, ""), "")).empty());
 }
 
 TEST_CASE("safetensors: 4,000 mutated files are refused or read, and never ask for more than their size") {

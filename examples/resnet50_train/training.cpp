@@ -170,7 +170,8 @@ void Training::build_model() {
   model_->to(options_.dtype);
   if (!options_.init.empty()) {
     try {
-      model_->load_state_dict(load_safetensors(options_.init).tensors);
+      const Safetensors weights = load_safetensors(options_.init);
+      model_->load_state_dict(weights.tensors_for(model_->state_dict()));
     } catch (const FileError&) {
       throw;
     } catch (const Error& error) {

@@ -33,7 +33,28 @@ bool is_pytorch_file(std::string_view bytes) {
   return bytes.starts_with("PK\3\4") || bytes.starts_with("\x80\2");
 }
 
+[[noreturn]] void fail_unreadable(const std::string& name, const std::string& dtype) {
+  fail("tensor {} has dtype {}, which Taper lacks; save it in another, as with .to(torch.float32)",
+       quote_name(name), dtype);
+}
+
 }  // namespace
+
+const Tensor& Safetensors::at(const std::string& name) const {
+  if (const auto found = unreadable.find(name); found != unreadable.end()) {
+    fail_unreadable(name, found->second);
+  }
+  const auto found = tensors.find(name);
+  TAPER_CHECK(found != tensors.end(), "the file has no tensor {}", quote_name(name));
+  return found->second;
+}
+
+const TensorMap& Safetensors::tensors_for(const TensorMap& needed) const {
+  for (const auto& [name, dtype] : unreadable) {
+    if (needed.contains(name)) fail_unreadable(name, dtype);
+  }
+  return tensors;
+}
 
 Safetensors load_safetensors(const std::string& path) {
   const auto file = std::make_shared<MappedFile>(path);
@@ -62,14 +83,22 @@ Safetensors load_safetensors(const std::string& path) {
   detail::SafetensorsHeader header = detail::parse_safetensors_header(text, data_bytes, path);
   Safetensors result;
   result.metadata = std::move(header.metadata);
-  for (const auto& [name, entry] : header.entries) {
+  while (!header.entries.empty()) {  // each leaves the header before the next tensor is made
+    auto node = header.entries.extract(header.entries.begin());
+    std::string& name = node.key();
+    const detail::SafetensorsEntry& entry = node.mapped();
+    if (!entry.foreign_dtype.empty()) {
+      result.unreadable.emplace_hint(result.unreadable.end(), std::move(name), entry.foreign_dtype);
+      continue;
+    }
     if (entry.dtype == kBool) {
       // Any other byte in a C++ bool is undefined behaviour, far from here.
       const bool clean =
           std::all_of(data + entry.begin, data + entry.end, [](char c) { return c == 0 || c == 1; });
       if (!clean) fail<FileError>("{}: BOOL tensor {} has bytes besides 0 and 1", path, quote_name(name));
     }
-    result.tensors.emplace_hint(result.tensors.end(), name, tensor_over(file, data + entry.begin, entry));
+    result.tensors.emplace_hint(result.tensors.end(), std::move(name),
+                                tensor_over(file, data + entry.begin, entry));
   }
   return result;
 }

@@ -17,12 +17,20 @@ using Metadata = std::map<std::string, std::string>;
 struct Safetensors {
   TensorMap tensors;
   Metadata metadata;
+  std::map<std::string, std::string> unreadable = {};  ///< tensors of dtypes that Taper lacks, with the dtype
+
+  /// The tensor of that name. Throws Error if there is none, or if it is unreadable.
+  const Tensor& at(const std::string& name) const;
+  /// The tensors, for someone who needs those of the same names as `needed`. Throws Error if one of them is
+  /// unreadable: model.load_state_dict(file.tensors_for(model.state_dict())).
+  const TensorMap& tensors_for(const TensorMap& needed) const;
 };
 
 /// Maps the file at `path`; CPU tensors view the mapping, which lives as long as the last of them. Writing
-/// into a tensor leaves the file as it is. Dtypes F64 F32 F16 BF16 I64 I32 U8 BOOL. Throws FileError, one
-/// line that begins with the path, for a file that is missing, truncated, malformed, or holds another dtype.
-/// A hostile file cannot make this allocate more than a small multiple of its own size.
+/// into a tensor leaves the file as it is. Dtypes F64 F32 F16 BF16 I64 I32 U8 BOOL; tensors of
+/// others are named as unreadable. Throws FileError, one line that begins with the path, for a file that is
+/// missing, truncated, malformed, or has more than 2^18 names. A hostile file cannot make this allocate more
+/// than 1 KB for each name, beside a few copies of the names.
 Safetensors load_safetensors(const std::string& path);
 
 /// Writes `tensors` (any device, any strides) and `metadata` to `path`, whole or not at all (see AtomicFile).

@@ -30,6 +30,14 @@ constexpr std::array<DTypeName, 8> kDTypeNames = {{{kFloat32, "F32"},
                                                    {kUInt8, "U8"},
                                                    {kBool, "BOOL"}}};
 
+/// Whether this may be a dtype of a later version of the format: "F8_E4M3".
+bool is_dtype_name(std::string_view text) {
+  constexpr size_t kLongest = 16;
+  return !text.empty() && text.size() <= kLongest && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+  });
+}
+
 /// shape's elements in bytes; nothing if they, or the strides made from the sizes, pass 2^62.
 std::optional<uint64_t> size_in_bytes(const Shape& shape, DType dtype) {
   constexpr int64_t kLimit = int64_t(1) << 62;
@@ -44,7 +52,7 @@ std::optional<uint64_t> size_in_bytes(const Shape& shape, DType dtype) {
 }
 
 /// Receives the parser's events and accepts the one structure a header may have. Nothing is kept of text that
-/// does not fit it, so a header costs memory in proportion to its entries and never nests deeper than three.
+/// does not fit it, so a header costs memory in proportion to its names and never nests deeper than three.
 class HeaderReader : public nlohmann::json_sax<Json> {
  public:
   HeaderReader(SafetensorsHeader& header, const std::string& path) : header_(header), path_(path) {}
@@ -77,6 +85,9 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   }
 
   bool key(std::string& key) override {
+    if (at_ != At::kEntry && ++names_ > kMaxSafetensorsNames) {
+      refuse("the header has more than {} names", kMaxSafetensorsNames);
+    }
     if (at_ == At::kTop) {
       const bool again = key == kMetadataKey ? has_metadata_ : header_.entries.contains(key);
       if (again) refuse("the header has the name {} twice", quote_name(key));
@@ -102,11 +113,14 @@ class HeaderReader : public nlohmann::json_sax<Json> {
     } else if (at_ == At::kEntry && field_ == "dtype") {
       const auto found = std::find_if(kDTypeNames.begin(), kDTypeNames.end(),
                                       [&](const DTypeName& known) { return known.name == text; });
-      if (found == kDTypeNames.end()) {
+      if (found != kDTypeNames.end()) {
+        entry_.dtype = found->dtype;
+      } else if (is_dtype_name(text)) {
+        entry_.foreign_dtype = text;
+      } else {
         refuse("tensor {} has dtype {}; known are F64 F32 F16 BF16 I64 I32 U8 BOOL", quote_name(name_),
                quote_name(text));
       }
-      entry_.dtype = found->dtype;
       has_dtype_ = true;
     } else {
       refuse_value("text");
@@ -183,6 +197,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   const std::string& path_;
   At at_ = At::kStart;
   bool has_metadata_ = false;
+  int names_ = 0;
   std::string name_;   ///< the key at the top
   std::string field_;  ///< the key inside
   SafetensorsEntry entry_;
@@ -204,7 +219,7 @@ void check_layout(const SafetensorsHeader& header, uint64_t data_bytes, const st
                       quote_name(named.first), entry.begin, entry.end, data_bytes);
     }
     const std::optional<uint64_t> needed = size_in_bytes(entry.shape, entry.dtype);
-    if (needed != entry.end - entry.begin) {
+    if (entry.foreign_dtype.empty() && needed != entry.end - entry.begin) {
       fail<FileError>("{}: tensor {} has {} bytes, but {} {} does not fill them exactly", path,
                       quote_name(named.first), entry.end - entry.begin, entry.dtype, entry.shape);
     }

@@ -15,6 +15,7 @@ namespace taper::detail {
 /// One tensor's line in the header; the offsets count bytes from the end of the header.
 struct SafetensorsEntry {
   DType dtype = kFloat32;
+  std::string foreign_dtype = {};  ///< the name of a dtype that Taper lacks; else empty
   Shape shape;
   uint64_t begin = 0;
   uint64_t end = 0;
@@ -27,10 +28,14 @@ struct SafetensorsHeader {
 
 /// The most bytes of JSON that are looked at, as in the reference implementation.
 inline constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;
+/// The most names, of tensors and in the metadata. The shortest entry has some 50 bytes and costs some 700 in
+/// memory, so the bytes alone are no bound. The largest models have a third of it in all their files
+/// together.
+inline constexpr int kMaxSafetensorsNames = 1 << 18;
 
 /// Reads `text`, the header alone, of a file with `data_bytes` bytes after it. Every entry returned is
-/// consistent (its shape fills its bytes) and together they fill the data exactly. Throws FileError beginning
-/// with `path`.
+/// consistent (its shape fills its bytes, if its dtype is known) and together they fill the data exactly.
+/// Throws FileError beginning with `path`.
 SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_bytes,
                                            const std::string& path);
 

@@ -12,7 +12,9 @@ BatchNorm2d::BatchNorm2d(int64_t channels, double eps_, double momentum_) : eps(
   bias = register_parameter("bias", ops::zeros({channels}));
   running_mean = register_buffer("running_mean", ops::zeros({channels}));
   running_var = register_buffer("running_var", ops::ones({channels}));
-  num_batches_tracked = register_buffer("num_batches_tracked", ops::zeros({}, {.dtype = kInt64}));
+  // Weights of PyTorch before 0.4.1, torchvision's of that time among them, have no such counter.
+  num_batches_tracked =
+      register_buffer("num_batches_tracked", ops::zeros({}, {.dtype = kInt64}), InState::kOptional);
 }
 
 Tensor BatchNorm2d::forward(const Tensor& x, const BatchNormFusion& fusion, const BatchMoments& moments) {

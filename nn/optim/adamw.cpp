@@ -38,13 +38,9 @@ void AdamW::update(size_t group, const std::vector<Slot*>& slots, const UpdateCo
   ops::adamw_update(parameters, grads, exp_avgs, exp_avg_sqs, options_[group], 1, controls);
 }
 
-Optimizer::Numbers AdamW::numbers(size_t group) {
-  AdamWOptions& options = options_[group];
-  return {{"lr", &options.lr},
-          {"beta1", &options.beta1},
-          {"beta2", &options.beta2},
-          {"eps", &options.eps},
-          {"weight_decay", &options.weight_decay}};
+Optimizer::NamedOptions AdamW::named_options(size_t group) {
+  auto& [lr, beta1, beta2, eps, weight_decay] = options_[group];  // does not compile if one is left out
+  return {{"lr", &lr}, {"beta1", &beta1}, {"beta2", &beta2}, {"eps", &eps}, {"weight_decay", &weight_decay}};
 }
 
 }  // namespace taper

@@ -27,7 +27,7 @@ class AdamW final : public Optimizer {
 
  private:
   std::vector<std::string> memory_names() const override { return {"exp_avg", "exp_avg_sq"}; }
-  Numbers numbers(size_t group) override;
+  NamedOptions named_options(size_t group) override;
   std::string_view step_name() const override { return "AdamW step"; }
   void update(size_t group, const std::vector<Slot*>& slots, const UpdateControls& controls) override;
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "taper/autograd/node.h"
 #include "taper/core/op_scope.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
@@ -28,6 +29,11 @@ Optimizer::Optimizer(std::string_view optimizer, const std::vector<NamedTensors>
       TAPER_CHECK(parameter.defined(), "{}: parameter {} is undefined", optimizer_, name);
       TAPER_CHECK(is_floating_point(parameter.dtype()), "{}: parameter {} must be floating point, got {}",
                   optimizer_, name, parameter.dtype());
+      TAPER_CHECK(
+          parameter.is_leaf(),
+          "{}: parameter {} is the result of {}, whose next run would not know of an update; give the "
+          "leaf it comes from, or detach() it",
+          optimizer_, name, parameter.grad_fn()->name());
       TAPER_CHECK(names.insert(name).second, "{}: two parameters are called {}", optimizer_, name);
       TAPER_CHECK(tensors.insert(parameter.impl().get()).second,
                   "{}: parameter {} is there under another name too", optimizer_, name);
@@ -120,13 +126,13 @@ SavedState Optimizer::state_dict() {
   std::map<const TensorImpl*, double> counts;  // each read once: on a GPU the host waits for it
   const auto count_of = [&](const Tensor& steps) {
     const auto [entry, fresh] = counts.try_emplace(steps.impl().get());
-    if (fresh) entry->second = ops::item(steps);
+    if (fresh) entry->second = ops::item(steps).to_double();
     return entry->second;
   };
   for (size_t g = 0; g < groups_.size(); ++g) {
     const std::string prefix = fmt::format("group{}.", g);
     state.numbers[prefix + "initial_lr"] = groups_[g].initial_lr;
-    for (const auto& [name, value] : numbers(g)) state.numbers[prefix + name] = *value;
+    for (const NamedOption& option : named_options(g)) state.numbers[prefix + option.name] = option.get();
     for (const Slot& slot : groups_[g].slots) {
       if (slot.steps.defined()) state.numbers["step." + slot.name] = count_of(slot.steps);
       for (size_t k = 0; k < slot.memory.size(); ++k)
@@ -148,7 +154,9 @@ Optimizer::Slot* Optimizer::find(const std::string& parameter) {
 void Optimizer::check_state(const SavedState& state) {
   for (size_t g = 0; g < groups_.size(); ++g) {
     state.number(fmt::format("group{}.initial_lr", g), optimizer_);
-    for (const auto& [name, value] : numbers(g)) state.number(fmt::format("group{}.{}", g, name), optimizer_);
+    for (const NamedOption& option : named_options(g)) {
+      state.number(fmt::format("group{}.{}", g, option.name), optimizer_);
+    }
   }
   TAPER_CHECK(!state.numbers.contains(fmt::format("group{}.initial_lr", groups_.size())),
               "{}: the saved state has more than {} groups", optimizer_, groups_.size());
@@ -177,7 +185,7 @@ void Optimizer::load_state_dict(const SavedState& state) {
   for (size_t g = 0; g < groups_.size(); ++g) {
     const std::string prefix = fmt::format("group{}.", g);
     groups_[g].initial_lr = state.numbers.at(prefix + "initial_lr");
-    for (const auto& [name, value] : numbers(g)) *value = state.numbers.at(prefix + name);
+    for (const NamedOption& option : named_options(g)) option.set(state.numbers.at(prefix + option.name));
     std::map<double, Tensor> counts;
     for (Slot& slot : groups_[g].slots) {
       slot.steps = {};

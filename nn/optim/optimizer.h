@@ -11,7 +11,9 @@
 //   }
 
 #include <string>
+#include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "taper/core/tensor.h"
@@ -90,15 +92,28 @@ class Optimizer {
     Tensor lr = {};           ///< as publish_lr() wrote it, f64 of one element
     double published_lr = 0;  ///< what is in it
   };
-  using Numbers = std::vector<std::pair<std::string, double*>>;
+  /// An option of a group where it is kept: a number or a switch.
+  struct NamedOption {
+    std::string name;
+    std::variant<double*, bool*> value;
 
-  /// Throws Error, naming `optimizer`, for no parameters, an undefined or integer one, or one given twice.
+    double get() const {
+      return std::visit([](const auto* option) { return double(*option); }, value);
+    }
+    void set(double saved) const {
+      std::visit([&](auto* option) { *option = std::remove_pointer_t<decltype(option)>(saved); }, value);
+    }
+  };
+  using NamedOptions = std::vector<NamedOption>;
+
+  /// Throws Error, naming `optimizer`, for no parameters, an undefined or integer one, one that is the result
+  /// of an operation, or one given twice.
   Optimizer(std::string_view optimizer, const std::vector<NamedTensors>& groups);
 
   /// "momentum_buffer", or "exp_avg" and "exp_avg_sq".
   virtual std::vector<std::string> memory_names() const = 0;
-  /// A group's options that are numbers, by name.
-  virtual Numbers numbers(size_t group) = 0;
+  /// All options of a group by name: what state_dict() saves and load_state_dict() restores.
+  virtual NamedOptions named_options(size_t group) = 0;
   /// "SGD step", for reports; a literal.
   virtual std::string_view step_name() const = 0;
   /// Updates these parameters of a group, which have gradients. Makes their memory if they have none.

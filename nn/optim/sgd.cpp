@@ -37,12 +37,14 @@ void SGD::update(size_t group, const std::vector<Slot*>& slots, const UpdateCont
   ops::sgd_update(parameters, grads, buffers, options, false, controls);
 }
 
-Optimizer::Numbers SGD::numbers(size_t group) {
-  SgdOptions& options = options_[group];
-  return {{"lr", &options.lr},
-          {"momentum", &options.momentum},
-          {"dampening", &options.dampening},
-          {"weight_decay", &options.weight_decay}};
+Optimizer::NamedOptions SGD::named_options(size_t group) {
+  auto& [lr, momentum, dampening, weight_decay, nesterov] =
+      options_[group];  // does not compile if one is left out
+  return {{"lr", &lr},
+          {"momentum", &momentum},
+          {"dampening", &dampening},
+          {"weight_decay", &weight_decay},
+          {"nesterov", &nesterov}};
 }
 
 }  // namespace taper

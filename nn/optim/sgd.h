@@ -27,7 +27,7 @@ class SGD final : public Optimizer {
 
  private:
   std::vector<std::string> memory_names() const override { return {"momentum_buffer"}; }
-  Numbers numbers(size_t group) override;
+  NamedOptions named_options(size_t group) override;
   std::string_view step_name() const override { return "SGD step"; }
   void update(size_t group, const std::vector<Slot*>& slots, const UpdateControls& controls) override;
 

@@ -11,13 +11,14 @@ namespace {
 
 int64_t output_size(std::string_view op, std::string_view axis, int64_t input, int64_t kernel, int64_t stride,
                     int64_t padding, int64_t dilation) {
-  const int64_t reach = dilation * (kernel - 1) + 1;
+  const int64_t reach = checked_add(checked_mul(dilation, kernel - 1, op), 1, op);
+  const int64_t padded = checked_add(input, checked_mul(2, padding, op), op);
   TAPER_CHECK(
-      input + 2 * padding >= reach,
+      padded >= reach,
       "{}: the kernel covers {} pixels along the {} (size {}, dilation {}) but the input has {} with padding "
       "{}; use a larger image, more padding or a smaller kernel",
-      op, reach, axis, kernel, dilation, input + 2 * padding, padding);
-  return (input + 2 * padding - reach) / stride + 1;
+      op, reach, axis, kernel, dilation, padded, padding);
+  return (padded - reach) / stride + 1;
 }
 
 /// On the CPU, computes in f32 for half types: converts the operands, calls `compute`, and rounds its result
@@ -137,9 +138,10 @@ Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input_shape, co
   TAPER_CHECK(options.padding.h >= 0 && options.padding.w >= 0, "{}: padding must not be negative, got {}",
               op, options.padding);
   TAPER_CHECK(options.groups >= 1, "{}: groups must be at least 1, got {}", op, options.groups);
-  TAPER_CHECK(weight_shape[1] * options.groups == input_shape[1],
-              "{}: weight has {} input channels but input {} has {} (groups = {})", op,
-              weight_shape[1] * options.groups, input_shape, input_shape[1], options.groups);
+  const int64_t weight_channels = checked_mul(weight_shape[1], options.groups, op);
+  TAPER_CHECK(weight_channels == input_shape[1],
+              "{}: weight has {} input channels but input {} has {} (groups = {})", op, weight_channels,
+              input_shape, input_shape[1], options.groups);
   TAPER_CHECK(weight_shape[0] % options.groups == 0, "{}: {} output channels do not divide into {} groups",
               op, weight_shape[0], options.groups);
   TAPER_CHECK(weight_shape[2] > 0 && weight_shape[3] > 0,

@@ -66,7 +66,8 @@ void fill_(const Tensor& x, Scalar value) {
   const OpCall call("fill_", x);
   check_defined("fill_", "tensor", x);
   check_writable("fill_", x);
-  if (x.numel() > 0) x.device().is_cuda() ? fill_gpu(x, value) : fill_cpu(x, value);
+  const Scalar element = value.as_element(x.dtype(), "fill_");
+  if (x.numel() > 0) x.device().is_cuda() ? fill_gpu(x, element) : fill_cpu(x, element);
   x.bump_version();
 }
 
@@ -93,12 +94,18 @@ Tensor pin_memory(const Tensor& x) {
   return result;
 }
 
-double item(const Tensor& x) {
+Scalar item(const Tensor& x) {
   const OpCall call("item", x);
   check_defined("item", "input", x);
   TAPER_CHECK(x.numel() == 1, "item: needs a tensor of one element, got shape {}", x.shape());
-  const Tensor value = cast(to_device(x, Device()), kFloat64);
-  return *value.data<double>();
+  const Tensor value = to_device(x, Device());
+  return dispatch(x.dtype(), [&]<class T>() -> Scalar {
+    if constexpr (std::is_arithmetic_v<T>) {
+      return *value.data<T>();
+    } else {
+      return float(*value.data<T>());
+    }
+  });
 }
 
 }  // namespace taper::ops

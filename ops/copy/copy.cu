@@ -148,8 +148,7 @@ void fill_gpu(const Tensor& x, Scalar value) {
     return gpu::fill_async(x.data_ptr(), 0, x.size_bytes(), gpu::current_stream());
   }
   dispatch_block_type(x.dtype(), [&]<class T>() {
-    T typed = std::is_integral_v<T> ? T(value.to_int64()) : T(value.to_double());
-    if (x.dtype() == kBool) typed = value.to_double() != 0;
+    const T typed = value.to<T>();
     for_each_gpu_loop<1>(loop, 4, [&](const GpuLoop<1>& part) {
       gpu::launch("fill", fill<T>, {.grid = loop_grid(part.numel, 4), .block = kLoopBlock}, part, typed);
     });

@@ -24,8 +24,9 @@ Tensor cast(const Tensor& x, DType dtype);
 /// A copy on its own storage, with x's strides if x is dense, else row-major. (torch.clone)
 Tensor clone(const Tensor& x);
 
-/// Sets all elements to `value`, converted to x's dtype, and bumps x's version. Throws Error if elements of x
-/// share memory. (torch.Tensor.fill_)
+/// Sets all elements to `value`, truncated or rounded to x's dtype, and bumps x's version. Throws Error if
+/// the dtype does not hold the value (see Scalar::as_element) or elements of x share memory.
+/// (torch.Tensor.fill_)
 void fill_(const Tensor& x, Scalar value);
 
 /// x itself if it is on `device`, else a copy there with the same strides (row-major if x is not dense).
@@ -37,8 +38,9 @@ Tensor to_device(const Tensor& x, Device device, bool non_blocking = false);
 /// (torch.Tensor.pin_memory)
 Tensor pin_memory(const Tensor& x);
 
-/// The one value of x. Throws Error unless x has exactly one element. (torch.Tensor.item)
-double item(const Tensor& x);
+/// The one value of x: an integer for bool and integer dtypes, else a floating-point number. Throws Error
+/// unless x has exactly one element. (torch.Tensor.item)
+Scalar item(const Tensor& x);
 
 /// All values of x, from any device, layout and dtype, in row-major order, converted to T.
 /// (torch.Tensor.tolist)

@@ -138,8 +138,7 @@ void fill_cpu(const Tensor& x, Scalar value) {
   const Tensor* tensors[] = {&x};
   const StridedLoop loop(tensors);
   dispatch_block_type(x.dtype(), [&]<class T>() {
-    T typed = std::is_integral_v<T> ? T(value.to_int64()) : T(value.to_double());
-    if (x.dtype() == kBool) typed = value.to_double() != 0;
+    const T typed = value.to<T>();
     parallel_for(loop.numel, kGrainSize, [&](int64_t begin, int64_t end) {
       T buffer[kBlockSize];
       std::fill_n(buffer, std::min(kBlockSize, end - begin), typed);

@@ -18,6 +18,43 @@ Tensor from_formula(int64_t count, const TensorOptions& options, Value value) {
   return to_device(cast(values, options.dtype), options.device);
 }
 
+/// Throws Error if the ends of a range, and so what lies between them, do not fit the dtype.
+void check_ends(std::string_view op, Scalar first, Scalar last, DType dtype) {
+  for (const Scalar& end : {first, last}) end.as_element(dtype, op);
+}
+
+template <class T>
+void check_step(T begin, T end, T step) {
+  TAPER_CHECK(step != 0, "arange: from {} to {} in steps of {} is not a finite range", begin, end, step);
+  TAPER_CHECK(begin == end || (end > begin) == (step > 0),
+              "arange: a step of {} leads away from {} when starting at {}", step, end, begin);
+}
+
+/// arange of integers, exact to the last of 64 bits.
+Tensor integer_steps(int64_t begin, int64_t end, int64_t step, const TensorOptions& options) {
+  check_step(begin, end, step);
+  // Unsigned, the distance between any two int64_t has room.
+  const uint64_t distance = step > 0 ? uint64_t(end) - uint64_t(begin) : uint64_t(begin) - uint64_t(end);
+  const uint64_t stride = step > 0 ? uint64_t(step) : -uint64_t(step);
+  const uint64_t count = distance / stride + (distance % stride != 0 ? 1 : 0);
+  TAPER_CHECK(count <= uint64_t(kMaxElements), "arange: from {} to {} in steps of {} are too many elements",
+              begin, end, step);
+  if (count > 0) check_ends("arange", begin, begin + int64_t(count - 1) * step, options.dtype);
+  return from_formula<int64_t>(int64_t(count), options, [&](int64_t i) { return begin + i * step; });
+}
+
+/// arange if a number is floating-point.
+Tensor real_steps(double begin, double end, double step, const TensorOptions& options) {
+  const double count = std::ceil((end - begin) / step);
+  TAPER_CHECK(std::isfinite(count), "arange: from {} to {} in steps of {} is not a finite range", begin, end,
+              step);
+  check_step(begin, end, step);
+  TAPER_CHECK(count <= double(kMaxElements), "arange: from {} to {} in steps of {} are too many elements",
+              begin, end, step);
+  if (count > 0) check_ends("arange", begin, begin + (count - 1) * step, options.dtype);
+  return from_formula<double>(int64_t(count), options, [&](int64_t i) { return begin + double(i) * step; });
+}
+
 }  // namespace
 
 Tensor full(const Shape& shape, Scalar value, const TensorOptions& options) {
@@ -54,21 +91,9 @@ Tensor scalar_tensor(Scalar value, const TensorOptions& options) {
 }
 
 Tensor arange(Scalar begin, Scalar end, Scalar step, const TensorOptions& options) {
-  const double span = end.to_double() - begin.to_double();
-  const double by = step.to_double();
-  TAPER_CHECK(by != 0 && std::isfinite(span / by),
-              "arange: from {} to {} in steps of {} is not a finite range", begin.to_double(),
-              end.to_double(), by);
-  TAPER_CHECK(span == 0 || (span > 0) == (by > 0),
-              "arange: a step of {} leads away from {} when starting at {}", by, end.to_double(),
-              begin.to_double());
   const bool integers = !begin.is_floating_point() && !end.is_floating_point() && !step.is_floating_point();
-  const auto count = int64_t(std::ceil(span / by));
-  if (integers) {
-    return from_formula<int64_t>(count, options,
-                                 [&](int64_t i) { return begin.to_int64() + i * step.to_int64(); });
-  }
-  return from_formula<double>(count, options, [&](int64_t i) { return begin.to_double() + double(i) * by; });
+  return integers ? integer_steps(begin.to_int64(), end.to_int64(), step.to_int64(), options)
+                  : real_steps(begin.to_double(), end.to_double(), step.to_double(), options);
 }
 
 Tensor arange(Scalar begin, Scalar end, Scalar step) {
@@ -82,6 +107,7 @@ Tensor arange(Scalar end) {
 
 Tensor linspace(double begin, double end, int64_t count, const TensorOptions& options) {
   TAPER_CHECK(count >= 0, "linspace: count must not be negative, got {}", count);
+  check_ends("linspace", begin, end, options.dtype);
   const double step = count > 1 ? (end - begin) / double(count - 1) : 0;
   // Counted from the nearer end, so that both ends are exact.
   return from_formula<double>(count, options, [&](int64_t i) {

@@ -19,6 +19,8 @@ Tensor full_like(const Tensor& x, Scalar value);
 /// A tensor without dimensions.
 Tensor scalar_tensor(Scalar value, const TensorOptions& options = {});
 
+// All throw Error for a number that the dtype does not hold; see Scalar::as_element.
+
 /// begin, begin + step, ... up to but not including end; i64 if all three are integers, else f32. Throws
 /// Error if step is 0 or leads away from end. (torch.arange)
 Tensor arange(Scalar begin, Scalar end, Scalar step = 1);

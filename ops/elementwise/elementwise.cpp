@@ -1,5 +1,6 @@
 #include "taper/ops/elementwise/elementwise.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -20,6 +21,39 @@ using Inputs = std::vector<Tensor>;
 /// A number as an input without dimensions, in the widest type of its kind; on the CPU, wherever it is used.
 Tensor number(Scalar value) {
   return scalar_tensor(value, {.dtype = value.is_floating_point() ? kFloat64 : kInt64});
+}
+
+/// The number of an arithmetic op on tensors of dtype `common`. Throws Error if it does not fit an integer
+/// dtype; a negative one fits u8, whose arithmetic wraps around, if its opposite does. Floats take it as it
+/// is, since half types compute in f32.
+Tensor term(Op op, Scalar value, DType common) {
+  if (is_integral(common)) {
+    const auto [lowest, highest] = integer_range(common);
+    const int64_t integer = value.to_int64();
+    TAPER_CHECK(integer >= std::min(lowest, -highest) && integer <= highest,
+                "{}: {} does not fit a tensor of {}, whose numbers go from {} to {}; convert it with .to()",
+                name(op), value, common, lowest, highest);
+  }
+  return number(value);
+}
+
+/// A number that may itself become an element of the result.
+Tensor choice(Op op, Scalar value, DType common) {
+  return number(value.as_element(common, name(op)));
+}
+
+/// A number to compare elements of dtype `common` with: rounded as they are, or no half-precision tensor
+/// would ever equal 0.1. Integers are compared exactly, whatever their dtypes.
+Tensor comparand(Scalar value, DType common) {
+  return number(is_floating_point(common) ? value.rounded(common) : value);
+}
+
+/// The factor of b in a + alpha * b.
+Tensor factor(Scalar alpha, DType common) {
+  if (is_floating_point(common)) return number(alpha);
+  TAPER_CHECK(alpha.to_double() == std::floor(alpha.to_double()),
+              "add: alpha = {} must be an integer for {} tensors", alpha, common);
+  return number(alpha.to_int64());
 }
 
 /// CPU tensors without dimensions meet tensors of any device, as numbers do.
@@ -98,11 +132,6 @@ void refuse_bool(Op op, DType common) {
               "{}: bool tensors have no difference; use logical_not or convert with .to(kInt64)", name(op));
 }
 
-void check_alpha(Scalar alpha, DType common) {
-  TAPER_CHECK(is_floating_point(common) || alpha.to_double() == std::floor(alpha.to_double()),
-              "add: alpha = {} must be an integer for {} tensors", alpha.to_double(), common);
-}
-
 Tensor unary(Op op, const Tensor& x) {
   return compute(op, {x}, defined(op, x).dtype());
 }
@@ -121,7 +150,12 @@ Tensor binary(Op op, const Tensor& a, const Tensor& b) {
 
 Tensor binary(Op op, const Tensor& a, Scalar b) {
   const DType common = common_type(op, a, b);
-  return compute(op, {a, number(b)}, common);
+  return compute(op, {a, term(op, b, common)}, common);
+}
+
+Tensor choose(Op op, const Tensor& a, Scalar b) {
+  const DType common = common_type(op, a, b);
+  return compute(op, {a, choice(op, b, common)}, common);
 }
 
 Tensor binary_float(Op op, const Tensor& a, const Tensor& b) {
@@ -134,7 +168,7 @@ Tensor compare(Op op, const Tensor& a, const Tensor& b) {
 
 Tensor compare(Op op, const Tensor& a, Scalar b) {
   const DType common = common_type(op, a, b);
-  return compute(op, {a, number(b)}, common, kBool);
+  return compute(op, {a, comparand(b, common)}, common, kBool);
 }
 
 /// Checks, then self = op(self, others...) computed in `common`.
@@ -165,8 +199,7 @@ void in_place(Op op, const Tensor& self, const Inputs& others, DType common) {
 Tensor add(const Tensor& a, const Tensor& b, Scalar alpha) {
   const DType common = common_type(Op::kAdd, a, b);
   if (alpha.to_double() == 1) return compute(Op::kAdd, {a, b}, common);
-  check_alpha(alpha, common);
-  return compute(Op::kAddScaled, {a, b, number(alpha)}, common);
+  return compute(Op::kAddScaled, {a, b, factor(alpha, common)}, common);
 }
 Tensor add(const Tensor& a, Scalar b) {
   return binary(Op::kAdd, a, b);
@@ -182,7 +215,7 @@ Tensor sub(const Tensor& a, Scalar b) {
 Tensor sub(Scalar a, const Tensor& b) {
   const DType common = common_type(Op::kSub, b, a);
   refuse_bool(Op::kSub, common);
-  return compute(Op::kSub, {number(a), b}, common);
+  return compute(Op::kSub, {term(Op::kSub, a, common), b}, common);
 }
 Tensor mul(const Tensor& a, const Tensor& b) {
   return binary(Op::kMul, a, b);
@@ -220,19 +253,19 @@ Tensor pow(const Tensor& a, Scalar b) {
 }
 Tensor pow(Scalar a, const Tensor& b) {
   const DType common = common_type(Op::kPow, b, a);
-  return compute(Op::kPow, {number(a), b}, common);
+  return compute(Op::kPow, {term(Op::kPow, a, common), b}, common);
 }
 Tensor maximum(const Tensor& a, const Tensor& b) {
   return binary(Op::kMaximum, a, b);
 }
 Tensor maximum(const Tensor& a, Scalar b) {
-  return binary(Op::kMaximum, a, b);
+  return choose(Op::kMaximum, a, b);
 }
 Tensor minimum(const Tensor& a, const Tensor& b) {
   return binary(Op::kMinimum, a, b);
 }
 Tensor minimum(const Tensor& a, Scalar b) {
-  return binary(Op::kMinimum, a, b);
+  return choose(Op::kMinimum, a, b);
 }
 Tensor lerp(const Tensor& a, const Tensor& b, double weight) {
   const DType common = common_type(Op::kLerp, a, b);
@@ -245,7 +278,8 @@ Tensor clamp(const Tensor& x, std::optional<Scalar> low, std::optional<Scalar> h
   if (!high) return maximum(x, *low);
   if (!low) return minimum(x, *high);
   const DType common = high->result_type(common_type(Op::kClamp, x, *low));
-  return compute(Op::kClamp, {x, number(*low), number(*high)}, common);
+  return compute(Op::kClamp, {x, choice(Op::kClamp, *low, common), choice(Op::kClamp, *high, common)},
+                 common);
 }
 
 // ---- Functions of one tensor ----
@@ -419,11 +453,11 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 }
 Tensor where(const Tensor& condition, const Tensor& a, Scalar b) {
   const DType common = common_type(Op::kWhere, a, b);
-  return select_where(condition, a, number(b), common);
+  return select_where(condition, a, choice(Op::kWhere, b, common), common);
 }
 Tensor where(const Tensor& condition, Scalar a, const Tensor& b) {
   const DType common = common_type(Op::kWhere, b, a);
-  return select_where(condition, number(a), b, common);
+  return select_where(condition, choice(Op::kWhere, a, common), b, common);
 }
 
 // ---- In place ----
@@ -432,13 +466,12 @@ void add_(const Tensor& self, const Tensor& other, Scalar alpha) {
   const OpCall call("add_", self, other);
   const DType common = common_type(Op::kAdd, self, other);
   if (alpha.to_double() == 1) return in_place(Op::kAdd, self, {other}, common);
-  check_alpha(alpha, common);
-  in_place(Op::kAddScaled, self, {other, number(alpha)}, common);
+  in_place(Op::kAddScaled, self, {other, factor(alpha, common)}, common);
 }
 void add_(const Tensor& self, Scalar value) {
   const OpCall call("add_", self);
   const DType common = common_type(Op::kAdd, self, value);
-  in_place(Op::kAdd, self, {number(value)}, common);
+  in_place(Op::kAdd, self, {term(Op::kAdd, value, common)}, common);
 }
 void mul_(const Tensor& self, const Tensor& other) {
   const OpCall call("mul_", self, other);
@@ -447,7 +480,7 @@ void mul_(const Tensor& self, const Tensor& other) {
 void mul_(const Tensor& self, Scalar value) {
   const OpCall call("mul_", self);
   const DType common = common_type(Op::kMul, self, value);
-  in_place(Op::kMul, self, {number(value)}, common);
+  in_place(Op::kMul, self, {term(Op::kMul, value, common)}, common);
 }
 void div_(const Tensor& self, const Tensor& other) {
   const OpCall call("div_", self, other);

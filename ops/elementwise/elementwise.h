@@ -2,7 +2,9 @@
 // Arithmetic on each element by itself, with broadcasting and PyTorch's type promotion.
 //
 // Two tensors meet in result_type(a, b); a number takes the tensor's dtype unless it is of a higher category
-// (x * 0.5 of an integer tensor is f32). Half types compute in f32 and round once. Functions marked (float)
+// (x * 0.5 of an integer tensor is f32), and must fit it: an i32 tensor takes no 2^40. Comparisons round it
+// to the tensor's dtype first, so that an f16 tensor of 0.1 equals 0.1; they compare integers exactly, and of
+// whatever size. Half types compute in f32 and round once. Functions marked (float)
 // turn integers and bool into f32. Results keep the memory format of the first input of full shape. All throw
 // Error if shapes do not broadcast or devices differ. PyTorch's counterparts: ATen/native/BinaryOps.cpp,
 // UnaryOps.cpp, TensorCompare.cpp, Activation.cpp.
@@ -71,7 +73,7 @@ Tensor erf(const Tensor& x);
 
 /// max(x, 0); NaN stays NaN.
 Tensor relu(const Tensor& x);
-/// grad where y > 0, else 0: relu's gradient from its output.
+/// 0 where y <= 0, else grad: relu's gradient from its output. NaN lets its gradient pass.
 Tensor relu_backward(const Tensor& grad, const Tensor& y);
 /// (float) Gradients of the activations below from their output y or input x.
 Tensor sigmoid_backward(const Tensor& grad, const Tensor& y);

@@ -214,7 +214,7 @@ TAPER_HOST_DEVICE auto evaluate(T a, T b) {
   if constexpr (op == kMaximum) return larger(a, b);
   if constexpr (op == kMinimum) return smaller(a, b);
   if constexpr (op == kLeakyRelu) return a > 0 ? a : a * b;
-  if constexpr (op == kReluBackward) return b > 0 ? a : T(0);
+  if constexpr (op == kReluBackward) return b <= 0 ? T(0) : a;  // of NaN: the gradient, as in PyTorch
   if constexpr (op == kSigmoidBackward) return a * (1 - b) * b;
   if constexpr (op == kTanhBackward) return a * (1 - b * b);
   if constexpr (op == kGeluBackward) return a * gelu_slope(b);

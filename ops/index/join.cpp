@@ -39,7 +39,7 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t axis) {
     if (axis < rest.size()) rest[axis] = shape[axis];
     TAPER_CHECK(rest == shape, "cat: tensor {} {} does not fit tensor 0 {} along axis {}", i,
                 tensors[i].shape(), tensors[0].shape(), axis);
-    shape[axis] += tensors[i].shape()[axis];
+    shape[axis] = checked_add(shape[axis], tensors[i].shape()[axis], "cat");
   }
   const Tensor result = empty(shape, options);
   int64_t begin = 0;
@@ -78,7 +78,7 @@ std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, in
   int64_t begin = 0;
   std::vector<Tensor> parts;
   for (const int64_t size : sizes) {
-    TAPER_CHECK(size >= 0 && begin + size <= length, "split: sizes [{}] do not add up to {}, axis {} of {}",
+    TAPER_CHECK(size >= 0 && size <= length - begin, "split: sizes [{}] do not add up to {}, axis {} of {}",
                 fmt::join(sizes, ", "), length, axis, x.shape());
     parts.push_back(views::narrow(x, axis, begin, size));
     begin += size;
@@ -90,7 +90,8 @@ std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, in
 
 std::vector<Tensor> chunk(const Tensor& x, int64_t count, int64_t axis) {
   TAPER_CHECK(count > 0, "chunk: count must be at least 1, got {}", count);
-  return split(x, std::max<int64_t>(1, (x.size(axis) + count - 1) / count), axis);
+  const int64_t length = x.size(axis);
+  return split(x, std::max<int64_t>(1, length / count + (length % count != 0 ? 1 : 0)), axis);
 }
 
 Tensor flip(const Tensor& x, const Dims& axes) {
@@ -103,22 +104,26 @@ Tensor flip(const Tensor& x, const Dims& axes) {
   return axes.empty() ? clone(x) : result;
 }
 
-Tensor pad(const Tensor& x, const Dims& padding, Scalar value) {
+Tensor pad(const Tensor& x, const std::vector<int64_t>& padding, Scalar value) {
   const OpCall call("pad", x);
-  TAPER_CHECK(padding.size() % 2 == 0 && padding.size() / 2 <= x.dim(),
-              "pad: padding {} must hold two numbers for each of at most {} axes of {}", padding, x.dim(),
-              x.shape());
+  const auto count = int64_t(padding.size());
+  TAPER_CHECK(count % 2 == 0 && count / 2 <= x.dim(),
+              "pad: padding [{}] must hold two numbers for each of at most {} axes of {}",
+              fmt::join(padding, ", "), x.dim(), x.shape());
   Shape shape = x.shape();
-  for (int64_t i = 0; i < padding.size(); ++i) {
-    TAPER_CHECK(padding[i] >= 0, "pad: padding {} must not be negative; use narrow to cut", padding);
-    shape[x.dim() - 1 - i / 2] += padding[i];
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t width = padding[size_t(i)];
+    TAPER_CHECK(width >= 0, "pad: padding [{}] must not be negative; use narrow to cut",
+                fmt::join(padding, ", "));
+    int64_t& size = shape[x.dim() - 1 - i / 2];
+    size = checked_add(size, width, "pad");
   }
   const TensorOptions options{.dtype = x.dtype(), .device = x.device(), .memory_format = x.memory_format()};
   const Tensor result = full(shape, value, options);
   Tensor middle = result;
-  for (int64_t i = 0; i < padding.size(); i += 2) {
+  for (int64_t i = 0; i < count; i += 2) {
     const int64_t axis = x.dim() - 1 - i / 2;
-    middle = views::narrow(middle, axis, padding[i], x.shape()[axis]);
+    middle = views::narrow(middle, axis, padding[size_t(i)], x.shape()[axis]);
   }
   copy_(middle, x);
   return result;

@@ -28,8 +28,8 @@ std::vector<Tensor> chunk(const Tensor& x, int64_t count, int64_t axis = 0);
 Tensor flip(const Tensor& x, const Dims& axes);
 
 /// A copy with `value` around it. `padding`: {before, after} of the last axis, then of the one before it, and
-/// so on: {left, right, top, bottom} for images; none negative. Keeps channels_last.
-/// (torch.nn.functional.pad)
-Tensor pad(const Tensor& x, const Dims& padding, Scalar value = 0);
+/// so on: {left, right, top, bottom} for images; none negative. Keeps channels_last. Throws Error if x's
+/// dtype does not hold `value`. (torch.nn.functional.pad)
+Tensor pad(const Tensor& x, const std::vector<int64_t>& padding, Scalar value = 0);
 
 }  // namespace taper::ops

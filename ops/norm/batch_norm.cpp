@@ -24,9 +24,10 @@ void check_per_channel(std::string_view op, std::string_view what, const Tensor&
   TAPER_CHECK(parameter.shape() == Shape{x.size(1)},
               "{}: {} must be [{}], one for each channel of the input {}, got {}", op, what, x.size(1),
               x.shape(), parameter.shape());
-  TAPER_CHECK(parameter.dtype() == x.dtype() || parameter.dtype() == compute_dtype(x.dtype()),
-              "{}: {} must be {} or {} for an input of {}, got {}", op, what, compute_dtype(x.dtype()),
-              x.dtype(), x.dtype(), parameter.dtype());
+  const DType wide = compute_dtype(x.dtype());
+  TAPER_CHECK(parameter.dtype() == x.dtype() || parameter.dtype() == wide,
+              "{}: {} must be {}{} for an input of {}, got {}; convert it with .to()", op, what, wide,
+              is_half(x.dtype()) ? fmt::format(" or {}", x.dtype()) : "", x.dtype(), parameter.dtype());
   check_same_device(op, x, parameter);
 }
 

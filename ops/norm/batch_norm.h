@@ -28,7 +28,8 @@ struct BatchNormOutput {
 };
 
 /// The shape of the mask, u8: a row for each pixel of x in channels_last order, in it a byte for 8
-/// channels. Bit c % 8 of byte c / 8 is y > 0; what is left of the last byte is 0.
+/// channels. Bit c % 8 of byte c / 8 is 1 where y > 0 or NaN (a cuDNN engine gives 0 for NaN); what is left
+/// of the last byte is 0.
 Shape relu_mask_shape(const Tensor& x);
 
 /// x: [N, C] or [N, C, H, W], f32, f64, f16 or bf16 (half types compute in f32); weight, bias: [C], in x's

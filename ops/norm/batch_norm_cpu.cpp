@@ -111,7 +111,7 @@ void batch_statistics(PixelMatrix size, const T* x, double* mean, double* var) {
 }
 
 /// y = (x - mean) * scale + shift (+ residual) (then max with 0). residual may be null; so may mask, which
-/// gets the bits of y > 0.
+/// gets the bits of lanes_let_through.
 template <class T>
 void normalize(PixelMatrix size, const T* x, const T* mean, const T* scale, const T* shift, const T* residual,
                bool relu, T* y, uint8_t* mask) {

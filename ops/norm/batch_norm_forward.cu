@@ -18,7 +18,8 @@ struct Affine {
 
 /// y = (x - mean) * scale + bias (+ residual) (then max with 0). x, residual and y move once: 4 bytes an
 /// element in half types and 8 in f32, with a residual 6 and 12; limited by that alone. With kMask the bits
-/// of y > 0 besides, 1/8 byte. Blocks are columns_launch's; 4 packs in flight for each thread.
+/// of what the ReLU lets through besides, 1/8 byte. Blocks are columns_launch's; 4 packs in flight for each
+/// thread.
 template <class T, int kPack, bool kResidual, bool kMask>
 __global__ void __launch_bounds__(kColumnsBlock, 3)
     batch_norm_normalize(Columns size, const T* __restrict__ x, Affine affine, const T* __restrict__ residual,
@@ -58,8 +59,9 @@ __global__ void __launch_bounds__(kColumnsBlock, 3)
       values[i] = normalized(values[i], mean[i], scale[i], bias[i]);
       if constexpr (kResidual) values[i] += added[i];
       values[i] = values[i] < least ? least : values[i];
-      // As y's dtype rounds it: below its smallest number is 0.
-      if constexpr (kMask) bits |= unsigned(device_cast<Value>(device_cast<T>(values[i])) > Value(0)) << i;
+      // As y's dtype rounds it: below its smallest number is 0. NaN passes, as its gradient does.
+      if constexpr (kMask)
+        bits |= unsigned(!(device_cast<Value>(device_cast<T>(values[i])) <= Value(0))) << i;
     }
     live = live && inside;
     if (live) store_channels(y + row * size.channels + channel, values);

@@ -15,20 +15,20 @@
 
 namespace taper::ops {
 
-/// Which lanes of x are above 0: lane i in bit i.
+/// Which lanes of x a ReLU lets through, those above 0 and NaN: lane i in bit i.
 template <class T>
-uint32_t lanes_above_zero(typename Simd<T>::Vector x) {
+uint32_t lanes_let_through(typename Simd<T>::Vector x) {
 #if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4) return _mm512_cmp_ps_mask(__m512(x), _mm512_setzero_ps(), _CMP_GT_OQ);
-  if constexpr (sizeof(T) == 8) return _mm512_cmp_pd_mask(__m512d(x), _mm512_setzero_pd(), _CMP_GT_OQ);
+  if constexpr (sizeof(T) == 4) return _mm512_cmp_ps_mask(__m512(x), _mm512_setzero_ps(), _CMP_NLE_UQ);
+  if constexpr (sizeof(T) == 8) return _mm512_cmp_pd_mask(__m512d(x), _mm512_setzero_pd(), _CMP_NLE_UQ);
 #elif defined(__AVX__)
   if constexpr (sizeof(T) == 4)
-    return uint32_t(_mm256_movemask_ps(_mm256_cmp_ps(__m256(x), _mm256_setzero_ps(), _CMP_GT_OQ)));
+    return uint32_t(_mm256_movemask_ps(_mm256_cmp_ps(__m256(x), _mm256_setzero_ps(), _CMP_NLE_UQ)));
   if constexpr (sizeof(T) == 8)
-    return uint32_t(_mm256_movemask_pd(_mm256_cmp_pd(__m256d(x), _mm256_setzero_pd(), _CMP_GT_OQ)));
+    return uint32_t(_mm256_movemask_pd(_mm256_cmp_pd(__m256d(x), _mm256_setzero_pd(), _CMP_NLE_UQ)));
 #endif
   uint32_t bits = 0;
-  for (int64_t i = 0; i < Simd<T>::kLanes; ++i) bits |= uint32_t(x[i] > T(0)) << i;
+  for (int64_t i = 0; i < Simd<T>::kLanes; ++i) bits |= uint32_t(!(x[i] <= T(0))) << i;
   return bits;
 }
 
@@ -94,7 +94,7 @@ struct ScalarAt {
 };
 
 /// out[i] = value(at) for i < count; `at` is a VectorAt or a ScalarAt. If given, `mask` gets the bits of
-/// out[i] > 0.
+/// lanes_let_through.
 template <class T, class Value>
 void write_row(T* out, int64_t count, bool stream, uint8_t* mask, Value&& value) {
   int64_t i = 0;
@@ -107,7 +107,7 @@ void write_row(T* out, int64_t count, bool stream, uint8_t* mask, Value&& value)
       } else {
         Simd<T>::store(out + i + part, result);
       }
-      if (mask) bits |= lanes_above_zero<T>(result) << part;
+      if (mask) bits |= lanes_let_through<T>(result) << part;
     }
     if (mask) std::memcpy(mask + i / 8, &bits, size_t(kMaskGroup<T> / 8));
   }
@@ -115,7 +115,7 @@ void write_row(T* out, int64_t count, bool stream, uint8_t* mask, Value&& value)
     const T result = value(ScalarAt<T>{i});
     out[i] = result;
     if (mask && i % 8 == 0) mask[i / 8] = 0;
-    if (mask) mask[i / 8] |= uint8_t(uint8_t(result > T(0)) << i % 8);
+    if (mask) mask[i / 8] |= uint8_t(uint8_t(!(result <= T(0))) << i % 8);
   }
 }
 

@@ -68,12 +68,16 @@ Options checked_options(std::string_view op, Options options, IntPair dilation) 
 
 int64_t pooled_size(std::string_view op, int64_t input, int64_t kernel, int64_t stride, int64_t padding,
                     int64_t dilation, bool ceil_mode) {
-  const int64_t room = input + 2 * padding - dilation * (kernel - 1) - 1;
+  const int64_t reach = dilation * (kernel - 1) + 1;
+  TAPER_CHECK(reach < kMaxSide, "{}: a window of {} pixels (kernel {}, dilation {}) is too large", op, reach,
+              kernel, dilation);
+  // In ceil_mode a window may reach beyond the padding by less than a stride, the first one too.
+  const int64_t room = input + 2 * padding - reach + (ceil_mode ? stride - 1 : 0);
   TAPER_CHECK(
-      room >= 0,
+      input > 0 && room >= 0,
       "{}: a window of {} pixels (kernel {}, dilation {}) does not fit an input of {} with padding {}", op,
-      dilation * (kernel - 1) + 1, kernel, dilation, input, padding);
-  int64_t size = (room + (ceil_mode ? stride - 1 : 0)) / stride + 1;
+      reach, kernel, dilation, input, padding);
+  int64_t size = room / stride + 1;
   // A last window that would begin in the right padding sees nothing.
   if (ceil_mode && (size - 1) * stride >= input + padding) --size;
   return size;
@@ -84,8 +88,17 @@ MaxPoolAxes max_pool_axes(std::string_view op, const Shape& input, const MaxPool
   const MaxPool2dOptions o = checked_options(op, given, given.dilation);
   const auto axis = [&](int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) {
     const int64_t output = pooled_size(op, size, kernel, stride, padding, dilation, o.ceil_mode);
-    return MaxPoolAxis{int32_t(size),   int32_t(output),  int32_t(kernel),
-                       int32_t(stride), int32_t(padding), int32_t(dilation)};
+    const MaxPoolAxis windows{int32_t(size),   int32_t(output),  int32_t(kernel),
+                              int32_t(stride), int32_t(padding), int32_t(dilation)};
+    // A dilated window can step over the whole picture; it has no maximum, and no place for its gradient.
+    for (int32_t i = 0; dilation > 1 && i < windows.output; ++i) {
+      TAPER_CHECK(
+          windows.begin(i) < windows.end(i),
+          "{}: window {} (kernel {}, stride {}, padding {}, dilation {}) sees nothing but padding of an "
+          "input of {}; use less padding or dilation",
+          op, i, kernel, stride, padding, dilation, size);
+    }
+    return windows;
   };
   return {axis(input[2], o.kernel.h, o.stride.h, o.padding.h, o.dilation.h),
           axis(input[3], o.kernel.w, o.stride.w, o.padding.w, o.dilation.w)};

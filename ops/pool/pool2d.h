@@ -34,8 +34,9 @@ struct MaxPool2dOutput {
 
 /// x: [N, C, H, W], f32, f64, f16 or bf16. y: [N, C, P, Q] with
 /// P = (H + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1, rounded down (or up in ceil_mode, as
-/// long as the last window begins inside the image or the left padding). Of equal values the first wins; NaN
-/// wins over numbers. Throws Error if shapes or options do not fit. (torch.nn.functional.max_pool2d,
+/// long as the last window begins inside the image or the left padding: a window larger than the padded image
+/// by less than a stride fits). Of equal values the first wins; NaN wins over numbers. Throws Error if shapes
+/// or options do not fit, and for a window that sees nothing but padding. (torch.nn.functional.max_pool2d,
 /// return_indices=True)
 MaxPool2dOutput max_pool2d(const Tensor& x, const MaxPool2dOptions& options);
 

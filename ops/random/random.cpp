@@ -65,6 +65,9 @@ void randint_(const Tensor& x, int64_t low, int64_t high, Generator& generator) 
   const OpCall call("randint_", x);
   check_defined("randint_", "tensor", x);
   TAPER_CHECK(low < high, "randint_: needs low < high, got {} and {}", low, high);
+  TAPER_CHECK(x.dtype() != kBool || (low >= 0 && high <= 2),
+              "randint_: bool holds 0 and 1, not the numbers from {} to {}", low, high - 1);
+  for (const int64_t end : {low, high - 1}) Scalar(end).as_element(x.dtype(), "randint_");
   const uint64_t range = uint64_t(high) - uint64_t(low);
   const bool wide = range > uint64_t(1) << 32;
   fill_random("randint_", x, wide, generator, [&](const Tensor& t, GeneratorState state) {

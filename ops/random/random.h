@@ -23,7 +23,8 @@ void uniform_(const Tensor& x, double low = 0, double high = 1, Generator& gener
 void normal_(const Tensor& x, double mean = 0, double std = 1, Generator& generator = default_generator());
 /// 1 with probability p, else 0. Throws Error unless 0 <= p <= 1.
 void bernoulli_(const Tensor& x, double p = 0.5, Generator& generator = default_generator());
-/// Integers low, ..., high - 1, as x's dtype. Throws Error unless low < high.
+/// Integers low, ..., high - 1, as x's dtype. Throws Error unless low < high, and if the dtype does not hold
+/// them all.
 void randint_(const Tensor& x, int64_t low, int64_t high, Generator& generator = default_generator());
 
 // ---- New tensors ----
