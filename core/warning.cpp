@@ -12,7 +12,7 @@ void print_to_stderr(std::string_view message) {
 }
 
 struct Handler {
-  std::mutex mutex;
+  std::recursive_mutex mutex;  // a handler may warn, or replace itself
   WarningHandler call = print_to_stderr;
 };
 
@@ -25,7 +25,8 @@ Handler& handler() {
 
 void warn(std::string_view message) {
   const std::lock_guard lock(handler().mutex);
-  handler().call(message);
+  const WarningHandler call = handler().call;
+  call(message);
 }
 
 WarningHandler set_warning_handler(WarningHandler call) {
