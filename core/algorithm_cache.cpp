@@ -1,11 +1,14 @@
 #include "taper/core/algorithm_cache.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <iterator>
 #include <limits>
+#include <new>
 #include <optional>
 #include <sstream>
 #include <string_view>
@@ -482,6 +485,11 @@ AlgorithmCache& algorithm_cache() {
     created.set_file(default_algorithm_file());
     created.set_verify(environment_flag("TAPER_VERIFY_ALGORITHMS"));
     created.set_denied(words_in(std::getenv("TAPER_ALGORITHM_DENY")));
+    // A child of fork() finds the lock free that every op takes. It cannot unlock what its parent's thread
+    // has locked (core/fork.h does that for simpler locks), so it makes a new one in that place.
+    pthread_atfork([] { algorithm_cache().choices_mutex_.lock(); },
+                   [] { algorithm_cache().choices_mutex_.unlock(); },
+                   [] { new (&algorithm_cache().choices_mutex_) std::shared_mutex; });
     return created;
   }();
   return cache;

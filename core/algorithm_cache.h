@@ -165,6 +165,7 @@ class AlgorithmCache {
   std::atomic<bool> verify_{false};
   std::atomic<size_t> workspace_limit_{size_t(1) << 30};
 
+  friend AlgorithmCache& algorithm_cache();
   mutable std::shared_mutex choices_mutex_;  // for the two below
   std::unordered_map<Problem, ChoicePtr, ProblemHash> choices_;
   AlgorithmTable decisions_;
