@@ -1,11 +1,14 @@
 #include "taper/core/algorithm_cache.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <iterator>
 #include <limits>
+#include <new>
 #include <optional>
 #include <sstream>
 #include <string_view>
@@ -13,6 +16,7 @@
 #include "taper/core/algorithm_measure.h"
 #include "taper/core/gpu/device_loss.h"
 #include "taper/core/gpu/runtime.h"
+#include "taper/core/one_line.h"
 #include "taper/core/op_scope.h"
 #include "taper/core/parallel.h"
 #include "taper/core/warning.h"
@@ -37,9 +41,11 @@ void tell_refusal_from_loss(Device device) {
   if (device.is_cuda()) gpu::memory_info(device.index);
 }
 
-/// Of equal names, records could not tell which one is meant.
+/// Of equal names, records could not tell which one is meant; and a name is a line of a report.
 void check_names(const Problem& problem, const std::vector<ErasedCandidate>& candidates) {
   for (size_t i = 0; i < candidates.size(); ++i) {
+    TAPER_CHECK(!candidates[i].name.empty() && is_one_line(candidates[i].name),
+                "{}: the name of candidate {} is empty or has control characters", problem.str(), i);
     for (size_t j = 0; j < i; ++j)
       TAPER_CHECK(candidates[i].name != candidates[j].name, "{}: two candidates are called {}", problem.str(),
                   candidates[i].name);
@@ -277,19 +283,26 @@ bool AlgorithmCache::recall(AlgorithmRecord& record) {
   return true;
 }
 
+template <class Change>
+void AlgorithmCache::use_file(Change&& change) {
+  try {
+    change();
+  } catch (const FileError& error) {
+    warn(fmt::format("{}; measurements are kept in memory", error.what()));
+    file_ = AlgorithmFile();
+  }
+}
+
 void AlgorithmCache::read_file() {
   if (file_read_) return;
   file_read_ = true;
-  try {
+  use_file([&] {
     measured_.merge(file_.read());
     const std::vector<AlgorithmFault> trials = unfinished_trials(file_.path());
     for (const AlgorithmFault& trial : trials) file_.add(trial);
     faults_ = file_.faults();
     for (const AlgorithmFault& trial : trials) warn_of(trial);
-  } catch (const FileError& error) {
-    warn(error.what());
-    file_ = AlgorithmFile();
-  }
+  });
 }
 
 void AlgorithmCache::warn_of(const AlgorithmFault& trial) const {
@@ -305,11 +318,7 @@ void AlgorithmCache::warn_of(const AlgorithmFault& trial) const {
 void AlgorithmCache::acquit(const AlgorithmFault& fault) {
   const std::lock_guard lock(measured_mutex_);
   std::erase_if(faults_, [&](const AlgorithmFault& other) { return other.is_of_same(fault); });
-  try {
-    file_.clear_suspicion(fault);
-  } catch (const FileError& error) {
-    warn(error.what());
-  }
+  use_file([&] { file_.clear_suspicion(fault); });
 }
 
 std::vector<AlgorithmFault> AlgorithmCache::faults_of(const Problem& problem) {
@@ -327,24 +336,19 @@ std::vector<AlgorithmFault> AlgorithmCache::faults_of(const Problem& problem) {
 void AlgorithmCache::remember(const AlgorithmFault& fault) {
   const std::lock_guard lock(measured_mutex_);
   faults_.push_back(fault);
-  try {
-    file_.add(fault);
-  } catch (const FileError& error) {
-    warn(error.what());
-  }
+  use_file([&] { file_.add(fault); });
 }
 
 void AlgorithmCache::remember(const AlgorithmRecord& record) {
   const std::lock_guard lock(measured_mutex_);
   measured_[record.key()] = record;
-  try {
+  const auto may_pass = [](const AlgorithmTiming& timing) { return timing.may_pass; };
+  if (std::any_of(record.candidates.begin(), record.candidates.end(), may_pass)) return;
+  use_file([&] {
     // What other processes have measured meanwhile comes along.
     AlgorithmTable all = file_.add(record);
     measured_.merge(all);
-  } catch (const FileError& error) {
-    warn(fmt::format("{}; measurements are kept in memory", error.what()));
-    file_ = AlgorithmFile();
-  }
+  });
 }
 
 void AlgorithmCache::keep(const Problem& problem, const ChoicePtr& choice, AlgorithmRecord record,
@@ -352,7 +356,7 @@ void AlgorithmCache::keep(const Problem& problem, const ChoicePtr& choice, Algor
   const std::unique_lock lock(choices_mutex_);
   if (mode_ != mode) return;  // the mode has changed meanwhile
   choices_[problem] = choice;
-  std::string key = record.key();
+  std::vector<std::string> key = record.key();
   decisions_[std::move(key)] = std::move(record);
 }
 
@@ -421,8 +425,10 @@ std::string AlgorithmCache::file_path() const {
   return file_.path();
 }
 
-PlanStore AlgorithmCache::plans() const {
-  const std::string path = file_path();
+PlanStore AlgorithmCache::plans() {
+  const std::lock_guard lock(measured_mutex_);
+  read_file();  // which finds out whether its folder can be trusted
+  const std::string& path = file_.path();
   if (path.empty()) return PlanStore();
   return PlanStore((std::filesystem::path(path).parent_path() / "plans").string());
 }
@@ -479,6 +485,11 @@ AlgorithmCache& algorithm_cache() {
     created.set_file(default_algorithm_file());
     created.set_verify(environment_flag("TAPER_VERIFY_ALGORITHMS"));
     created.set_denied(words_in(std::getenv("TAPER_ALGORITHM_DENY")));
+    // A child of fork() finds the lock free that every op takes. It cannot unlock what its parent's thread
+    // has locked (core/fork.h does that for simpler locks), so it makes a new one in that place.
+    pthread_atfork([] { algorithm_cache().choices_mutex_.lock(); },
+                   [] { algorithm_cache().choices_mutex_.unlock(); },
+                   [] { new (&algorithm_cache().choices_mutex_) std::shared_mutex; });
     return created;
   }();
   return cache;

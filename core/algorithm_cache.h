@@ -102,7 +102,7 @@ class AlgorithmCache {
   /// That file; empty: none.
   std::string file_path() const;
   /// Where candidates keep what took long to make for them: the folder plans/ beside that file.
-  PlanStore plans() const;
+  PlanStore plans();
   /// Whether candidates are compared with the first one listed before they are timed. A wrong one is never
   /// chosen, and reported by warn(). At the start: TAPER_VERIFY_ALGORITHMS=1.
   void set_verify(bool verify) { verify_ = verify; }
@@ -153,13 +153,19 @@ class AlgorithmCache {
   void warn_of(const AlgorithmFault& trial) const;
   /// A suspected candidate has survived.
   void acquit(const AlgorithmFault& fault);
+  /// Keeps it in memory, and in the file unless a candidate was rejected for what may pass.
   void remember(const AlgorithmRecord& record);
+  /// With measured_mutex_ held: calls change(), which reads or writes the file. If that fails, warns of it
+  /// and keeps measurements in memory from then on.
+  template <class Change>
+  void use_file(Change&& change);
   void keep(const Problem& problem, const ChoicePtr& choice, AlgorithmRecord record, AlgorithmMode mode);
 
   std::atomic<AlgorithmMode> mode_{AlgorithmMode::kHeuristic};
   std::atomic<bool> verify_{false};
   std::atomic<size_t> workspace_limit_{size_t(1) << 30};
 
+  friend AlgorithmCache& algorithm_cache();
   mutable std::shared_mutex choices_mutex_;  // for the two below
   std::unordered_map<Problem, ChoicePtr, ProblemHash> choices_;
   AlgorithmTable decisions_;

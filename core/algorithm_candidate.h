@@ -20,6 +20,13 @@ class AlgorithmFailed : public Error {
   using Error::Error;
 };
 
+/// AlgorithmFailed for a reason that may pass, as when a library finds no memory or a launch fails. Other
+/// processes try the candidate again.
+class AlgorithmUnavailable : public AlgorithmFailed {
+ public:
+  using AlgorithmFailed::AlgorithmFailed;
+};
+
 /// One call of an op: its tensors and numbers in a struct that can be copied. `outputs` are the tensors that
 /// a candidate writes. They must not share memory with inputs; what they hold beforehand may be read.
 template <class Call>

@@ -3,17 +3,22 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <utility>
 
 #include "taper/core/atomic_file.h"
 #include "taper/core/error.h"
 #include "taper/core/file_lock.h"
+#include "taper/core/one_line.h"
+#include "taper/core/private_folder.h"
 #include "taper/core/warning.h"
 
 namespace taper {
@@ -23,6 +28,9 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kFormat = "taper algorithms";
 constexpr int kVersionOfFormat = 1;
+constexpr int kDeepest = 16;            // nested arrays and objects; five are needed
+constexpr size_t kLongestReason = 500;  // bytes of what a library said,
+constexpr size_t kLongestQuote = 120;   // and of a damaged file in a warning
 
 /// What the file holds.
 struct Content {
@@ -35,7 +43,7 @@ Json to_json(const AlgorithmRecord& record) {
   for (const AlgorithmTiming& timing : record.candidates) {
     Json entry = {{"name", timing.name}};
     if (timing.median_ms > 0) entry["median_ms"] = timing.median_ms;
-    if (!timing.rejected.empty()) entry["rejected"] = timing.rejected;
+    if (!timing.rejected.empty()) entry["rejected"] = one_line(timing.rejected, kLongestReason);
     if (timing.is_wrong) entry["is_wrong"] = true;
     if (timing.left_out) entry["left_out"] = true;
     candidates.push_back(entry);
@@ -53,7 +61,7 @@ Json to_json(const AlgorithmFault& fault) {
   Json json = {{"problem", fault.problem},
                {"environment", fault.environment},
                {"algorithm", fault.algorithm},
-               {"what", fault.what}};
+               {"what", one_line(fault.what, kLongestReason)}};
   if (fault.suspected) json["suspected"] = true;
   return json;
 }
@@ -69,24 +77,66 @@ AlgorithmRecord record_from(const Json& json) {
   for (const Json& entry : json.at("candidates"))
     record.candidates.push_back({.name = entry.at("name"),
                                  .median_ms = entry.value("median_ms", 0.0),
-                                 .rejected = entry.value("rejected", std::string()),
+                                 .rejected = one_line(entry.value("rejected", std::string()), kLongestReason),
                                  .is_wrong = entry.value("is_wrong", false),
                                  .left_out = entry.value("left_out", false)});
   return record;
 }
 
+bool is_name(const std::string& text) {
+  return !text.empty() && is_one_line(text);
+}
+
+/// Throws Error unless the record makes sense.
+void require_sense(const AlgorithmRecord& record) {
+  TAPER_CHECK(is_name(record.problem) && is_name(record.environment),
+              "a problem or its environment is empty or has control characters");
+  const AlgorithmTiming* winner = nullptr;
+  std::set<std::string> names;
+  for (const AlgorithmTiming& timing : record.candidates) {
+    TAPER_CHECK(is_name(timing.name), "{}: a candidate's name is empty or has control characters",
+                record.problem);
+    TAPER_CHECK(names.insert(timing.name).second, "{}: two candidates are called {}", record.problem,
+                timing.name);
+    TAPER_CHECK(std::isfinite(timing.median_ms) && timing.median_ms >= 0, "{}: {} took {} ms", record.problem,
+                timing.name, timing.median_ms);
+    if (timing.name == record.winner) winner = &timing;
+  }
+  TAPER_CHECK(winner != nullptr, "{}: the winner {} is no candidate", record.problem, record.winner);
+  TAPER_CHECK(winner->rejected.empty() && !winner->left_out, "{}: the winner {} is rejected or was left out",
+              record.problem, record.winner);
+  TAPER_CHECK(std::isfinite(record.seconds_allowed) && record.seconds_allowed >= 0, "{}: {} seconds allowed",
+              record.problem, record.seconds_allowed);
+}
+
+void require_sense(const AlgorithmFault& fault) {
+  TAPER_CHECK(is_name(fault.problem) && is_name(fault.environment) && is_name(fault.algorithm),
+              "a fault's problem, environment or algorithm is empty or has control characters");
+}
+
+AlgorithmFault fault_from(const Json& json) {
+  AlgorithmFault fault{json.at("problem"), json.at("environment"), json.at("algorithm"),
+                       one_line(json.at("what").get<std::string>(), kLongestReason),
+                       json.value("suspected", false)};
+  require_sense(fault);
+  return fault;
+}
+
 Content parse(const std::string& text) {
-  const Json json = Json::parse(text);
+  // The library's parser uses no stack for what is nested; what it does with the result later does.
+  const Json json = Json::parse(text, [](int depth, Json::parse_event_t, const Json&) {
+    TAPER_CHECK(depth <= kDeepest, "more than {} levels are nested", kDeepest);
+    return true;
+  });
   if (json.at("format") != kFormat) fail("its format is {}", json.at("format").dump());
   if (json.at("version") != kVersionOfFormat) fail("its version is {}", json.at("version").dump());
   Content content;
   for (const Json& entry : json.at("records")) {
     const AlgorithmRecord record = record_from(entry);
+    require_sense(record);
     content.records[record.key()] = record;
   }
-  for (const Json& entry : json.value("faults", Json::array()))
-    content.faults.push_back({entry.at("problem"), entry.at("environment"), entry.at("algorithm"),
-                              entry.at("what"), entry.value("suspected", false)});
+  for (const Json& entry : json.value("faults", Json::array())) content.faults.push_back(fault_from(entry));
   return content;
 }
 
@@ -105,11 +155,22 @@ std::optional<std::string> content_of(const std::string& path) {
   struct stat status = {};
   if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode))
     fail<FileError>("{}: not a file; leave TAPER_ALGORITHM_CACHE empty to keep measurements in memory", path);
+  const bool exists = status.st_mode != 0;
   std::ifstream file(path, std::ios::binary);
-  if (!file) return std::nullopt;
+  if (!file && !exists) return std::nullopt;
   std::ostringstream text;
-  text << file.rdbuf();
+  if (file) text << file.rdbuf();
+  if (!file || file.bad() || text.bad()) fail<FileError>("{}: cannot be read", path);
   return text.str();
+}
+
+/// As parse(), where the program's memory does not reach: that says nothing of the file.
+Content parse_file(const std::string& path, const std::string& text) {
+  try {
+    return parse(text);
+  } catch (const std::bad_alloc&) {
+    fail<FileError>("{}: there is no memory to read its {} bytes", path, text.size());
+  }
 }
 
 /// With the lock held: so that no process puts aside the good file that another has just written.
@@ -117,22 +178,32 @@ Content read_locked(const std::string& path) {
   const auto text = content_of(path);
   if (!text) return {};
   try {
-    return parse(*text);
+    return parse_file(path, *text);
+  } catch (const FileError&) {
+    throw;
   } catch (const std::exception& error) {
     const std::string aside = path + ".damaged";
     std::error_code failed;
     std::filesystem::rename(path, aside, failed);
-    warn(fmt::format("{}: not a table of algorithms as this version writes it ({}); {}", path, error.what(),
+    warn(fmt::format("{}: not a table of algorithms as this version writes it ({}); {}", path,
+                     one_line(error.what(), kLongestQuote),
                      failed ? "it cannot be renamed: " + failed.message() : "it is now " + aside));
     return {};
   }
 }
 
+std::string folder_of(const std::string& path) {
+  return std::filesystem::path(path).parent_path().string();
+}
+
 Content read_file(const std::string& path) {
+  check_private_folder(folder_of(path));
   const auto text = content_of(path);
   if (!text) return {};
   try {
-    return parse(*text);
+    return parse_file(path, *text);
+  } catch (const FileError&) {
+    throw;
   } catch (const std::exception&) {
     const FileLock lock(path);
     return read_locked(path);
@@ -142,10 +213,7 @@ Content read_file(const std::string& path) {
 /// Replaces the file by what change(content) leaves, and returns that.
 template <class Change>
 Content change_file(const std::string& path, Change&& change) {
-  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-  std::error_code failed;
-  if (!folder.empty()) std::filesystem::create_directories(folder, failed);
-  if (failed) fail<FileError>("{}: its folder cannot be made: {}", path, failed.message());
+  make_private_folder(folder_of(path));
   const FileLock lock(path);
   Content content = read_locked(path);
   change(content);
@@ -155,9 +223,9 @@ Content change_file(const std::string& path, Change&& change) {
 
 }  // namespace
 
-std::string AlgorithmRecord::key() const {
-  std::string key = problem + "\n" + environment;
-  for (const AlgorithmTiming& timing : candidates) key += "\n" + timing.name;
+std::vector<std::string> AlgorithmRecord::key() const {
+  std::vector<std::string> key = {problem, environment};
+  for (const AlgorithmTiming& timing : candidates) key.push_back(timing.name);
   return key;
 }
 
@@ -171,11 +239,13 @@ std::vector<AlgorithmFault> AlgorithmFile::faults() const {
 
 AlgorithmTable AlgorithmFile::add(const AlgorithmRecord& record) const {
   if (path_.empty()) return {};
+  require_sense(record);
   return change_file(path_, [&](Content& content) { content.records[record.key()] = record; }).records;
 }
 
 void AlgorithmFile::add(const AlgorithmFault& fault) const {
   if (path_.empty()) return;
+  require_sense(fault);
   change_file(path_, [&](Content& content) {
     const auto same = std::find_if(content.faults.begin(), content.faults.end(),
                                    [&](const AlgorithmFault& other) { return other.is_of_same(fault); });

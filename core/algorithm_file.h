@@ -2,7 +2,8 @@
 // What the algorithm cache has measured, as a file that all processes of a user share.
 //
 // Every process reads it once and, when it has measured something, adds that under a lock to what is there by
-// then, so nothing is lost when several write. The file is replaced whole: a reader never sees a part.
+// then, so nothing is lost when several write. The file is replaced whole: a reader never sees a part. What
+// it says is trusted no further than its form and its meaning can be checked; its folder is the user's alone.
 
 #include <map>
 #include <string>
@@ -16,6 +17,7 @@ struct AlgorithmTiming {
   double median_ms = 0;   ///< 0: not measured
   std::string rejected;   ///< why it cannot be chosen; empty if it can
   bool is_wrong = false;  ///< rejected for a wrong result
+  bool may_pass = false;  ///< rejected for what may pass, as when memory is short: never in the file
   bool left_out = false;  ///< not measured, because the time allowed was over
 };
 
@@ -29,7 +31,7 @@ struct AlgorithmRecord {
   std::vector<AlgorithmTiming> candidates;  ///< in the order of their estimated cost
 
   /// Problem, environment and the candidates' names: a record counts only where all of them are the same.
-  std::string key() const;
+  std::vector<std::string> key() const;
 };
 
 /// A candidate that made a process lose its GPU, or ended it, when it was tried for a problem.
@@ -48,7 +50,7 @@ struct AlgorithmFault {
 };
 
 /// Records by key.
-using AlgorithmTable = std::map<std::string, AlgorithmRecord>;
+using AlgorithmTable = std::map<std::vector<std::string>, AlgorithmRecord>;
 
 class AlgorithmFile {
  public:
@@ -56,11 +58,14 @@ class AlgorithmFile {
   explicit AlgorithmFile(std::string path = {}) : path_(std::move(path)) {}
 
   const std::string& path() const { return path_; }
-  /// All records. Empty if there is no file. One that cannot be understood is renamed to PATH.damaged, with a
-  /// warning.
+  /// All records. Empty if there is no file. One that cannot be understood, or makes no sense, is renamed to
+  /// PATH.damaged, with a warning. Throws FileError if it cannot be read, or if others may write to its
+  /// folder (core/private_folder.h).
   AlgorithmTable read() const;
-  /// Adds `record`, in place of one with the same key, and returns all. Makes the folders. Throws FileError
-  /// if the file cannot be written.
+  /// Adds `record`, in place of one with the same key, and returns all. Makes the folders, for this user
+  /// alone. Throws FileError if the file cannot be written, or locked within FileLock::kPatienceSeconds;
+  /// Error if the record makes no sense: its winner is none of its candidates, or is rejected, or a name has
+  /// control characters.
   AlgorithmTable add(const AlgorithmRecord& record) const;
   /// The candidates that must not be tried again, in the order in which they were added.
   std::vector<AlgorithmFault> faults() const;

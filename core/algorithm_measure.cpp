@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <new>
 #include <optional>
 
 #include "taper/core/algorithm_compare.h"
@@ -165,15 +166,24 @@ class Measurement {
   /// Calls body(), which lets candidate i do something, and notes why that puts it out of the question.
   template <class Body>
   void attempt(size_t i, bool for_the_first_time, Body&& body) {
-    std::string& rejected = timings_[i].rejected;
+    const auto reject = [&](const char* why, bool may_pass) {
+      timings_[i].rejected = why;
+      timings_[i].may_pass = may_pass;
+    };
     try {
       options_.attempt(candidates_[i], for_the_first_time, body);
     } catch (const DeviceLostError&) {
       throw;
     } catch (const OutOfMemoryError&) {
-      rejected = "out of memory";
+      reject("out of memory", true);
+    } catch (const std::bad_alloc&) {
+      reject("out of memory", true);
+    } catch (const AlgorithmUnavailable& error) {
+      reject(error.what(), true);
+    } catch (const AlgorithmFailed& error) {
+      reject(error.what(), false);
     } catch (const Error& error) {
-      rejected = error.what();
+      reject(error.what(), true);
     }
   }
 
@@ -213,6 +223,7 @@ class Measurement {
       if (expected.empty()) {
         timings_[i].rejected = fmt::format("cannot be verified: {}: {}", candidates_[reference].name,
                                            timings_[reference].rejected);
+        timings_[i].may_pass = timings_[reference].may_pass;
         continue;
       }
       timings_[i].left_out = i > 0 && clock_.is_over();

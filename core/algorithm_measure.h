@@ -24,7 +24,8 @@ struct MeasureOptions {
 /// Makes all candidates ready, the first one first and several at once, then runs every one several times, in
 /// turns, on copies of the call's outputs: the call itself is not computed. Returns the median time of each
 /// (on a GPU by events on the current stream), or why it is out of the question: it found no memory, threw an
-/// Error, or its result is not the reference's (algorithm_compare.h). Candidates that are clearly slower than
+/// Error, or its result is not the reference's (algorithm_compare.h). Only a wrong result and AlgorithmFailed
+/// say so for good; the rest may pass (AlgorithmTiming::may_pass). Candidates that are clearly slower than
 /// the best run fewer times. Throws OutOfMemoryError if there is no memory for the copies, DeviceLostError if
 /// a candidate, or what was enqueued before, has ended the device.
 std::vector<AlgorithmTiming> measure(const ErasedCall& call, std::span<const ErasedCandidate> candidates,

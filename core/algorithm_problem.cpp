@@ -68,25 +68,25 @@ std::string tensor_text(DType dtype, const Shape& shape, const Strides& strides)
 
 /// As the system tells it; "unknown CPU" where it does not.
 const std::string& cpu_model() {
-  static const std::string model = [] {
+  static const std::string& model = *new std::string([] {  // read in destructors of static objects, too
     std::ifstream file("/proc/cpuinfo");
     for (std::string line; std::getline(file, line);) {
       const size_t colon = line.find(": ");
       if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
     }
     return std::string("unknown CPU");
-  }();
+  }());
   return model;
 }
 
 /// ", CUDA runtime 13.0, cuDNN 9.19.0, ..."; nothing in the simulated build.
 const std::string& gpu_libraries() {
-  static const std::string text = [] {
+  static const std::string& text = *new std::string([] {
     std::string joined;
     for (const gpu::Library& library : gpu::libraries())
       joined += fmt::format(", {} {}", library.name, library.version);
     return joined;
-  }();
+  }());
   return text;
 }
 

@@ -14,6 +14,8 @@
 
 #include "taper/core/error.h"
 #include "taper/core/file_lock.h"
+#include "taper/core/one_line.h"
+#include "taper/core/private_folder.h"
 
 namespace taper {
 namespace {
@@ -29,14 +31,19 @@ std::string note_of(const std::vector<AlgorithmFault>& trials) {
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+bool is_word(const nlohmann::json& word) {
+  if (!word.is_string()) return false;
+  const auto& text = word.get_ref<const std::string&>();
+  return !text.empty() && is_one_line(text);
+}
+
 /// Nothing if the process ended while it wrote.
 std::vector<AlgorithmFault> trials_in(const std::string& text) {
   std::vector<AlgorithmFault> trials;
   const auto json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_array()) return trials;
   for (const nlohmann::json& entry : json) {
-    if (entry.is_array() && entry.size() == 4 &&
-        std::all_of(entry.begin(), entry.end(), [](const nlohmann::json& word) { return word.is_string(); }))
+    if (entry.is_array() && entry.size() == 4 && std::all_of(entry.begin(), entry.end(), is_word))
       trials.push_back({entry[0], entry[1], entry[2], entry[3], true});
   }
   return trials;
@@ -92,15 +99,17 @@ void AlgorithmTrials::end(const AlgorithmFault& trial) noexcept {
 void AlgorithmTrials::write() {
   if (path_.empty()) return;
   if (fd_ < 0) {
-    if (const fs::path folder = fs::path(path_).parent_path(); !folder.empty())
-      fs::create_directories(folder);
-    const FileLock lock(path_);  // so that nobody takes the new note for an abandoned one
-    note_path_ = path_ + kNoteSuffix + "XXXXXX";
-    fd_ = ::mkostemp(note_path_.data(), O_CLOEXEC);
-    if (fd_ >= 0) ::flock(fd_, LOCK_EX);
+    make_private_folder(fs::path(path_).parent_path().string());
+    // It gets its name when it is locked, so that nobody takes it for an abandoned one.
+    std::string nameless = path_ + ".new-XXXXXX";
+    fd_ = ::mkostemp(nameless.data(), O_CLOEXEC);
+    if (fd_ < 0) return;
+    ::flock(fd_, LOCK_EX | LOCK_NB);
+    note_path_ = path_ + kNoteSuffix + nameless.substr(nameless.size() - 6);
+    if (std::rename(nameless.c_str(), note_path_.c_str()) != 0) note_path_ = nameless;
   }
   const std::string text = note_of(under_way_);
-  if (fd_ < 0 || ::ftruncate(fd_, 0) != 0) return;
+  if (::ftruncate(fd_, 0) != 0) return;
   [[maybe_unused]] const ssize_t written = ::pwrite(fd_, text.data(), text.size(), 0);
 }
 

@@ -37,7 +37,7 @@ class AlgorithmTrials {
 };
 
 /// What processes that have ended were trying, as suspicions, by their notes beside the algorithm file at
-/// `path`, which are removed.
+/// `path`, which are removed. Throws FileError if there are notes and that file cannot be locked.
 std::vector<AlgorithmFault> unfinished_trials(const std::string& path);
 
 }  // namespace taper

@@ -14,6 +14,7 @@
 
 #include "taper/core/allocator.h"
 #include "taper/core/error.h"
+#include "taper/core/fork.h"
 #include "taper/core/profile_events.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -42,6 +43,8 @@ size_t rounded_size(size_t size_bytes) {
 
 class CpuAllocator final : public Allocator {
  public:
+  CpuAllocator() { hold_over_fork(mutex_); }
+
   void* allocate(size_t size_bytes) override {
     if (size_bytes == 0) return nullptr;
     // Nothing real is this large; the bound keeps the rounding from overflowing.

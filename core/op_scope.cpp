@@ -4,13 +4,20 @@
 #include <string>
 #include <unordered_set>
 
+#include "taper/core/fork.h"
+
 namespace taper {
 
 std::string_view intern(std::string_view name) {
-  static std::mutex mutex;
-  static auto& names = *new std::unordered_set<std::string>;  // its strings never move
-  const std::lock_guard lock(mutex);
-  return *names.emplace(name).first;
+  struct Names {
+    std::mutex mutex;
+    std::unordered_set<std::string> texts;  // which never move
+
+    Names() { hold_over_fork(mutex); }
+  };
+  static Names& names = *new Names;
+  const std::lock_guard lock(names.mutex);
+  return *names.texts.emplace(name).first;
 }
 
 }  // namespace taper

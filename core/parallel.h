@@ -8,9 +8,10 @@
 
 namespace taper {
 
-/// Threads that parallel_for uses, this one included. At the start: the CPUs this process may run on.
+/// Threads that parallel_for uses, this one included. At first available_cpus(), or as many as can be
+/// started.
 int num_threads();
-/// Throws Error unless 1 <= count <= 1024.
+/// Throws Error unless 1 <= count <= 1024, and in the body of a loop.
 void set_num_threads(int count);
 /// True on a thread that runs a piece of a loop which other threads share.
 bool in_parallel_loop();

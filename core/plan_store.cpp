@@ -10,6 +10,7 @@
 
 #include "taper/core/atomic_file.h"
 #include "taper/core/error.h"
+#include "taper/core/private_folder.h"
 #include "taper/core/warning.h"
 
 namespace taper {
@@ -44,6 +45,7 @@ std::optional<std::string> PlanStore::find(const std::string& key) const {
   if (!file) return std::nullopt;
   std::ostringstream content;
   content << file.rdbuf();
+  if (file.bad() || content.bad()) return std::nullopt;  // which says nothing of what is in it
   std::optional<std::string> bytes = bytes_in(content.str(), key);
   if (!bytes) set_aside(key, "it is damaged or another's");
   return bytes;
@@ -52,9 +54,7 @@ std::optional<std::string> PlanStore::find(const std::string& key) const {
 void PlanStore::keep(const std::string& key, const std::string& bytes) const {
   if (folder_.empty()) return;
   try {
-    std::error_code failed;
-    std::filesystem::create_directories(folder_, failed);
-    if (failed) fail<FileError>("{}: cannot be made: {}", folder_, failed.message());
+    make_private_folder(folder_);
     write_file_atomically(path_of(key), header(key, bytes) + bytes);
   } catch (const FileError& error) {
     warn(fmt::format("{}; other processes will make the plan again", error.what()));

@@ -18,7 +18,8 @@ class PlanStore {
   /// of what, for which device. Nothing if there are none. A file that is damaged, or another key's, is
   /// renamed to FILE.damaged, with a warning.
   std::optional<std::string> find(const std::string& key) const;
-  /// Keeps `bytes`. Makes the folder. If that fails nothing is kept, which is reported by warn().
+  /// Keeps `bytes`. Makes the folder, for this user alone (core/private_folder.h). If that fails nothing is
+  /// kept, which is reported by warn().
   void keep(const std::string& key, const std::string& bytes) const;
   /// Renames the entry to FILE.damaged, and warns of it with `why`: its maker cannot use it.
   void set_aside(const std::string& key, const std::string& why) const;

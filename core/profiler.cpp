@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
+#include <cstring>
 #include <deque>
 #include <map>
 #include <memory>
@@ -19,11 +21,13 @@
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/profile_events.h"
 #include "taper/core/tensor.h"
+#include "taper/core/thread_object.h"
 
 namespace taper {
 namespace {
 
-thread_local std::string thread_name;
+/// Without a destructor: destructors of static objects run after those of thread-local ones.
+constinit thread_local std::array<char, 64> thread_name{};
 
 /// The number of the recording that goes on; 0: none. Threads drop what they hold of an earlier one.
 std::atomic<uint64_t> session{0};
@@ -52,7 +56,7 @@ struct ThreadRecorder {
       open.clear();
       done.clear();
       memory.clear();
-      name = !thread_name.empty() ? thread_name : system_id == getpid() ? "main" : "";
+      name = thread_name[0] != '\0' ? thread_name.data() : system_id == getpid() ? "main" : "";
     }
     return true;
   }
@@ -68,14 +72,18 @@ Registry& registry() {
   return registry;
 }
 
-ThreadRecorder& this_thread() {
-  thread_local const std::shared_ptr<ThreadRecorder> recorder = [] {
-    auto made = std::make_shared<ThreadRecorder>();
+/// A thread's recorder, which the registry knows.
+struct RegisteredRecorder {
+  const std::shared_ptr<ThreadRecorder> recorder = std::make_shared<ThreadRecorder>();
+
+  RegisteredRecorder() {
     const std::lock_guard lock(registry().mutex);
-    registry().recorders.push_back(made);
-    return made;
-  }();
-  return *recorder;
+    registry().recorders.push_back(recorder);
+  }
+};
+
+ThreadRecorder& this_thread() {
+  return *thread_object<RegisteredRecorder>().recorder;
 }
 
 /// Counts one more event; false if there is no room for it.
@@ -325,7 +333,8 @@ void detail::DeviceSpan::end() noexcept {
 
 void set_thread_name(std::string name) {
   pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
-  thread_name = std::move(name);
+  name.resize(std::min(name.size(), thread_name.size() - 1));
+  std::strcpy(thread_name.data(), name.c_str());
 }
 
 // ---------------------------------------------------------------------------------------------- Profiler

@@ -17,7 +17,7 @@ void print_to_stderr(std::string_view message) {
 }
 
 struct Handler {
-  std::mutex mutex;
+  std::recursive_mutex mutex;  // a handler may warn, or replace itself
   WarningHandler call = print_to_stderr;
   std::set<std::string, std::less<>> said_once;
 };
@@ -31,12 +31,13 @@ Handler& handler() {
 
 void warn(std::string_view message) {
   const std::lock_guard lock(handler().mutex);
-  handler().call(printable(message));
+  const WarningHandler call = handler().call;
+  call(printable(message));
 }
 
 void warn_once(std::string_view message) {
   const std::lock_guard lock(handler().mutex);
-  if (handler().said_once.emplace(message).second) handler().call(message);
+  if (handler().said_once.emplace(message).second) warn(message);
 }
 
 WarningHandler set_warning_handler(WarningHandler call) {

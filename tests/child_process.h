@@ -4,6 +4,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
+#include <exception>
 #include <string>
 
 namespace taper::test {
@@ -14,7 +16,15 @@ struct ChildResult {
   std::string stderr_text;
 };
 
-/// The child exits with 0 when `body` returns. It has this thread alone, so body must not use a thread pool.
+/// Whether a child may start threads, which ThreadSanitizer ends it for.
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool kChildrenStartThreads = false;
+#else
+inline constexpr bool kChildrenStartThreads = true;
+#endif
+
+/// The child exits with 0 when `body` returns, and with 1 when it throws. It has this thread alone; a child
+/// that takes longer than half a minute is ended by SIGALRM.
 template <class Body>
 ChildResult run_in_child(Body&& body) {
   int ends[2];
@@ -24,7 +34,13 @@ ChildResult run_in_child(Body&& body) {
     dup2(ends[1], STDERR_FILENO);
     close(ends[0]);
     close(ends[1]);
-    body();
+    alarm(30);
+    try {
+      body();
+    } catch (const std::exception& error) {
+      dprintf(STDERR_FILENO, "%s\n", error.what());
+      _exit(1);
+    }
     _exit(0);
   }
   close(ends[1]);

@@ -6,6 +6,7 @@
 #include "taper/core/dtype.h"
 #include "taper/core/tensor.h"
 #include "taper/core/views.h"
+#include "taper/core/warning.h"
 
 using namespace taper;
 
@@ -152,4 +153,18 @@ TEST_CASE("handles, storage and versions") {
     CHECK(part.data<float>() == memory.data() + 1);
   }
   CHECK(released == 1);
+}
+
+TEST_CASE("a handler of warnings may warn, and may replace itself") {
+  std::vector<std::string> seen;
+  const WarningHandler before = set_warning_handler([&](std::string_view text) {
+    seen.emplace_back(text);
+    if (text == "first") warn("second");
+    if (text == "second")
+      set_warning_handler([&](std::string_view later) { seen.push_back("new " + std::string(later)); });
+  });
+  warn("first");
+  warn("third");
+  set_warning_handler(before);
+  CHECK(seen == std::vector<std::string>{"first", "second", "new third"});
 }

@@ -6,6 +6,9 @@
 
 #include "taper/core/error.h"
 #include "taper/core/gpu/runtime.h"
+#if TAPER_SIMULATED_GPU
+#include "taper/core/gpu/sim.h"
+#endif
 #include "tests/child_process.h"
 
 namespace taper::test {
@@ -25,6 +28,7 @@ std::string fault_report(Launch&& launch) {
   };
 #if defined(__SANITIZE_ADDRESS__)
   return run_in_child([&] {
+           gpu::sim::reset();  // a child has no GPU otherwise
            run();
            fputs(text.c_str(), stderr);
          })

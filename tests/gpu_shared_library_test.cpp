@@ -2,8 +2,16 @@
 
 #include "taper/core/gpu/shared_library.h"
 
+#include <dlfcn.h>
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <filesystem>
+
+#include "taper/core/error.h"
+#include "tests/child_process.h"
+#include "tests/temporary_folder.h"
 
 using namespace taper;
 
@@ -41,4 +49,26 @@ TEST_CASE("NVIDIA's libraries are looked for beside each other") {
   CHECK_THAT(names[1], Catch::EndsWith("/libm.so.6"));
   CHECK_THAT(names[2], Catch::EndsWith("/../../none/lib/libm.so.6"));
   CHECK(gpu::SharedLibrary({names[1]}).failure().empty());  // the mathematics library is beside the C library
+}
+
+TEST_CASE(
+    "a neighbour that was opened by a relative path is found after the program has changed its folder") {
+  const TemporaryFolder folder;
+  Dl_info mathematics;
+  gpu::SharedLibrary library({"libm.so.6"});
+  REQUIRE(dladdr(dlsym(library.handle(), "cos"), &mathematics) != 0);
+  std::filesystem::copy_file(mathematics.dli_fname, folder / "libneighbour.so");
+  const test::ChildResult child = test::run_in_child([&] {
+    std::filesystem::current_path(folder.path());
+    void* const neighbour = dlopen("./libneighbour.so", RTLD_NOW | RTLD_LOCAL);
+    TAPER_CHECK(neighbour != nullptr, "{}", dlerror());
+    std::filesystem::current_path("/");
+    const auto names = gpu::nvidia_library_names("libx.so", "none", dlsym(neighbour, "cos"));
+    const std::string real = std::filesystem::canonical(folder.path()).string();
+    TAPER_CHECK(
+        names.size() == 3 && names[1] == real + "/libx.so" && names[2] == real + "/../../none/lib/libx.so",
+        "{}", names.size() > 1 ? names[1] : "one name");
+  });
+  CHECK(child.stderr_text.empty());
+  CHECK(child.exit_code == 0);
 }

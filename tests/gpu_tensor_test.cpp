@@ -1,13 +1,18 @@
 // Tensors on the GPU: copies, casts, layouts and fills there, and the way there and back.
 
+#include <atomic>
 #include <catch2/catch.hpp>
+#include <thread>
 
 #include "taper/autograd/functions.h"
 #include "taper/core/gpu/caching_allocator.h"
+#include "taper/core/gpu/device_loss.h"
+#include "taper/core/gpu/runtime.h"
 #include "taper/core/views.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/reduce/reduce.h"
+#include "tests/child_process.h"
 #include "tests/test_tensors.h"
 
 using namespace taper;
@@ -234,4 +239,41 @@ TEST_CASE("tensors give their memory back to the caching allocator") {
     CHECK(allocator.stats().allocated_bytes == before + 4096);
   }
   CHECK(allocator.stats().allocated_bytes == before);
+}
+
+TEST_CASE("a child of fork() is told that it has no GPU") {
+  const Tensor x = from_vector<float>({1, 2, 3}).to(kGpu);
+  std::atomic<bool> stop{false};
+  std::thread other([&] {  // holds whatever locks there are
+    while (!stop) (x * 2).cpu();
+  });
+  for (int i = 0; i < 10; ++i) {
+    const test::ChildResult child = test::run_in_child([&] {
+      const auto says_so = [](const char* what, auto&& use) {
+        try {
+          use();
+        } catch (const DeviceLostError& error) {
+          const std::string text = error.what();
+          TAPER_CHECK(text.find("forked from one that had used the GPU") != text.npos, "{}: {}", what, text);
+          return;
+        }
+        fail("{}: no error", what);
+      };
+      TAPER_CHECK(gpu::device_count() >= 1, "device_count");
+      says_so("an op", [&] { (x + x).cpu(); });
+      says_so("a copy", [&] { x.cpu(); });
+      says_so("a tensor", [&] { empty({1000}, {.device = kGpu}); });
+      says_so("synchronize", [&] { gpu::synchronize(); });
+      says_so("pinned memory", [&] { gpu::allocate_pinned(100); });
+      says_so("an event", [&] { gpu::Event().record(gpu::default_stream()); });
+      Tensor mine = x;  // goes, as all handles do
+      TAPER_CHECK((ones({3}) * 2).sum().item<float>() == 6, "the CPU");
+    });
+    CAPTURE(child.stderr_text);
+    CHECK(child.signal == 0);
+    CHECK(child.exit_code == 0);
+  }
+  stop = true;
+  other.join();
+  CHECK(values(x) == std::vector<double>{1, 2, 3});
 }

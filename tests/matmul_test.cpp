@@ -1,6 +1,8 @@
 // Matrix products: against a plain loop in f64, over batches, broadcasting, views and dtypes.
 
+#include <atomic>
 #include <catch2/catch.hpp>
+#include <thread>
 
 #include "taper/autograd/gradcheck.h"
 #include "taper/autograd/matmul.h"
@@ -9,6 +11,7 @@
 #include "taper/ops/elementwise/elementwise.h"
 #include "taper/ops/matmul/gemm_library.h"
 #include "taper/ops/matmul/matmul.h"
+#include "tests/child_process.h"
 #include "tests/gpu_derivatives.h"
 #include "tests/oracle_cases.h"
 #include "tests/test_tensors.h"
@@ -168,6 +171,29 @@ TEST_CASE("matmul is the same bits for any number of threads") {
     CHECK(results == first);
   }
   set_num_threads(threads);
+}
+
+TEST_CASE("fork() while another thread computes: the child computes, too") {
+  if (!test::kChildrenStartThreads) return;
+  const ThreadsGuard guard(2);
+  const Tensor a = random_tensor({100, 200}, kFloat32), b = random_tensor({200, 150}, kFloat32, 2);
+  const std::vector<float> expected = ops::to_vector<float>(ops::matmul(a, b));
+  std::atomic<bool> stop{false};
+  std::thread other([&] {
+    for (int64_t i = 0; !stop; ++i)  // mostly problems that are new
+      ops::matmul(random_tensor({1 + i % 2000, 7}, kFloat32), views::slice(b, 0, 0, 7));
+  });
+  int good = 0;
+  for (int i = 0; i < 20; ++i) {
+    const test::ChildResult child = test::run_in_child([&] {
+      TAPER_CHECK(ops::to_vector<float>(ops::matmul(a, b)) == expected, "other bits");
+      ops::matmul(random_tensor({9, 8}), random_tensor({8, 10 + i}));  // a problem that is new to the child
+    });
+    good += child.signal == 0 && child.exit_code == 0;
+  }
+  stop = true;
+  other.join();
+  CHECK(good == 20);
 }
 
 TEST_CASE("matrix products refuse what does not fit") {

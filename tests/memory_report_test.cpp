@@ -107,12 +107,33 @@ TEST_CASE("a damaged trace is refused with its line") {
                              R"({"action":"grow","addr":1})",
                              "3",
                              R"({"action":"alloc","addr":"one","size":8})",
+                             R"({"action":"free_requested","addr":1e30})",
+                             R"({"action":"free_requested","addr":1.5})",
+                             R"({"action":"free_requested","addr":-1})",
+                             R"({"action":"free_requested","addr":18446744073709551616})",
+                             R"({"action":"alloc","addr":1,"size":1e3})",
+                             R"({"action":"alloc","addr":1,"size":-8})",
+                             R"({"action":"alloc","addr":1,"size":8,"stream":1e10})",
+                             R"({"action":"alloc","addr":1,"size":8,"stream":4294967296})",
+                             R"({"action":"alloc","addr":1,"size":8,"stream":-1})",
                              ""};
   for (const char* line : bad) {
     CAPTURE(line);
     write_text(path, good + line + "\n");
     CHECK_THROWS_WITH(read_memory_trace(path), Contains(path + ": line 2 is not an allocation or a free"));
     CHECK_THROWS_AS(read_memory_trace(path), FileError);
+  }
+  // What is deep or long is not told in full.
+  for (const std::string& line : {std::string(200'000, '['), std::string(200'000, 'x')}) {
+    write_text(path, good + line + "\n");
+    std::string text;
+    try {
+      read_memory_trace(path);
+    } catch (const FileError& error) {
+      text = error.what();
+    }
+    CHECK_THAT(text, Contains("line 2"));
+    CHECK(text.size() < path.size() + 400);
   }
   CHECK_THROWS_WITH(read_memory_trace(folder / "missing"), Contains("missing: cannot be opened"));
 }

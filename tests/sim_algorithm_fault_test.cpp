@@ -6,6 +6,7 @@
 
 #include "child_process.h"
 #include "double_call.h"
+#include "taper/core/gpu/caching_allocator.h"
 #include "taper/core/gpu/device_loss.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/core/gpu/sim.h"
@@ -203,7 +204,7 @@ TEST_CASE("a candidate that ends two processes, or is ended with them, is left o
   const TemporaryFolder folder;
   const std::string file = folder / "algorithms.json";
   CHECK(signal_that_ended(file, signal) == signal);
-  CHECK(folder.files().size() == 2);  // the note and the lock
+  CHECK(folder.files().size() == 1);  // the note
   CHECK(signal_that_ended(file, signal) == signal);
   REQUIRE(AlgorithmFile(file).faults().size() == 1);
   CHECK(AlgorithmFile(file).faults()[0].suspected);
@@ -289,4 +290,36 @@ TEST_CASE("notes that are no notes are taken away") {
     std::ofstream(file + ".trial-" + std::to_string(++number)) << text;
   CHECK(unfinished_trials(file).empty());
   CHECK(folder.files() == std::vector<std::string>{"algorithms.json.lock"});
+}
+
+TEST_CASE("an injected failure of a launch or an allocation is not remembered for other processes") {
+  const bool launch = GENERATE(true, false);
+  const TemporaryFolder folder;
+  const std::string file = folder / "algorithms.json";
+  const DoubleCall call = gpu_call();
+  List list = {kernel("plain", 1, double_all), kernel("other", 2, double_all)};
+  list[1].workspace_bytes = 1000;
+  {
+    Process first(file, AlgorithmMode::kBenchmark);
+    if (launch)
+      gpu::sim::fail_call(gpu::sim::FaultPoint::kLaunch, 1);
+    else
+      gpu::caching_allocator(0).fail_request(2);  // the first is for a copy of the output
+    first.run(call, list);
+    CHECK(first.cache.decisions()[0].candidates[launch ? 0 : 1].may_pass);
+  }
+  CHECK(AlgorithmFile(file).read().empty());
+  Process next(file, AlgorithmMode::kBenchmark);
+  next.run(call, list);
+  CHECK(next.cache.statistics().benchmarked == 1);
+  const AlgorithmTable table = AlgorithmFile(file).read();
+  REQUIRE(table.size() == 1);
+  for (const AlgorithmTiming& timing : table.begin()->second.candidates) CHECK(timing.rejected.empty());
+}
+
+TEST_CASE("a note with names of several lines does no harm") {
+  const TemporaryFolder folder;
+  const std::string file = folder / "algorithms.json";
+  std::ofstream(file + ".trial-1") << R"([["p\nq","e","a","w"],["p","e","a\u001b","w"],["p","e","","w"]])";
+  CHECK(unfinished_trials(file).empty());
 }

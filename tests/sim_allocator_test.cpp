@@ -141,6 +141,7 @@ TEST_CASE("with record_stream every stream order is right, without it some are w
 #if defined(__SANITIZE_ADDRESS__)
 TEST_CASE("AddressSanitizer reports the missing record_stream") {
   const test::ChildResult child = test::run_in_child([] {
+    gpu::sim::reset();  // a child has no GPU otherwise
     for (uint64_t seed = 1; seed <= 50; ++seed) {
       gpu::sim::set_schedule_seed(seed);
       hand_over(false);
@@ -377,6 +378,7 @@ TEST_CASE("a kernel's fault waits for a call that may throw") {
 TEST_CASE("giving a block back twice ends the program, with a reason") {
   const test::ChildResult child = test::run_in_child([] {
     std::signal(SIGABRT, SIG_DFL);  // Catch would report it as this test's failure
+    gpu::sim::reset();              // a child has no GPU otherwise
     CachingAllocator allocator(0);
     void* const block = allocator.allocate(512);
     allocator.deallocate(block, 512);

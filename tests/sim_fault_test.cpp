@@ -243,6 +243,7 @@ TEST_CASE("host code that touches device memory faults, and the report says what
   for (const bool write : {false, true}) {
     const auto child = test::run_in_child([&] {
       signal(SIGSEGV, SIG_DFL);  // the test framework's own handler
+      gpu::sim::reset();         // a child has no GPU otherwise
       gpu::launch("touch", touch, {.grid = 1, .block = 100}, data.data());
       gpu::synchronize();  // the device's memory is open here, and closed again after
       volatile int* there = data.data() + 3;

@@ -36,6 +36,7 @@ void* CachingAllocator::allocate(size_t size_bytes, Stream stream) {
   TAPER_CHECK(stream.device() == device_, "allocate: stream {} of cuda:{} cannot own memory of cuda:{}",
               stream.id(), stream.device(), device_);
   if (size_bytes == 0) return nullptr;
+  detail::refuse_if_forked();
   const std::lock_guard lock(mutex_);
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   process_events();
@@ -87,7 +88,7 @@ void CachingAllocator::split(Block& block, size_t size_bytes) {
 }
 
 void CachingAllocator::deallocate(void* device_ptr, size_t) noexcept {
-  if (device_ptr == nullptr) return;
+  if (device_ptr == nullptr || detail::is_forked()) return;
   const std::lock_guard lock(mutex_);
   Block& block = live_block("deallocate", device_ptr);
   block.state = BlockState::kPendingFree;
@@ -217,6 +218,7 @@ CachingAllocator& caching_allocator(int device) {
   if (device >= 0 && device < detail::kMaxDevices) {
     if (CachingAllocator* made = allocators[size_t(device)]) return *made;
   }
+  detail::refuse_if_forked();
   static std::mutex mutex;
   const std::lock_guard lock(mutex);
   detail::check_device("caching_allocator", device);

@@ -43,6 +43,7 @@ inline void lose_device_if_final(cudaError_t status, const char* call) {
 
 [[noreturn]] inline void fail_cuda(cudaError_t status, const char* call, const char* file, int line) {
   cudaGetLastError();  // a failed call must not show up again as the failure of the next launch
+  refuse_if_forked();
   lose_device_if_final(status, call);
   if (status == cudaErrorMemoryAllocation) {
     fail<OutOfMemoryError>("{} failed: {} ({}:{})", call, cudaGetErrorString(status), file, line);

@@ -235,9 +235,9 @@ std::string detail::start_device_profiling() {
     return fmt::format("the profile has no kernels: CUPTI cannot be used: {}", why);
   };
   if (!cupti().failure.empty()) return refusal(cupti().failure);
-  static const std::string failure = first_failure(
+  static const std::string& failure = *new std::string(first_failure(
       {cupti().register_clock(clock_ns), cupti().set_thread_id_type(CUPTI_ACTIVITY_THREAD_ID_TYPE_SYSTEM),
-       cupti().register_buffers(give_buffer, take_buffer)});
+       cupti().register_buffers(give_buffer, take_buffer)}));
   if (!failure.empty()) return refusal(failure);
   for (const CUpti_ActivityKind kind : kKinds) {
     const std::string why = first_failure({cupti().enable(kind)});

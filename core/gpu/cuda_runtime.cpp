@@ -69,6 +69,7 @@ int device_count() {
       cudaGetLastError();
       return 0;
     }
+    if (found > 0) detail::lose_devices_in_children();
     return found;
   }();
   return count;
@@ -76,6 +77,7 @@ int device_count() {
 
 int current_device() {
   if (device_count() == 0) return 0;
+  detail::refuse_if_forked();
   int device = 0;
   TAPER_CUDA_CHECK(cudaGetDevice(&device));
   return device;
@@ -89,7 +91,7 @@ void set_device(int device) {
 const DeviceProperties& properties(int device) {
   detail::check_device("properties", device);
   static std::array<std::once_flag, 64> read;
-  static std::array<DeviceProperties, 64> all;
+  static auto& all = *new std::array<DeviceProperties, 64>;  // read in destructors of static objects, too
   const auto index = static_cast<size_t>(device);
   std::call_once(read[index], [&] {
     cudaDeviceProp found{};
@@ -165,7 +167,7 @@ void* allocate_pinned(size_t size_bytes) {
 }
 
 void deallocate_pinned(void* host_ptr) {
-  if (host_ptr == nullptr) return;
+  if (host_ptr == nullptr || detail::is_forked()) return;
   // Forgotten first: once it is free, another thread may be given the same addresses.
   TAPER_CHECK(pinned_ranges().remove(host_ptr), "deallocate_pinned: {} did not come from allocate_pinned",
               host_ptr);

@@ -1,5 +1,7 @@
 #include "taper/core/gpu/device_loss.h"
 
+#include <pthread.h>
+
 #include <array>
 #include <atomic>
 #include <mutex>
@@ -11,6 +13,7 @@ namespace taper::gpu {
 namespace {
 
 std::atomic<uint64_t> lost_devices{0};  // a bit each
+std::atomic<bool> forked{false};
 
 std::mutex reasons_mutex;
 std::array<std::string, detail::kMaxDevices>& reasons() {
@@ -27,6 +30,7 @@ bool is_lost(int device) {
 }
 
 void detail::lose_device(int device, const std::string& reason) {
+  refuse_if_forked();  // before the lock, which a thread of the parent may hold
   std::string text;
   {
     const std::lock_guard lock(reasons_mutex);
@@ -53,7 +57,26 @@ void detail::refuse_if_lost(int device) {
     lose_device(device, {});
 }
 
+void detail::lose_devices_in_children() {
+  [[maybe_unused]] static const int registered = pthread_atfork(nullptr, nullptr, [] {
+    forked = true;
+    lost_devices = ~uint64_t{0};
+  });
+}
+
+bool detail::is_forked() {
+  return forked.load(std::memory_order_relaxed);
+}
+
+void detail::refuse_if_forked() {
+  if (is_forked()) [[unlikely]]
+    fail<DeviceLostError>(
+        "the GPU cannot be used in this process: it was forked from one that had used the GPU; fork before "
+        "the first use of the GPU, or start the child as a program of its own (exec)");
+}
+
 void detail::forget_losses() {
+  forked = false;
   lost_devices = 0;
 }
 

@@ -6,6 +6,7 @@
 
 #include "taper/core/error.h"
 #include "taper/core/gpu/caching_allocator_errors.h"
+#include "taper/core/gpu/device_loss.h"
 
 namespace taper::gpu {
 namespace {
@@ -33,6 +34,7 @@ PinnedAllocator::~PinnedAllocator() {
 
 void* PinnedAllocator::allocate(size_t size_bytes) {
   if (size_bytes == 0) return nullptr;
+  detail::refuse_if_forked();
   const std::lock_guard lock(mutex_);
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   process_events(/*wait=*/false);
@@ -79,7 +81,7 @@ PinnedAllocator::Blocks::iterator PinnedAllocator::new_block(size_t size_bytes) 
 }
 
 void PinnedAllocator::deallocate(void* host_ptr, size_t) noexcept {
-  if (host_ptr == nullptr) return;
+  if (host_ptr == nullptr || detail::is_forked()) return;
   const std::lock_guard lock(mutex_);
   const auto found = live_block(host_ptr);
   TAPER_CHECK(found->first == address_of(host_ptr), "deallocate: {} is not the start of a pinned block",

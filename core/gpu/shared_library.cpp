@@ -3,6 +3,10 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include <cstdint>
+#include <fstream>
+#include <sstream>
+
 namespace taper::gpu {
 
 SharedLibrary::SharedLibrary(const std::vector<std::string>& names) {
@@ -24,15 +28,35 @@ void* SharedLibrary::find(const char* name) {
   return function;
 }
 
+namespace {
+
+/// The file that the code at `address` was loaded from; empty if nobody knows. The loader tells the name that
+/// it was given. Where that is relative, to a folder that the program may have left since, the kernel tells.
+std::string file_of(const void* address) {
+  Dl_info info;
+  if (dladdr(address, &info) == 0 || info.dli_fname == nullptr) return {};
+  if (info.dli_fname[0] == '/') return info.dli_fname;
+  std::ifstream maps("/proc/self/maps");  // BEGIN-END PERMISSIONS OFFSET DEVICE INODE PATH
+  for (std::string line; std::getline(maps, line);) {
+    uintptr_t begin = 0, end = 0;
+    char dash = 0;
+    std::istringstream fields(line);
+    fields >> std::hex >> begin >> dash >> end;
+    const size_t path = line.find('/');
+    const auto wanted = reinterpret_cast<uintptr_t>(address);
+    if (begin <= wanted && wanted < end && path != line.npos) return line.substr(path);
+  }
+  return {};
+}
+
+}  // namespace
+
 std::vector<std::string> nvidia_library_names(const std::string& soname, const std::string& wheel,
                                               const void* neighbour) {
   std::vector<std::string> names = {soname};
-  Dl_info info;
-  if (dladdr(neighbour, &info) == 0 || info.dli_fname == nullptr) return names;
-  const std::string path = info.dli_fname;
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return names;
-  const std::string folder = path.substr(0, slash);
+  const std::string path = file_of(neighbour);
+  if (path.empty()) return names;
+  const std::string folder = path.substr(0, path.rfind('/'));
   names.push_back(fmt::format("{}/{}", folder, soname));
   names.push_back(fmt::format("{}/../../{}/lib/{}", folder, wheel, soname));
   return names;

@@ -34,7 +34,8 @@ void set_faults_are_final(bool final);
 void set_annotations(bool enabled);
 
 /// Back to what the environment says, with no failure pending, no device lost and a fresh schedule. Memory
-/// and streams stay.
+/// and streams stay. A child of fork() can use the devices after it, unless another thread used one during
+/// the fork.
 void reset();
 
 /// What kernels have done: figures of the kernels, the same on every machine.

@@ -3,8 +3,6 @@
 #include <array>
 #include <atomic>
 #include <mutex>
-#include <optional>
-#include <vector>
 
 #include "taper/core/error.h"
 #include "taper/core/gpu/stream_access.h"
@@ -28,7 +26,18 @@ Pool& pool(int device, StreamPriority priority) {
   return pools[static_cast<size_t>(device)][priority == StreamPriority::kHigh];
 }
 
-thread_local std::vector<std::optional<Stream>> current_streams;
+/// By device; 0 is the default stream. Without a destructor: static objects' destructors, which run after
+/// those of thread-local objects, may use the GPU.
+constinit thread_local std::array<uint8_t, kMaxDevices> current_stream_ids{};
+
+/// The stream of this id. One of the pool has been made by stream_from_pool.
+Stream stream_of_id(int device, int id) {
+  if (id == 0) return StreamAccess::make(device, 0, StreamPriority::kNormal, nullptr);
+  const bool high = id > kPoolSize;
+  const auto priority = high ? StreamPriority::kHigh : StreamPriority::kNormal;
+  const int index = id - 1 - (high ? kPoolSize : 0);
+  return StreamAccess::make(device, id, priority, pool(device, priority).handles[static_cast<size_t>(index)]);
+}
 
 }  // namespace
 
@@ -48,7 +57,7 @@ DeviceGuard::~DeviceGuard() {
 
 Stream default_stream(int device) {
   detail::check_device("default_stream", device);
-  return StreamAccess::make(device, 0, StreamPriority::kNormal, nullptr);
+  return stream_of_id(device, 0);
 }
 
 Stream stream_from_pool(int device, StreamPriority priority) {
@@ -57,20 +66,17 @@ Stream stream_from_pool(int device, StreamPriority priority) {
   const unsigned index = streams.next.fetch_add(1, std::memory_order_relaxed) % kPoolSize;
   std::call_once(streams.created[index],
                  [&] { streams.handles[index] = detail::create_stream_handle(device, priority); });
-  const int id = 1 + static_cast<int>(index) + (priority == StreamPriority::kHigh ? kPoolSize : 0);
-  return StreamAccess::make(device, id, priority, streams.handles[index]);
+  return stream_of_id(device,
+                      1 + static_cast<int>(index) + (priority == StreamPriority::kHigh ? kPoolSize : 0));
 }
 
 Stream current_stream(int device) {
-  const auto index = static_cast<size_t>(device);
-  if (index >= current_streams.size() || !current_streams[index]) set_current_stream(default_stream(device));
-  return *current_streams[index];
+  detail::check_device("current_stream", device);
+  return stream_of_id(device, current_stream_ids[static_cast<size_t>(device)]);
 }
 
 void set_current_stream(Stream stream) {
-  const auto index = static_cast<size_t>(stream.device());
-  if (current_streams.size() <= index) current_streams.resize(index + 1);
-  current_streams[index] = stream;
+  current_stream_ids[static_cast<size_t>(stream.device())] = static_cast<uint8_t>(stream.id());
 }
 
 StreamGuard::StreamGuard(Stream stream)

@@ -1,16 +1,20 @@
 #include "taper/nn/report/memory_trace.h"
 
 #include <fstream>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
 #include "taper/core/atomic_file.h"
 #include "taper/core/error.h"
+#include "taper/core/one_line.h"
 #include "taper/core/op_scope.h"
 
 namespace taper {
 namespace {
+
+constexpr size_t kLongestQuote = 200;  // bytes of a damaged line in an error
 
 /// The blocks of a replay; what is left goes back at the end, however it ends.
 class LiveBlocks {
@@ -39,17 +43,34 @@ class LiveBlocks {
   std::unordered_map<uintptr_t, void*> blocks_;
 };
 
+/// Throws unless it is a whole number that is not negative and fits 64 bits: the library would convert
+/// others.
+uint64_t whole_number(const nlohmann::json& line, const char* member) {
+  const nlohmann::json& value = line.at(member);
+  if (!value.is_number_unsigned())
+    throw std::invalid_argument(fmt::format("\"{}\" is not a whole number from 0 to 2^64 - 1", member));
+  return value.get<uint64_t>();
+}
+
+/// Throws unless it is a whole number that fits an int.
+int stream_number(const nlohmann::json& line) {
+  const uint64_t number = line.contains("stream") ? whole_number(line, "stream") : 0;
+  if (number > uint64_t(std::numeric_limits<int>::max()))
+    throw std::invalid_argument("\"stream\" is larger than 2^31 - 1");
+  return int(number);
+}
+
 gpu::TraceEvent parse(const nlohmann::json& line) {
   const auto action = line.at("action").get<std::string>();
   gpu::TraceEvent event;
-  event.address = line.at("addr").get<uintptr_t>();
+  event.address = whole_number(line, "addr");
   if (action == "free_requested") {
     event.action = gpu::TraceAction::kFreeRequested;
     return event;
   }
   if (action != "alloc") throw std::invalid_argument("the action is neither alloc nor free_requested");
-  event.size_bytes = line.at("size").get<size_t>();
-  event.stream = line.value("stream", 0);
+  event.size_bytes = whole_number(line, "size");
+  event.stream = stream_number(line);
   event.op = intern(line.value("op", std::string()));
   return event;
 }
@@ -81,7 +102,8 @@ std::vector<gpu::TraceEvent> read_memory_trace(const std::string& path) {
     try {
       events.push_back(parse(nlohmann::json::parse(line)));
     } catch (const std::exception& error) {
-      fail<FileError>("{}: line {} is not an allocation or a free: {}", path, number, error.what());
+      fail<FileError>("{}: line {} is not an allocation or a free: {}", path, number,
+                      one_line(error.what(), kLongestQuote));
     }
   }
   return events;

@@ -4,12 +4,14 @@
 // only file that compiles cudnn-frontend, which takes half a minute. cuDNN: "Graph API" in NVIDIA's
 // documentation; PyTorch's use of it is in ATen/native/cudnn/Conv_v8.cpp.
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <set>
+#include <type_traits>
 
 #include "taper/core/gpu/library_versions.h"
 #include "taper/core/gpu/runtime.h"
@@ -31,15 +33,28 @@ std::string version_text(size_t version) {
   return fmt::format("{}.{}.{}", version / 10000, version % 10000 / 100, version % 100);
 }
 
-/// Calls body() and turns what cuDNN and its frontend throw into an E: their first line.
+/// Whether what failed may do another time: there was no memory, or a launch failed.
+bool may_pass(cudnnStatus_t status) {
+  return status == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED ||
+         status == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ||
+         CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_EXECUTION_FAILED;
+}
+
+/// Calls body() and turns what cuDNN and its frontend throw into an E: their first line. For AlgorithmFailed
+/// what may pass becomes AlgorithmUnavailable.
 template <class E, class Body>
 auto translate(const char* what, Body&& body) {
   try {
     return body();
-  } catch (const std::runtime_error& error) {
+  } catch (std::runtime_error& error) {
     if (dynamic_cast<const Error*>(&error) != nullptr) throw;
-    const std::string text = error.what();
-    fail<E>("cuDNN cannot {}: {}", what, text.substr(0, text.find('\n')));
+    std::string text = error.what();
+    text.resize(std::min(text.find('\n'), text.size()));
+    auto* const cudnn_error = dynamic_cast<fe::cudnnException*>(&error);  // its status() is not const
+    if (std::is_same_v<E, AlgorithmFailed> && cudnn_error != nullptr &&
+        may_pass(cudnn_error->getCudnnStatus()))
+      fail<AlgorithmUnavailable>("cuDNN cannot {}: {}", what, text);
+    fail<E>("cuDNN cannot {}: {}", what, text);
   }
 }
 
@@ -62,7 +77,7 @@ class Handles {
     cudnnHandle_t handle = nullptr;
     const cudnnStatus_t status = fe::detail::create_handle(&handle);
     if (status != CUDNN_STATUS_SUCCESS)
-      fail<AlgorithmFailed>("cudnnCreate failed: {}", fe::detail::get_error_string(status));
+      fail<AlgorithmUnavailable>("cudnnCreate failed: {}", fe::detail::get_error_string(status));
     return handle;
   }
   void give_back(int device, cudnnHandle_t handle) {
@@ -153,8 +168,10 @@ class CudnnPlan : public EnginePlan {
 
  private:
   static void check(cudnnStatus_t status, const char* call) {
-    if (status != CUDNN_STATUS_SUCCESS)
-      fail<AlgorithmFailed>("{} failed: {}", call, fe::detail::get_error_string(status));
+    if (status == CUDNN_STATUS_SUCCESS) return;
+    const std::string text = fmt::format("{} failed: {}", call, fe::detail::get_error_string(status));
+    if (may_pass(status)) throw AlgorithmUnavailable(text);
+    throw AlgorithmFailed(text);
   }
 
   mutable fe::ExecutionPlan plan_;
@@ -242,7 +259,7 @@ class Cudnn : public EngineLibrary {
 
 /// Opens cuDNN, once in a process.
 void open_cudnn() {
-  static const std::string failure = [] {
+  static const std::string& failure = *new std::string([] {  // read in destructors of static objects, too
     const gpu::SharedLibrary library = gpu::detail::open_cudnn();
     if (!library.failure().empty()) return fmt::format("cuDNN cannot be used: {}", library.failure());
     fe::cudnn_dlhandle = library.handle();
@@ -253,7 +270,7 @@ void open_cudnn() {
     if (version >= kOldestVersion) return std::string();
     return fmt::format("cuDNN {} is too old: Taper needs {}", version_text(version),
                        version_text(kOldestVersion));
-  }();
+  }());
   TAPER_CHECK(failure.empty(), "{}", failure);
 }
 

@@ -54,6 +54,12 @@ struct Functions {
   void check(cublasStatus_t status, const char* call) const {
     if (status != CUBLAS_STATUS_SUCCESS) fail<E>("{} failed: {}", call, status_name(status));
   }
+  /// Throws AlgorithmFailed, or AlgorithmUnavailable where another time it may do.
+  void check_run(cublasStatus_t status, const char* call) const {
+    if (status == CUBLAS_STATUS_ALLOC_FAILED || status == CUBLAS_STATUS_EXECUTION_FAILED)
+      check<AlgorithmUnavailable>(status, call);
+    check<AlgorithmFailed>(status, call);
+  }
 };
 
 cudaDataType_t cuda_type(DType dtype) {
@@ -167,7 +173,7 @@ class CublasLt final : public GemmLibrary {
     const float one = 1, beta = adds ? 1 : 0;
     const double one_f64 = 1, beta_f64 = beta;
     const bool f64 = gemm.dtype == kFloat64;
-    lt_.check<AlgorithmFailed>(
+    lt_.check_run(
         lt_.matmul(handle, &described.operation, f64 ? static_cast<const void*>(&one_f64) : &one, gemm.a.data,
                    &described.a, gemm.b.data, &described.b, f64 ? static_cast<const void*>(&beta_f64) : &beta,
                    adds ? gemm.c : gemm.d.data, &described.d, gemm.d.data, &described.d,

@@ -45,7 +45,8 @@ struct OpenBlas {
 };
 
 const OpenBlas& openblas() {
-  static const OpenBlas library;
+  // Never destroyed: ops may run while static objects are.
+  static const OpenBlas& library = *new OpenBlas;
   return library;
 }
 

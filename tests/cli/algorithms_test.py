@@ -95,6 +95,23 @@ class AlgorithmsTest(unittest.TestCase):
         self.assertRegex(shown.stderr, r"^taper: warning: .*algorithms\.json\.damaged\n$")
         self.assertIn("nothing measured yet", shown.stdout)
 
+    def test_a_file_that_nests_too_deep_is_set_aside_in_a_short_line(self):
+        os.makedirs(os.path.dirname(self.file))
+        for text in ('{"format":' + "[" * 200000 + "]" * 200000 + "}", '{"format":"' + "x" * 1000000 + '"}'):
+            with open(self.file, "w") as file:
+                file.write(text)
+            shown = self.run_program(ALGORITHMS)
+            self.assertRegex(shown.stderr, r"^taper: warning: [^\n]*algorithms\.json\.damaged\n$")
+            self.assertLess(len(shown.stderr), 800)
+            self.assertIn("nothing measured yet", shown.stdout)
+            self.assertEqual(self.run_program(ALGORITHMS).stderr, "")
+
+    def test_a_folder_that_everybody_may_write_to_is_refused(self):
+        os.makedirs(os.path.dirname(self.file))
+        os.chmod(os.path.dirname(self.file), 0o777)
+        shown = self.run_program(ALGORITHMS, code=1)
+        self.assertRegex(shown.stderr, r"^taper-algorithms: [^\n]*everybody may write there[^\n]*\n$")
+
     def test_the_command_line(self):
         for part in ("Examples:", "How to read it:", "--match", "--clear", "--file", "TAPER_VERIFY_ALGORITHMS"):
             self.assertIn(part, self.run_program(ALGORITHMS, "--help").stdout)

@@ -8,6 +8,7 @@
 #include "taper/core/gpu/sim/race.h"
 #include "taper/core/gpu/sim/schedule.h"
 #include "taper/core/parallel.h"
+#include "taper/core/thread_object.h"
 
 namespace taper::gpu::sim {
 namespace {
@@ -25,7 +26,7 @@ class Grid {
       : kernel_(kernel), blocks_(uint64_t{kernel.grid.x} * kernel.grid.y * kernel.grid.z) {}
 
   void run_blocks() {
-    static thread_local BlockRunner runner;
+    auto& runner = thread_object<BlockRunner>();
     for (uint64_t block; (block = next_.fetch_add(1, std::memory_order_relaxed)) < blocks_;) {
       std::string fault = runner.run(kernel_, block);
       finished_blocks.fetch_add(1, std::memory_order_relaxed);

@@ -50,9 +50,7 @@ bool is_simulated() {
 // ---------------------------------------------------------------------------------------------- devices
 
 int device_count() {
-  Machine& machine = Machine::instance();
-  std::lock_guard lock(machine.mutex);
-  return machine.device_count();
+  return Machine::instance().device_count();
 }
 
 int current_device() {
@@ -67,15 +65,15 @@ void set_device(int device) {
 const DeviceProperties& properties(int device) {
   detail::check_device("properties", device);
   // Fixed numbers, so that what a launcher decides from them is the same on every machine.
-  static const DeviceProperties simulated = {.name = "Taper simulated GPU",
-                                             .multiprocessors = 8,
-                                             .compute_major = 9,
-                                             .compute_minor = 0,
-                                             .total_memory_bytes = memory_info(0).total_bytes,
-                                             .shared_memory_per_block_bytes = 227 * 1024,
-                                             .shared_memory_per_multiprocessor_bytes = 228 * 1024,
-                                             .l2_cache_bytes = 4 << 20,
-                                             .threads_per_multiprocessor = 2048};
+  static const auto& simulated = *new DeviceProperties{.name = "Taper simulated GPU",
+                                                       .multiprocessors = 8,
+                                                       .compute_major = 9,
+                                                       .compute_minor = 0,
+                                                       .total_memory_bytes = memory_info(0).total_bytes,
+                                                       .shared_memory_per_block_bytes = 227 * 1024,
+                                                       .shared_memory_per_multiprocessor_bytes = 228 * 1024,
+                                                       .l2_cache_bytes = 4 << 20,
+                                                       .threads_per_multiprocessor = 2048};
   return simulated;
 }
 
@@ -114,7 +112,7 @@ void* allocate(size_t size_bytes, int device) {
 }
 
 void deallocate(void* device_ptr, int device) {
-  if (device_ptr == nullptr) return;
+  if (device_ptr == nullptr || detail::is_forked()) return;
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   TAPER_CHECK(!machine.capturing(device), "deallocate: a stream of cuda:{} is capturing a graph", device);
@@ -124,6 +122,7 @@ void deallocate(void* device_ptr, int device) {
 
 void* allocate_pinned(size_t size_bytes) {
   if (size_bytes == 0) return nullptr;
+  detail::refuse_if_forked();
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   const bool fails = machine.fails_now(static_cast<int>(sim::FaultPoint::kAllocatePinned));
@@ -134,7 +133,7 @@ void* allocate_pinned(size_t size_bytes) {
 }
 
 void deallocate_pinned(void* host_ptr) {
-  if (host_ptr == nullptr) return;
+  if (host_ptr == nullptr || detail::is_forked()) return;
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   TAPER_CHECK(machine.pinned.begins_at(host_ptr), "deallocate_pinned: {} did not come from allocate_pinned",
@@ -150,6 +149,7 @@ bool is_pinned(const void* host_ptr) {
 }
 
 void annotate_allocated(void* device_ptr, size_t size_bytes, Stream stream) {
+  if (detail::is_forked()) return;
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   if (!machine.annotations()) return;
@@ -159,6 +159,7 @@ void annotate_allocated(void* device_ptr, size_t size_bytes, Stream stream) {
 // The poison is written when the piece is freed: kernels that come too late read NaN, and so does its next
 // owner.
 void annotate_freed(void* device_ptr, size_t size_bytes, Stream stream) {
+  if (detail::is_forked()) return;
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   if (!machine.annotations()) return;
@@ -178,6 +179,7 @@ CUstream_st* detail::create_stream_handle(int, StreamPriority) {
 }
 
 void Stream::wait(const Event& event) const {
+  detail::refuse_if_forked();
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   if (const auto& mark = event.state().mark) machine.wait(*this, mark);
@@ -216,6 +218,7 @@ void Event::record(Stream stream) {
 }
 
 bool Event::query() const {
+  detail::refuse_if_forked();
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   const auto& mark = state_->mark;
@@ -226,6 +229,7 @@ bool Event::query() const {
 }
 
 void Event::synchronize() const {
+  detail::refuse_if_forked();
   const CallSpan call("Event::synchronize");
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
@@ -236,6 +240,7 @@ void Event::synchronize() const {
 }
 
 float Event::elapsed_ms(const Event& start) const {
+  detail::refuse_if_forked();
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   for (const State* state : {&start.state(), state_.get()}) {
@@ -418,6 +423,7 @@ void begin_capture(Stream stream) {
 }
 
 Graph end_capture(Stream stream) {
+  detail::refuse_if_forked();
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   const std::shared_ptr<sim::Capture> capture = machine.queue(stream).capture;
@@ -442,6 +448,7 @@ Graph end_capture(Stream stream) {
 }
 
 bool is_capturing(Stream stream) {
+  detail::refuse_if_forked();
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   return machine.queue(stream).capture != nullptr;

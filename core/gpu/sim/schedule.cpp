@@ -33,7 +33,11 @@ uint64_t mix(uint64_t z) {
 }  // namespace
 
 Machine& Machine::instance() {
-  static Machine machine;
+  // Never destroyed: destructors of static objects may use the GPU.
+  static Machine& machine = []() -> Machine& {
+    detail::lose_devices_in_children();
+    return *new Machine;
+  }();
   return machine;
 }
 

@@ -6,6 +6,7 @@
 // done. So a program that forgot an event sees its work in an order it did not expect for some seed, as it
 // would, rarely, on hardware.
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -67,6 +68,7 @@ class Machine {
   static Machine& instance();
   std::mutex mutex;
 
+  /// May be called without the lock.
   int device_count() const { return device_count_; }
   void set_device_count(int count) { device_count_ = count; }
   size_t memory_limit() const { return memory_limit_; }
@@ -125,7 +127,7 @@ class Machine {
   void run_surplus();
   void rethrow_held_failure();
 
-  int device_count_ = 1;
+  std::atomic<int> device_count_ = 1;
   size_t memory_limit_ = 0;
   uint64_t random_ = 0;
   uint64_t seed_ = 0;
