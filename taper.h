@@ -14,6 +14,7 @@
 #include "taper/core/parallel.h"
 #include "taper/core/printable.h"
 #include "taper/core/profiler.h"
+#include "taper/core/program.h"
 #include "taper/core/tensor.h"
 #include "taper/core/views.h"
 #include "taper/core/warning.h"

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "taper/core/algorithm_cache.h"
+#include "taper/core/program.h"
 
 namespace {
 thread_local int64_t allocations = 0;
@@ -92,4 +93,9 @@ BENCHMARK(hit)->Threads(1)->Threads(2)->UseRealTime();
 
 }  // namespace
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  start_program("algorithm_bench");
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+}

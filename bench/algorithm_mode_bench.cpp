@@ -18,6 +18,7 @@
 #include "taper/autograd/functions.h"
 #include "taper/core/algorithm_cache.h"
 #include "taper/core/parallel.h"
+#include "taper/core/program.h"
 #include "taper/nn/models/resnet.h"
 #include "taper/nn/optim/sgd.h"
 #include "taper/ops/copy/copy.h"
@@ -56,6 +57,7 @@ double median(std::vector<double> values) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  start_program("algorithm_mode_bench");
   if (argc != 5) {
     fmt::print(stderr, "usage: algorithm_mode_bench SIZE BATCH STEPS THREADS\n");
     return 2;

@@ -7,6 +7,7 @@
 
 #include "taper/core/gpu/caching_allocator.h"
 #include "taper/core/gpu/pinned_allocator.h"
+#include "taper/core/program.h"
 #include "taper/nn/report/memory_trace.h"
 #include "tests/folder.h"
 #if TAPER_SIMULATED_GPU
@@ -140,4 +141,9 @@ BENCHMARK(resnet50_step);
 
 }  // namespace
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  start_program("allocator_bench");
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+}

@@ -13,6 +13,7 @@
 
 #include "bench/resnet50_layers.h"
 #include "taper/core/parallel.h"
+#include "taper/core/program.h"
 #include "taper/ops/conv/conv2d.h"
 #include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/copy/create.h"
@@ -117,6 +118,7 @@ void add(const std::string& name, auto run) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  start_program("conv_bench");
   // Each candidate for a matrix product of 2048: ours, and those of the libraries there are.
   algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
   const ops::MatmulCall square{ops::ones({2048, 2048}), ops::ones({2048, 2048}), empty({2048, 2048})};

@@ -11,6 +11,7 @@
 
 #include "taper/core/algorithm_cache.h"
 #include "taper/core/gpu/runtime.h"
+#include "taper/core/program.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/matmul/gemm_call.h"
 #include "taper/ops/matmul/gemm_library.h"
@@ -124,6 +125,7 @@ void measure(benchmark::State& state, const Task& problem, const Precision& prec
 }  // namespace
 
 int main(int argc, char** argv) {
+  start_program("gemm_bench");
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   if (gpu::device_count() == 0) {

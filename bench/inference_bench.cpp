@@ -12,6 +12,7 @@
 
 #include "taper/autograd/grad_mode.h"
 #include "taper/core/parallel.h"
+#include "taper/core/program.h"
 #include "taper/nn/inference_form.h"
 #include "taper/nn/models/resnet.h"
 #include "taper/ops/copy/create.h"
@@ -19,6 +20,7 @@
 using namespace taper;
 
 int main(int argc, char** argv) {
+  start_program("inference_bench");
   if (argc != 5) {
     fmt::print(stderr, "usage: inference_bench SIZE BATCH CALLS THREADS\n");
     return 2;

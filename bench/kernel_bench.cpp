@@ -9,6 +9,7 @@
 #include <functional>
 
 #include "taper/core/gpu/runtime.h"
+#include "taper/core/program.h"
 #include "taper/ops/conv/conv2d.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
@@ -248,6 +249,7 @@ void add_indexing(const Tensor& x) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  start_program("kernel_bench");
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   if (gpu::device_count() == 0) {

@@ -7,6 +7,7 @@
 
 #include "../tests/pictures.h"
 #include "taper/core/philox.h"
+#include "taper/core/program.h"
 #include "taper/nn/data/loader.h"
 
 using namespace taper;
@@ -84,4 +85,9 @@ BENCHMARK_CAPTURE(loader, training, training_transform(224))->Apply(worker_count
 
 }  // namespace
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  start_program("loader_bench");
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+}

@@ -15,6 +15,7 @@
 #include "taper/core/algorithm_cache.h"
 #include "taper/core/atomic_file.h"
 #include "taper/core/gpu/runtime.h"
+#include "taper/core/program.h"
 #include "taper/core/tf32.h"
 #include "taper/ops/conv/conv2d.h"
 #include "taper/ops/copy/copy.h"
@@ -113,7 +114,7 @@ Json measure_layer(const ResnetLayer& layer, const Options& options) {
 }
 
 void run(const Options& options) {
-  AtomicFile file(options.json);
+  AtomicFile::check(options.json);  // before the work, not after
   set_allow_tf32_conv(options.dtype == "tf32");
   set_allow_tf32_matmul(options.dtype == "tf32");
   algorithm_cache().set_file("");  // measured anew, whatever was measured before
@@ -132,15 +133,16 @@ void run(const Options& options) {
                passes["backward_weight"]["winner"].get<std::string>());
     std::fflush(stdout);
   }
-  file.write(
+  write_file_atomically(
+      options.json,
       Json{{"batch", options.batch}, {"size", options.size}, {"dtype", options.dtype}, {"layers", layers}}
           .dump(1));
-  file.commit();
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  start_program("resnet50_layers");
   Options options;
   CLI::App app("Times every way to compute ResNet-50's convolutions.");
   app.add_option("--device", options.device, "cpu, cuda or cuda:N")->capture_default_str();
@@ -159,7 +161,7 @@ int main(int argc, char** argv) {
   try {
     run(options);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "resnet50_layers: {}\n", error.what());
+    print_error(error.what());
     return 1;
   }
 }

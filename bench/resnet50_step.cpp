@@ -27,6 +27,7 @@
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/parallel.h"
 #include "taper/core/profiler.h"
+#include "taper/core/program.h"
 #include "taper/core/tf32.h"
 #include "taper/nn/models/resnet.h"
 #include "taper/nn/optim/sgd.h"
@@ -197,6 +198,7 @@ void run(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  start_program("resnet50_step");
   Options options;
   CLI::App app("Measures training steps of ResNet-50.");
   const auto positive = CLI::PositiveNumber;
@@ -229,7 +231,7 @@ int main(int argc, char** argv) {
   try {
     run(options);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "resnet50_step: {}\n", error.what());
+    print_error(error.what());
     return 1;
   }
 }

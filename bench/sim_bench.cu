@@ -4,6 +4,7 @@
 #include <benchmark/benchmark.h>
 
 #include "taper/core/gpu/launch.h"
+#include "taper/core/program.h"
 
 using namespace taper;
 
@@ -103,4 +104,9 @@ BENCHMARK(copy<gpu::CopyKind::kDeviceToDevice>)->Arg(4096)->Arg(64 << 20)->UseRe
 
 }  // namespace
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  start_program("sim_bench");
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+}

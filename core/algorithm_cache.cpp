@@ -16,9 +16,9 @@
 #include "taper/core/algorithm_measure.h"
 #include "taper/core/gpu/device_loss.h"
 #include "taper/core/gpu/runtime.h"
-#include "taper/core/one_line.h"
 #include "taper/core/op_scope.h"
 #include "taper/core/parallel.h"
+#include "taper/core/printable.h"
 #include "taper/core/warning.h"
 
 namespace taper {
@@ -44,7 +44,7 @@ void tell_refusal_from_loss(Device device) {
 /// Of equal names, records could not tell which one is meant; and a name is a line of a report.
 void check_names(const Problem& problem, const std::vector<ErasedCandidate>& candidates) {
   for (size_t i = 0; i < candidates.size(); ++i) {
-    TAPER_CHECK(!candidates[i].name.empty() && is_one_line(candidates[i].name),
+    TAPER_CHECK(!candidates[i].name.empty() && is_printable(candidates[i].name),
                 "{}: the name of candidate {} is empty or has control characters", problem.str(), i);
     for (size_t j = 0; j < i; ++j)
       TAPER_CHECK(candidates[i].name != candidates[j].name, "{}: two candidates are called {}", problem.str(),

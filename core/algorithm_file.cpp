@@ -17,7 +17,7 @@
 #include "taper/core/atomic_file.h"
 #include "taper/core/error.h"
 #include "taper/core/file_lock.h"
-#include "taper/core/one_line.h"
+#include "taper/core/printable.h"
 #include "taper/core/private_folder.h"
 #include "taper/core/warning.h"
 
@@ -43,7 +43,7 @@ Json to_json(const AlgorithmRecord& record) {
   for (const AlgorithmTiming& timing : record.candidates) {
     Json entry = {{"name", timing.name}};
     if (timing.median_ms > 0) entry["median_ms"] = timing.median_ms;
-    if (!timing.rejected.empty()) entry["rejected"] = one_line(timing.rejected, kLongestReason);
+    if (!timing.rejected.empty()) entry["rejected"] = shortened(timing.rejected, kLongestReason);
     if (timing.is_wrong) entry["is_wrong"] = true;
     if (timing.left_out) entry["left_out"] = true;
     candidates.push_back(entry);
@@ -61,7 +61,7 @@ Json to_json(const AlgorithmFault& fault) {
   Json json = {{"problem", fault.problem},
                {"environment", fault.environment},
                {"algorithm", fault.algorithm},
-               {"what", one_line(fault.what, kLongestReason)}};
+               {"what", shortened(fault.what, kLongestReason)}};
   if (fault.suspected) json["suspected"] = true;
   return json;
 }
@@ -75,16 +75,17 @@ AlgorithmRecord record_from(const Json& json) {
                          .seconds_allowed = json.value("seconds_allowed", 0.0),
                          .candidates = {}};
   for (const Json& entry : json.at("candidates"))
-    record.candidates.push_back({.name = entry.at("name"),
-                                 .median_ms = entry.value("median_ms", 0.0),
-                                 .rejected = one_line(entry.value("rejected", std::string()), kLongestReason),
-                                 .is_wrong = entry.value("is_wrong", false),
-                                 .left_out = entry.value("left_out", false)});
+    record.candidates.push_back(
+        {.name = entry.at("name"),
+         .median_ms = entry.value("median_ms", 0.0),
+         .rejected = shortened(entry.value("rejected", std::string()), kLongestReason),
+         .is_wrong = entry.value("is_wrong", false),
+         .left_out = entry.value("left_out", false)});
   return record;
 }
 
 bool is_name(const std::string& text) {
-  return !text.empty() && is_one_line(text);
+  return !text.empty() && is_printable(text);
 }
 
 /// Throws Error unless the record makes sense.
@@ -116,7 +117,7 @@ void require_sense(const AlgorithmFault& fault) {
 
 AlgorithmFault fault_from(const Json& json) {
   AlgorithmFault fault{json.at("problem"), json.at("environment"), json.at("algorithm"),
-                       one_line(json.at("what").get<std::string>(), kLongestReason),
+                       shortened(json.at("what").get<std::string>(), kLongestReason),
                        json.value("suspected", false)};
   require_sense(fault);
   return fault;
@@ -186,7 +187,7 @@ Content read_locked(const std::string& path) {
     std::error_code failed;
     std::filesystem::rename(path, aside, failed);
     warn(fmt::format("{}: not a table of algorithms as this version writes it ({}); {}", path,
-                     one_line(error.what(), kLongestQuote),
+                     shortened(error.what(), kLongestQuote),
                      failed ? "it cannot be renamed: " + failed.message() : "it is now " + aside));
     return {};
   }

@@ -14,7 +14,7 @@
 
 #include "taper/core/error.h"
 #include "taper/core/file_lock.h"
-#include "taper/core/one_line.h"
+#include "taper/core/printable.h"
 #include "taper/core/private_folder.h"
 
 namespace taper {
@@ -34,7 +34,7 @@ std::string note_of(const std::vector<AlgorithmFault>& trials) {
 bool is_word(const nlohmann::json& word) {
   if (!word.is_string()) return false;
   const auto& text = word.get_ref<const std::string&>();
-  return !text.empty() && is_one_line(text);
+  return !text.empty() && is_printable(text);
 }
 
 /// Nothing if the process ended while it wrote.

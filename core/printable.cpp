@@ -65,6 +65,22 @@ std::string printable(std::string_view text) {
   return line;
 }
 
+std::string shortened(std::string_view text, size_t most_bytes) {
+  constexpr std::string_view kMore = "...";
+  std::string line;
+  size_t kept = 0;  // bytes of the characters that leave room for kMore
+  while (!text.empty() && line.size() <= most_bytes) {
+    text.remove_prefix(append_character(text, line));
+    if (line.size() + kMore.size() <= most_bytes) kept = line.size();
+  }
+  if (line.size() <= most_bytes) return line;
+  return line.substr(0, kept) + std::string(kMore);
+}
+
+bool is_printable(std::string_view text) {
+  return printable(text) == text;
+}
+
 std::string quote_name(std::string_view name) {
   constexpr size_t kLongest = 80;
   std::string line = "'";

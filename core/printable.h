@@ -12,6 +12,13 @@ namespace taper {
 /// Returns one line of valid UTF-8. What is already printable stays as it is.
 std::string printable(std::string_view text);
 
+/// printable(text) where it has at most `most_bytes`, else its beginning and "...", together no more than
+/// that.
+std::string shortened(std::string_view text, size_t most_bytes);
+
+/// Whether printable() leaves the text as it is.
+bool is_printable(std::string_view text);
+
 /// A name from a file, as it stands in a message: printable, in quotes, cut after 80 bytes.
 std::string quote_name(std::string_view name);
 

@@ -21,6 +21,7 @@ struct Swish {
 };
 
 int main() {
+  start_program("custom_op");
   manual_seed(1);
   const TensorFunction swish = [](const std::vector<Tensor>& in) { return apply(Swish{}, in[0], in[1]); };
   const Tensor x = randn({3, 4}, {.dtype = kFloat64}).set_requires_grad();

@@ -11,6 +11,7 @@
 using namespace taper;
 
 int main(int argc, char** argv) {
+  start_program("memory_report");
   if (argc != 3) {
     fmt::print(stderr, "usage: {} TRACE.jsonl REPORT.html\n", argv[0]);
     return 2;
@@ -37,7 +38,7 @@ int main(int argc, char** argv) {
                double(stats.all.allocated_bytes.peak) / (1 << 20),
                double(stats.all.reserved_bytes.peak) / (1 << 20));
   } catch (const Error& error) {
-    fmt::print(stderr, "{}\n", error.what());
+    print_error(error.what());
     return 1;
   }
 }

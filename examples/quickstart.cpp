@@ -13,6 +13,7 @@ struct Perceptron : Module {
 };
 
 int main() {
+  start_program("quickstart");
   // A tensor and its gradient: d/dx of x^2 summed is 2x.
   Tensor x = from_vector<float>({1, 2, 3}).set_requires_grad();
   (x * x).sum().backward();

@@ -4,12 +4,12 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdio>
 
+#include "examples/command_line.h"
 #include "taper/core/algorithm_file.h"
 #include "taper/core/algorithm_trials.h"
 #include "taper/core/error.h"
-#include "taper/core/printable.h"
+#include "taper/core/program.h"
 #include "taper/version.h"
 
 using namespace taper;
@@ -69,15 +69,15 @@ void print(const AlgorithmRecord& record) {
   size_t width = 0;
   for (const AlgorithmTiming& timing : record.candidates)
     width = std::max(width, printable(timing.name).size());
-  fmt::print("{}\n", printable(record.problem));
+  print_out("{}\n", printable(record.problem));
   for (const AlgorithmTiming& timing : record.candidates) {
     const bool won = timing.name == record.winner;
-    fmt::print("  {} {:{}}", won ? '*' : ' ', printable(timing.name), width);
-    if (timing.median_ms > 0) fmt::print("  {:9.3f} ms", timing.median_ms);
-    if (!won && timing.median_ms > 0) fmt::print("  {:6.2f}x", timing.median_ms / best_ms);
-    if (!timing.rejected.empty()) fmt::print("  {}", printable(timing.rejected));
-    if (timing.left_out) fmt::print("  left out: {:g} s were over", record.seconds_allowed);
-    fmt::print("\n");
+    print_out("  {} {:{}}", won ? '*' : ' ', printable(timing.name), width);
+    if (timing.median_ms > 0) print_out("  {:9.3f} ms", timing.median_ms);
+    if (!won && timing.median_ms > 0) print_out("  {:6.2f}x", timing.median_ms / best_ms);
+    if (!timing.rejected.empty()) print_out("  {}", printable(timing.rejected));
+    if (timing.left_out) print_out("  left out: {:g} s were over", record.seconds_allowed);
+    print_out("\n");
   }
 }
 
@@ -91,19 +91,18 @@ void print_sum(const std::vector<AlgorithmRecord>& records) {
     expected_ms += first_ms;
   }
   if (best_ms == 0) return;
-  fmt::print(
-      "Each once: {:.2f} ms for the winners, {:.2f} ms for those the cost model put first ({:.2f}x).\n",
-      best_ms, expected_ms, expected_ms / best_ms);
+  print_out("Each once: {:.2f} ms for the winners, {:.2f} ms for those the cost model put first ({:.2f}x).\n",
+            best_ms, expected_ms, expected_ms / best_ms);
 }
 
 /// Those that are not tried again.
 void print_faults(const std::vector<AlgorithmFault>& faults) {
   if (faults.empty()) return;
-  fmt::print("\nNot tried again, or suspected (--forget-faults):\n");
+  print_out("\nNot tried again, or suspected (--forget-faults):\n");
   for (const AlgorithmFault& fault : faults)
-    fmt::print("{}\n  {}  {}\n", printable(fault.problem), printable(fault.algorithm),
-               fault.suspected ? "a process ended while it was tried; it is tried once more"
-                               : printable(fault.what));
+    print_out("{}\n  {}  {}\n", printable(fault.problem), printable(fault.algorithm),
+              fault.suspected ? "a process ended while it was tried; it is tried once more"
+                              : printable(fault.what));
 }
 
 void list(const Options& options) {
@@ -112,8 +111,8 @@ void list(const Options& options) {
     if (matches(record, options.match)) records.push_back(record);
   }
   if (records.empty()) {
-    fmt::print("{}: nothing measured{}\n", printable(options.file),
-               options.match.empty() ? " yet" : " that matches");
+    print_out("{}: nothing measured{}\n", printable(options.file),
+              options.match.empty() ? " yet" : " that matches");
     print_faults(AlgorithmFile(options.file).faults());
     return;
   }
@@ -122,26 +121,26 @@ void list(const Options& options) {
   });
   for (size_t i = 0; i < records.size(); ++i) {
     if (i == 0 || records[i].environment != records[i - 1].environment)
-      fmt::print("{}On {}:\n\n", i == 0 ? "" : "\n", printable(records[i].environment));
+      print_out("{}On {}:\n\n", i == 0 ? "" : "\n", printable(records[i].environment));
     print(records[i]);
   }
-  fmt::print("\n{} {} in {}.\n", records.size(), records.size() == 1 ? "problem" : "problems",
-             printable(options.file));
+  print_out("\n{} {} in {}.\n", records.size(), records.size() == 1 ? "problem" : "problems",
+            printable(options.file));
   print_sum(records);
   print_faults(AlgorithmFile(options.file).faults());
 }
 
 int run(const Options& options) {
   if (options.file.empty()) {
-    fmt::print("Measurements are kept in no file: TAPER_ALGORITHM_CACHE is empty, or HOME is not set.\n");
+    print_out("Measurements are kept in no file: TAPER_ALGORITHM_CACHE is empty, or HOME is not set.\n");
   } else if (options.clear) {
     const bool removed = AlgorithmFile(options.file).remove();
     unfinished_trials(options.file);  // the notes of processes that have ended go, too
-    fmt::print("{}: {}\n", printable(options.file), removed ? "deleted" : "not there");
+    print_out("{}: {}\n", printable(options.file), removed ? "deleted" : "not there");
   } else if (options.forget_faults) {
     const size_t forgotten =
         unfinished_trials(options.file).size() + AlgorithmFile(options.file).forget_faults();
-    fmt::print("{}: {} faults forgotten\n", printable(options.file), forgotten);
+    print_out("{}: {} faults forgotten\n", printable(options.file), forgotten);
   } else {
     list(options);
   }
@@ -151,6 +150,7 @@ int run(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  start_program("taper-algorithms");
   Options options;
   CLI::App app(kDescription, "taper-algorithms");
   app.footer(kExamples);
@@ -170,13 +170,14 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
-    fmt::print(stderr, "taper-algorithms: {} (see --help)\n", printable(error.what()));
+    const bool is_unknown = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
+    print_error((is_unknown ? describe_unknown(app) : error.what()) + " (see --help)");
     return 2;
   }
   try {
     return run(options);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "taper-algorithms: {}\n", printable(error.what()));
+    print_error(error.what());
     return 1;
   }
 }

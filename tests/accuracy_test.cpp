@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <limits>
 #include <numeric>
 
 #include "taper/ops/copy/create.h"
@@ -27,6 +28,17 @@ TEST_CASE("correct_in_top_k counts rows whose target is among the k largest") {
       CHECK(ops::item(correct_in_top_k(logits, target, k)).to_double() == double(expected));
     }
   }
+}
+
+TEST_CASE("NaN is no score: a row of it has no right answer") {
+  const Tensor logits = ops::full({10, 10}, std::numeric_limits<double>::quiet_NaN());
+  for (const int64_t k : {1, 5, 10}) CHECK(ops::item(correct_in_top_k(logits, ops::arange(10), k)) == 0);
+  Tensor some = ops::zeros({2, 4});
+  some.data<float>()[0] = std::numeric_limits<float>::quiet_NaN();
+  some.data<float>()[1] = some.data<float>()[5] = 1;
+  const Tensor target = ops::full({2}, 1, {.dtype = kInt64});
+  CHECK(ops::item(correct_in_top_k(some, target, 1)) == 1);  // NaN sorts before 1
+  CHECK(ops::item(correct_in_top_k(some, target, 2)) == 2);
 }
 
 TEST_CASE("Accuracy adds batches up") {

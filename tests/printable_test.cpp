@@ -54,6 +54,19 @@ TEST_CASE("a quoted name is short and never cut inside a character") {
   CHECK(quote_name(cats) == fmt::format("'{}...'", cats.substr(0, 27 * 3)));
 }
 
+TEST_CASE("a shortened text is printable, ends in dots, and stays as it is when shortened again") {
+  CHECK(shortened("all of it", 9) == "all of it");
+  CHECK(shortened("all of it!", 9) == "all of...");
+  CHECK(shortened("ää\n", 8) == "ää\\x0a");
+  CHECK(shortened("ää\nä", 8) == "ää...");
+  CHECK(shortened("ääääää", 10) == "äää...");
+  const std::string once = shortened(std::string(300, '\x1b'), 100);
+  CHECK(once.size() <= 100);
+  CHECK(shortened(once, 100) == once);
+  CHECK(is_printable(once));
+  CHECK_FALSE(is_printable("\x1b"));
+}
+
 TEST_CASE("errors and warnings show names as printable text") {
   CHECK(std::string(Error("a\nb").what()) == "a\\x0ab");
   CHECK_THROWS_WITH(fail<FileError>("{}: no such file", "x\x1b]0;title\a"),

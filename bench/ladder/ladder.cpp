@@ -5,10 +5,11 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "taper/core/atomic_file.h"
 #include "taper/core/error.h"
+#include "taper/core/program.h"
 #if TAPER_SIMULATED_GPU
 #include "taper/core/gpu/sim.h"
 #endif
@@ -96,6 +97,7 @@ nlohmann::json run(const Ladder& ladder) {
 }  // namespace
 
 int climb(int argc, char** argv, const Sizes& sizes, const std::function<Ladder(int64_t size)>& make) {
+  start_program("ladder");
   CLI::App app("Versions of one kernel, from naive to shipped: each checked and timed.");
   int64_t size = gpu::is_simulated() ? sizes.simulated : sizes.hardware;
   std::string json_path;
@@ -114,11 +116,9 @@ int climb(int argc, char** argv, const Sizes& sizes, const std::function<Ladder(
     TAPER_CHECK(gpu::device_count() > 0, "this machine has no GPU");
     const nlohmann::json report = run(make(size));
     if (json_path.empty()) return 0;
-    std::ofstream file(json_path);
-    file << report.dump(2) << '\n';
-    TAPER_CHECK(file.flush(), "--json: cannot write {}", json_path);
+    write_file_atomically(json_path, report.dump(2) + "\n");
   } catch (const std::exception& error) {
-    fmt::print(stderr, "{}\n", error.what());
+    print_error(error.what());
     return 1;
   }
   return 0;

@@ -1,16 +1,14 @@
 #include "options.h"
 
-#include <sys/stat.h>
-
 #include <CLI/CLI.hpp>
-#include <cmath>
-#include <cstdio>
-#include <cstdlib>
+#include <cstdint>
+#include <limits>
 
+#include "examples/command_line.h"
 #include "taper/core/error.h"
 #include "taper/core/gpu/libraries.h"
 #include "taper/core/gpu/runtime.h"
-#include "taper/core/printable.h"
+#include "taper/core/program.h"
 #include "taper/core/tensor.h"
 #include "taper/version.h"
 
@@ -32,9 +30,12 @@ constexpr const char* kExamples =
     "                                                     score weights that torchvision or Taper wrote\n"
     "\n"
     "--log writes one JSON object per optimiser step, --summary one for the run, --profile a few steps as a\n"
-    "trace to look at.\n"
-    "Exit codes: 0 done, 1 failed while running, 2 bad flag or file, 130 interrupted (the summary is "
-    "written).";
+    "trace to look at. If one of them cannot be written, training goes on and the exit code is 1.\n"
+    "Ctrl-C, SIGTERM and SIGHUP end the run after the current step, a second one at once.\n"
+    "Exit codes: 0 done, 1 failed while running (the summary says why), 2 bad flag or file, 130 interrupted\n"
+    "(the summary is written).";
+
+constexpr double kLargest = 1e38;  // about what f32 can hold
 
 void add_data_flags(CLI::App& app, TrainOptions& options) {
   const char* group = "Data";
@@ -48,18 +49,14 @@ void add_data_flags(CLI::App& app, TrainOptions& options) {
   app.add_option("--val", options.val, "validation pictures, laid out as --data")
       ->type_name("DIR")
       ->group(group);
-  app.add_option("--image-size", options.image_size,
-                 "side of the network's input in pixels (32 for digits, else 224)")
-      ->check(CLI::Range(8, 4096))
-      ->type_name("N")
+  add_number(app, "--image-size", options.image_size, Range<int64_t>{8, 4096},
+             "side of the network's input in pixels (32 for digits, else 224)")
       ->group(group);
-  app.add_option("--resize", options.resize, "shorter side before the centre crop (image size * 256 / 224)")
-      ->check(CLI::Range(8, 8192))
-      ->type_name("N")
+  add_number(app, "--resize", options.resize, Range<int64_t>{8, 8192},
+             "shorter side before the centre crop (image size * 256 / 224)")
       ->group(group);
-  app.add_option("--num-classes", options.num_classes, "outputs of the network (the data set's classes)")
-      ->check(CLI::Range(1, 1000000))
-      ->type_name("N")
+  add_number(app, "--num-classes", options.num_classes, Range<int64_t>{1, 1000000},
+             "outputs of the network (the data set's classes)")
       ->group(group);
   app.add_option_function<std::string>(
          "--augment", [&options](const std::string& value) { options.augment = value == "on"; },
@@ -75,10 +72,9 @@ void add_data_flags(CLI::App& app, TrainOptions& options) {
       ->group(group);
   app.add_flag("--strict-data", options.strict_data, "stop at an unreadable picture instead of skipping it")
       ->group(group);
-  app.add_option("--workers", options.workers, "threads that read pictures; 0 reads them between steps")
-      ->check(CLI::Range(0, 256))
-      ->type_name("N")
-      ->capture_default_str()
+  add_number(app, "--workers", options.workers, Range<int64_t>{0, 256},
+             "threads that read pictures; 0 reads them between steps")
+      ->default_str(fmt::format("{}", options.workers))
       ->group(group);
 }
 
@@ -108,65 +104,51 @@ void add_model_flags(CLI::App& app, TrainOptions& options) {
 
 void add_optimiser_flags(CLI::App& app, TrainOptions& options) {
   const char* group = "Optimisation";
-  app.add_option("--epochs", options.epochs, "passes over the training set (12 for digits, else 90)")
-      ->check(CLI::Range(1, 1000000))
-      ->type_name("N")
+  add_number(app, "--epochs", options.epochs, Range<int64_t>{1, 1000000},
+             "passes over the training set (12 for digits, else 90)")
       ->group(group);
-  app.add_option("--max-steps", options.max_steps, "stop after this many optimiser steps")
-      ->check(CLI::Range(int64_t(1), int64_t(1) << 40))
-      ->type_name("N")
+  add_number(app, "--max-steps", options.max_steps, Range<int64_t>{1, int64_t(1) << 40},
+             "stop after this many optimiser steps")
       ->group(group);
-  app.add_option("--batch-size", options.batch_size, "pictures per step (32 for digits, else 64)")
-      ->check(CLI::Range(1, 1 << 20))
-      ->type_name("N")
+  add_number(app, "--batch-size", options.batch_size, Range<int64_t>{1, 1 << 20},
+             "pictures per step (32 for digits, else 64)")
       ->group(group);
-  app.add_option("--accumulate", options.accumulate, "batches whose gradients are averaged into one step")
-      ->check(CLI::Range(1, 1 << 20))
-      ->type_name("N")
-      ->capture_default_str()
+  add_number(app, "--accumulate", options.accumulate, Range<int64_t>{1, 1 << 20},
+             "batches whose gradients are averaged into one step")
+      ->default_str(fmt::format("{}", options.accumulate))
       ->group(group);
   app.add_option("--optimizer", options.optimizer,
                  "sgd (with momentum) or adamw (adamw for digits, else sgd)")
       ->check(CLI::IsMember({"sgd", "adamw"}))
       ->group(group);
-  app.add_option("--lr", options.lr, "peak learning rate (sgd: 0.1 * batch / 256, adamw: 0.001)")
-      ->check(CLI::PositiveNumber)
-      ->type_name("X")
+  add_number(app, "--lr", options.lr, Range<double>{0, kLargest, true},
+             "peak learning rate (sgd: 0.1 * batch / 256, adamw: 0.001)")
       ->group(group);
-  app.add_option("--momentum", options.momentum, "of sgd")
-      ->check(CLI::Range(0.0, 1.0))
-      ->type_name("X")
-      ->capture_default_str()
+  add_number(app, "--momentum", options.momentum, Range<double>{0, 1}, "of sgd")
+      ->default_str(fmt::format("{}", options.momentum))
       ->group(group);
-  app.add_option("--weight-decay", options.weight_decay, "of all parameters (sgd: 0.0001, adamw: 0.05)")
-      ->check(CLI::NonNegativeNumber)
-      ->type_name("X")
+  add_number(app, "--weight-decay", options.weight_decay, Range<double>{0, kLargest},
+             "of all parameters (sgd: 0.0001, adamw: 0.05)")
       ->group(group);
   app.add_option("--schedule", options.schedule,
                  "learning rate over the run: cosine to 0, step (/10 at 1/3, 2/3), constant")
       ->check(CLI::IsMember({"cosine", "step", "constant"}))
       ->capture_default_str()
       ->group(group);
-  app.add_option("--warmup-epochs", options.warmup_epochs,
-                 "linear warm-up (1 for cosine and step, 0 for constant)")
-      ->check(CLI::NonNegativeNumber)
-      ->type_name("X")
+  add_number(app, "--warmup-epochs", options.warmup_epochs, Range<double>{0, 1e6},
+             "linear warm-up (1 for cosine and step, 0 for constant)")
       ->group(group);
-  app.add_option("--label-smoothing", options.label_smoothing, "share of the target spread over all classes")
-      ->check(CLI::Range(0.0, 1.0))
-      ->type_name("X")
-      ->capture_default_str()
+  add_number(app, "--label-smoothing", options.label_smoothing, Range<double>{0, 1},
+             "share of the target spread over all classes")
+      ->default_str(fmt::format("{}", options.label_smoothing))
       ->group(group);
-  app.add_option("--ema", options.ema,
-                 "decay of a moving average of the weights, used for validation; 0 for none")
-      ->check(CLI::Range(0.0, 1.0))
-      ->type_name("X")
-      ->capture_default_str()
+  add_number(app, "--ema", options.ema, Range<double>{0, 1},
+             "decay of a moving average of the weights, used for validation; 0 for none")
+      ->default_str(fmt::format("{}", options.ema))
       ->group(group);
-  app.add_option("--clip-grad", options.clip_grad, "largest global norm of the gradient; 0 for none")
-      ->check(CLI::NonNegativeNumber)
-      ->type_name("X")
-      ->capture_default_str()
+  add_number(app, "--clip-grad", options.clip_grad, Range<double>{0, kLargest},
+             "largest global norm of the gradient; 0 for none")
+      ->default_str(fmt::format("{}", options.clip_grad))
       ->group(group);
 }
 
@@ -191,13 +173,8 @@ void add_run_flags(CLI::App& app, TrainOptions& options) {
          "time each op's algorithms once for each of its shapes and take the fastest; times are kept for\n"
          "later runs (see taper-algorithms --help)")
       ->group(group);
-  app.add_option("--benchmark-seconds", options.benchmark_seconds,
-                 "how long --benchmark may measure in all; then the estimates decide [no limit]")
-      ->check([](const std::string& value) {
-        const double seconds = std::strtod(value.c_str(), nullptr);
-        return std::isfinite(seconds) && seconds > 0 ? "" : value + " is no time; give seconds, above 0";
-      })
-      ->type_name("SECONDS")
+  add_number(app, "--benchmark-seconds", options.benchmark_seconds, Range<double>{0, kLargest, true},
+             "how long --benchmark may measure in all; then the estimates decide [no limit]")
       ->group(group);
   app.add_flag("--deterministic", options.deterministic,
                "the same bits for every run, thread and worker count; the log leaves out what time decides")
@@ -209,13 +186,11 @@ void add_run_flags(CLI::App& app, TrainOptions& options) {
       ->check(CLI::IsMember({"on", "off"}))
       ->type_name("on|off")
       ->group(group);
-  app.add_option("--seed", options.seed, "of weights, order, augmentation")
-      ->type_name("N")
-      ->capture_default_str()
+  add_number(app, "--seed", options.seed, Range<uint64_t>{0, std::numeric_limits<uint64_t>::max()},
+             "of weights, order, augmentation")
+      ->default_str(fmt::format("{}", options.seed))
       ->group(group);
-  app.add_option("--threads", options.threads, "threads that compute (all CPUs)")
-      ->check(CLI::Range(1, 1024))
-      ->type_name("N")
+  add_number(app, "--threads", options.threads, Range<int64_t>{1, 1024}, "threads that compute (all CPUs)")
       ->group(group);
   app.add_flag("--eval-only", options.eval_only, "score the --init weights on the validation set and stop")
       ->group(group);
@@ -294,7 +269,8 @@ std::optional<Exit> parse_options(int argc, char** argv, TrainOptions& options) 
     check_together(options);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return Exit{app.exit(error)};
-    std::fprintf(stderr, "resnet50_train: %s (see --help)\n", printable(error.what()).c_str());
+    const bool is_unknown = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
+    print_error((is_unknown ? describe_unknown(app) : error.what()) + " (see --help)");
     return Exit{2};
   }
   if (app.count("--device") == 0 && !gpu::is_simulated() && gpu::device_count() > 0) options.device = kCUDA;
@@ -304,10 +280,6 @@ std::optional<Exit> parse_options(int argc, char** argv, TrainOptions& options) 
   if (options.warmup_epochs < 0) options.warmup_epochs = options.schedule == "constant" ? 0 : 1;
   if (options.optimizer.empty()) options.optimizer = options.dataset == "digits" ? "adamw" : "sgd";
   if (!options.weight_decay) options.weight_decay = options.optimizer == "sgd" ? 1e-4 : 0.05;
-  if (!options.lr) {
-    options.lr =
-        options.optimizer == "sgd" ? 0.1 * double(options.batch_size * options.accumulate) / 256 : 1e-3;
-  }
   return std::nullopt;
 }
 

@@ -6,9 +6,9 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <iterator>
-#include <nlohmann/json.hpp>
-#include <set>
+#include <filesystem>
+#include <new>
+#include <utility>
 
 #include "taper/autograd/engine.h"
 #include "taper/autograd/functions.h"
@@ -16,10 +16,10 @@
 #include "taper/core/algorithm_cache.h"
 #include "taper/core/atomic_file.h"
 #include "taper/core/generator.h"
-#include "taper/core/gpu/device_loss.h"
 #include "taper/core/gpu/runtime.h"
+#include "taper/core/output_target.h"
 #include "taper/core/parallel.h"
-#include "taper/core/printable.h"
+#include "taper/core/program.h"
 #include "taper/core/tf32.h"
 #include "taper/nn/data/dataset.h"
 #include "taper/nn/inference_form.h"
@@ -29,7 +29,8 @@
 #include "taper/nn/optim/sgd.h"
 #include "taper/nn/report/accuracy.h"
 #include "taper/nn/report/memory_report.h"
-#include "taper/version.h"
+#include "taper/ops/elementwise/elementwise.h"
+#include "taper/ops/reduce/reduce.h"
 
 namespace taper {
 namespace {
@@ -43,17 +44,23 @@ double seconds_since(Clock::time_point start) {
 /// The first steps fill caches; the summary's speed leaves them out.
 constexpr size_t kWarmupSteps = 3;
 
+/// A loss was NaN or infinite.
+class NotFiniteError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The first tensor that holds NaN or infinity; "" if all are finite.
+std::string name_of_not_finite(const TensorMap& tensors) {
+  for (const auto& [name, tensor] : tensors)
+    if (ops::item(ops::sum(ops::isfinite(tensor))) != double(tensor.numel())) return name;
+  return {};
+}
+
 /// "cpu", or "cuda:0 (NVIDIA H200)".
 std::string describe(Device device) {
   if (device.is_cpu()) return device.str();
   return fmt::format("{} ({})", device, gpu::properties(device.index).name);
-}
-
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  const size_t middle = values.size() / 2;
-  std::nth_element(values.begin(), values.begin() + ptrdiff_t(middle), values.end());
-  return values[middle];
 }
 
 ProgressMode progress_mode(const std::string& text) {
@@ -64,7 +71,8 @@ ProgressMode progress_mode(const std::string& text) {
 std::shared_ptr<LrScheduler> make_schedule(Optimizer& optimizer, const std::string& name, int64_t steps) {
   if (name == "cosine") return std::make_shared<CosineAnnealingLr>(optimizer, steps);
   if (name == "step")
-    return std::make_shared<MultiStepLr>(optimizer, std::vector<int64_t>{steps / 3, steps * 2 / 3});
+    return std::make_shared<MultiStepLr>(optimizer,
+                                         std::vector<int64_t>{(steps + 2) / 3, (2 * steps + 2) / 3});
   return std::make_shared<MultiStepLr>(optimizer, std::vector<int64_t>{});  // constant
 }
 
@@ -87,22 +95,35 @@ Training::Training(const TrainOptions& options)
   }
   manual_seed(options_.seed);
   try {
+    check_outputs();
     load_data();
     build_model();
-    build_optimizer();
-    if (!options_.summary.empty()) AtomicFile writable(options_.summary);  // before hours of work, not after
     if (!options_.log.empty()) log_ = std::make_unique<StepLog>(options_.log);
-    if (!options_.profile.empty()) profile_ = std::make_unique<StepProfile>(options_.profile, total_steps_);
-    if (!options_.memory_report.empty()) {
-      AtomicFile writable(options_.memory_report);
-      record_memory_history();
-    }
   } catch (const OutOfMemoryError&) {
-    throw;
-  } catch (const DeviceLostError&) {
     throw;
   } catch (const Error& error) {
     throw BadInput(error.what());
+  }
+}
+
+void Training::check_outputs() const {
+  std::vector<std::pair<const char*, OutputTarget>> files;
+  const auto add = [&](const char* flag, const std::string& path) {
+    if (!path.empty()) files.emplace_back(flag, OutputTarget(path));
+  };
+  add("--log", options_.log);
+  for (const auto& [flag, path] : {std::pair<const char*, const std::string&>("--summary", options_.summary),
+                                   {"--profile", options_.profile},
+                                   {"--memory-report", options_.memory_report}}) {
+    add(flag, path);
+    if (!path.empty()) AtomicFile::check(path);  // before hours of work, not after
+  }
+  if (std::error_code unknown; std::filesystem::is_regular_file(options_.init, unknown))
+    add("--init", options_.init);
+  for (size_t i = 0; i < files.size(); ++i) {
+    for (size_t j = 0; j < i; ++j)
+      TAPER_CHECK(!files[i].second.is_same_file(files[j].second), "{} and {} name the same file, {}",
+                  files[j].first, files[i].first, files[i].second.path());
   }
 }
 
@@ -159,8 +180,6 @@ void Training::load_data() {
                           .pinned_memory = options_.device.is_cuda(),
                           .seed = options_.seed});
   }
-  if (train_) train_batches_.emplace(*train_, options_.device, options_.dtype);
-  if (validation_) validation_batches_.emplace(*validation_, options_.device, options_.dtype);
 }
 
 void Training::build_model() {
@@ -177,11 +196,24 @@ void Training::build_model() {
     } catch (const Error& error) {
       fail("--init {}: {}", options_.init, error.what());
     }
+    not_finite_ = name_of_not_finite(model_->state_dict());
   }
+}
+
+void Training::prepare() {
+  if (!options_.memory_report.empty()) record_memory_history();
   model_->to(options_.device);
+  if (validation_) validation_batches_.emplace(*validation_, options_.device, options_.dtype);
+  if (!train_) return;
+  train_batches_.emplace(*train_, options_.device, options_.dtype);
+  build_optimizer();
+  if (!options_.profile.empty()) profile_ = std::make_unique<StepProfile>(options_.profile, total_steps_);
 }
 
 void Training::build_optimizer() {
+  const int64_t batches = std::min(options_.accumulate, train_->batches_per_epoch());
+  images_per_step_ = train_->options().batch_size * batches;
+  if (!options_.lr) options_.lr = options_.optimizer == "sgd" ? 0.1 * double(images_per_step_) / 256 : 1e-3;
   const NamedTensors parameters = model_->named_parameters();
   if (options_.optimizer == "sgd") {
     optimizer_ = std::make_unique<SGD>(parameters, SgdOptions{.lr = *options_.lr,
@@ -197,7 +229,6 @@ void Training::build_optimizer() {
     for (const auto& buffer : model_->named_buffers()) state.push_back(buffer);
     ema_ = std::make_unique<Ema>(state, options_.ema);
   }
-  if (!train_) return;
   steps_per_epoch_ = std::max<int64_t>(train_->batches_per_epoch() / options_.accumulate, 1);
   total_steps_ = options_.epochs * steps_per_epoch_;
   if (options_.max_steps > 0) total_steps_ = std::min(total_steps_, options_.max_steps);
@@ -210,58 +241,59 @@ void Training::build_optimizer() {
 void Training::print_header() const {
   const std::string data =
       options_.dataset == "imagefolder" ? (train_ ? options_.data : options_.val) : options_.dataset;
-  fmt::print("{} ({} parameters, {} classes) on {}, {} px, {}, {}, {} threads\n", options_.arch,
-             model_->parameter_count(), num_classes_, printable(data), options_.image_size,
-             describe(options_.device), options_.dtype, num_threads());
+  print_out("{} ({} parameters, {} classes) on {}, {} px, {}, {}, {} threads\n", options_.arch,
+            model_->parameter_count(), num_classes_, printable(data), options_.image_size,
+            describe(options_.device), options_.dtype, num_threads());
   if (train_) {
-    fmt::print("{} pictures to learn from{}, {} steps of {} pictures, {} lr {:g} {}\n",
-               train_->dataset().size(),
-               validation_ ? fmt::format(", {} to be judged by", validation_->dataset().size()) : "",
-               total_steps_, train_->options().batch_size * options_.accumulate, options_.optimizer,
-               *options_.lr, options_.schedule);
+    print_out("{} pictures to learn from{}, {} steps of {} pictures, {} lr {:g} {}\n",
+              train_->dataset().size(),
+              validation_ ? fmt::format(", {} to be judged by", validation_->dataset().size()) : "",
+              total_steps_, images_per_step_, options_.optimizer, *options_.lr, options_.schedule);
   }
-  for (const std::string& note : notes_) fmt::print("{}\n", note);
+  for (const std::string& note : notes_) print_out("{}\n", note);
   std::fflush(stdout);
 }
 
-void Training::run(const std::function<bool()>& interrupted) {
-  print_header();
+const Outcome& Training::run(const std::function<bool()>& interrupted) {
+  start_ = Clock::now();
   try {
-    run_to_end(interrupted);
-  } catch (...) {
-    progress_.clear();
-    report_broken();
-    throw;
+    prepare();
+    print_header();
+    if (options_.eval_only) {
+      score_ = evaluate(interrupted);
+    } else {
+      train(interrupted);
+    }
+    if (interrupted()) outcome_.ending = Ending::kInterrupted;
+  } catch (const NotFiniteError& error) {
+    end_early(Ending::kNotFinite, error.what());
+  } catch (const OutOfMemoryError& error) {
+    end_early(Ending::kOutOfMemory, error.what());
+  } catch (const std::bad_alloc&) {
+    end_early(Ending::kOutOfMemory, "out of memory: the system has no more to give");
+  } catch (const std::exception& error) {
+    end_early(Ending::kFailed, error.what());
   }
+  write_results();
+  return outcome_;
 }
 
-void Training::run_to_end(const std::function<bool()>& interrupted) {
-  const auto start = Clock::now();
-  if (options_.eval_only) {
-    score_ = evaluate(interrupted);
-    if (score_)
-      fmt::print("top1 {:.2f}%  top5 {:.2f}%  loss {:.4f}\n", 100 * score_->top1, 100 * score_->top5,
-                 score_->loss);
-  }
-  for (int64_t epoch = 0; train_ && step_ < total_steps_ && !interrupted(); ++epoch) {
+void Training::train(const std::function<bool()>& interrupted) {
+  for (int64_t epoch = 0; step_ < total_steps_ && !interrupted(); ++epoch) {
     const double loss = train_epoch(epoch, interrupted);
-    if (!interrupted()) score_ = evaluate(interrupted);
+    if (interrupted()) return;
+    const std::optional<Score> score = evaluate(interrupted);
+    if (score) score_ = score;
     progress_.clear();
-    fmt::print("epoch {:>{}}/{}  loss {:.4f}", epoch + 1, std::to_string(options_.epochs).size(),
-               options_.epochs, loss);
-    if (score_)
-      fmt::print("  val loss {:.4f}  top1 {:.2f}%  top5 {:.2f}%", score_->loss, 100 * score_->top1,
-                 100 * score_->top5);
-    fmt::print("  {:.0f} img/s  {}\n", median(images_per_second_), format_duration(seconds_since(start)));
+    print_out("epoch {:>{}}/{}  loss {:.4f}", epoch + 1, std::to_string(options_.epochs).size(),
+              options_.epochs, loss);
+    if (score)
+      print_out("  val loss {:.4f}  top1 {:.2f}%  top5 {:.2f}%", score->loss, 100 * score->top1,
+                100 * score->top5);
+    print_out("  {:.0f} img/s  {}\n", images_per_second(), format_duration(seconds_since(start_)));
     std::fflush(stdout);
     if (epoch == 0) report_broken();
   }
-  progress_.clear();
-  report_broken();
-  if (options_.benchmark) report_benchmark();
-  if (interrupted()) fmt::print("interrupted after {} of {} steps\n", step_, total_steps_);
-  if (!options_.summary.empty()) write_summary(seconds_since(start), interrupted());
-  write_reports();
 }
 
 double Training::train_epoch(int64_t epoch, const std::function<bool()>& interrupted) {
@@ -293,7 +325,10 @@ double Training::train_epoch(int64_t epoch, const std::function<bool()>& interru
     ++steps;
     const size_t may_fly = options_.device.is_cuda() ? 1 : 0;
     while (in_flight_.size() > may_fly) loss_sum += finish_step();
-    if (profile_) profile_->end_step();
+    if (profile_ && !could([&] { profile_->end_step(); })) {
+      profile_.reset();
+      report_unwritten();
+    }
   }
   while (!in_flight_.empty()) loss_sum += finish_step();
   return steps > 0 ? loss_sum / double(steps) : 0;
@@ -315,31 +350,41 @@ std::vector<Tensor> Training::train_step(const std::vector<Batch>& batches) {
   return losses;
 }
 
+double Training::images_per_second() const {
+  std::vector<double> speeds = speeds_;
+  if (speeds.empty()) return 0;
+  const size_t middle = speeds.size() / 2;
+  std::nth_element(speeds.begin(), speeds.begin() + ptrdiff_t(middle), speeds.end());
+  return speeds[middle];
+}
+
 double Training::finish_step() {
   const StepInFlight step = std::move(in_flight_.front());
   in_flight_.pop_front();
   if (step.losses_arrived) step.losses_arrived->synchronize();
-  last_loss_ = 0;
-  for (const Tensor& loss : step.losses) last_loss_ += loss.item() / double(step.losses.size());
-  TAPER_CHECK(std::isfinite(last_loss_), "the loss became {} in step {}; try a smaller --lr or --clip-grad 1",
-              last_loss_, step.step);
+  double mean = 0;
+  for (const Tensor& loss : step.losses) mean += loss.item() / double(step.losses.size());
+  last_loss_ = mean;
+  check_finite("loss", mean, fmt::format("in step {}", step.step));
   const double speed = double(step.images) / seconds_since(last_finish_);
   last_finish_ = Clock::now();
-  if (size_t(step.step) > kWarmupSteps || size_t(total_steps_) <= kWarmupSteps)
-    images_per_second_.push_back(speed);
+  if (size_t(step.step) > kWarmupSteps || size_t(total_steps_) <= kWarmupSteps) speeds_.push_back(speed);
   const int64_t memory = allocator_for(options_.device).stats().allocated_bytes;
   if (log_) {
-    StepRecord record{.step = step.step, .epoch = step.epoch, .loss = last_loss_, .lr = step.lr};
+    StepRecord record{.step = step.step, .epoch = step.epoch, .loss = mean, .lr = step.lr};
     if (!options_.deterministic) {
       record.images_per_second = speed;
       record.device_memory_bytes = memory;
     }
-    log_->write(record);
+    if (!could([&] { log_->write(record); })) {
+      log_.reset();
+      report_unwritten();
+    }
   }
   progress_.update(fmt::format("epoch {}/{}", step.epoch + 1, options_.epochs), step.step, total_steps_,
-                   fmt::format("loss {:.4f}  lr {:.4g}  {:.0f} img/s  mem {}", last_loss_, step.lr, speed,
+                   fmt::format("loss {:.4f}  lr {:.4g}  {:.0f} img/s  mem {}", mean, step.lr, speed,
                                format_bytes(memory)));
-  return last_loss_;
+  return mean;
 }
 
 std::optional<Training::Score> Training::evaluate(const std::function<bool()>& interrupted) {
@@ -362,81 +407,22 @@ std::optional<Training::Score> Training::evaluate(const std::function<bool()>& i
   double loss_sum = 0;
   for (const auto& [loss, count] : losses) loss_sum += loss.item() * double(count);
   TAPER_CHECK(accuracy.count() > 0, "the validation set has no readable picture");
-  return Score{accuracy.top1(), accuracy.top5(), loss_sum / double(accuracy.count())};
+  const double loss = loss_sum / double(accuracy.count());
+  check_finite("validation loss", loss, train_ ? fmt::format("after step {}", step_) : "");
+  return Score{accuracy.top1(), accuracy.top5(), loss};
 }
 
-void Training::write_reports() {
-  if (profile_) {
-    profile_->finish();
-    fmt::print("{}\n", profile_->outcome());
+void Training::check_finite(const char* what, double loss, const std::string& when) const {
+  if (std::isfinite(loss)) return;
+  const std::string number = std::isnan(loss) ? "nan" : fmt::format("{}", loss);
+  std::string message = train_ ? fmt::format("the {} became {} {}", what, number, when)
+                               : fmt::format("the {} is {}", what, number);
+  if (!not_finite_.empty()) {
+    message += fmt::format(": in --init {}, {} holds NaN or infinity", options_.init, not_finite_);
+  } else if (train_) {
+    message += "; try a smaller --lr or --clip-grad 1";
   }
-  if (!options_.memory_report.empty()) {
-    write_memory_report(options_.memory_report);
-    fmt::print("memory report in {}; open it in a browser\n", printable(options_.memory_report));
-  }
-}
-
-std::vector<std::string> Training::broken_pictures() const {
-  std::set<std::string> broken;  // the same folder may serve for both
-  for (const DataLoader* loader : {train_.get(), validation_.get()})
-    if (loader) std::ranges::copy(loader->broken_pictures(), std::inserter(broken, broken.end()));
-  return {broken.begin(), broken.end()};
-}
-
-void Training::report_broken() {
-  const std::vector<std::string> broken = broken_pictures();
-  if (broken.size() == broken_told_) return;
-  broken_told_ = broken.size();
-  constexpr size_t kShown = 5;
-  std::fprintf(stderr, "%zu unreadable %s left out:\n", broken.size(),
-               broken.size() == 1 ? "picture was" : "pictures were");
-  for (size_t i = 0; i < std::min(broken.size(), kShown); ++i)
-    std::fprintf(stderr, "  %s\n", broken[i].c_str());
-  if (broken.size() > kShown) std::fprintf(stderr, "  and %zu more\n", broken.size() - kShown);
-}
-
-void Training::report_benchmark() const {
-  const AlgorithmStatistics done = algorithm_cache().statistics();
-  fmt::print("benchmark: {} problems measured in {:.1f} s, {} known from earlier runs", done.benchmarked,
-             done.benchmark_seconds, done.recalled);
-  if (done.left_out > 0) fmt::print("; {} algorithms left out for lack of time", done.left_out);
-  if (done.unmeasured > 0)
-    fmt::print("; {} problems left to the estimates (--benchmark-seconds {:g})", done.unmeasured,
-               options_.benchmark_seconds);
-  fmt::print("\n");
-}
-
-void Training::write_summary(double seconds, bool was_interrupted) const {
-  nlohmann::ordered_json summary;
-  summary["arch"] = options_.arch;
-  summary["dataset"] = options_.dataset;
-  summary["top1"] = nullptr;
-  summary["top5"] = nullptr;
-  if (score_) {
-    summary["top1"] = score_->top1;
-    summary["top5"] = score_->top5;
-  }
-  summary["final_loss"] = nullptr;
-  summary["images_per_second"] = nullptr;
-  if (step_ > 0) {
-    summary["final_loss"] = last_loss_;
-    summary["images_per_second"] = median(images_per_second_);
-  } else if (score_) {
-    summary["final_loss"] = score_->loss;
-  }
-  summary["steps"] = step_;
-  summary["interrupted"] = was_interrupted;
-  std::vector<std::string> broken = broken_pictures();
-  summary["unreadable_pictures"] = broken.size();
-  broken.resize(std::min<size_t>(broken.size(), 100));
-  summary["unreadable_first"] = broken;
-  summary["seconds"] = seconds;
-  summary["parameters"] = model_->parameter_count();
-  summary["device"] = options_.device.str();
-  summary["dtype"] = name(options_.dtype);
-  summary["peak_memory_bytes"] = allocator_for(options_.device).stats().peak_allocated_bytes;
-  summary["version"] = kVersion;
-  write_file_atomically(options_.summary, summary.dump(2) + "\n");
+  throw NotFiniteError(message);
 }
 
 }  // namespace taper

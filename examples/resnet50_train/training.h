@@ -2,10 +2,12 @@
 // One training run: data, model, optimiser and the loop over them.
 
 #include <chrono>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "options.h"
@@ -28,14 +30,31 @@ class BadInput : public Error {
   using Error::Error;
 };
 
+enum class Ending : uint8_t {
+  kFinished,
+  kInterrupted,
+  kNotFinite,  ///< a loss was NaN or infinite
+  kOutOfMemory,
+  kFailed,
+};
+
+/// What became of a run.
+struct Outcome {
+  Ending ending = Ending::kFinished;
+  /// What went wrong, a line each: files that could not be written, and why the run ended.
+  std::vector<std::string> errors;
+};
+
 class Training {
  public:
-  /// Reads data and weights and builds everything. Throws BadInput before anything is written.
+  /// Reads data and weights and looks at all files that are to be written. Throws BadInput if one of these
+  /// cannot be used, with all files as they were. Empties the log last.
   explicit Training(const TrainOptions& options);
 
-  /// Trains (or only evaluates), prints a line per epoch, writes the log and the summary. Stops early and
-  /// cleanly once `interrupted()` is true.
-  void run(const std::function<bool()>& interrupted);
+  /// Trains (or only evaluates), prints a line per epoch, writes the log and, however the run ends, the
+  /// reports and the summary. Stops early and cleanly once `interrupted()` is true. A file that cannot be
+  /// written ends nothing.
+  const Outcome& run(const std::function<bool()>& interrupted);
 
  private:
   struct Score {
@@ -50,11 +69,15 @@ class Training {
     std::optional<gpu::Event> losses_arrived;  ///< on a GPU
   };
 
+  /// Throws Error if a file cannot be written, or is named twice.
+  void check_outputs() const;
   void load_data();
   void build_model();
+  /// What needs the device: moves the model there and builds the optimiser.
+  void prepare();
   void build_optimizer();
   void print_header() const;
-  void run_to_end(const std::function<bool()>& interrupted);
+  void train(const std::function<bool()>& interrupted);
   /// Trains on the batches of one epoch. Returns the mean loss.
   double train_epoch(int64_t epoch, const std::function<bool()>& interrupted);
   /// Enqueues one optimiser step over `accumulate` batches. Returns the loss of each, on the CPU, from a GPU
@@ -64,16 +87,28 @@ class Training {
   double finish_step();
   /// The validation set's score with the averaged weights if there are any; nothing if interrupted or no set.
   std::optional<Score> evaluate(const std::function<bool()>& interrupted);
-  void write_summary(double seconds, bool was_interrupted) const;
-  void write_reports();
+  /// Throws NotFiniteError, with what to do about it, if the loss `when`, as "in step 3", is none.
+  void check_finite(const char* what, double loss, const std::string& when) const;
+
+  // results.cpp: what stays of a run.
+  /// Remembers that the run ended before its time, and why.
+  void end_early(Ending ending, const std::string& why);
+  /// Runs write(). If that fails, remembers why and returns false.
+  bool could(const std::function<void()>& write);
   /// The unreadable pictures met so far, a line each.
   std::vector<std::string> broken_pictures() const;
   /// Says on stderr which pictures were unreadable, if there are more than it said before.
   void report_broken();
-  /// What --benchmark measured and what it left out, as one line.
-  void report_benchmark() const;
+  /// Says at once that the last file could not be written.
+  void report_unwritten();
+  /// Prints and writes what is known at the end. The summary comes last: it names the files that failed.
+  void write_results();
+  void write_summary(double seconds) const;
+  /// The median over the steps after the first ones, which fill caches.
+  double images_per_second() const;
 
   TrainOptions options_;
+  Outcome outcome_;
   int64_t num_classes_ = 0;
   std::unique_ptr<DataLoader> train_;
   std::unique_ptr<DataLoader> validation_;
@@ -86,14 +121,17 @@ class Training {
   ProgressLine progress_;
   std::unique_ptr<StepLog> log_;
   std::unique_ptr<StepProfile> profile_;
+  std::string not_finite_;  ///< the name of the first --init tensor with NaN or infinity in it
 
+  std::chrono::steady_clock::time_point start_;
   int64_t steps_per_epoch_ = 0;
   int64_t total_steps_ = 0;
+  int64_t images_per_step_ = 0;
   int64_t step_ = 0;  ///< steps enqueued
   std::deque<StepInFlight> in_flight_;
   std::chrono::steady_clock::time_point last_finish_;
-  double last_loss_ = 0;
-  std::vector<double> images_per_second_;
+  std::optional<double> last_loss_;
+  std::vector<double> speeds_;  // images per second
   std::optional<Score> score_;
   std::vector<std::string> notes_;  ///< lines of the header about the data
   size_t broken_told_ = 0;          ///< unreadable pictures that report_broken() has told of

@@ -16,9 +16,10 @@ Tensor correct_in_top_k(const Tensor& logits, const Tensor& target, int64_t k) {
               target.shape());
   TAPER_CHECK(k >= 1, "correct_in_top_k: k must be at least 1, got {}", k);
   if (logits.numel() == 0) return ops::zeros({}, {.dtype = kInt64, .device = logits.device()});
-  const Tensor best = ops::topk(logits, std::min(k, logits.size(1)), 1).indices;
+  const auto [values, best] = ops::topk(logits, std::min(k, logits.size(1)), 1);
   const Tensor hits = ops::eq(best, views::unsqueeze(target, 1));
-  return ops::sum(hits);  // a class is among the best once at most
+  // A class is among the best once at most. NaN sorts first, but is no score.
+  return ops::sum(ops::logical_and(hits, ops::eq(values, values)));
 }
 
 void Accuracy::add(const Tensor& logits, const Tensor& target) {

@@ -5,7 +5,8 @@
 namespace taper {
 
 /// How many rows of logits [N, C] have their target [N] (i64) among the k largest, as an i64 tensor without
-/// dimensions on their device; among all C if k is larger. Throws Error if the shapes do not fit.
+/// dimensions on their device; among all C if k is larger. A target whose logit is NaN is never counted.
+/// Throws Error if the shapes do not fit.
 Tensor correct_in_top_k(const Tensor& logits, const Tensor& target, int64_t k);
 
 /// Top-1 and top-5 accuracy over many batches. On a GPU, adding enqueues work and waits for nothing; asking

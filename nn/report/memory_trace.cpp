@@ -8,8 +8,8 @@
 
 #include "taper/core/atomic_file.h"
 #include "taper/core/error.h"
-#include "taper/core/one_line.h"
 #include "taper/core/op_scope.h"
+#include "taper/core/printable.h"
 
 namespace taper {
 namespace {
@@ -103,7 +103,7 @@ std::vector<gpu::TraceEvent> read_memory_trace(const std::string& path) {
       events.push_back(parse(nlohmann::json::parse(line)));
     } catch (const std::exception& error) {
       fail<FileError>("{}: line {} is not an allocation or a free: {}", path, number,
-                      one_line(error.what(), kLongestQuote));
+                      shortened(error.what(), kLongestQuote));
     }
   }
   return events;

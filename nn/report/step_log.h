@@ -3,10 +3,10 @@
 // written.
 
 #include <cstdint>
-#include <cstdio>
-#include <memory>
 #include <optional>
 #include <string>
+
+#include "taper/core/append_file.h"
 
 namespace taper {
 
@@ -21,21 +21,16 @@ struct StepRecord {
 
 class StepLog {
  public:
-  /// Starts a new file. Throws FileError if it cannot be written.
-  explicit StepLog(const std::string& path);
-  ~StepLog();
-  StepLog(const StepLog&) = delete;
-  StepLog& operator=(const StepLog&) = delete;
+  /// Makes the file, or empties the one that is there. Throws FileError if it cannot be written or another
+  /// StepLog is writing it; it is then left as it was.
+  explicit StepLog(const std::string& path) : file_(path) {}
 
-  /// Numbers are written with all their digits. Throws FileError if the disk is full.
+  /// Numbers are written with all their digits. Throws FileError if the disk is full; the file then ends with
+  /// the record before.
   void write(const StepRecord& record);
 
  private:
-  struct Closer {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-  std::string path_;
-  std::unique_ptr<std::FILE, Closer> file_;
+  AppendFile file_;
 };
 
 }  // namespace taper

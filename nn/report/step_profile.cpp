@@ -13,7 +13,7 @@ StepProfile::StepProfile(std::string path, int64_t total_steps)
     : path_(std::move(path)),
       first_(1 + std::clamp<int64_t>(total_steps - kRecord, 0, kSkip)),
       last_(first_ + kRecord - 1) {
-  AtomicFile writable(path_);  // before the work, not after
+  AtomicFile::check(path_);  // before the work, not after
 }
 
 void StepProfile::begin_step(int64_t step) {

@@ -1,0 +1,35 @@
+#pragma once
+// An open file as the system counts them, owned: what the classes that write files are made of.
+
+#include <cstddef>
+#include <utility>
+
+namespace taper {
+
+class FileDescriptor {
+ public:
+  /// Takes over `fd`; a negative one is none.
+  explicit FileDescriptor(int fd = -1) : fd_(fd) {}
+  ~FileDescriptor() { close(); }
+  FileDescriptor(FileDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  FileDescriptor& operator=(FileDescriptor&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+
+  int get() const { return fd_; }
+  bool is_open() const { return fd_ >= 0; }
+
+  /// Writes all of it. Returns 0, or the errno of what stopped it.
+  int write(const void* data, size_t size_bytes) const;
+  /// Takes the file's lock (flock) if nobody has it. Returns 0, EWOULDBLOCK if somebody has it, or the errno
+  /// of a file system without locks.
+  int try_lock() const;
+  /// Returns 0, or the errno of a file system that reports only now that it could not write.
+  int close();
+
+ private:
+  int fd_;
+};
+
+}  // namespace taper

@@ -1,0 +1,94 @@
+#pragma once
+// What the programs add to CLI11: numbers that are checked whole, and words for flags that are not known.
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <string>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace taper {
+
+/// The numbers that a flag takes, the ends included.
+template <class Number>
+struct Range {
+  Number least, most;
+  bool without_least = false;
+
+  /// False for NaN.
+  bool contains(Number value) const {
+    return value >= least && value <= most && !(without_least && value == least);
+  }
+  /// "from 0 to 1", "above 0 and up to 10".
+  std::string str() const {
+    return without_least ? fmt::format("above {} and up to {}", least, most)
+                         : fmt::format("from {} to {}", least, most);
+  }
+};
+
+/// The number that all of `text` is. Throws CLI::ValidationError naming the flag if it is none, or lies out
+/// of `range`.
+template <class Number>
+Number parse_number(const std::string& flag, const std::string& text, const Range<Number>& range) {
+  Number value = {};
+  const char* const end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc() || stopped != end || !range.contains(value))
+    throw CLI::ValidationError(flag, fmt::format("'{}' is not a {}number {}", text,
+                                                 std::is_integral_v<Number> ? "whole " : "", range.str()));
+  return value;
+}
+
+/// A flag that sets `value` to a number.
+template <class Number, class Value>
+CLI::Option* add_number(CLI::App& app, const std::string& flag, Value& value, const Range<Number>& range,
+                        const std::string& description) {
+  return app
+      .add_option_function<std::string>(
+          flag,
+          [flag, range, &value](const std::string& text) { value = Value(parse_number(flag, text, range)); },
+          description)
+      ->type_name((std::is_integral_v<Number> ? "N:" : "X:") + range.str());
+}
+
+/// How many letters one has to add, drop or change to make one word of the other (Levenshtein).
+inline size_t letters_apart(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j < row.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = std::exchange(row[0], i);
+    for (size_t j = 1; j < row.size(); ++j) {
+      const size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = std::exchange(row[j], std::min({changed, row[j] + 1, row[j - 1] + 1}));
+    }
+  }
+  return row.back();
+}
+
+/// "--epoch is not known; did you mean --epochs?" for what `app` could not make use of.
+inline std::string describe_unknown(const CLI::App& app) {
+  const std::vector<std::string> unknown = app.remaining();
+  const auto flag = std::find_if(unknown.begin(), unknown.end(),
+                                 [](const std::string& word) { return word.size() > 1 && word[0] == '-'; });
+  if (flag == unknown.end())
+    return fmt::format("'{}' belongs to no flag", unknown.empty() ? "" : unknown.front());
+  const std::string name = flag->substr(0, flag->find('='));
+  std::string nearest;
+  size_t distance = std::min<size_t>(3, (name.size() - 1) / 2);  // as far apart, it is another word
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& known : option->get_lnames()) {
+      const size_t apart = letters_apart(name, "--" + known);
+      if (apart >= distance) continue;
+      distance = apart;
+      nearest = known;
+    }
+  }
+  return name + " is not known" + (nearest.empty() ? "" : "; did you mean --" + nearest + "?");
+}
+
+}  // namespace taper
