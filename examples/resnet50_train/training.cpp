@@ -53,7 +53,7 @@ class NotFiniteError : public Error {
 /// The first tensor that holds NaN or infinity; "" if all are finite.
 std::string name_of_not_finite(const TensorMap& tensors) {
   for (const auto& [name, tensor] : tensors)
-    if (ops::item(ops::sum(ops::isfinite(tensor))).to_double() != double(tensor.numel())) return name;
+    if (ops::item(ops::sum(ops::isfinite(tensor))) != double(tensor.numel())) return name;
   return {};
 }
 
