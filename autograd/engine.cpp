@@ -190,7 +190,7 @@ class Pass {
   static void check_finite(const Node& node, const Grads& results) {
     for (size_t i = 0; i < results.size(); ++i) {
       if (!results[i].defined()) continue;
-      TAPER_CHECK(!ops::item(ops::any(ops::isnan(results[i]))).to<bool>(),
+      TAPER_CHECK(!ops::item<bool>(ops::any(ops::isnan(results[i]))),
                   "anomaly mode: the backward of {} gave NaN in the gradient of input {}", node.describe(),
                   i);
     }

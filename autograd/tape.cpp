@@ -153,6 +153,7 @@ void Tape::declare_view(const Tensor& parent, const Tensor& output) {
 }
 
 void Tape::check_in_place(const Tensor& self) const {
+  TAPER_CHECK(self.defined(), "{}: the tensor to write into is undefined", op_);
   const bool recorded = recording_ && is_floating_point(self.dtype());
   TAPER_CHECK(!self.impl()->is_inference || !recorded,
               "{}: cannot write into a tensor made under inference_mode while recording; clone() it first",

@@ -129,7 +129,7 @@ Tensor Tensor::clone() const {
   return taper::clone(*this);
 }
 Scalar Tensor::item_as_scalar() const {
-  return ops::item(*this);
+  return ops::item_as_scalar(*this);
 }
 
 // ---- In place ----

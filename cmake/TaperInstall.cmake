@@ -10,12 +10,20 @@ set(taper_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Taper)
 list(TRANSFORM taper_rooms PREPEND taper_ OUTPUT_VARIABLE taper_libraries)
 install(TARGETS taper ${taper_libraries} EXPORT TaperTargets)
 
+# As in taper_room: what this build has no GPU or library for would not compile for anyone.
+set(taper_foreign_headers)
+if(TAPER_GPU STREQUAL "sim")
+  list(APPEND taper_foreign_headers PATTERN "cuda_*.h" EXCLUDE)
+endif()
+if(NOT TAPER_HAVE_CUDNN)
+  list(APPEND taper_foreign_headers PATTERN "*_cudnn.h" EXCLUDE)
+endif()
 foreach(room ${taper_rooms})
-  install(DIRECTORY ${PROJECT_SOURCE_DIR}/${room} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/taper
-          FILES_MATCHING PATTERN "*.h" PATTERN "*.cuh")
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/${room} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/taper COMPONENT headers
+          FILES_MATCHING PATTERN "*.h" PATTERN "*.cuh" ${taper_foreign_headers})
 endforeach()
 install(FILES ${PROJECT_SOURCE_DIR}/taper.h ${PROJECT_BINARY_DIR}/include/taper/version.h
-        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/taper)
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/taper COMPONENT headers)
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/THIRD_PARTY_NOTICES.md
               ${PROJECT_SOURCE_DIR}/nn/data/digits.LICENSE.md
         DESTINATION ${CMAKE_INSTALL_DOCDIR})

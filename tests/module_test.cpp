@@ -27,7 +27,7 @@ struct Scale : Module {
   Tensor count = register_buffer("count", ops::zeros({}, {.dtype = kInt64}));
   Tensor offset = register_buffer("offset", ops::zeros({2}));
   Tensor forward(const Tensor& x) override {
-    if (is_training()) ops::fill_(count, ops::item(count).to_int64() + 1);
+    if (is_training()) ops::fill_(count, ops::item<int64_t>(count) + 1);
     return add(mul(x, factor), offset);
   }
   std::string type_name() const override { return "Scale"; }

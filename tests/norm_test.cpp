@@ -10,6 +10,7 @@
 #include "taper/autograd/reduce.h"
 #include "taper/core/parallel.h"
 #include "taper/core/views.h"
+#include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
 #include "taper/ops/norm/batch_norm.h"
 #include "tests/oracle_cases.h"
@@ -270,10 +271,10 @@ TEST_CASE("NaN passes the ReLU's gradient, as in PyTorch") {
   CHECK(ops::to_vector<double>(leaf.grad()) == passes);
 
   // The fused ReLU: zeros are normalised to 0, and the residual decides.
-  const Tensor zeros = ops::zeros_like(x), ones = ops::full_like(x, 1);
-  const auto out = ops::batch_norm_training(zeros, {}, {}, {}, {}, {.relu = true}, x, true);
+  const Tensor flat = ops::zeros_like(x), ones = ops::ones_like(x);
+  const auto out = ops::batch_norm_training(flat, {}, {}, {}, {}, {.relu = true}, x, true);
   CHECK(ops::to_vector<double>(ops::unpack_relu_mask(out.relu_mask, x)) == passes);
-  const auto grads = ops::batch_norm_backward(ones, zeros, out.relu_mask, {}, out.save_mean, out.save_invstd,
+  const auto grads = ops::batch_norm_backward(ones, flat, out.relu_mask, {}, out.save_mean, out.save_invstd,
                                               {.relu = true}, true);
   CHECK(ops::to_vector<double>(grads.residual) == passes);
 }

@@ -6,6 +6,7 @@
 
 #include "oracle.h"
 #include "oracle_cases.h"
+#include "taper/autograd/elementwise.h"
 #include "taper/autograd/loss.h"
 #include "taper/core/gpu/caching_allocator.h"
 #include "taper/core/views.h"
@@ -376,7 +377,7 @@ TEST_CASE("optimizers refuse parameters and options that make no sense") {
   CHECK_THROWS_WITH(SGD({{"a", Tensor()}}), Contains("parameter a is undefined"));
   CHECK_THROWS_WITH(AdamW({{"a", ops::ones({2}, {.dtype = kInt64})}}),
                     Contains("AdamW: parameter a must be floating"));
-  const Tensor leaf = ops::ones({2}).set_requires_grad(), result = leaf * 2, row = leaf[0];
+  const Tensor leaf = ops::ones({2}).set_requires_grad(), result = mul(leaf, 2), row = leaf[0];
   CHECK_THROWS_WITH(SGD(Tensors{result}), Contains("SGD: parameter 0 is the result of mul"));
   CHECK_THROWS_WITH(AdamW({{"w", leaf}, {"row", row}}), Contains("AdamW: parameter row is the result of"));
   CHECK_NOTHROW(SGD(Tensors{result.detach(), leaf}));

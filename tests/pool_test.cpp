@@ -8,6 +8,7 @@
 #include "taper/autograd/pool.h"
 #include "taper/core/parallel.h"
 #include "taper/core/views.h"
+#include "taper/ops/copy/create.h"
 #include "taper/ops/pool/pool2d.h"
 #include "tests/gpu_derivatives.h"
 #include "tests/oracle_cases.h"

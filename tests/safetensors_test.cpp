@@ -11,6 +11,7 @@
 #include "taper/core/allocator.h"
 #include "taper/core/views.h"
 #include "taper/ops/copy/copy.h"
+#include "taper/ops/copy/create.h"
 #include "temporary_folder.h"
 
 namespace taper {

@@ -126,7 +126,7 @@ SavedState Optimizer::state_dict() {
   std::map<const TensorImpl*, double> counts;  // each read once: on a GPU the host waits for it
   const auto count_of = [&](const Tensor& steps) {
     const auto [entry, fresh] = counts.try_emplace(steps.impl().get());
-    if (fresh) entry->second = ops::item(steps).to_double();
+    if (fresh) entry->second = ops::item(steps);
     return entry->second;
   };
   for (size_t g = 0; g < groups_.size(); ++g) {

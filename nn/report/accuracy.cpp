@@ -30,7 +30,7 @@ void Accuracy::add(const Tensor& logits, const Tensor& target) {
 }
 
 double Accuracy::fraction(const Tensor& correct) const {
-  return count_ == 0 ? 0 : ops::item(correct).to_double() / double(count_);
+  return count_ == 0 ? 0 : ops::item(correct) / double(count_);
 }
 
 }  // namespace taper

@@ -94,7 +94,7 @@ Tensor pin_memory(const Tensor& x) {
   return result;
 }
 
-Scalar item(const Tensor& x) {
+Scalar item_as_scalar(const Tensor& x) {
   const OpCall call("item", x);
   check_defined("item", "input", x);
   TAPER_CHECK(x.numel() == 1, "item: needs a tensor of one element, got shape {}", x.shape());

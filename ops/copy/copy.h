@@ -39,8 +39,14 @@ Tensor to_device(const Tensor& x, Device device, bool non_blocking = false);
 Tensor pin_memory(const Tensor& x);
 
 /// The one value of x: an integer for bool and integer dtypes, else a floating-point number. Throws Error
-/// unless x has exactly one element. (torch.Tensor.item)
-Scalar item(const Tensor& x);
+/// unless x has exactly one element.
+Scalar item_as_scalar(const Tensor& x);
+/// The one value of x as a T, exact for integers. Throws Error unless x has exactly one element, and if T
+/// does not hold its value. (torch.Tensor.item)
+template <class T = double>
+T item(const Tensor& x) {
+  return item_as_scalar(x).to<T>();
+}
 
 /// All values of x, from any device, layout and dtype, in row-major order, converted to T.
 /// (torch.Tensor.tolist)

@@ -30,7 +30,7 @@ void check_controls(std::string_view op, const FlatList& params, const UpdateCon
 }
 
 bool skipped(const UpdateControls& controls) {
-  return controls.skip.defined() && item(controls.skip).to_double() != 0;
+  return controls.skip.defined() && item(controls.skip) != 0;
 }
 
 }  // namespace
@@ -50,8 +50,8 @@ void sgd_update(const std::vector<Tensor>& params, const std::vector<Tensor>& gr
     sgd_update_gpu(p.tensors(), g.tensors(), b.tensors(), options, first_step, controls);
   } else if (!skipped(controls)) {
     SgdOptions now = options;
-    if (controls.lr.defined()) now.lr = item(controls.lr).to_double();
-    if (controls.step.defined()) first_step = item(controls.step).to_double() == 1;
+    if (controls.lr.defined()) now.lr = item(controls.lr);
+    if (controls.step.defined()) first_step = item(controls.step) == 1;
     sgd_update_cpu(p.tensors(), g.tensors(), b.tensors(), now, first_step);
   }
   b.finish_write();
@@ -72,8 +72,8 @@ void adamw_update(const std::vector<Tensor>& params, const std::vector<Tensor>& 
     adamw_update_gpu(p.tensors(), g.tensors(), m.tensors(), v.tensors(), options, step, controls);
   } else if (!skipped(controls)) {
     AdamWOptions now = options;
-    if (controls.lr.defined()) now.lr = item(controls.lr).to_double();
-    if (controls.step.defined()) step = item(controls.step).to_int64();
+    if (controls.lr.defined()) now.lr = item(controls.lr);
+    if (controls.step.defined()) step = item<int64_t>(controls.step);
     adamw_update_cpu(p.tensors(), g.tensors(), m.tensors(), v.tensors(), now, step);
   }
   p.finish_write();
@@ -114,7 +114,7 @@ void scale_(const std::vector<Tensor>& tensors, const Tensor& factor) {
   const OpCall call("scale_", tensors);
   check_defined("scale_", "factor", factor);
   if (tensors.empty()) return;
-  if (factor.device().is_cpu()) return scale_(tensors, item(factor).to_double());
+  if (factor.device().is_cpu()) return scale_(tensors, item(factor));
   check_same_device("scale_", tensors[0], factor);
   TAPER_CHECK(factor.numel() == 1, "scale_: the factor must be one number, got shape {}", factor.shape());
   const FlatList list("scale_", "tensors", tensors);
@@ -133,7 +133,7 @@ void unscale_(const std::vector<Tensor>& tensors, const Tensor& inverse_scale, c
   if (!list.on_cpu()) {
     unscale_gpu(list.tensors(), inverse_scale, found_inf);
     found_inf.bump_version();
-  } else if (!unscale_cpu(list.tensors(), item(inverse_scale).to_double())) {
+  } else if (!unscale_cpu(list.tensors(), item(inverse_scale))) {
     fill_(found_inf, 1);
   }
   list.finish_write();

@@ -56,8 +56,8 @@ Options checked_options(std::string_view op, Options options, IntPair dilation) 
   TAPER_CHECK(options.stride.h > 0 && options.stride.w > 0, "{}: stride must be at least 1, got {}", op,
               options.stride);
   TAPER_CHECK(dilation.h > 0 && dilation.w > 0, "{}: dilation must be at least 1, got {}", op, dilation);
-  TAPER_CHECK(options.padding.h >= 0 && options.padding.w >= 0 && 2 * options.padding.h <= options.kernel.h &&
-                  2 * options.padding.w <= options.kernel.w,
+  TAPER_CHECK(options.padding.h >= 0 && options.padding.w >= 0 && options.padding.h <= options.kernel.h / 2 &&
+                  options.padding.w <= options.kernel.w / 2,
               "{}: padding must be between 0 and half the kernel {}, got {}", op, options.kernel,
               options.padding);
   for (const IntPair& size : {options.kernel, options.stride, dilation}) {

@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""Every installed header compiles by itself: headers_test.py BUILD_FOLDER.
+"""Every installed header compiles by itself: headers_test.py CMAKE BUILD_FOLDER.
 
 Each is read alone, without making code. Most of that time would go into <fmt/format.h>, which core/error.h brings to
 nearly all of them, so those that reach it get it precompiled; the others get nothing that they do not ask for.
 """
 
 import concurrent.futures
-import functools
 import json
 import os
 import pathlib
@@ -16,71 +15,64 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-ROOMS = ("core", "ops", "autograd", "nn")
 SLOW = "fmt/format.h"
 
 
-def installed_headers():
-    """The names of what cmake/TaperInstall.cmake installs, as programs include them."""
-    names = ["taper.h"]
-    for room in ROOMS:
-        names += [str(path.relative_to(ROOT)) for ending in ("*.h", "*.cuh") for path in (ROOT / room).rglob(ending)]
-    return sorted(names)
+def includes_of(path):
+    """What a header includes itself."""
+    return re.findall(r'^#include [<"]([^>"]+)[>"]', path.read_text(encoding="utf-8"), re.M)
 
 
-@functools.lru_cache(maxsize=None)
-def includes_of(name):
-    """What a header of Taper includes itself."""
-    path = ROOT / name
-    return re.findall(r'^#include [<"]([^>"]+)[>"]', path.read_text(), re.M) if path.exists() else []
-
-
-def reaches(name, wanted):
-    """Whether a header of Taper includes `wanted`, itself or through others."""
+def reaches(include, name, wanted):
+    """Whether the header of that name below `include` includes `wanted`, itself or through others."""
     seen, left = set(), [name]
     while left:
-        for found in includes_of(left.pop()):
-            if found == wanted:
-                return True
-            if found.startswith("taper/") and found not in seen:
-                seen.add(found)
-                left.append(found.removeprefix("taper/"))
+        path = include / left.pop()
+        if not path.exists():
+            continue
+        found = set(includes_of(path))
+        if wanted in found:
+            return True
+        left += found - seen
+        seen |= found
     return False
 
 
-def compiler_of(build):
-    """The command that compiles a file of the top room, without its files."""
+def compiler_of(build, include):
+    """The command that compiles a file of the top room, without its files, with the headers below `include`."""
     for entry in json.loads((build / "compile_commands.json").read_text()):
         if entry["file"].endswith("/nn/module.cpp"):
             words = shlex.split(entry["command"])
-            compiler = words.index("-o")
-            kept = [word for word in words[:compiler] if not word.startswith("-Wno-unknown")]
-            return [word for word in kept if "ccache" not in os.path.basename(word)] + ["-O0", "-Wno-unknown-pragmas"]
+            kept = words[words[0].endswith("ccache"):words.index("-o")]
+            kept = [word for word in kept if not (word.startswith("-I") and word.endswith("/include"))]
+            return [*kept, "-O0", "-Wno-unknown-pragmas", f"-I{include}"]
     sys.exit(f"headers_test: {build} compiles no nn/module.cpp")
 
 
 def main():
-    build = pathlib.Path(sys.argv[1])
-    compiler = compiler_of(build)
+    cmake, build = sys.argv[1], pathlib.Path(sys.argv[2])
     with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([cmake, "--install", build, "--prefix", folder, "--component", "headers"], check=True,
+                       stdout=subprocess.DEVNULL)
+        include = next(pathlib.Path(folder).glob("include*"))
+        compiler = compiler_of(build, include)
         prefix = pathlib.Path(folder) / "slow.h"
-        prefix.write_text(f"#include <{SLOW}>\n")
-        subprocess.run([*compiler, "-x", "c++-header", str(prefix), "-o", f"{prefix}.gch"], check=True)
+        prefix.write_text(f"#include <{SLOW}>\n", encoding="utf-8")
+        subprocess.run([*compiler, "-x", "c++-header", prefix, "-o", f"{prefix}.gch"], check=True)
 
         def complaint(name):
-            known = ["-include", str(prefix)] if reaches(name, SLOW) else []
+            known = ["-include", str(prefix)] if reaches(include, name, SLOW) else []
             run = subprocess.run([*compiler, "-fsyntax-only", *known, "-x", "c++", "-"], text=True, capture_output=True,
-                                 input=f'#include "taper/{name}"\n', check=False)
+                                 input=f"#include <{name}>\n", check=False)
             return f"{name}:\n{run.stderr}" if run.returncode != 0 else None
 
-        headers = installed_headers()
+        headers = sorted(str(path.relative_to(include)) for ending in ("h", "cuh") for path in include.rglob(f"*.{ending}"))
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             complaints = [text for text in pool.map(complaint, headers) if text]
     for text in complaints:
         print(text)
     print(f"{len(headers)} headers, {len(complaints)} do not compile by themselves")
-    sys.exit(1 if complaints else 0)
+    sys.exit(1 if complaints or not headers else 0)
 
 
 if __name__ == "__main__":
