@@ -3,7 +3,10 @@
 # are filled at the start and are read-only from then on (BIND_NOW, RELRO). tests/hardening_test.py reads all of it back
 # from the programs. Sanitizers find more, but do not know the functions of _FORTIFY_SOURCE: their builds go without.
 option(TAPER_HARDENING "Stack protector, _FORTIFY_SOURCE, RELRO and BIND_NOW; not in builds with sanitizers" ON)
-if(NOT TAPER_HARDENING OR TAPER_SANITIZE OR TAPER_SIM_RACES)
+if(TAPER_SANITIZE OR TAPER_SIM_RACES)
+  set(TAPER_HARDENING OFF)
+endif()
+if(NOT TAPER_HARDENING)
   return()
 endif()
 
