@@ -67,15 +67,14 @@ double time_of(const AlgorithmRecord& record, const std::string& name) {
 void print(const AlgorithmRecord& record) {
   const double best_ms = time_of(record, record.winner);
   size_t width = 0;
-  for (const AlgorithmTiming& timing : record.candidates)
-    width = std::max(width, printable(timing.name).size());
-  print_out("{}\n", printable(record.problem));
+  for (const AlgorithmTiming& timing : record.candidates) width = std::max(width, timing.name.size());
+  print_out("{}\n", record.problem);
   for (const AlgorithmTiming& timing : record.candidates) {
     const bool won = timing.name == record.winner;
-    print_out("  {} {:{}}", won ? '*' : ' ', printable(timing.name), width);
+    print_out("  {} {:{}}", won ? '*' : ' ', timing.name, width);
     if (timing.median_ms > 0) print_out("  {:9.3f} ms", timing.median_ms);
     if (!won && timing.median_ms > 0) print_out("  {:6.2f}x", timing.median_ms / best_ms);
-    if (!timing.rejected.empty()) print_out("  {}", printable(timing.rejected));
+    if (!timing.rejected.empty()) print_out("  {}", timing.rejected);
     if (timing.left_out) print_out("  left out: {:g} s were over", record.seconds_allowed);
     print_out("\n");
   }
@@ -100,9 +99,8 @@ void print_faults(const std::vector<AlgorithmFault>& faults) {
   if (faults.empty()) return;
   print_out("\nNot tried again, or suspected (--forget-faults):\n");
   for (const AlgorithmFault& fault : faults)
-    print_out("{}\n  {}  {}\n", printable(fault.problem), printable(fault.algorithm),
-              fault.suspected ? "a process ended while it was tried; it is tried once more"
-                              : printable(fault.what));
+    print_out("{}\n  {}  {}\n", fault.problem, fault.algorithm,
+              fault.suspected ? "a process ended while it was tried; it is tried once more" : fault.what);
 }
 
 void list(const Options& options) {
@@ -121,7 +119,7 @@ void list(const Options& options) {
   });
   for (size_t i = 0; i < records.size(); ++i) {
     if (i == 0 || records[i].environment != records[i - 1].environment)
-      print_out("{}On {}:\n\n", i == 0 ? "" : "\n", printable(records[i].environment));
+      print_out("{}On {}:\n\n", i == 0 ? "" : "\n", records[i].environment);
     print(records[i]);
   }
   print_out("\n{} {} in {}.\n", records.size(), records.size() == 1 ? "problem" : "problems",

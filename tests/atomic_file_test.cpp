@@ -151,9 +151,12 @@ TEST_CASE("whatever the library writes, links to it stay links") {
   };
   save_safetensors(link("weights"), {{"x", ops::ones({2})}});
   save_safetensors(folder / "weights", {{"x", ops::ones({3})}});
-  AlgorithmRecord record;
-  record.problem = "p";
-  AlgorithmFile(link("algorithms")).add(record);
+  AlgorithmFile(link("algorithms"))
+      .add(AlgorithmRecord{.problem = "p",
+                           .environment = "e",
+                           .winner = "a",
+                           .verified = false,
+                           .candidates = {{.name = "a", .median_ms = 1, .rejected = {}}}});
   write_chrome_trace(link("trace"), Profile());
   write_memory_report(link("report"), {});
   write_memory_trace(link("memory"), {});

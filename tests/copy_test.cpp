@@ -12,7 +12,7 @@ namespace {
 
 /// 0, 1, 2, ... in row-major order.
 Tensor counting(const Shape& shape, DType dtype = kFloat32) {
-  return views::view(ops::arange(0, numel(shape), 1, {.dtype = dtype}), shape);
+  return views::view(ops::cast(ops::arange(numel(shape)), dtype), shape);  // u8 counts round and round
 }
 
 std::vector<double> values(const Tensor& x) {

@@ -236,7 +236,7 @@ TEST_CASE("module: weights older than batch norm's counter load, as in PyTorch")
   state.erase("1.num_batches_tracked");
   CHECK(net.load_state_dict(state).complete());
   state.erase("1.running_var");
-  CHECK_THROWS_WITH(net.load_state_dict(state), Contains("1 missing (1.running_var)"));
+  CHECK_THROWS_WITH(net.load_state_dict(state), Contains("1 missing ('1.running_var')"));
   state = net.state_dict();
   state["1.num_batches_tracked"] = ops::zeros({2}, {.dtype = kInt64});
   CHECK_THROWS_WITH(net.load_state_dict(state), Contains("1 of another shape"));

@@ -396,9 +396,8 @@ TEST_CASE("a library that offers nothing for batch norm, fails, or is missing le
   SECTION("missing") {
     ops::set_engine_library_loader([]() -> std::unique_ptr<ops::EngineLibrary> { fail("no cuDNN here"); });
     normalise();
-    CHECK(warnings.texts ==
-          std::vector<std::string>{"no cuDNN here; convolutions, batch norm and pooling use "
-                                   "Taper's own kernels"});
+    CHECK(warnings.texts == std::vector<std::string>{"no cuDNN here; convolutions and batch norm use "
+                                                     "Taper's own kernels"});
   }
   for (const AlgorithmRecord& record : gpu_decisions()) CHECK(record.winner == "chunks of rows");
 }

@@ -84,8 +84,7 @@ class AlgorithmsTest(unittest.TestCase):
                 file.write(content if isinstance(content, str) else json.dumps(content, ensure_ascii=False))
             shown = self.run_program(ALGORITHMS)
             self.assertNotRegex(shown.stdout + shown.stderr, r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-            if content is whole:
-                self.assertIn("matmul\\x1b[31m\\u202e\\x9b1m\\x0a\\x7f\n", shown.stdout)
+            self.assertIn("nothing measured yet", shown.stdout)
 
     def test_a_foreign_file_is_set_aside(self):
         os.makedirs(os.path.dirname(self.file))

@@ -357,6 +357,7 @@ class FilesTest(unittest.TestCase):
 
     def test_data_that_fails_is_said(self):
         os.makedirs(self.path("data/a"))
+        self.png(self.path("data/a/good.png"))
         self.write("data/a/x\n\x1b[31m.png")
         flags = [*SMALL, "--dataset", "imagefolder", "--data", self.path("data")]
         result = run(TRAIN, *flags, "--strict-data", "--summary", self.path("s.json"))
