@@ -1,5 +1,6 @@
 #include "taper/core/available_cpus.h"
 
+#include <fmt/format.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -64,7 +65,7 @@ double quota_of_process(const std::string& process_groups, const std::string& gr
       least = std::min(least, quota_of_path(groups_folder, path));
     } else if (has_word(controllers, "cpu")) {
       for (const std::string& name : {controllers, std::string("cpu")})
-        least = std::min(least, quota_of_path(groups_folder + "/" + name, path));
+        least = std::min(least, quota_of_path(fmt::format("{}/{}", groups_folder, name), path));
     }
   }
   return least;

@@ -1,10 +1,14 @@
 #include "taper/core/file_descriptor.h"
 
+#include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <fstream>
+#include <sstream>
 
 namespace taper {
 
@@ -28,6 +32,25 @@ int FileDescriptor::try_lock() const {
     if (errno != EINTR) return errno;
   }
   return 0;
+}
+
+// A line of /proc/locks is "1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF".
+std::string FileDescriptor::lock_holder() const {
+  struct stat status = {};
+  if (::fstat(fd_, &status) != 0) return "another process";
+  const std::string inode = fmt::format(":{}", status.st_ino);
+  std::ifstream locks("/proc/locks");
+  for (std::string line; std::getline(locks, line);) {
+    std::istringstream words(line);
+    std::string number, kind, manner, access, process, what;
+    words >> number >> kind >> manner >> access >> process >> what;
+    // By the inode alone: layered file systems show another device here than fstat() does.
+    if (kind != "FLOCK" || process == "-1" || !what.ends_with(inode)) continue;
+    std::string name;
+    std::getline(std::ifstream("/proc/" + process + "/comm"), name);
+    return fmt::format("process {}{}", process, name.empty() ? "" : " (" + name + ")");
+  }
+  return "another process";
 }
 
 int FileDescriptor::close() {

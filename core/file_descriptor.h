@@ -1,7 +1,9 @@
 #pragma once
-// An open file as the system counts them, owned: what the classes that write files are made of.
+// An open file as the system counts them, owned: what the classes that read, write and lock files are made
+// of.
 
 #include <cstddef>
+#include <string>
 #include <utility>
 
 namespace taper {
@@ -25,6 +27,8 @@ class FileDescriptor {
   /// Takes the file's lock (flock) if nobody has it. Returns 0, EWOULDBLOCK if somebody has it, or the errno
   /// of a file system without locks.
   int try_lock() const;
+  /// Who holds the file's lock, as far as the system tells: "process 1234 (resnet50_train)".
+  std::string lock_holder() const;
   /// Returns 0, or the errno of a file system that reports only now that it could not write.
   int close();
 

@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "taper/core/file_descriptor.h"
+
 namespace taper {
 
 /// Holds the lock of the file at `path` while it lives. The lock is on a file of its own, PATH.lock, because
@@ -17,12 +19,9 @@ class FileLock {
   /// signal. Throws FileError if there can be no lock, or if another process holds it after that time; the
   /// message names that process where the system tells.
   explicit FileLock(const std::string& path, double patience_seconds = kPatienceSeconds);
-  ~FileLock();
-  FileLock(const FileLock&) = delete;
-  FileLock& operator=(const FileLock&) = delete;
 
  private:
-  int fd_;
+  FileDescriptor file_;
 };
 
 }  // namespace taper

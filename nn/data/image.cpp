@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "taper/core/error.h"
+#include "taper/core/file_descriptor.h"
 #include "taper/nn/data/image_codecs.h"
 
 namespace taper {
@@ -49,19 +50,12 @@ std::string_view foreign_format(std::span<const uint8_t> bytes) {
   fail<FileError>("{}: cannot be read: {}", path, reason);
 }
 
-struct OpenFile {
-  int fd;
-  ~OpenFile() {
-    if (fd >= 0) ::close(fd);
-  }
-};
-
 std::vector<uint8_t> read_file(const std::string& path, int64_t max_bytes) {
   // O_NONBLOCK: opening a named pipe must not wait for its writer before we can refuse it.
-  const OpenFile file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-  if (file.fd < 0) refuse_to_read(path, errno);
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!file.is_open()) refuse_to_read(path, errno);
   struct stat status = {};
-  if (::fstat(file.fd, &status) != 0) refuse_to_read(path, errno);
+  if (::fstat(file.get(), &status) != 0) refuse_to_read(path, errno);
   if (!S_ISREG(status.st_mode)) fail<FileError>("{}: not a file", path);
   if (status.st_size > max_bytes)
     fail<FileError>("{}: file of {} bytes is over the limit of {}", path, status.st_size, max_bytes);
@@ -69,7 +63,7 @@ std::vector<uint8_t> read_file(const std::string& path, int64_t max_bytes) {
   std::vector<uint8_t> bytes(size_t(status.st_size));
   size_t done = 0;
   while (done < bytes.size()) {
-    const ssize_t count = ::read(file.fd, bytes.data() + done, bytes.size() - done);
+    const ssize_t count = ::read(file.get(), bytes.data() + done, bytes.size() - done);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) refuse_to_read(path, errno);
     if (count == 0) bytes.resize(done);  // it has become shorter meanwhile
