@@ -57,7 +57,7 @@ int64_t peak_kilobytes() {
   return usage.ru_maxrss;
 }
 
-rlim_t address_space_bytes() {
+[[maybe_unused]] rlim_t address_space_bytes() {
   std::ifstream file("/proc/self/statm");
   rlim_t pages = 0;
   file >> pages;
