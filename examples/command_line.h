@@ -56,6 +56,22 @@ CLI::Option* add_number(CLI::App& app, const std::string& flag, Value& value, co
       ->type_name((std::is_integral_v<Number> ? "N:" : "X:") + range.str());
 }
 
+/// For a flag whose value is a file to write: the empty name that an unset variable of a script leaves is
+/// none.
+inline std::string check_file_name(const std::string& name) {
+  return name.empty() ? "needs the name of a file" : "";
+}
+
+/// Throws CLI::ValidationError for "--flag=" with nothing behind it, which CLI11 would fill with the next
+/// word.
+inline void refuse_flags_without_value(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word.starts_with("--") && word.ends_with('='))
+      throw CLI::ValidationError(word.substr(0, word.size() - 1), "there is nothing behind the =");
+  }
+}
+
 /// How many letters one has to add, drop or change to make one word of the other (Levenshtein).
 inline size_t letters_apart(const std::string& a, const std::string& b) {
   std::vector<size_t> row(b.size() + 1);

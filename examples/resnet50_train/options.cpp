@@ -194,16 +194,24 @@ void add_run_flags(CLI::App& app, TrainOptions& options) {
       ->group(group);
   app.add_flag("--eval-only", options.eval_only, "score the --init weights on the validation set and stop")
       ->group(group);
-  app.add_option("--log", options.log, "one JSON object per optimiser step")->type_name("FILE")->group(group);
-  app.add_option("--summary", options.summary, "results of the run as JSON")->type_name("FILE")->group(group);
+  app.add_option("--log", options.log, "one JSON object per optimiser step")
+      ->check(check_file_name)
+      ->type_name("FILE")
+      ->group(group);
+  app.add_option("--summary", options.summary, "results of the run as JSON")
+      ->check(check_file_name)
+      ->type_name("FILE")
+      ->group(group);
   app.add_option(
          "--profile", options.profile,
          "5 steps after the first 3 as a Chrome trace (JSON) for ui.perfetto.dev; fewer if the run is "
          "shorter")
+      ->check(check_file_name)
       ->type_name("FILE")
       ->group(group);
   app.add_option("--memory-report", options.memory_report,
                  "a page (HTML) on who held the GPU's memory when; needs --device cuda")
+      ->check(check_file_name)
       ->type_name("FILE")
       ->group(group);
   app.add_option("--progress", options.progress, "live progress line; auto: when stderr is a terminal")
@@ -265,6 +273,7 @@ std::optional<Exit> parse_options(int argc, char** argv, TrainOptions& options) 
   add_optimiser_flags(app, options);
   add_run_flags(app, options);
   try {
+    refuse_flags_without_value(argc, argv);
     app.parse(argc, argv);
     check_together(options);
   } catch (const CLI::ParseError& error) {

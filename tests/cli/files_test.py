@@ -382,6 +382,13 @@ class FilesTest(unittest.TestCase):
                     self.refused(flag, value, says=f"^resnet50_train: {flag}: .*(number|below 1)")
         self.assertRegex(run(TRAIN, "--lr", "0,1").stderr, "'0,1' is not a number above 0")
 
+    def test_flags_without_a_value(self):
+        for arguments, says in {("--summary=", "--max-steps", "1"): "--summary: there is nothing behind the =",
+                                ("--summary", ""): "--summary: needs the name of a file"}.items():
+            result = run(TRAIN, *SMALL, *arguments)
+            self.assertEqual(result.returncode, 2, arguments)
+            self.assertIn(says, result.stderr)
+
     def test_unknown_flags(self):
         self.refused("--amp", "bf16", says=r"^resnet50_train: --amp is not known \(see --help\)$")
         self.refused("--epoch", "3", says=r"--epoch is not known; did you mean --epochs\?")
