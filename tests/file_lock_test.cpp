@@ -116,11 +116,12 @@ TEST_CASE("a signal ends the wait, though its handler restarts calls") {
   action.sa_handler = [](int) {};
   action.sa_flags = SA_RESTART;
   REQUIRE(sigaction(SIGALRM, &action, &before) == 0);
-  const itimerval soon = {.it_interval = {0, 0}, .it_value = {0, 100'000}};
+  const itimerval soon = {.it_interval = {0, 100'000}, .it_value = {0, 100'000}}, never = {};
   REQUIRE(setitimer(ITIMER_REAL, &soon, nullptr) == 0);
   std::string text;
   CHECK(seconds_of([&] { text = failure(path, 20); }) < 10);
   CHECK_THAT(text, Contains("a signal ended the wait"));
+  REQUIRE(setitimer(ITIMER_REAL, &never, nullptr) == 0);
   sigaction(SIGALRM, &before, nullptr);
 }
 

@@ -39,8 +39,10 @@ Tensor integer_steps(int64_t begin, int64_t end, int64_t step, const TensorOptio
   const uint64_t count = distance / stride + (distance % stride != 0 ? 1 : 0);
   TAPER_CHECK(count <= uint64_t(kMaxElements), "arange: from {} to {} in steps of {} are too many elements",
               begin, end, step);
-  if (count > 0) check_ends("arange", begin, begin + int64_t(count - 1) * step, options.dtype);
-  return from_formula<int64_t>(int64_t(count), options, [&](int64_t i) { return begin + i * step; });
+  // i * step alone may not be an int64_t where the sum is one; unsigned, both wrap to it.
+  const auto element = [&](int64_t i) { return int64_t(uint64_t(begin) + uint64_t(i) * uint64_t(step)); };
+  if (count > 0) check_ends("arange", begin, element(int64_t(count) - 1), options.dtype);
+  return from_formula<int64_t>(int64_t(count), options, element);
 }
 
 /// arange if a number is floating-point.
