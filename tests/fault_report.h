@@ -27,8 +27,9 @@ std::string fault_report(Launch&& launch) {
     }
   };
 #if defined(__SANITIZE_ADDRESS__)
-  return run_in_child([&] {
+  return run_in_child([&, devices = gpu::device_count()] {
            gpu::sim::reset();  // a child has no GPU otherwise
+           if (devices != 1) gpu::sim::set_device_count(devices);
            run();
            fputs(text.c_str(), stderr);
          })

@@ -418,10 +418,10 @@ TEST_CASE("hooks may register hooks on their own tensor, which run from the next
   const Tensor x = parameter({1, 2}), y = x * 1;
   int first = 0, later = 0;
   const auto grow = [&](const Tensor& on) {
-    register_hook(on, [&first, &later, on](const Tensor&) -> Tensor {
+    register_hook(on, [&first, &later, on = &on](const Tensor&) -> Tensor {  // holding it would be a cycle
       ++first;
       for (int i = 0; i < 50; ++i) {
-        register_hook(on, [&later](const Tensor&) {
+        register_hook(*on, [&later](const Tensor&) {
           ++later;
           return Tensor();
         });
