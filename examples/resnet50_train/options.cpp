@@ -31,7 +31,8 @@ constexpr const char* kExamples =
     "\n"
     "--log writes one JSON object per optimiser step, --summary one for the run, --profile a few steps as a\n"
     "trace to look at. If one of them cannot be written, training goes on and the exit code is 1.\n"
-    "Ctrl-C, SIGTERM and SIGHUP end the run after the current step, a second one at once.\n"
+    "Once the model and the data are there, Ctrl-C, SIGTERM and SIGHUP end the run after the current step,\n"
+    "a second one at once.\n"
     "Exit codes: 0 done, 1 failed while running (the summary says why), 2 bad flag or file, 130 interrupted\n"
     "(the summary is written).";
 
