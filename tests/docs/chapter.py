@@ -135,7 +135,9 @@ def update_runs(chapter, directory):
 def session(chapter, executable, gdb):
     """What gdb prints, less what depends on the machine."""
     script = re.sub(r"\.md$", ".gdb", chapter)
-    run = subprocess.run([gdb, "-q", "-nx", "-batch", "-x", script, executable], stdin=subprocess.DEVNULL,
+    # -d: ccache may bring the program from another checkout, whose folder is gone.
+    folder = os.path.dirname(os.path.abspath(chapter))
+    run = subprocess.run([gdb, "-q", "-nx", "-batch", "-d", folder, "-x", script, executable], stdin=subprocess.DEVNULL,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
     if re.search("(?i)ptrace: operation not permitted|could not trace the inferior", run.stdout):
         sys.exit(77)
