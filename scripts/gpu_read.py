@@ -93,6 +93,16 @@ def read_json(path):
     return {"data": json.loads(path.read_text(encoding="utf-8"))}
 
 
+def read_benchmarks(path):
+    """What Google Benchmark wrote; of a program that was stopped, what it had measured until then."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        return {"data": json.loads(text)}
+    except json.JSONDecodeError:
+        end = text.rfind("},")
+        return {"data": json.loads(text[:end] + "}]}" if end > text.find('"benchmarks"') else "{}")}
+
+
 def read_race(path):
     """A program of Taper's that failed is the step's failure; of PyTorch's it is a remark."""
     measured = read_json(path)

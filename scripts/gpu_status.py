@@ -83,16 +83,17 @@ def status(parts, folders):
 
 
 def speeds(folders):
-    """Training steps of the newest run that timed any."""
-    timed = [(folder, results) for folder, results in folders if gpu_compare.speeds(results)]
-    if not timed:
+    """Training steps: of each program in each precision the newest run that timed it."""
+    newest = {}  # (program, precision): (speed, its folder, its results)
+    for folder, results in folders:
+        newest.update({which: (speed, folder, results) for which, speed in gpu_compare.speeds(results).items()})
+    if not newest:
         return ["No speed on a GPU has been measured."]
-    folder, results = timed[-1]
-    lines = [f"Training steps of ResNet-50 on {origin(results.runs[-1])} "
-             f"([all of it](../bench/results/{folder.name}/summary.md)):", "",
-             "| program | precision | pictures/s | to PyTorch |", "| --- | --- | ---: | ---: |"]
-    return lines + [f"| {name} | {precision} | {speed.pictures:.1f} | {gpu_compare.times(speed.to_pytorch)} |"
-                    for (name, precision), speed in gpu_compare.speeds(results).items()]
+    lines = ["Training steps of ResNet-50, and their speed to PyTorch's in the same run:", "",
+             "| program | precision | pictures/s | to PyTorch | run |", "| --- | --- | ---: | ---: | --- |"]
+    return lines + [f"| {name} | {precision} | {speed.pictures:.1f} | {gpu_compare.times(speed.to_pytorch)} | "
+                    f"[{origin(results.runs[-1])}](../bench/results/{folder.name}/summary.md) |"
+                    for (name, precision), (speed, folder, results) in newest.items()]
 
 
 # ---- bench/results/README.md ----

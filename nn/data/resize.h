@@ -2,10 +2,10 @@
 // Geometry of pictures: resize, crop, flip. Bit for bit what torchvision makes of PIL pictures, whose resize
 // filters before it shrinks (antialias). PyTorch's counterpart: torchvision/transforms/functional.py.
 //
-// A resize filters rows, rounds to 8 bits, then filters columns, as PIL does up to version 12. PIL 13 filters
-// columns first where H > h and H - h > 2 (W - w), for a picture of W x H that becomes w x h, so that 5 to
-// 26% of the values of such tall pictures differ by one level. Taper keeps to one rule, whatever PIL is
-// installed.
+// A resize filters rows, rounds to 8 bits, then filters columns, as PIL does up to version 12.1. PIL 12.2
+// filters columns first for the tallest pictures, PIL 13 wherever H > h and H - h > 2 (W - w), for a picture
+// of W x H that becomes w x h, so that 5 to 26% of the values of such tall pictures differ by one level.
+// Taper keeps to one rule, whatever PIL is installed.
 
 #include "taper/nn/data/image.h"
 

@@ -12,7 +12,6 @@ import struct
 import zlib
 
 import numpy as np
-import PIL
 import torch
 import torchvision.transforms.functional as F
 from PIL import Image
@@ -106,11 +105,8 @@ def jpeg_files():
 
 
 def horizontal_pass_first(resize):
-    """PIL's resize as it was before version 13, which filters tall pictures vertically first and so rounds otherwise.
-    Taper keeps to the rule of the versions before; see nn/data/resize.h."""
-    if int(PIL.__version__.split(".")[0]) < 13:
-        return resize
-
+    """PIL's resize as it was up to version 12.1. Later ones filter tall pictures vertically first, and so round otherwise:
+    12.2 the tallest, 13 many. Taper keeps to the older rule; see nn/data/resize.h."""
     def one_axis_at_a_time(image, size, resample=None, **options):
         return resize(resize(image, (size[0], image.height), resample, **options), size, resample, **options)
     return one_axis_at_a_time

@@ -116,9 +116,19 @@ class GpuStatusTest(unittest.TestCase):
         self.result("2026-11-28-h200", step("race_tf32", data={"programs": programs}))
         self.result("2026-11-29-h200", step("conv_test"), date="2026-11-29T10:00:00+00:00")
         status, index = self.pages()
-        self.assertIn("on NVIDIA H200, 2026-11-28, 01234567 ([all of it](../bench/results/2026-11-28-h200/summary.md))", status)
-        self.assertIn("| Taper | tf32 | 1500.0 | 0.75x |\n| PyTorch, channels last | tf32 | 2000.0 | 1.00x |\n", status)
+        first = "[NVIDIA H200, 2026-11-28, 01234567](../bench/results/2026-11-28-h200/summary.md)"
+        taper, pytorch = (f"| Taper | tf32 | 1500.0 | 0.75x | {first} |\n",
+                          f"| PyTorch, channels last | tf32 | 2000.0 | 1.00x | {first} |\n")
+        self.assertIn(taper + pytorch, status)
         self.assertIn("| 1 | 0 | tf32 0.75x | done |", index)
+
+        # A later run replaces what it timed, and nothing else.
+        programs = [{"name": "Taper", "precision": "tf32", "images_per_second": 1600}]
+        self.result("2026-11-30-h200", step("race_tf32", data={"programs": programs}), date="2026-11-30T10:00:00+00:00")
+        status, _ = self.pages()
+        self.assertIn("| Taper | tf32 | 1600.0 |", status)
+        self.assertNotIn(taper, status)
+        self.assertIn(pytorch, status)
 
     def test_check(self):
         self.refused("docs/GPU_STATUS.md is not what the results say", "--check")

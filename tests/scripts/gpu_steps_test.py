@@ -126,6 +126,18 @@ class GpuStepsTest(unittest.TestCase):
         self.assertEqual(found["first_failure"], "hangs: a.cpp:9 CHECK n with 0; it did not end")
         self.assertEqual(gpu_read.read_cases(pathlib.Path("/none.xml")), {"cases": [], "first_failure": ""})
 
+    def test_a_benchmark_that_was_stopped_keeps_what_it_measured(self):
+        whole = {"context": {"num_cpus": 2}, "benchmarks": [{"name": "a", "real_time": 1.5}, {"name": "b", "real_time": 2.5}]}
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "b.json")
+            text = json.dumps(whole, indent=1)
+            path.write_text(text, encoding="utf-8")
+            self.assertEqual(gpu_read.read_benchmarks(path)["data"], whole)
+            path.write_text(text[:text.find('"b"') + 12], encoding="utf-8")
+            self.assertEqual(gpu_read.read_benchmarks(path)["data"]["benchmarks"], whole["benchmarks"][:1])
+            path.write_text(text[:20], encoding="utf-8")
+            self.assertEqual(gpu_read.read_benchmarks(path)["data"], {})
+
     def test_blocks(self):
         text = 'warning\n{"images_per_second": 3}\n{"images_per_second": 1}\n{"images_per_second": 2}\n{"loss": 1}\n{"pe'
         data = gpu_read.read_blocks(text)["data"]
