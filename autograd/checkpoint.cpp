@@ -32,8 +32,13 @@ struct Rerun {
     std::vector<Tensor> roots, grads;
     for (size_t i = 0; i < output_count; ++i) {
       if (!bw.has_grad(int(i)) || !outputs[i].requires_grad()) continue;
+      const Tensor& grad = bw.grad(int(i));
+      TAPER_CHECK(outputs[i].shape() == grad.shape(),
+                  "checkpoint: the segment's output {} had shape {} in forward and has {} when backward runs "
+                  "the segment again; a segment must do the same each time",
+                  i, grad.shape(), outputs[i].shape());
       roots.push_back(outputs[i]);
-      grads.push_back(bw.grad(int(i)));
+      grads.push_back(grad);
     }
     if (!roots.empty()) backward(roots, grads);
     Grads result;
@@ -46,8 +51,14 @@ struct Rerun {
     const DrawLog::Replay replay(draws, "checkpoint");
     std::vector<Tensor> outputs = segment(inputs);
     replay.check_finished();
-    TAPER_CHECK(outputs.size() == output_count, "checkpoint: the segment returned {} tensors, then {}",
-                output_count, outputs.size());
+    TAPER_CHECK(
+        outputs.size() == output_count,
+        "checkpoint: the segment returned {} tensors in forward and {} when backward runs it again; a "
+        "segment must do the same each time",
+        output_count, outputs.size());
+    for (size_t i = 0; i < outputs.size(); ++i)
+      TAPER_CHECK(outputs[i].defined(), "checkpoint: the segment's output {} is undefined when it runs again",
+                  i);
     return outputs;
   }
 };

@@ -16,7 +16,6 @@ namespace {
 /// `output`, which a user's function returned, as a tensor that is nobody else's: itself, or an alias that
 /// the tape knows as a view of whatever tensor shares its memory.
 Tensor own_output(Tensor output, std::span<const Tensor> inputs, std::span<const Tensor> saved) {
-  if (!output.defined()) return output;
   const auto shares_memory = [&](const Tensor& x) { return x.defined() && x.storage() == output.storage(); };
   const auto is_output = [&](const Tensor& x) { return x.is_same(output); };
   Tensor parent;
@@ -132,7 +131,10 @@ void Tape::record_outputs(std::span<Tensor> outputs, std::span<const Tensor> sav
 
 std::vector<Tensor> Tape::record_function(std::vector<Tensor> outputs, std::span<const Tensor> inputs,
                                           std::span<const Tensor> saved, Formula formula) {
-  for (Tensor& output : outputs) output = own_output(std::move(output), inputs, saved);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    TAPER_CHECK(outputs[i].defined(), "{}: output {} is an undefined tensor", op_, i);
+    outputs[i] = own_output(std::move(outputs[i]), inputs, saved);
+  }
   if (recording_) record_outputs(outputs, saved, std::move(formula));
   return outputs;
 }

@@ -84,7 +84,7 @@ class Tape {
   }
   /// As record(), for outputs that code of the user's made from `inputs`. One that is a tensor of others (an
   /// input, a captured parameter, a view) is returned as a view of that, so that no history but its own
-  /// changes; the view may be read, and not written to while recording.
+  /// changes; the view may be read, and not written to while recording. Throws Error for an undefined one.
   std::vector<Tensor> record_function(std::vector<Tensor> outputs, std::span<const Tensor> inputs,
                                       std::span<const Tensor> saved, Formula formula);
   /// As record(), and declares the output a view of `parent`.

@@ -107,6 +107,29 @@ TEST_CASE("checkpoint of a segment that returns a tensor that is not its own") {
   }
 }
 
+TEST_CASE("checkpoint refuses a segment whose results change from one run to the next, and blames it") {
+  const Tensor x = random_tensor({4}).set_requires_grad();
+  bool again = false;
+  Tensor y;
+  std::string blame;
+  SECTION("another shape") {
+    y = checkpoint([&](const Tensor& t) { return again ? t.sum() : t * 2; }, x);
+    blame = "segment's output 0 had shape [4] in forward and has [] when backward runs";
+  }
+  SECTION("another number of them") {
+    y = checkpoint([&](const std::vector<Tensor>& t) { return std::vector<Tensor>(again ? 2 : 1, t[0] * 2); },
+                   std::vector<Tensor>{x})[0];
+    blame = "segment returned 1 tensors in forward and 2 when";
+  }
+  SECTION("none") {
+    y = checkpoint([&](const Tensor& t) { return again ? Tensor() : t * 2; }, x);
+    blame = "segment's output 0 is undefined";
+  }
+  again = true;
+  CHECK_THROWS_WITH(y.sum().backward(), Contains("checkpoint: the " + blame));
+  CHECK_FALSE(x.grad().defined());
+}
+
 TEST_CASE("checkpoint draws the same random numbers in both runs from any generator") {
   Generator own(3);
   Dropout layer(0.5, own);

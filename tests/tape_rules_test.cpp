@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <functional>
 
+#include "taper/autograd/checkpoint.h"
 #include "taper/autograd/engine.h"
 #include "taper/autograd/function.h"
 #include "taper/autograd/functions.h"
@@ -71,6 +72,19 @@ TEST_CASE("a custom function that returns its input leaves the input's history a
   CHECK(h.grad_fn()->name() == "mul");
   (y + h).sum().backward();
   CHECK(numbers(x.grad()) == Numbers{8, 8});  // 6 through y, 2 through h
+}
+
+TEST_CASE("a custom function or segment that returns an undefined tensor is named") {
+  struct Nothing {
+    std::vector<Tensor> forward(SaveForBackward& /*save*/, const Tensor& x) const {
+      return {x * 2, Tensor()};
+    }
+    Grads backward(const Backward& bw) const { return {bw.grad()}; }
+  };
+  const Tensor x = GENERATE(false, true) ? parameter({1, 2}) : zeros({2});
+  CHECK_THROWS_WITH(apply(Nothing{}, x), "custom function: output 1 is an undefined tensor");
+  CHECK_THROWS_WITH(checkpoint([](const Tensor&) { return Tensor(); }, x),
+                    "checkpoint: output 0 is an undefined tensor");
 }
 
 TEST_CASE("a custom function that returns its input can be differentiated twice") {
