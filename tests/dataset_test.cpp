@@ -155,6 +155,23 @@ TEST_CASE("links among folders neither multiply pictures nor lead in circles") {
   CHECK(dataset.passed_over().str() == "6 links to folders listed already");
 }
 
+TEST_CASE("a link to a folder that holds the classes is no class, and brings in no other data") {
+  const TemporaryFolder folder;
+  const auto png = png_bytes(test_picture(4, 4));
+  for (const char* name : {"train/cat/1.png", "train/dog/2.png", "val/cat/3.png"})
+    write_file(folder / name, png);
+  namespace fs = std::filesystem;
+  fs::create_directory_symlink(".", folder / "train/here");
+  fs::create_directory_symlink("..", folder / "train/up");
+  fs::create_directory_symlink("/", folder / "train/top");
+  fs::create_directory_symlink("../..", folder / "train/cat/up");  // would bring in val/cat/3.png
+  const ImageFolderDataset dataset(folder / "train");
+  CHECK(dataset.class_names() == std::vector<std::string>{"cat", "dog"});
+  CHECK(dataset.size() == 2);
+  CHECK(dataset.passed_over().str() ==
+        "3 links to a folder around the classes, 1 links to folders listed already");
+}
+
 TEST_CASE("a folder that cannot be listed is named, and why") {
   const TemporaryFolder folder;
   const std::string long_name = folder / std::string(300, 'x');

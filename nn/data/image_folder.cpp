@@ -35,6 +35,18 @@ FolderId id_of(const std::string& folder) {
   fail<FileError>("{}: cannot be listed: {}", folder, std::generic_category().message(errno));
 }
 
+/// The folder and all that hold it.
+std::set<FolderId> ids_from_root_to(const std::string& folder) {
+  std::set<FolderId> ids = {id_of(folder)};
+  std::error_code ignored;
+  for (fs::path path = fs::canonical(folder, ignored); path.has_relative_path();) {
+    path = path.parent_path();
+    if (struct stat status = {}; ::stat(path.c_str(), &status) == 0)
+      ids.insert({status.st_dev, status.st_ino});
+  }
+  return ids;
+}
+
 /// What the entry is, or what it leads to if it is a link. Only links cost a call of the system.
 fs::file_type type_of(const fs::directory_entry& entry) {
   std::error_code ignored;
@@ -122,13 +134,20 @@ std::string PassedOver::str() const {
 }
 
 ImageFolderDataset::ImageFolderDataset(const std::string& folder, ImageLimits limits) : limits_(limits) {
-  std::set<FolderId> listed = {id_of(folder)};  // and the classes' own: a link to one brings in none of it
+  // A link to one of these, or to a class, brings in nothing: what it leads to belongs elsewhere.
+  const std::set<FolderId> around = ids_from_root_to(folder);
+  std::set<FolderId> listed = around;
   for (const FolderEntry& entry : entries_of(folder)) {
     if (is_hidden(entry.name)) {
       ++passed_over_.counts["hidden"];
     } else if (entry.type == fs::file_type::directory) {
+      const FolderId id = id_of(path_in(folder, entry.name));
+      if (around.contains(id)) {
+        ++passed_over_.counts["links to a folder around the classes"];
+        continue;
+      }
       class_names_.push_back(entry.name);
-      listed.insert(id_of(path_in(folder, entry.name)));
+      listed.insert(id);
     } else {
       const bool is_picture = entry.type == fs::file_type::regular && has_image_extension(entry.name);
       ++passed_over_.counts[is_picture ? "outside the class folders" : kind_of(entry)];
