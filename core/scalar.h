@@ -36,7 +36,7 @@ class Scalar {
       return real_ != 0;
     } else if constexpr (std::integral<T>) {
       const int64_t value = to_int64();
-      TAPER_CHECK(std::in_range<T>(value), "the number {} does not fit an integer of {} bits", value,
+      TAPER_CHECK(std::in_range<T>(value), "the number {} does not fit an integer of {} bits", str(),
                   8 * sizeof(T));
       return T(value);
     } else if constexpr (std::same_as<T, double> || std::same_as<T, float>) {

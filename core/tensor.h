@@ -168,6 +168,8 @@ class Tensor {
   const Tensor& copy_(const Tensor& source, bool non_blocking = false) const;
   const Tensor& fill_(Scalar value) const;
   const Tensor& zero_() const { return fill_(0); }
+  /// Sums and products of integers that leave the dtype wrap around: add_(-1) makes 255 of a 0 in u8. The
+  /// number itself must fit; a negative one fits u8 if its opposite does.
   const Tensor& add_(const Tensor& other, Scalar alpha = 1) const;
   const Tensor& add_(Scalar value) const;
   const Tensor& sub_(const Tensor& other) const { return add_(other, -1); }

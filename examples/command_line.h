@@ -107,4 +107,14 @@ inline std::string describe_unknown(const CLI::App& app) {
   return name + " is not known" + (nearest.empty() ? "" : "; did you mean --" + nearest + "?");
 }
 
+/// What to say of a command line that CLI11 refused.
+inline std::string describe_refusal(const CLI::App& app, const CLI::ParseError& error) {
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) return describe_unknown(app);
+  const std::string message = error.what();
+  // "--lr: 1 required X:... missing"
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr && message.starts_with("--"))
+    return message.substr(0, message.find(':')) + " needs a value";
+  return message;
+}
+
 }  // namespace taper

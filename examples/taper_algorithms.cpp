@@ -168,8 +168,7 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
-    const bool is_unknown = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
-    print_error((is_unknown ? describe_unknown(app) : error.what()) + " (see --help)");
+    print_error(describe_refusal(app, error) + " (see --help)");
     return 2;
   }
   try {

@@ -4,7 +4,7 @@
 // call to call, and take the batch norm after them into weight and bias, so that convolution, normalisation,
 // residual and ReLU are one pass over memory.
 //
-//   model.load_state_dict(load_safetensors(file).tensors);
+//   model.load_state_dict(load_safetensors(file).tensors_for(model.state_dict()));
 //   model.eval();
 //   const InferenceForm form(model);
 //   const NoGradGuard no_grad;

@@ -80,6 +80,7 @@ TEST_CASE("scalars convert to C++ numbers that hold them") {
   CHECK_THROWS_WITH(Scalar(int64_t(1) << 40).to<int>(),
                     "the number 1099511627776 does not fit an integer of 32 bits");
   CHECK_THROWS_WITH(Scalar(-1).to<uint8_t>(), Contains("does not fit an integer of 8 bits"));
+  CHECK_THROWS_WITH(Scalar(300.5).to<uint8_t>(), Contains("the number 300.5 does not fit"));
   CHECK_THROWS_WITH(Scalar(UINT64_MAX), Contains("does not fit i64"));
   CHECK(Scalar(uint64_t(INT64_MAX)).to_int64() == INT64_MAX);
   CHECK_THROWS_WITH(ops::full({}, INFINITY).item<int>(), Contains("inf does not fit"));

@@ -279,8 +279,7 @@ std::optional<Exit> parse_options(int argc, char** argv, TrainOptions& options) 
     check_together(options);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return Exit{app.exit(error)};
-    const bool is_unknown = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
-    print_error((is_unknown ? describe_unknown(app) : error.what()) + " (see --help)");
+    print_error(describe_refusal(app, error) + " (see --help)");
     return Exit{2};
   }
   if (app.count("--device") == 0 && !gpu::is_simulated() && gpu::device_count() > 0) options.device = kCUDA;

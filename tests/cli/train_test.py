@@ -100,7 +100,7 @@ class TrainTest(unittest.TestCase):
         self.refused("--epochs", "0", says="--epochs")
         self.refused("--epochs", "many", says="--epochs")
         self.refused("--lr", "-1", says="--lr")
-        self.refused("--batch-size", says="--batch-size")
+        self.refused("--batch-size", says="--batch-size needs a value .see --help")
         self.refused("--shuffle", "maybe", says="--shuffle")
         self.refused("--tf32", "maybe", says="--tf32")
         self.refused("--device", "tpu", says="--device.*tpu")
