@@ -5,41 +5,40 @@
 #include "taper/version.h"
 
 // Tensors.
-#include "taper/core/allocator.h"
-#include "taper/core/device.h"
-#include "taper/core/dtype.h"
-#include "taper/core/error.h"
+#include "taper/core/base/allocator.h"
+#include "taper/core/base/device.h"
+#include "taper/core/base/dtype.h"
+#include "taper/core/base/error.h"
+#include "taper/core/base/op_scope.h"
+#include "taper/core/base/parallel.h"
+#include "taper/core/base/printable.h"
+#include "taper/core/base/warning.h"
+#include "taper/core/files/program.h"
 #include "taper/core/generator.h"
-#include "taper/core/op_scope.h"
-#include "taper/core/parallel.h"
-#include "taper/core/printable.h"
 #include "taper/core/profiler.h"
-#include "taper/core/program.h"
 #include "taper/core/tensor.h"
 #include "taper/core/views.h"
-#include "taper/core/warning.h"
 
 // The GPU and its memory.
-#include "taper/core/gpu/caching_allocator.h"
-#include "taper/core/gpu/pinned_allocator.h"
+#include "taper/core/gpu/memory/caching_allocator.h"
+#include "taper/core/gpu/memory/pinned_allocator.h"
 #include "taper/core/gpu/runtime.h"
 
 // Which of several ways to compute an op is taken.
-#include "taper/core/algorithm_cache.h"
+#include "taper/ops/algorithms/algorithm_cache.h"
 
 // Operations with derivatives.
 #include "taper/autograd/functions.h"
 
 // The tape.
-#include "taper/autograd/checkpoint.h"
-#include "taper/autograd/engine.h"
-#include "taper/autograd/function.h"
-#include "taper/autograd/grad_mode.h"
 #include "taper/autograd/gradcheck.h"
-#include "taper/autograd/graph_drawing.h"
+#include "taper/autograd/tape/checkpoint.h"
+#include "taper/autograd/tape/engine.h"
+#include "taper/autograd/tape/function.h"
+#include "taper/autograd/tape/grad_mode.h"
+#include "taper/autograd/tape/graph_drawing.h"
 
 // Modules, layers and models.
-#include "taper/nn/inference_form.h"
 #include "taper/nn/init.h"
 #include "taper/nn/layers/adaptive_avg_pool2d.h"
 #include "taper/nn/layers/avg_pool2d.h"
@@ -66,6 +65,7 @@
 #include "taper/nn/report/memory_trace.h"
 #include "taper/nn/report/step_profile.h"
 #include "taper/nn/report/summary.h"
+#include "taper/nn/serve/inference_form.h"
 
 // Data sets and files.
 #include "taper/nn/data/dataset.h"

@@ -2,9 +2,9 @@
 
 #include <cmath>
 
-#include "taper/autograd/copy.h"
-#include "taper/autograd/engine.h"
-#include "taper/autograd/grad_mode.h"
+#include "taper/autograd/derivatives/copy.h"
+#include "taper/autograd/tape/engine.h"
+#include "taper/autograd/tape/grad_mode.h"
 #include "taper/core/philox.h"
 
 namespace taper {

@@ -1,13 +1,13 @@
 // The Tensor methods that the tape must see; see the note at the top of core/tensor.h. Each is a line on a
 // function of this room. PyTorch's counterpart: the generated ATen/core/TensorMethods.cpp.
 
-#include "taper/autograd/copy.h"
-#include "taper/autograd/elementwise.h"
-#include "taper/autograd/engine.h"
-#include "taper/autograd/matmul.h"
-#include "taper/autograd/meta.h"
-#include "taper/autograd/reduce.h"
-#include "taper/autograd/views.h"
+#include "taper/autograd/derivatives/copy.h"
+#include "taper/autograd/derivatives/elementwise.h"
+#include "taper/autograd/derivatives/matmul.h"
+#include "taper/autograd/derivatives/reduce.h"
+#include "taper/autograd/derivatives/views.h"
+#include "taper/autograd/tape/engine.h"
+#include "taper/autograd/tape/meta.h"
 #include "taper/core/tensor.h"
 #include "taper/core/views.h"
 
@@ -158,6 +158,9 @@ const Tensor& Tensor::div_(const Tensor& other) const {
 
 // ---- Arithmetic ----
 
+Tensor Tensor::add(const Tensor& other) const {
+  return taper::add(*this, other);
+}
 Tensor Tensor::sum() const {
   return taper::sum(*this);
 }

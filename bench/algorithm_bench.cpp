@@ -6,8 +6,8 @@
 #include <cstdlib>
 #include <new>
 
-#include "taper/core/algorithm_cache.h"
-#include "taper/core/program.h"
+#include "taper/core/files/program.h"
+#include "taper/ops/algorithms/algorithm_cache.h"
 
 namespace {
 thread_local int64_t allocations = 0;

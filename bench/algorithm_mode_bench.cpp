@@ -16,11 +16,11 @@
 #include <vector>
 
 #include "taper/autograd/functions.h"
-#include "taper/core/algorithm_cache.h"
-#include "taper/core/parallel.h"
-#include "taper/core/program.h"
+#include "taper/core/base/parallel.h"
+#include "taper/core/files/program.h"
 #include "taper/nn/models/resnet.h"
 #include "taper/nn/optim/sgd.h"
+#include "taper/ops/algorithms/algorithm_cache.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/random/random.h"
 

@@ -5,11 +5,11 @@
 
 #include <random>
 
-#include "taper/core/gpu/caching_allocator.h"
-#include "taper/core/gpu/pinned_allocator.h"
-#include "taper/core/program.h"
+#include "taper/core/files/program.h"
+#include "taper/core/gpu/memory/caching_allocator.h"
+#include "taper/core/gpu/memory/pinned_allocator.h"
 #include "taper/nn/report/memory_trace.h"
-#include "tests/folder.h"
+#include "tests/support/folder.h"
 #if TAPER_SIMULATED_GPU
 #include "taper/core/gpu/sim.h"
 #endif

@@ -12,8 +12,8 @@
 #include <algorithm>
 
 #include "bench/resnet50_layers.h"
-#include "taper/core/parallel.h"
-#include "taper/core/program.h"
+#include "taper/core/base/parallel.h"
+#include "taper/core/files/program.h"
 #include "taper/ops/conv/conv2d.h"
 #include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/copy/create.h"

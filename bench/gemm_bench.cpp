@@ -9,13 +9,13 @@
 #include <map>
 #include <memory>
 
-#include "taper/core/algorithm_cache.h"
+#include "taper/core/files/program.h"
 #include "taper/core/gpu/runtime.h"
-#include "taper/core/program.h"
+#include "taper/ops/algorithms/algorithm_cache.h"
 #include "taper/ops/copy/copy.h"
-#include "taper/ops/matmul/gemm_call.h"
-#include "taper/ops/matmul/gemm_library.h"
+#include "taper/ops/gemm/gemm_call.h"
 #include "taper/ops/random/random.h"
+#include "taper/ops/vendor/gemm_library.h"
 
 using namespace taper;
 

@@ -10,11 +10,11 @@
 #include <cstdlib>
 #include <vector>
 
-#include "taper/autograd/grad_mode.h"
-#include "taper/core/parallel.h"
-#include "taper/core/program.h"
-#include "taper/nn/inference_form.h"
+#include "taper/autograd/tape/grad_mode.h"
+#include "taper/core/base/parallel.h"
+#include "taper/core/files/program.h"
 #include "taper/nn/models/resnet.h"
+#include "taper/nn/serve/inference_form.h"
 #include "taper/ops/copy/create.h"
 
 using namespace taper;

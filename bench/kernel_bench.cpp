@@ -8,8 +8,8 @@
 
 #include <functional>
 
+#include "taper/core/files/program.h"
 #include "taper/core/gpu/runtime.h"
-#include "taper/core/program.h"
 #include "taper/ops/conv/conv2d.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"

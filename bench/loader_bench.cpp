@@ -5,9 +5,9 @@
 
 #include <thread>
 
-#include "../tests/pictures.h"
+#include "../tests/support/pictures.h"
+#include "taper/core/files/program.h"
 #include "taper/core/philox.h"
-#include "taper/core/program.h"
 #include "taper/nn/data/loader.h"
 
 using namespace taper;

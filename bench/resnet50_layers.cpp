@@ -12,11 +12,11 @@
 #include <nlohmann/json.hpp>
 
 #include "bench/resnet50_layers.h"
-#include "taper/core/algorithm_cache.h"
-#include "taper/core/atomic_file.h"
+#include "taper/core/files/atomic_file.h"
+#include "taper/core/files/program.h"
 #include "taper/core/gpu/runtime.h"
-#include "taper/core/program.h"
 #include "taper/core/tf32.h"
+#include "taper/ops/algorithms/algorithm_cache.h"
 #include "taper/ops/conv/conv2d.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/random/random.h"

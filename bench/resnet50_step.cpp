@@ -18,24 +18,24 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "taper/autograd/engine.h"
 #include "taper/autograd/functions.h"
-#include "taper/autograd/grad_mode.h"
-#include "taper/core/algorithm_cache.h"
-#include "taper/core/allocator.h"
+#include "taper/autograd/tape/engine.h"
+#include "taper/autograd/tape/grad_mode.h"
+#include "taper/core/base/allocator.h"
+#include "taper/core/base/parallel.h"
+#include "taper/core/files/program.h"
 #include "taper/core/generator.h"
 #include "taper/core/gpu/runtime.h"
-#include "taper/core/parallel.h"
 #include "taper/core/profiler.h"
-#include "taper/core/program.h"
 #include "taper/core/tf32.h"
 #include "taper/nn/models/resnet.h"
 #include "taper/nn/optim/sgd.h"
+#include "taper/ops/algorithms/algorithm_cache.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
-#include "taper/ops/library/engine_library.h"
-#include "taper/ops/matmul/gemm_library.h"
 #include "taper/ops/random/random.h"
+#include "taper/ops/vendor/engine_library.h"
+#include "taper/ops/vendor/gemm_library.h"
 
 using namespace taper;
 using Json = nlohmann::json;

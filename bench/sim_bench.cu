@@ -3,8 +3,8 @@
 
 #include <benchmark/benchmark.h>
 
+#include "taper/core/files/program.h"
 #include "taper/core/gpu/launch.h"
-#include "taper/core/program.h"
 
 using namespace taper;
 

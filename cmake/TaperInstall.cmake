@@ -13,10 +13,10 @@ install(TARGETS taper ${taper_libraries} EXPORT TaperTargets)
 # As in taper_room: what this build has no GPU or library for would not compile for anyone.
 set(taper_foreign_headers)
 if(TAPER_GPU STREQUAL "sim")
-  list(APPEND taper_foreign_headers PATTERN "cuda_*.h" EXCLUDE)
+  list(APPEND taper_foreign_headers PATTERN "cuda" EXCLUDE)
 endif()
 if(NOT TAPER_HAVE_CUDNN)
-  list(APPEND taper_foreign_headers PATTERN "*_cudnn.h" EXCLUDE)
+  list(APPEND taper_foreign_headers PATTERN "cudnn" EXCLUDE)
 endif()
 foreach(room ${taper_rooms})
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${room} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/taper COMPONENT headers

@@ -1,7 +1,7 @@
 # Build-wide settings: language level, warnings, sanitizers, instruction set, ccache.
 
 option(TAPER_BUILD_PROGRAMS "Build examples, benchmarks and tests" ${PROJECT_IS_TOP_LEVEL})
-set(TAPER_TEST_FILES "" CACHE STRING "Build and run only tests/NAME_test.*, for NAMEs that match this expression")
+set(TAPER_TEST_FILES "" CACHE STRING "Build and run only tests/ROOM/NAME_test.*, for NAMEs that match this expression")
 option(TAPER_WARNINGS_AS_ERRORS "Treat compiler warnings as errors" OFF)
 set(TAPER_GPU "sim" CACHE STRING "The GPU: sim (simulated on the CPU) or cuda (real, needs nvcc)")
 set_property(CACHE TAPER_GPU PROPERTY STRINGS sim cuda)

@@ -1,8 +1,6 @@
-# One static library per room. Headers are included as <taper/ROOM/...>: the build tree has
-# a link include/taper/ROOM -> source folder, the install tree the folder itself.
+# One static library per room. Headers are included as <taper/ROOM/...>: the source tree has links
+# include/taper/ROOM -> ROOM, the install tree the folders themselves. taper/version.h is made here.
 
-file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/include/taper)
-file(CREATE_LINK ${PROJECT_SOURCE_DIR}/taper.h ${PROJECT_BINARY_DIR}/include/taper/taper.h SYMBOLIC)
 configure_file(${CMAKE_CURRENT_LIST_DIR}/version.h.in ${PROJECT_BINARY_DIR}/include/taper/version.h @ONLY)
 
 # taper_compile_kernels(FILE.cu...): with the simulated GPU, .cu files are C++ for the host compiler; with CUDA, nvcc's.
@@ -16,25 +14,22 @@ function(taper_compile_kernels)
   endif()
 endfunction()
 
-# taper_room(NAME [PUBLIC lib...] [PRIVATE lib...]): every .cpp and .cu below the current folder that the GPU of
-# this build can use.
+# taper_room(NAME [PUBLIC lib...] [PRIVATE lib...]): every .cpp and .cu below the current folder that the GPU of this build
+# can use. Folders say what needs what: cuda/ CUDA, sim/ the simulated GPU, cublaslt/, cudnn/ and nccl/ those libraries.
 function(taper_room name)
   cmake_parse_arguments(ROOM "" "" "PUBLIC;PRIVATE" ${ARGN})
-  file(GLOB_RECURSE sources CONFIGURE_DEPENDS *.cpp)
+  file(GLOB_RECURSE sources RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} CONFIGURE_DEPENDS *.cpp)
   file(GLOB_RECURSE kernels CONFIGURE_DEPENDS *.cu)
   if(TAPER_GPU STREQUAL "sim")
-    list(FILTER sources EXCLUDE REGEX "/cuda_[^/]*\\.cpp$|_(cudnn|cublas|cublaslt|nccl|cupti)\\.cpp$")
+    list(FILTER sources EXCLUDE REGEX "(^|/)(cuda|cublaslt|cudnn|nccl)/")
   else()
-    list(FILTER sources EXCLUDE REGEX "/gpu/sim/")
-    if(NOT TAPER_HAVE_CUBLASLT)
-      list(FILTER sources EXCLUDE REGEX "_cublaslt\\.cpp$")
-    endif()
-    if(NOT TAPER_HAVE_CUDNN)
-      list(FILTER sources EXCLUDE REGEX "_cudnn\\.cpp$")
-    endif()
-    if(NOT TAPER_HAVE_NCCL)
-      list(FILTER sources EXCLUDE REGEX "_nccl\\.cpp$")
-    endif()
+    list(FILTER sources EXCLUDE REGEX "(^|/)sim/")
+    foreach(library CUBLASLT CUDNN NCCL)
+      if(NOT TAPER_HAVE_${library})
+        string(TOLOWER ${library} folder)
+        list(FILTER sources EXCLUDE REGEX "(^|/)${folder}/")
+      endif()
+    endforeach()
   endif()
   taper_compile_kernels(${kernels})
   list(APPEND sources ${kernels})
@@ -47,9 +42,8 @@ function(taper_room name)
   endif()
   add_library(${target} STATIC ${sources} ${headers})
   add_library(Taper::${target} ALIAS ${target})
-  file(CREATE_LINK ${CMAKE_CURRENT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/include/taper/${name} SYMBOLIC)
   target_include_directories(${target} PUBLIC
-    $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/include> $<INSTALL_INTERFACE:include>)
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/include> $<INSTALL_INTERFACE:include>)
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_link_libraries(${target} PUBLIC ${ROOM_PUBLIC} PRIVATE ${ROOM_PRIVATE} $<BUILD_INTERFACE:taper_build_flags>)
 endfunction()

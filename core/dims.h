@@ -10,7 +10,7 @@
 #include <span>
 #include <string>
 
-#include "taper/core/error.h"
+#include "taper/core/base/error.h"
 
 namespace taper {
 

@@ -1,6 +1,6 @@
 #include "taper/core/draw_log.h"
 
-#include "taper/core/error.h"
+#include "taper/core/base/error.h"
 
 namespace taper {
 namespace {

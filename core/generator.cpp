@@ -1,9 +1,9 @@
 #include "taper/core/generator.h"
 
+#include "taper/core/base/error.h"
+#include "taper/core/base/op_scope.h"
 #include "taper/core/draw_log.h"
-#include "taper/core/error.h"
 #include "taper/core/gpu/runtime.h"
-#include "taper/core/op_scope.h"
 
 namespace taper {
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <mutex>
 
-#include "taper/core/device.h"
+#include "taper/core/base/device.h"
 #include "taper/core/philox.h"
 
 namespace taper {

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "taper/core/host_device.h"
+#include "taper/core/base/host_device.h"
 
 namespace taper {
 

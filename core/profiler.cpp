@@ -1,108 +1,23 @@
 #include "taper/core/profiler.h"
 
-#include <pthread.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
-#include <chrono>
-#include <cstring>
-#include <deque>
+#include <atomic>
 #include <map>
-#include <memory>
-#include <mutex>
 #include <tuple>
 #include <unordered_map>
+#include <utility>
 
-#include "taper/core/algorithm_cache.h"
-#include "taper/core/error.h"
+#include "taper/core/base/error.h"
+#include "taper/core/base/profile_events.h"
+#include "taper/core/base/profile_recorder.h"
 #include "taper/core/gpu/device_profiler.h"
-#include "taper/core/gpu/nvtx.h"
 #include "taper/core/gpu/runtime.h"
-#include "taper/core/profile_events.h"
 #include "taper/core/tensor.h"
-#include "taper/core/thread_object.h"
 
 namespace taper {
 namespace {
 
-/// Without a destructor: destructors of static objects run after those of thread-local ones.
-constinit thread_local std::array<char, 64> thread_name{};
-
-/// The number of the recording that goes on; 0: none. Threads drop what they hold of an earlier one.
-std::atomic<uint64_t> session{0};
 std::atomic<bool> one_records{false};
-std::atomic<uint64_t> last_correlation{0};
-std::atomic<int64_t> events_left{0};
-std::atomic<int64_t> dropped{0};
-std::atomic<bool> wants_memory{false};
-
-/// What one thread has recorded. Its lock is only ever contended when a recording ends.
-struct ThreadRecorder {
-  std::mutex mutex;
-  uint64_t session = 0;
-  int system_id = int(gettid());
-  std::string name;
-  std::vector<ProfileSpan> open;  // innermost last
-  std::deque<ProfileSpan> done;
-  std::deque<MemorySample> memory;
-
-  /// Makes room for the recording that goes on. False if none does.
-  bool join_session() {
-    const uint64_t now = taper::session;
-    if (now == 0) return false;
-    if (session != now) {
-      session = now;
-      open.clear();
-      done.clear();
-      memory.clear();
-      name = thread_name[0] != '\0' ? thread_name.data() : system_id == getpid() ? "main" : "";
-    }
-    return true;
-  }
-};
-
-struct Registry {
-  std::mutex mutex;
-  std::vector<std::shared_ptr<ThreadRecorder>> recorders;
-};
-
-Registry& registry() {
-  static auto& registry = *new Registry;  // threads may outlive static objects
-  return registry;
-}
-
-/// A thread's recorder, which the registry knows.
-struct RegisteredRecorder {
-  const std::shared_ptr<ThreadRecorder> recorder = std::make_shared<ThreadRecorder>();
-
-  RegisteredRecorder() {
-    const std::lock_guard lock(registry().mutex);
-    registry().recorders.push_back(recorder);
-  }
-};
-
-ThreadRecorder& this_thread() {
-  return *thread_object<RegisteredRecorder>().recorder;
-}
-
-/// Counts one more event; false if there is no room for it.
-bool take_room() {
-  if (events_left.fetch_sub(1, std::memory_order_relaxed) > 0) return true;
-  dropped.fetch_add(1, std::memory_order_relaxed);
-  return false;
-}
-
-bool open_span(ProfileSpan span) {
-  ThreadRecorder& recorder = this_thread();
-  const std::lock_guard lock(recorder.mutex);
-  if (!recorder.join_session()) return false;
-  if (!recorder.open.empty() && recorder.open.back().name == span.name) return false;
-  span.depth = int(recorder.open.size());
-  span.begin_ns = detail::profile_clock_ns();
-  recorder.open.push_back(std::move(span));
-  return true;
-}
 
 /// What work on GPUs belongs to: the innermost op around the call that set it off.
 bool names_an_op(SpanKind kind) {
@@ -170,36 +85,26 @@ bool comes_before(const ProfileSpan& a, const ProfileSpan& b) {
   return key(a) < key(b);
 }
 
-/// Gathers what the threads hold. The recording is over for them.
+/// Gathers what the threads and devices have recorded.
 class Collector {
  public:
   explicit Collector(int64_t end_ns) : end_ns_(end_ns) {}
 
-  void add(ThreadRecorder& recorder, uint64_t of_session) {
-    const std::lock_guard lock(recorder.mutex);
-    if (recorder.session != of_session) return;
-    for (ProfileSpan& span : recorder.open) {
-      span.end_ns = end_ns_;
-      recorder.done.push_back(std::move(span));
-    }
-    recorder.open.clear();
-    if (recorder.done.empty() && recorder.memory.empty()) return;
-    const int thread = thread_of(recorder.system_id, recorder.name);
-    for (ProfileSpan& span : recorder.done) {
+  void add(detail::ThreadRecording recording) {
+    const int thread = thread_of(recording.system_id, recording.name);
+    for (ProfileSpan& span : recording.spans) {
       if (span.device < 0) span.thread = thread;
       profile_.spans.push_back(std::move(span));
     }
-    for (MemorySample& sample : recorder.memory) {
+    for (MemorySample& sample : recording.memory) {
       sample.thread = thread;
       profile_.memory.push_back(std::move(sample));
     }
-    recorder.done.clear();
-    recorder.memory.clear();
   }
 
   void add(std::vector<ProfileSpan> from_device) {
     for (ProfileSpan& span : from_device) {
-      if (!take_room()) continue;
+      if (!detail::take_event_room()) continue;
       if (span.device < 0) span.thread = thread_of(span.thread, "");
       profile_.spans.push_back(std::move(span));
     }
@@ -220,7 +125,7 @@ class Collector {
                      [](const auto& a, const auto& b) { return a.time_ns < b.time_ns; });
     relate(profile_.spans);
     profile_.duration_ns = end_ns_ - start_ns;
-    profile_.dropped = dropped;
+    profile_.dropped = detail::dropped_events();
     return std::move(profile_);
   }
 
@@ -238,49 +143,6 @@ class Collector {
 
 }  // namespace
 
-int64_t detail::profile_clock_ns() {
-  return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
-}
-
-// -------------------------------------------------------------------------------- what the program tells
-
-unsigned detail::op_begins(std::string_view name, SpanKind kind) {
-  const unsigned listeners = op_listeners.load(std::memory_order_relaxed);
-  unsigned heard_by = listeners & kNvtx;
-  if (heard_by != 0) gpu::detail::nvtx_push(name);
-  if ((listeners & kProfiler) != 0) {
-    ProfileSpan span;
-    span.kind = kind;
-    span.name = name;
-    if (open_span(std::move(span))) heard_by |= kProfiler;
-  }
-  return heard_by;
-}
-
-void detail::op_ends(unsigned heard_by) noexcept {
-  if ((heard_by & kNvtx) != 0) gpu::detail::nvtx_pop();
-  if ((heard_by & kProfiler) == 0) return;
-  const int64_t now = profile_clock_ns();
-  ThreadRecorder& recorder = this_thread();
-  const std::lock_guard lock(recorder.mutex);
-  if (recorder.open.empty()) return;  // the recording ended, and with it the scope's bar
-  recorder.open.back().end_ns = now;
-  if (take_room()) recorder.done.push_back(std::move(recorder.open.back()));
-  recorder.open.pop_back();
-}
-
-void detail::describe_op(std::string inputs) {
-  ThreadRecorder& recorder = this_thread();
-  const std::lock_guard lock(recorder.mutex);
-  if (!recorder.open.empty()) recorder.open.back().inputs = std::move(inputs);
-}
-
-void detail::note_bytes(int64_t bytes) {
-  ThreadRecorder& recorder = this_thread();
-  const std::lock_guard lock(recorder.mutex);
-  if (!recorder.open.empty()) recorder.open.back().bytes += bytes;
-}
-
 void detail::note_bytes(std::span<const Tensor> tensors) {
   int64_t bytes = 0;
   for (const Tensor& tensor : tensors)
@@ -288,80 +150,19 @@ void detail::note_bytes(std::span<const Tensor> tensors) {
   note_bytes(bytes);
 }
 
-void detail::record_memory(Device device, int64_t delta_bytes, int64_t allocated_bytes,
-                           int64_t reserved_bytes) {
-  if (!wants_memory.load(std::memory_order_relaxed)) return;
-  ThreadRecorder& recorder = this_thread();
-  const std::lock_guard lock(recorder.mutex);
-  if (!recorder.join_session() || !take_room()) return;
-  recorder.memory.push_back({.time_ns = profile_clock_ns(),
-                             .device = device,
-                             .delta_bytes = delta_bytes,
-                             .allocated_bytes = allocated_bytes,
-                             .reserved_bytes = reserved_bytes,
-                             .op = std::string(OpScope::current())});
-}
-
-void detail::CallSpan::begin(std::string_view name) {
-  ProfileSpan span;
-  span.kind = SpanKind::kCall;
-  span.name = name;
-  span.correlation = 1 + last_correlation.fetch_add(1, std::memory_order_relaxed);
-  const uint64_t correlation = span.correlation;
-  if (open_span(std::move(span))) correlation_ = correlation;
-}
-
-void detail::DeviceSpan::end() noexcept {
-  const int64_t now = profile_clock_ns();
-  ThreadRecorder& recorder = this_thread();
-  const std::lock_guard lock(recorder.mutex);
-  if (!recorder.join_session() || !take_room()) return;
-  ProfileSpan span;
-  span.kind = work_.kind;
-  span.name = work_.name;
-  span.begin_ns = begin_ns_;
-  span.end_ns = now;
-  span.device = device_;
-  span.stream = stream_;
-  span.correlation = work_.correlation;
-  span.bytes = work_.bytes;
-  span.grid = work_.grid;
-  span.block = work_.block;
-  span.shared_bytes = work_.shared_bytes;
-  recorder.done.push_back(std::move(span));
-}
-
-void set_thread_name(std::string name) {
-  pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
-  name.resize(std::min(name.size(), thread_name.size() - 1));
-  std::strcpy(thread_name.data(), name.c_str());
-}
-
-// ---------------------------------------------------------------------------------------------- Profiler
-
 Profiler::Profiler(ProfilerOptions options) {
-  static std::atomic<uint64_t> sessions{0};
   TAPER_CHECK(options.max_events > 0, "Profiler: max_events is {}; at least 1 is needed", options.max_events);
   TAPER_CHECK(!one_records.exchange(true), "Profiler: another one is recording; stop() it first");
   recording_ = true;
-  {
-    const std::lock_guard lock(registry().mutex);  // threads that have ended
-    std::erase_if(registry().recorders, [](const auto& recorder) { return recorder.use_count() == 1; });
-  }
-  events_left = options.max_events;
-  dropped = 0;
-  wants_memory = options.memory;
+  detail::prepare_recording(options.max_events, options.memory);
   note_ = gpu::detail::start_device_profiling();
-  algorithms_before_ = algorithm_cache().statistics();
   start_ns_ = detail::profile_clock_ns();
-  session = ++sessions;
-  detail::op_listeners |= detail::kProfiler;
+  detail::begin_recording();
 }
 
 uint64_t Profiler::end_recording() {
   recording_ = false;
-  detail::op_listeners &= ~unsigned{detail::kProfiler};
-  return session.exchange(0);
+  return detail::end_recording();
 }
 
 Profiler::~Profiler() {
@@ -377,16 +178,14 @@ Profiler::~Profiler() {
 Profile Profiler::stop() {
   TAPER_CHECK(recording_, "Profiler::stop: it has been stopped already");
   gpu::detail::DeviceRecording from_device = gpu::detail::stop_device_profiling();
-  const uint64_t own_session = end_recording();
-  Collector collector(detail::profile_clock_ns());
-  {
-    const std::lock_guard lock(registry().mutex);
-    for (const auto& recorder : registry().recorders) collector.add(*recorder, own_session);
-  }
+  const uint64_t number = end_recording();
+  const int64_t end_ns = detail::profile_clock_ns();
+  Collector collector(end_ns);
+  for (detail::ThreadRecording& recording : detail::take_recordings(number, end_ns))
+    collector.add(std::move(recording));
   collector.add(std::move(from_device.spans));
   Profile profile = collector.finish(start_ns_);
   profile.note = note_.empty() ? std::move(from_device.note) : std::move(note_);
-  profile.algorithms = algorithm_cache().statistics().since(algorithms_before_);
   one_records = false;
   return profile;
 }

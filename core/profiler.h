@@ -6,53 +6,21 @@
 //   step();
 //   write_chrome_trace("trace.json", profiler.stop());      // nn/report/chrome_trace.h
 //
-// OpScope (core/op_scope.h) names what is recorded: ops name themselves, programs add scopes of their own.
-// Each thread writes into a buffer of its own; with no Profiler alive an op costs one relaxed load more than
-// without. Kernels come from CUPTI on NVIDIA's GPUs, and from the simulated GPU as it runs them. PyTorch's
-// counterparts: torch/csrc/autograd/profiler_kineto.h and libkineto.
+// OpScope (core/base/op_scope.h) names what is recorded: ops name themselves, programs add scopes of their
+// own. Each thread writes into a buffer of its own; with no Profiler alive an op costs one relaxed load more
+// than without. Kernels come from CUPTI on NVIDIA's GPUs, and from the simulated GPU as it runs them.
+// PyTorch's counterparts: torch/csrc/autograd/profiler_kineto.h and libkineto.
 
-#include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "taper/core/algorithm_statistics.h"
-#include "taper/core/device.h"
-#include "taper/core/op_scope.h"
+#include "taper/core/base/profile_span.h"
 
 namespace taper {
 
-/// A bar in the picture: from begin to end on one host thread or one GPU stream. Bars of a thread nest.
-struct ProfileSpan {
-  SpanKind kind = SpanKind::kOp;
-  std::string name;
-  int64_t begin_ns = 0;  ///< since the Profiler started
-  int64_t end_ns = 0;
-  int thread = -1;           ///< index into Profile::threads; -1: on a GPU stream
-  int depth = 0;             ///< how many bars of the thread it lies in
-  int device = -1;           ///< of work on a GPU stream
-  int stream = -1;           ///< Stream::id() where Taper made the stream
-  uint64_t correlation = 0;  ///< the same on a runtime call and on the work it set off; 0: none
-  std::string op;            ///< of calls and GPU work: the innermost op around the call
-  std::string inputs;        ///< dtypes and shapes, of ops
-  /// Of copies and fills: what they moved. Of ops that the tape records, and of backward passes: the least
-  /// they can move, each of their tensors once. Of
-  /// kernels: a share of their op's, by time. 0: not known.
-  int64_t bytes = 0;
-  std::array<uint32_t, 3> grid{}, block{};  ///< of kernels
-  int64_t shared_bytes = 0;                 ///< of kernels: dynamic shared memory
-};
-
-/// One allocation, or one block given back.
-struct MemorySample {
-  int64_t time_ns = 0;
-  int thread = 0;
-  Device device;
-  int64_t delta_bytes = 0;      ///< negative: given back
-  int64_t allocated_bytes = 0;  ///< on the device after it, in live blocks
-  int64_t reserved_bytes = 0;   ///< live and cached
-  std::string op;
-};
+class Tensor;
 
 struct Profile {
   std::vector<ProfileSpan> spans;    ///< thread by thread, then stream by stream; outer bars before inner
@@ -60,9 +28,8 @@ struct Profile {
   std::vector<std::string> threads;  ///< their names
   std::vector<std::string> devices;  ///< names of the GPUs, by index; empty where one did nothing
   int64_t duration_ns = 0;
-  int64_t dropped = 0;             ///< events beyond ProfilerOptions::max_events
-  AlgorithmStatistics algorithms;  ///< of algorithm_cache(), while it was recorded
-  std::string note;                ///< why kernels are missing; empty if they are not
+  int64_t dropped = 0;  ///< events beyond ProfilerOptions::max_events
+  std::string note;     ///< why kernels are missing; empty if they are not
 };
 
 struct ProfilerOptions {
@@ -85,20 +52,19 @@ class Profiler {
   Profile stop();
 
   /// True while one records.
-  static bool is_recording() {
-    return (detail::op_listeners.load(std::memory_order_relaxed) & detail::kProfiler) != 0;
-  }
+  static bool is_recording() { return detail::profiler_records(); }
 
  private:
   uint64_t end_recording();
 
   int64_t start_ns_ = 0;
   std::string note_;
-  AlgorithmStatistics algorithms_before_;
   bool recording_ = false;
 };
 
-/// Names this thread in profiles and debuggers (which show the first 15 characters).
-void set_thread_name(std::string name);
+namespace detail {
+/// As note_bytes() of core/base/profile_events.h: each of `tensors` once.
+void note_bytes(std::span<const Tensor> tensors);
+}  // namespace detail
 
 }  // namespace taper

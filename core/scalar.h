@@ -8,7 +8,7 @@
 #include <string_view>
 #include <utility>
 
-#include "taper/core/dtype.h"
+#include "taper/core/base/dtype.h"
 
 namespace taper {
 

@@ -8,10 +8,18 @@
 #include <functional>
 #include <memory>
 
-#include "taper/core/allocator.h"
-#include "taper/core/device.h"
+#include "taper/core/base/allocator.h"
+#include "taper/core/base/device.h"
 
 namespace taper {
+
+namespace gpu {
+class Stream;
+}
+
+/// The allocator of `device`: the CPU's, or the GPU's caching allocator
+/// (core/gpu/memory/caching_allocator.h). Throws Error if the machine has no such device.
+Allocator& allocator_for(Device device);
 
 class Storage {
  public:
@@ -50,5 +58,11 @@ class Storage {
   std::function<void()> release_;
   std::atomic<uint32_t> version_{0};
 };
+
+namespace gpu {
+/// Work enqueued on `stream` uses this memory, which may be given back before the work is done. For device
+/// memory and for pinned host memory; memory from elsewhere is left to its owner. (Tensor.record_stream)
+void record_stream(const Storage& storage, Stream stream);
+}  // namespace gpu
 
 }  // namespace taper

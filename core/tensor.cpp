@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "taper/core/gpu/pinned_allocator.h"
+#include "taper/core/gpu/memory/pinned_allocator.h"
 
 namespace taper {
 

@@ -14,10 +14,10 @@
 #include <string>
 #include <vector>
 
-#include "taper/core/device.h"
+#include "taper/core/base/device.h"
+#include "taper/core/base/dtype.h"
+#include "taper/core/base/error.h"
 #include "taper/core/dims.h"
-#include "taper/core/dtype.h"
-#include "taper/core/error.h"
 #include "taper/core/scalar.h"
 #include "taper/core/storage.h"
 
@@ -178,6 +178,7 @@ class Tensor {
   const Tensor& div_(const Tensor& other) const;
 
   /// The arithmetic one reads most often as methods; all of it, with docs, is in autograd/functions.h.
+  Tensor add(const Tensor& other) const;
   Tensor sum() const;
   Tensor sum(const Dims& axes, bool keepdim = false) const;
   Tensor mean() const;
@@ -251,7 +252,7 @@ DType result_type(const Tensor& a, const Tensor& b);
 std::string to_string(const Tensor& x);
 
 namespace detail {
-/// Set by inference_mode (autograd/grad_mode.h) for the calling thread.
+/// Set by inference_mode (autograd/tape/grad_mode.h) for the calling thread.
 bool& inference_mode_flag();
 }  // namespace detail
 

@@ -6,10 +6,10 @@
 #include <algorithm>
 
 #include "examples/command_line.h"
-#include "taper/core/algorithm_file.h"
-#include "taper/core/algorithm_trials.h"
-#include "taper/core/error.h"
-#include "taper/core/program.h"
+#include "taper/core/base/error.h"
+#include "taper/core/files/program.h"
+#include "taper/ops/algorithms/algorithm_file.h"
+#include "taper/ops/algorithms/algorithm_trials.h"
 #include "taper/version.h"
 
 using namespace taper;

@@ -6,8 +6,8 @@
 #include <iterator>
 #include <unordered_set>
 
-#include "taper/autograd/meta.h"
-#include "taper/core/printable.h"
+#include "taper/autograd/tape/meta.h"
+#include "taper/core/base/printable.h"
 #include "taper/ops/copy/copy.h"
 
 namespace taper {

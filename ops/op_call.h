@@ -11,7 +11,7 @@
 #include <string>
 #include <string_view>
 
-#include "taper/core/op_scope.h"
+#include "taper/core/base/op_scope.h"
 #include "taper/core/tensor.h"
 
 namespace taper::ops {

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Refuses an #include that runs upward between the rooms of the house, naming file and line.
+"""Refuses an #include that runs upward between the rooms of the house, or closes a circle of folders, naming file and line.
 
-    scripts/check_layers.py [ROOT]
+    scripts/check_layers.py [--draw] [ROOT]
 
 A room may include itself and the rooms below it: programs (examples, bench, tests) > nn > autograd > ops >
-core. Beyond that:
-- library code writes its own headers as "taper/ROOM/path.h", the only spelling that works once installed;
+core. Within a room, too, arrows between folders run one way; --draw shows them. Beyond that:
+- library code writes its own headers as "taper/ROOM/path.h", the only spelling that works once installed, and the path
+  below include/ that the file has in the source tree, by the links there;
 - heavy third-party headers (Eigen, JSON, JPEG, ...) stay in .cpp files, so that nobody else compiles them;
-  headers named X_cudnn.h are parts of the one .cpp file that compiles cuDNN's;
+  headers in a folder cudnn/ are parts of the one .cpp file there;
 - the CUDA runtime and the fibers that simulate it are seen by core/gpu/ alone.
 """
 
@@ -44,12 +45,15 @@ def judge(root, name, room, quoted, target):
     """What is wrong with file `name` of `room` including `target`, or None."""
     if GPU_RUNTIME.match(target) and not name.startswith("core/gpu/"):
         return f"{target} may be included in core/gpu/ only; include taper/core/gpu/ headers instead"
-    part_of_cpp = name.endswith("_cudnn.h") and target.startswith("cudnn")
+    part_of_cpp = "/cudnn/" in name and target.startswith("cudnn")
     if (HEAVY.match(target) and room in LIBRARY and name.endswith(HEADERS) and not part_of_cpp
             and not name.startswith("core/gpu/")):
         return f"{target} is too heavy for a header; include it in the .cpp file"
 
     if target.startswith("taper/"):
+        links = root / "include"  # so that the path one reads is the path one opens
+        if links.is_dir() and target != "taper/version.h" and not (links / target).is_file():
+            return f"include/{target} is no file"
         return judge_floor(room, target, included_room(target))
     if not quoted:
         return None
@@ -60,6 +64,70 @@ def judge(root, name, room, quoted, target):
         if path.is_file():
             return judge_floor(room, target, path.resolve().relative_to(root.resolve()).parts[0])
     return None
+
+
+# ---- folders ----
+
+def folders(root):
+    """{folder: {folder that it includes: ['file:line', ...]}} of the library."""
+    graph = {}
+    for room in LIBRARY:
+        for path in sorted((root / room).rglob("*")):
+            if path.suffix not in SOURCES or not path.is_file():
+                continue
+            here = path.parent.relative_to(root).as_posix()
+            includes = graph.setdefault(here, {})
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                match = INCLUDE.match(line)
+                if not match or not match[2].startswith("taper/") or match[2].count("/") < 2:
+                    continue
+                there = match[2][len("taper/"):].rpartition("/")[0]
+                if there != here:
+                    includes.setdefault(there, []).append(f"{path.relative_to(root).as_posix()}:{number}")
+    return graph
+
+
+def below(graph, folder):
+    """All folders that can be reached from `folder`, itself only by a circle."""
+    seen, left = set(), list(graph.get(folder, ()))
+    while left:
+        folder = left.pop()
+        if folder not in seen:
+            seen.add(folder)
+            left += graph.get(folder, ())
+    return seen
+
+
+def find_circles(root):
+    """Yields "file:line: ..." for the includes between two folders, the fewer ones, that close a circle."""
+    graph = folders(root)
+    reached = {folder: below(graph, folder) for folder in graph}
+    told = set()
+    for here in sorted(graph):
+        for there in sorted(graph[here], key=lambda folder: len(graph[here][folder])):
+            circle = frozenset(folder for folder in reached[here] if here in reached.get(folder, ()))
+            if there not in circle or circle in told:
+                continue
+            told.add(circle)
+            weakest = min((len(places), a, b) for a in circle for b, places in graph[a].items() if b in circle)
+            _, a, b = weakest
+            for place in graph[a][b]:
+                yield f"{place}: {a}/ may not include {b}/, which includes it: a circle of {', '.join(sorted(circle))}"
+
+
+def draw(root):
+    """The folders, the highest first, each with those that it stands on directly."""
+    graph = folders(root)
+    reached = {folder: below(graph, folder) for folder in graph}
+    floors = sorted(graph, key=lambda folder: (-FLOORS[folder.split("/")[0]], -len(reached[folder]), folder))
+    width = max(map(len, floors), default=0)
+    for folder in floors:
+        direct = set(graph[folder])
+        direct -= set().union(*(reached.get(other, set()) for other in direct))
+        if folder != floors[0] and folder.split("/")[0] != room:
+            yield ""
+        room = folder.split("/")[0]
+        yield f"{folder:{width}}  {', '.join(sorted(direct)) or '-'}"
 
 
 def included_room(target):
@@ -80,8 +148,11 @@ def judge_floor(room, target, target_room):
 
 
 def main():
-    root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parent.parent
-    problems = list(find_problems(root))
+    arguments = [argument for argument in sys.argv[1:] if argument != "--draw"]
+    root = pathlib.Path(arguments[0]) if arguments else pathlib.Path(__file__).resolve().parent.parent
+    problems = [*find_problems(root), *find_circles(root)]
+    if "--draw" in sys.argv[1:]:
+        print(*draw(root), sep="\n")
     print(*problems, sep="\n", end="\n" if problems else "")
     sys.exit(1 if problems else 0)
 

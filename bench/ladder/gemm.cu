@@ -15,7 +15,7 @@
 #include "taper/core/gpu/mma.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/strided_gpu.cuh"
-#include "taper/ops/matmul/gemm_gpu.h"
+#include "taper/ops/gemm/gpu/gemm.h"
 
 using namespace taper;
 

@@ -7,9 +7,9 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "taper/core/atomic_file.h"
-#include "taper/core/error.h"
-#include "taper/core/program.h"
+#include "taper/core/base/error.h"
+#include "taper/core/files/atomic_file.h"
+#include "taper/core/files/program.h"
 #if TAPER_SIMULATED_GPU
 #include "taper/core/gpu/sim.h"
 #endif

@@ -1,6 +1,6 @@
 #pragma once
 // A ladder: versions of one kernel, from the naive one to the one that Taper ships, each checked, timed, and
-// compared with the last. The programs ladder_NAME print what docs/writing-a-fast-kernel.md explains. Times
+// compared with the last. The programs ladder_NAME print what docs/8-writing-a-fast-kernel.md explains. Times
 // come from hardware alone: on the simulated GPU the programs print what it can count.
 
 #include <cstdint>

@@ -14,7 +14,7 @@
 #include "taper/core/gpu/simt.h"
 
 #if TAPER_SIMULATED_GPU
-#include "taper/core/gpu/sim/mma.h"
+#include "taper/core/gpu/sim/shim/mma.h"
 #endif
 
 namespace taper::gpu {

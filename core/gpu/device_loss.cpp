@@ -6,8 +6,8 @@
 #include <atomic>
 #include <mutex>
 
+#include "taper/core/base/op_scope.h"
 #include "taper/core/gpu/stream_access.h"
-#include "taper/core/op_scope.h"
 
 namespace taper::gpu {
 namespace {

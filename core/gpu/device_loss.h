@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "taper/core/error.h"
+#include "taper/core/base/error.h"
 
 namespace taper {
 

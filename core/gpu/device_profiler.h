@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "taper/core/profiler.h"
+#include "taper/core/base/profile_span.h"
 
 namespace taper::gpu::detail {
 

@@ -1,6 +1,6 @@
 #include "taper/core/gpu/launch.h"
 
-#include "taper/core/error.h"
+#include "taper/core/base/error.h"
 #include "taper/core/gpu/launch_text.h"
 
 namespace taper::gpu::detail {

@@ -9,12 +9,12 @@ namespace taper::gpu::detail {
 
 inline constexpr const char* kNotOnThisMachine = "not on this machine";
 
-std::string cuda_runtime_version();  // cuda_libraries.cpp
+std::string cuda_runtime_version();  // cuda/libraries.cpp
 std::string cuda_driver_version();   // the newest CUDA that the driver supports; "none" without a driver
-std::string cublaslt_version();      // libraries_cublaslt.cpp; kNotOnThisMachine if it cannot be opened
+std::string cublaslt_version();      // cuda/cublaslt/version.cpp; kNotOnThisMachine if it cannot be opened
 SharedLibrary open_cublaslt();       // of this build's version if there is one
-std::string cudnn_version();         // libraries_cudnn.cpp; kNotOnThisMachine if it cannot be opened
+std::string cudnn_version();         // cuda/cudnn/version.cpp; kNotOnThisMachine if it cannot be opened
 SharedLibrary open_cudnn();
-std::string nccl_version();  // libraries_nccl.cpp
+std::string nccl_version();  // cuda/nccl/version.cpp
 
 }  // namespace taper::gpu::detail

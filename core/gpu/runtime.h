@@ -1,7 +1,7 @@
 #pragma once
 // The GPU as Taper sees it: devices, memory, streams, events, copies and graphs.
 //
-// One interface, two implementations. cuda_runtime.cpp (-DTAPER_GPU=cuda) is the CUDA runtime; sim/
+// One interface, two implementations. cuda/ (-DTAPER_GPU=cuda) is the CUDA runtime; sim/
 // (-DTAPER_GPU=sim) is a simulated GPU that runs the same kernels on the CPU and is stricter than hardware:
 // streams run late and in an order drawn from a seed, and device memory faults when host code touches it.
 // sim.h steers the simulated one.

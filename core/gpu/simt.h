@@ -24,11 +24,11 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __align__(bytes) __attribute__((aligned(bytes)))
 
-#include "taper/core/gpu/sim/atomics.h"
-#include "taper/core/gpu/sim/half.h"
-#include "taper/core/gpu/sim/intrinsics.h"
-#include "taper/core/gpu/sim/thread.h"
-#include "taper/core/gpu/sim/vector_types.h"
+#include "taper/core/gpu/sim/shim/atomics.h"
+#include "taper/core/gpu/sim/shim/half.h"
+#include "taper/core/gpu/sim/shim/intrinsics.h"
+#include "taper/core/gpu/sim/shim/thread.h"
+#include "taper/core/gpu/sim/shim/vector_types.h"
 
 namespace taper::gpu {
 

@@ -4,7 +4,7 @@
 #include <atomic>
 #include <mutex>
 
-#include "taper/core/error.h"
+#include "taper/core/base/error.h"
 #include "taper/core/gpu/stream_access.h"
 
 namespace taper::gpu {

@@ -5,7 +5,7 @@
 #include <new>
 
 #include "options.h"
-#include "taper/core/program.h"
+#include "taper/core/files/program.h"
 #include "training.h"
 
 namespace {

@@ -5,10 +5,10 @@
 #include <limits>
 
 #include "examples/command_line.h"
-#include "taper/core/error.h"
+#include "taper/core/base/error.h"
+#include "taper/core/files/program.h"
 #include "taper/core/gpu/libraries.h"
 #include "taper/core/gpu/runtime.h"
-#include "taper/core/program.h"
 #include "taper/core/tensor.h"
 #include "taper/version.h"
 

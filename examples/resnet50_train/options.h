@@ -6,8 +6,8 @@
 #include <optional>
 #include <string>
 
-#include "taper/core/device.h"
-#include "taper/core/dtype.h"
+#include "taper/core/base/device.h"
+#include "taper/core/base/dtype.h"
 
 namespace taper {
 

@@ -6,10 +6,10 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "taper/core/algorithm_cache.h"
-#include "taper/core/atomic_file.h"
-#include "taper/core/program.h"
+#include "taper/core/files/atomic_file.h"
+#include "taper/core/files/program.h"
 #include "taper/nn/report/memory_report.h"
+#include "taper/ops/algorithms/algorithm_cache.h"
 #include "taper/version.h"
 #include "training.h"
 

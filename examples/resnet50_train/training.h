@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "options.h"
-#include "taper/core/error.h"
+#include "taper/core/base/error.h"
 #include "taper/nn/data/device_loader.h"
 #include "taper/nn/data/loader.h"
 #include "taper/nn/models/resnet.h"

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "taper/core/error.h"
-#include "taper/core/parallel.h"
-#include "taper/core/printable.h"
+#include "taper/core/base/error.h"
+#include "taper/core/base/parallel.h"
+#include "taper/core/base/printable.h"
 #include "taper/nn/data/augment.h"
 #include "taper/nn/data/digits.h"
 #include "taper/nn/data/resize.h"

@@ -1,6 +1,6 @@
 #include "taper/nn/data/device_loader.h"
 
-#include "taper/core/gpu/caching_allocator.h"
+#include "taper/core/gpu/memory/caching_allocator.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/image/pictures.h"
 

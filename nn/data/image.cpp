@@ -11,8 +11,8 @@
 #include <string_view>
 #include <system_error>
 
-#include "taper/core/error.h"
-#include "taper/core/file_descriptor.h"
+#include "taper/core/base/error.h"
+#include "taper/core/files/file_descriptor.h"
 #include "taper/nn/data/image_codecs.h"
 
 namespace taper {

@@ -8,8 +8,8 @@
 #include <system_error>
 #include <utility>
 
-#include "taper/core/error.h"
-#include "taper/core/printable.h"
+#include "taper/core/base/error.h"
+#include "taper/core/base/printable.h"
 #include "taper/nn/data/dataset.h"
 
 namespace taper {

@@ -10,7 +10,7 @@
 #include <algorithm>
 #include <new>
 
-#include "taper/core/error.h"
+#include "taper/core/base/error.h"
 #include "taper/nn/data/image_codecs.h"
 
 namespace taper {

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <new>
 
-#include "taper/core/error.h"
+#include "taper/core/base/error.h"
 #include "taper/nn/data/image_codecs.h"
 
 namespace taper {

@@ -11,9 +11,9 @@
 #include <system_error>
 #include <thread>
 
-#include "taper/core/error.h"
-#include "taper/core/printable.h"
-#include "taper/core/profiler.h"
+#include "taper/core/base/error.h"
+#include "taper/core/base/printable.h"
+#include "taper/core/base/profile_events.h"
 
 namespace taper {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "taper/core/error.h"
+#include "taper/core/base/error.h"
 
 namespace taper {
 namespace {

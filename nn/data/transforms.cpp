@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "taper/core/error.h"
+#include "taper/core/base/error.h"
 
 namespace taper {
 namespace {

@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <system_error>
 
-#include "taper/core/error.h"
-#include "taper/core/file_descriptor.h"
+#include "taper/core/base/error.h"
+#include "taper/core/files/file_descriptor.h"
 
 namespace taper {
 namespace {

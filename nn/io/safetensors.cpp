@@ -6,8 +6,8 @@
 #include <memory>
 #include <vector>
 
-#include "taper/core/atomic_file.h"
-#include "taper/core/printable.h"
+#include "taper/core/base/printable.h"
+#include "taper/core/files/atomic_file.h"
 #include "taper/nn/io/mapped_file.h"
 #include "taper/nn/io/safetensors_header.h"
 #include "taper/ops/copy/copy.h"

@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "taper/core/error.h"
-#include "taper/core/printable.h"
+#include "taper/core/base/error.h"
+#include "taper/core/base/printable.h"
 
 namespace taper::detail {
 namespace {

@@ -7,8 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "taper/core/base/dtype.h"
 #include "taper/core/dims.h"
-#include "taper/core/dtype.h"
 
 namespace taper::detail {
 

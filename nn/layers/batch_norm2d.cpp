@@ -1,6 +1,6 @@
 #include "taper/nn/layers/batch_norm2d.h"
 
-#include "taper/autograd/norm.h"
+#include "taper/autograd/derivatives/norm.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
 

@@ -6,7 +6,7 @@
 //   y = bn(x, {.residual = shortcut, .relu = true});  // relu(bn(x) + shortcut)
 
 #include "taper/nn/module.h"
-#include "taper/ops/norm/batch_moments.h"
+#include "taper/ops/moments/batch_moments.h"
 
 namespace taper {
 

@@ -1,6 +1,6 @@
 #pragma once
-// How a convolution runs in an InferenceForm (nn/inference_form.h): its weight prepared once, and the batch
-// norm after it taken into weight and bias.
+// How a convolution runs in an InferenceForm (nn/serve/inference_form.h): its weight prepared once, and the
+// batch norm after it taken into weight and bias.
 
 #include <mutex>
 #include <vector>

@@ -1,7 +1,7 @@
 #include "taper/nn/layers/conv2d.h"
 
-#include "taper/autograd/conv.h"
-#include "taper/autograd/grad_mode.h"
+#include "taper/autograd/derivatives/conv.h"
+#include "taper/autograd/tape/grad_mode.h"
 #include "taper/nn/init.h"
 #include "taper/nn/layers/constant_conv.h"
 

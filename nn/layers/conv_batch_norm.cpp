@@ -1,6 +1,6 @@
 #include "taper/nn/layers/conv_batch_norm.h"
 
-#include "taper/autograd/conv.h"
+#include "taper/autograd/derivatives/conv.h"
 #include "taper/nn/layers/constant_conv.h"
 
 namespace taper {

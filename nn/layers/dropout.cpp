@@ -1,6 +1,6 @@
 #include "taper/nn/layers/dropout.h"
 
-#include "taper/autograd/random.h"
+#include "taper/autograd/derivatives/random.h"
 
 namespace taper {
 

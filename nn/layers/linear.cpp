@@ -1,6 +1,6 @@
 #include "taper/nn/layers/linear.h"
 
-#include "taper/autograd/matmul.h"
+#include "taper/autograd/derivatives/matmul.h"
 #include "taper/nn/init.h"
 
 namespace taper {

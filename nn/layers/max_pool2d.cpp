@@ -1,6 +1,6 @@
 #include "taper/nn/layers/max_pool2d.h"
 
-#include "taper/autograd/pool.h"
+#include "taper/autograd/derivatives/pool.h"
 
 namespace taper {
 

@@ -1,6 +1,6 @@
 #include "taper/nn/layers/relu.h"
 
-#include "taper/autograd/elementwise.h"
+#include "taper/autograd/derivatives/elementwise.h"
 
 namespace taper {
 

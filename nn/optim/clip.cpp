@@ -1,6 +1,6 @@
 #include "taper/nn/optim/clip.h"
 
-#include "taper/core/op_scope.h"
+#include "taper/core/base/op_scope.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/elementwise/elementwise.h"
 #include "taper/ops/optimizer/optimizer.h"

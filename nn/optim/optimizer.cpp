@@ -4,8 +4,8 @@
 #include <map>
 #include <set>
 
-#include "taper/autograd/node.h"
-#include "taper/core/op_scope.h"
+#include "taper/autograd/tape/node.h"
+#include "taper/core/base/op_scope.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"

@@ -5,7 +5,7 @@
 #include <unordered_map>
 #include <utility>
 
-#include "taper/core/atomic_file.h"
+#include "taper/core/files/atomic_file.h"
 #include "taper/version.h"
 
 namespace taper {
@@ -69,15 +69,15 @@ class TraceWriter {
  public:
   explicit TraceWriter(const std::string& path) : file_(path) {}
 
-  void write(const Profile& profile, const std::string& process) {
+  void write(const Profile& profile, const ChromeTraceOptions& options) {
     file_.write("{\"traceEvents\": [");
-    name_tracks(profile, process);
+    name_tracks(profile, options.process);
     write_spans(profile.spans);
     for (const MemorySample& sample : profile.memory) write_sample(sample);
     Json about;
     about["taper"] = kVersion;
     about["dropped_events"] = profile.dropped;
-    about["algorithms"] = to_json(profile.algorithms);
+    if (options.algorithms) about["algorithms"] = to_json(*options.algorithms);
     if (!profile.note.empty()) about["note"] = profile.note;
     file_.write("\n], \"displayTimeUnit\": \"ms\", \"otherData\": " + dump(about) + "}\n");
     file_.commit();
@@ -205,8 +205,8 @@ class TraceWriter {
 
 }  // namespace
 
-void write_chrome_trace(const std::string& path, const Profile& profile, const std::string& process) {
-  TraceWriter(path).write(profile, process);
+void write_chrome_trace(const std::string& path, const Profile& profile, const ChromeTraceOptions& options) {
+  TraceWriter(path).write(profile, options);
 }
 
 }  // namespace taper

@@ -5,13 +5,21 @@
 //
 // The format: Duca, Sinclair, "Trace Event Format" (Google, 2016).
 
+#include <optional>
 #include <string>
 
 #include "taper/core/profiler.h"
+#include "taper/ops/algorithms/algorithm_statistics.h"
 
 namespace taper {
 
-/// Replaces the file at `path`. `process` names the host's group of tracks. Throws FileError.
-void write_chrome_trace(const std::string& path, const Profile& profile, const std::string& process = "host");
+struct ChromeTraceOptions {
+  std::string process = "host";                        ///< the name of the host's group of tracks
+  std::optional<AlgorithmStatistics> algorithms = {};  ///< what the algorithm cache did meanwhile
+};
+
+/// Replaces the file at `path`. Throws FileError.
+void write_chrome_trace(const std::string& path, const Profile& profile,
+                        const ChromeTraceOptions& options = {});
 
 }  // namespace taper

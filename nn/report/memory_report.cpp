@@ -1,7 +1,7 @@
 #include "taper/nn/report/memory_report.h"
 
-#include "taper/core/atomic_file.h"
-#include "taper/core/gpu/caching_allocator.h"
+#include "taper/core/files/atomic_file.h"
+#include "taper/core/gpu/memory/caching_allocator.h"
 
 extern "C" const char taper_embedded_memory_report_html[];
 

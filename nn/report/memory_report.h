@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-#include "taper/core/gpu/memory_snapshot.h"
+#include "taper/core/gpu/memory/memory_snapshot.h"
 
 namespace taper {
 

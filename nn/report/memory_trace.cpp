@@ -6,10 +6,10 @@
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
-#include "taper/core/atomic_file.h"
-#include "taper/core/error.h"
-#include "taper/core/op_scope.h"
-#include "taper/core/printable.h"
+#include "taper/core/base/error.h"
+#include "taper/core/base/op_scope.h"
+#include "taper/core/base/printable.h"
+#include "taper/core/files/atomic_file.h"
 
 namespace taper {
 namespace {

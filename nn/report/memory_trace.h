@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "taper/core/gpu/caching_allocator.h"
+#include "taper/core/gpu/memory/caching_allocator.h"
 
 namespace taper {
 

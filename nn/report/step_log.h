@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "taper/core/append_file.h"
+#include "taper/core/files/append_file.h"
 
 namespace taper {
 

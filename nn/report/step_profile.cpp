@@ -4,8 +4,9 @@
 
 #include <algorithm>
 
-#include "taper/core/atomic_file.h"
+#include "taper/core/files/atomic_file.h"
 #include "taper/nn/report/chrome_trace.h"
+#include "taper/ops/algorithms/algorithm_cache.h"
 
 namespace taper {
 
@@ -18,7 +19,10 @@ StepProfile::StepProfile(std::string path, int64_t total_steps)
 
 void StepProfile::begin_step(int64_t step) {
   step_ = step;
-  if (step_ == first_ && !profiler_) profiler_.emplace();
+  if (step_ == first_ && !profiler_) {
+    algorithms_before_ = algorithm_cache().statistics();
+    profiler_.emplace();
+  }
   if (profiler_) scope_.emplace(intern(fmt::format("step {}", step_)), SpanKind::kStep);
 }
 
@@ -32,14 +36,14 @@ void StepProfile::finish() {
   scope_.reset();
   const Profile profile = profiler_->stop();
   profiler_.reset();
-  write_chrome_trace(path_, profile);
+  const AlgorithmStatistics algorithms = algorithm_cache().statistics().since(algorithms_before_);
+  write_chrome_trace(path_, profile, {.algorithms = algorithms});
   outcome_ = fmt::format(
       "profile of step{} {} in {}; drop the file on https://ui.perfetto.dev, or load it in chrome://tracing",
       step_ > first_ ? "s" : "",
       step_ > first_ ? fmt::format("{} to {}", first_, step_) : std::to_string(step_), path_);
   outcome_ += fmt::format("\nalgorithms: {} hits, {} misses of which {} recalled and {} measured",
-                          profile.algorithms.hits, profile.algorithms.misses, profile.algorithms.recalled,
-                          profile.algorithms.benchmarked);
+                          algorithms.hits, algorithms.misses, algorithms.recalled, algorithms.benchmarked);
   if (profile.dropped > 0)
     outcome_ += fmt::format("\n{} events found no room in it: it shows the beginning only", profile.dropped);
   if (!profile.note.empty()) outcome_ += "\n" + profile.note;

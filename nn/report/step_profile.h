@@ -7,6 +7,7 @@
 #include <string>
 
 #include "taper/core/profiler.h"
+#include "taper/ops/algorithms/algorithm_statistics.h"
 
 namespace taper {
 
@@ -32,6 +33,7 @@ class StepProfile {
   std::string path_;
   int64_t first_, last_;  // steps from 1
   int64_t step_ = 0;
+  AlgorithmStatistics algorithms_before_;
   std::optional<Profiler> profiler_;
   std::optional<OpScope> scope_;
   std::string outcome_ = "no profile: the run ended before the first step it was to record";

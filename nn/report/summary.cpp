@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "taper/autograd/grad_mode.h"
+#include "taper/autograd/tape/grad_mode.h"
 #include "taper/ops/copy/create.h"
 
 namespace taper {

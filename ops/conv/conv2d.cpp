@@ -1,6 +1,6 @@
 #include "taper/ops/conv/conv2d.h"
 
-#include "taper/core/algorithm_cache.h"
+#include "taper/ops/algorithms/algorithm_cache.h"
 #include "taper/ops/check.h"
 #include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/copy/copy.h"

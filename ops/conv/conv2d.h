@@ -16,7 +16,7 @@
 
 #include "taper/core/tensor.h"
 #include "taper/ops/int_pair.h"
-#include "taper/ops/norm/batch_moments.h"
+#include "taper/ops/moments/batch_moments.h"
 
 namespace taper {
 

@@ -3,11 +3,11 @@
 
 #include <vector>
 
-#include "taper/core/algorithm_candidate.h"
 #include "taper/core/tf32.h"
+#include "taper/ops/algorithms/algorithm_candidate.h"
 #include "taper/ops/conv/constant_weight.h"
 #include "taper/ops/conv/conv2d_geometry.h"
-#include "taper/ops/norm/batch_moments.h"
+#include "taper/ops/moments/batch_moments.h"
 
 namespace taper::ops {
 
@@ -45,8 +45,8 @@ Candidate<Conv2dCall> with_prologue_before(Candidate<Conv2dCall> candidate);
 std::vector<Candidate<Conv2dCall>> conv2d_cpu_candidates(const Conv2dCall& call);
 
 /// The candidates on the GPU: implicit matrix products with tiles of the usual size, large and small, or, for
-/// single pixels, those of the plain product (conv2d_product.h); depthwise convolution; and a vendor's
-/// library (ops/library/library_candidates.h).
+/// single pixels, those of the plain product (gpu/product.h); depthwise convolution; and a vendor's
+/// library (ops/vendor/library_candidates.h).
 std::vector<Candidate<Conv2dCall>> conv2d_gpu_candidates(const Conv2dCall& call);
 
 }  // namespace taper::ops

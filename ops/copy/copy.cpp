@@ -1,6 +1,6 @@
 #include "taper/ops/copy/copy.h"
 
-#include "taper/core/gpu/pinned_allocator.h"
+#include "taper/core/gpu/memory/pinned_allocator.h"
 #include "taper/core/views.h"
 #include "taper/ops/check.h"
 #include "taper/ops/copy/copy_cpu.h"

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "taper/core/parallel.h"
+#include "taper/core/base/parallel.h"
 #include "taper/ops/copy/strided_loop.h"
 #include "taper/ops/element_width.h"
 

@@ -13,7 +13,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "taper/core/error.h"
+#include "taper/core/base/error.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/ops/copy/strided_loop.h"
 

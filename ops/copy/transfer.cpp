@@ -1,6 +1,6 @@
 #include "taper/ops/copy/transfer.h"
 
-#include "taper/core/gpu/caching_allocator.h"
+#include "taper/core/gpu/memory/caching_allocator.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/ops/copy/copy.h"
 

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <array>
 
-#include "taper/core/parallel.h"
+#include "taper/core/base/parallel.h"
 #include "taper/ops/copy/strided_loop.h"
 #include "taper/ops/elementwise/block_kernel.h"
 

@@ -7,7 +7,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "taper/core/host_device.h"
+#include "taper/core/base/host_device.h"
 #include "taper/ops/elementwise/elementwise_op.h"
 #include "taper/ops/elementwise/vector_math.h"
 

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <array>
 
-#include "taper/core/parallel.h"
+#include "taper/core/base/parallel.h"
 #include "taper/ops/image/pictures_backend.h"
 
 namespace taper::ops {

@@ -2,7 +2,7 @@
 // Matrix products over tensors. PyTorch's counterpart: ATen/native/LinearAlgebra.cpp.
 
 #include "taper/core/tensor.h"
-#include "taper/ops/matmul/activation.h"
+#include "taper/ops/activation.h"
 
 namespace taper::ops {
 

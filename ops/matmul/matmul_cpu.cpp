@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <limits>
 
-#include "taper/core/parallel.h"
+#include "taper/core/base/parallel.h"
 #include "taper/core/views.h"
-#include "taper/ops/matmul/dot_products_cpu.h"
-#include "taper/ops/matmul/gemm_cpu.h"
-#include "taper/ops/matmul/gemm_libraries.h"
+#include "taper/ops/gemm/cpu/dot_products.h"
+#include "taper/ops/gemm/cpu/gemm.h"
+#include "taper/ops/gemm/cpu/gemm_libraries.h"
 
 namespace taper::ops {
 namespace {

@@ -1,8 +1,8 @@
 #pragma once
 // The CPU's batched matrix product and its candidates; matmul.cpp has checked the operands.
 
-#include "taper/core/algorithm_cache.h"
 #include "taper/core/tensor.h"
+#include "taper/ops/algorithms/algorithm_cache.h"
 
 namespace taper::ops {
 
@@ -26,8 +26,8 @@ struct MatmulCall {
   std::vector<Tensor*> outputs() { return {&c}; }
 };
 
-/// "packed" (gemm_cpu.h) for everything; "dot products" (dot_products_cpu.h) for one large matrix and few
-/// vectors. In benchmark mode those of gemm_libraries.h, too.
+/// "packed" (gemm/cpu/gemm.h) for everything; "dot products" (gemm/cpu/dot_products.h) for one large matrix
+/// and few vectors. In benchmark mode those of gemm_libraries.h, too.
 std::vector<Candidate<MatmulCall>> matmul_cpu_candidates(const MatmulCall& call);
 
 /// Whether the last two axes of x can be read as a matrix in place.

@@ -4,7 +4,7 @@
 
 #include "taper/core/tf32.h"
 #include "taper/core/views.h"
-#include "taper/ops/matmul/gemm_call.h"
+#include "taper/ops/gemm/gemm_call.h"
 
 namespace taper::ops {
 namespace {

@@ -3,7 +3,7 @@
 // stream of the tensors' device.
 
 #include "taper/core/tensor.h"
-#include "taper/ops/matmul/activation.h"
+#include "taper/ops/activation.h"
 
 namespace taper::ops {
 

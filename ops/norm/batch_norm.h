@@ -8,7 +8,7 @@
 // Szegedy, "Batch Normalization", 2015. PyTorch's counterpart: ATen/native/Normalization.cpp; cuDNN: the
 // batch norm + add + ReLU fusions and their bit mask.
 
-#include "taper/ops/norm/batch_moments.h"
+#include "taper/ops/moments/batch_moments.h"
 
 namespace taper {
 

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "taper/core/algorithm_cache.h"
 #include "taper/core/gpu/runtime.h"
-#include "taper/ops/library/library_candidates.h"
+#include "taper/ops/algorithms/algorithm_cache.h"
 #include "taper/ops/norm/batch_norm_gpu.h"
+#include "taper/ops/vendor/library_candidates.h"
 
 namespace taper::ops {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "taper/core/algorithm_candidate.h"
+#include "taper/ops/algorithms/algorithm_candidate.h"
 #include "taper/ops/norm/batch_norm.h"
 
 namespace taper::ops {

@@ -8,10 +8,10 @@
 #include <utility>
 #include <vector>
 
-#include "taper/core/parallel.h"
+#include "taper/core/base/parallel.h"
 #include "taper/ops/copy/copy.h"
+#include "taper/ops/copy/scratch.h"
 #include "taper/ops/norm/masked_rows_cpu.h"
-#include "taper/ops/scratch.h"
 
 namespace taper::ops {
 namespace {

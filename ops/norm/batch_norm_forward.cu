@@ -1,5 +1,5 @@
+#include "taper/ops/moments/channel_statistics_gpu.h"
 #include "taper/ops/norm/batch_norm_gpu.h"
-#include "taper/ops/norm/channel_statistics_gpu.h"
 #include "taper/ops/norm/relu_mask_gpu.cuh"
 
 namespace taper::ops {

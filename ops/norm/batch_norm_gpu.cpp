@@ -1,7 +1,7 @@
 #include "taper/ops/norm/batch_norm_gpu.h"
 
-#include "taper/core/algorithm_cache.h"
 #include "taper/core/gpu/runtime.h"
+#include "taper/ops/algorithms/algorithm_cache.h"
 #include "taper/ops/copy/copy.h"
 
 namespace taper::ops {

@@ -6,7 +6,7 @@
 // take another number than forward did. A thread with 8 channels (half types) writes a byte of its own;
 // narrower ones put their bits together with their neighbours' first.
 
-#include "taper/ops/norm/columns_gpu.cuh"
+#include "taper/ops/moments/columns_gpu.cuh"
 
 namespace taper::ops {
 

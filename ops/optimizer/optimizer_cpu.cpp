@@ -4,7 +4,7 @@
 #include <atomic>
 #include <cmath>
 
-#include "taper/core/parallel.h"
+#include "taper/core/base/parallel.h"
 
 namespace taper::ops {
 namespace {

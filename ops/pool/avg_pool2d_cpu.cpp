@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "taper/core/parallel.h"
+#include "taper/core/base/parallel.h"
 #include "taper/ops/pool/pool2d_cpu.h"
 
 namespace taper::ops {

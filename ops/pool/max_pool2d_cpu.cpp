@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "taper/core/parallel.h"
+#include "taper/core/base/parallel.h"
 #include "taper/ops/pool/pool2d_cpu.h"
 
 namespace taper::ops {

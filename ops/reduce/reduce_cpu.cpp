@@ -5,7 +5,7 @@
 #include <cmath>
 #include <vector>
 
-#include "taper/core/parallel.h"
+#include "taper/core/base/parallel.h"
 #include "taper/ops/copy/strided_loop.h"
 #include "taper/ops/reduce/reducers.h"
 

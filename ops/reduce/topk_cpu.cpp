@@ -2,7 +2,7 @@
 #include <numeric>
 #include <vector>
 
-#include "taper/core/parallel.h"
+#include "taper/core/base/parallel.h"
 #include "taper/ops/copy/strided_loop.h"
 #include "taper/ops/reduce/reduce_cpu.h"
 

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "taper/core/parallel.h"
+#include "taper/core/base/parallel.h"
 #include "taper/ops/softmax/lane_tile.h"
 
 namespace taper::ops {

@@ -1,7 +1,7 @@
 // AlgorithmFile: reading any file, and adding to what it holds.
 
 #include "fuzz.h"
-#include "taper/core/algorithm_file.h"
+#include "taper/ops/algorithms/algorithm_file.h"
 
 using namespace taper;
 

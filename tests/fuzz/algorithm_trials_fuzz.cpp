@@ -1,7 +1,7 @@
 // unfinished_trials() with any file in the place of an abandoned note.
 
 #include "fuzz.h"
-#include "taper/core/algorithm_trials.h"
+#include "taper/ops/algorithms/algorithm_trials.h"
 
 using namespace taper;
 

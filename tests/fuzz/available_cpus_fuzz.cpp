@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "fuzz.h"
-#include "taper/core/available_cpus.h"
+#include "taper/core/base/available_cpus.h"
 
 using namespace taper;
 

@@ -1,7 +1,7 @@
 // Device(text), which reads what people type.
 
 #include "fuzz.h"
-#include "taper/core/device.h"
+#include "taper/core/base/device.h"
 
 using namespace taper;
 

@@ -11,9 +11,9 @@
 #include <string>
 #include <string_view>
 
-#include "../temporary_folder.h"
-#include "taper/core/error.h"
-#include "taper/core/warning.h"
+#include "../support/temporary_folder.h"
+#include "taper/core/base/error.h"
+#include "taper/core/base/warning.h"
 
 /// The target, by the name that libFuzzer and its like call it. Returns 0.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);

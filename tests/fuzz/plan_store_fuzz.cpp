@@ -1,7 +1,7 @@
 // PlanStore::find() with any file in the place of a plan, and keep() with any bytes.
 
 #include "fuzz.h"
-#include "taper/core/plan_store.h"
+#include "taper/ops/algorithms/plan_store.h"
 
 using namespace taper;
 

@@ -1,6 +1,6 @@
 // printable() and quote_name(), which stand between a stranger's file and a terminal.
 
-#include "taper/core/printable.h"
+#include "taper/core/base/printable.h"
 
 #include "fuzz.h"
 

@@ -6,7 +6,7 @@
     cases.add("softmax", {"axis": 1}, x=x, y=y, grad_x=gradient(y, x))
     cases.save(folder)
 
-tests/oracle_cases.h reads them back.
+tests/support/oracle_cases.h reads them back.
 """
 
 import json

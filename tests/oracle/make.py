@@ -1,7 +1,7 @@
 """Runs one oracle script: make.py SCRIPT.py FOLDER.
 
 SCRIPT.py defines generate(folder: pathlib.Path), which writes into the empty folder what PyTorch, torchvision or
-PIL computes, for the C++ tests to compare with (tests/oracle.h). The work is repeated only after the script or
+PIL computes, for the C++ tests to compare with (tests/support/oracle.h). The work is repeated only after the script or
 this file has changed. Exit code 77, which ctest shows as "skipped", if one of the script's imports is missing.
 """
 

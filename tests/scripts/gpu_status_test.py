@@ -67,7 +67,7 @@ class GpuStatusTest(unittest.TestCase):
         """Each family that confirms a part is a file of tests, and each of the GPU layer's own confirms some part."""
         parts = json.loads((ROOT / "docs/gpu_parts.json").read_text(encoding="utf-8"))
         named = {name for part in parts for name in part["steps"]}
-        files = {path.stem for path in (ROOT / "tests").glob("*_test.c*")}
+        files = {path.stem for path in (ROOT / "tests").glob("*/*_test.c*")}
         self.assertEqual({name for name in named if name.endswith("_test")} - files, set())
         self.assertEqual({name for name in files if re.match("gpu_", name)} - named, set())
         ladders = {f"ladder_{path.stem}" for path in (ROOT / "bench/ladder").glob("*.cu")}

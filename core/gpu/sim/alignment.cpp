@@ -1,4 +1,4 @@
-#include "taper/core/gpu/sim/alignment.h"
+#include "taper/core/gpu/sim/shim/alignment.h"
 
 #include <dlfcn.h>
 #include <fmt/format.h>
@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "taper/core/error.h"
+#include "taper/core/base/error.h"
 #include "taper/core/gpu/sim/block.h"
 
 namespace taper::gpu::sim {

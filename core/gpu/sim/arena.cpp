@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "taper/core/error.h"
+#include "taper/core/base/error.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>

@@ -7,7 +7,7 @@
 
 #include <utility>
 
-#include "taper/core/error.h"
+#include "taper/core/base/error.h"
 #include "taper/core/gpu/sim/race.h"
 
 #if defined(__SANITIZE_ADDRESS__)

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "taper/core/gpu/sim/fiber.h"
-#include "taper/core/gpu/sim/thread.h"
+#include "taper/core/gpu/sim/shim/thread.h"
 
 namespace taper::gpu::sim {
 

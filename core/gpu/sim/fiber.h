@@ -6,7 +6,7 @@
 
 #include <cstddef>
 
-#include "taper/core/gpu/sim/vector_types.h"
+#include "taper/core/gpu/sim/shim/vector_types.h"
 
 namespace taper::gpu::sim {
 

@@ -3,12 +3,12 @@
 #include <atomic>
 #include <mutex>
 
+#include "taper/core/base/parallel.h"
+#include "taper/core/base/thread_object.h"
 #include "taper/core/gpu/sim.h"
 #include "taper/core/gpu/sim/block.h"
 #include "taper/core/gpu/sim/race.h"
 #include "taper/core/gpu/sim/schedule.h"
-#include "taper/core/parallel.h"
-#include "taper/core/thread_object.h"
 
 namespace taper::gpu::sim {
 namespace {

@@ -1,11 +1,11 @@
-#include "taper/core/gpu/sim/mma.h"
+#include "taper/core/gpu/sim/shim/mma.h"
 
 #include <cstring>
 
-#include "taper/core/gpu/sim/alignment.h"
 #include "taper/core/gpu/sim/block.h"
-#include "taper/core/gpu/sim/half.h"
 #include "taper/core/gpu/sim/race.h"
+#include "taper/core/gpu/sim/shim/alignment.h"
+#include "taper/core/gpu/sim/shim/half.h"
 
 namespace taper::gpu::sim {
 namespace {

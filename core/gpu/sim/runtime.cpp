@@ -9,7 +9,7 @@
 #include <cstring>
 #include <numeric>
 
-#include "taper/core/error.h"
+#include "taper/core/base/error.h"
 #include "taper/core/gpu/device_loss.h"
 #include "taper/core/gpu/launch_text.h"
 #include "taper/core/gpu/sim.h"

@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <utility>
 
-#include "taper/core/error.h"
+#include "taper/core/base/error.h"
 #include "taper/core/gpu/device_loss.h"
 #include "taper/core/gpu/sim.h"
 

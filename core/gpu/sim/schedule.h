@@ -18,10 +18,10 @@
 #include <string>
 #include <vector>
 
+#include "taper/core/base/profile_events.h"
 #include "taper/core/gpu/pinned_ranges.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/gpu/sim/arena.h"
-#include "taper/core/profile_events.h"
 
 namespace taper::gpu::sim {
 

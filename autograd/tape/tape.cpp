@@ -1,0 +1,190 @@
+#include "taper/autograd/tape/tape.h"
+
+#include <algorithm>
+
+#include "taper/autograd/tape/grad_mode.h"
+#include "taper/autograd/tape/in_place.h"
+#include "taper/autograd/tape/meta.h"
+#include "taper/core/base/profile_events.h"
+#include "taper/core/profiler.h"
+#include "taper/core/views.h"
+#include "taper/ops/copy/create.h"
+#include "taper/ops/op_call.h"
+
+namespace taper {
+namespace {
+
+/// `output`, which a user's function returned, as a tensor that is nobody else's: itself, or an alias that
+/// the tape knows as a view of whatever tensor shares its memory.
+Tensor own_output(Tensor output, std::span<const Tensor> inputs, std::span<const Tensor> saved) {
+  const auto shares_memory = [&](const Tensor& x) { return x.defined() && x.storage() == output.storage(); };
+  const auto is_output = [&](const Tensor& x) { return x.is_same(output); };
+  Tensor parent;
+  if (detail::meta(output) != nullptr) {
+    parent = output;  // a captured parameter, a view, an input
+  } else if (const auto input = std::find_if(inputs.begin(), inputs.end(), shares_memory);
+             input != inputs.end()) {
+    parent = *input;
+  } else if (output.impl().use_count() > 1 + std::count_if(saved.begin(), saved.end(), is_output)) {
+    parent = output;  // the function has kept it, or returns it twice
+  }
+  if (!parent.defined()) return output;
+  Tensor alias = views::alias(output);
+  detail::mark_view(parent, alias, detail::ViewOrigin::kFunction);
+  return alias;
+}
+
+}  // namespace
+
+Tensor& Backward::arrived(int index) const {
+  TAPER_CHECK(index >= 0 && size_t(index) < grads_.size(),
+              "backward of {}: the formula asks for the gradient of output {}, the operation has {} outputs",
+              node_.describe(), index, grads_.size());
+  return grads_[size_t(index)];
+}
+
+bool Backward::has_grad(int index) const {
+  return arrived(index).defined();
+}
+
+const Tensor& Backward::grad(int index) const {
+  Tensor& grad = arrived(index);
+  if (!grad.defined()) {
+    const OutputInfo& info = node_.outputs()[size_t(index)];
+    grad = ops::zeros(info.shape, {.dtype = info.dtype, .device = info.device});
+  }
+  return grad;
+}
+
+Tensor Backward::saved(size_t position) const {
+  TAPER_CHECK(position < node_.saved_.size(),
+              "backward of {}: the formula asks for saved tensor {}, the operation has saved {}",
+              node_.describe(), position, node_.saved_.size());
+  return node_.saved_[position].unpack(node_, position);
+}
+
+bool Backward::needs(size_t index) const {
+  TAPER_CHECK(
+      index < node_.next_edges().size(),
+      "backward of {}: the formula asks whether input {} needs a gradient, the operation has {} inputs",
+      node_.describe(), index, node_.next_edges().size());
+  return node_.next_edges()[index].node != nullptr;
+}
+
+Grads FormulaNode::apply(Grads grads) {
+  TAPER_CHECK(
+      !released_,
+      "backward: what {} had saved was freed by an earlier backward; pass retain_graph = true to that one",
+      describe());
+  if (Profiler::is_recording())
+    for (const SavedTensor& saved : saved_) detail::note_bytes(saved.size_bytes());
+  return formula_(Backward(*this, std::move(grads)));
+}
+
+void FormulaNode::release_saved() {
+  released_ = !saved_.empty();
+  saved_.clear();
+}
+
+Tape::Tape(std::string_view op, std::span<const Tensor> inputs, bool reaches_others) : scope_(op), op_(op) {
+  if (scope_.is_recorded()) scope_.describe(ops::types_and_shapes(inputs));
+  const detail::TapeMode mode = detail::tape_mode();
+  if (!mode.enabled && mode.met_gradient == nullptr) return;
+  bool wanted = reaches_others;
+  for (const Tensor& input : inputs) wanted = wanted || (input.defined() && input.requires_grad());
+  if (!wanted) return;
+  if (!mode.enabled) {
+    *mode.met_gradient = true;
+    return;
+  }
+  recording_ = true;
+  if (scope_.is_recorded()) detail::note_bytes(inputs);
+  edges_.reserve(inputs.size());
+  for (const Tensor& input : inputs) edges_.push_back(detail::gradient_edge(input));
+  if (AnomalyGuard::is_enabled()) call_ = fmt::format("{}({})", op, ops::types_and_shapes(inputs));
+}
+
+std::shared_ptr<FormulaNode> Tape::make(std::span<const Tensor> outputs, std::span<const Tensor> saved,
+                                        Formula formula) {
+  auto node = make_node<FormulaNode>(std::string(op_));
+  node->set_up(std::move(edges_), outputs);
+  node->set_call(std::move(call_));
+  node->formula_ = std::move(formula);
+  node->first_order_only_ = first_order_only_;
+  node->saved_.reserve(saved.size());
+  for (const Tensor& tensor : saved) {
+    int output_index = -1;
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      if (outputs[i].is_same(tensor)) output_index = int(i);
+    }
+    node->saved_.emplace_back(tensor, *node, output_index);
+  }
+  return node;
+}
+
+void Tape::record_outputs(std::span<Tensor> outputs, std::span<const Tensor> saved, Formula formula) {
+  if (scope_.is_recorded()) detail::note_bytes(outputs);
+  const auto node = make(outputs, saved, std::move(formula));
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (is_floating_point(outputs[i].dtype())) detail::set_history(outputs[i], node, int(i));
+  }
+}
+
+std::vector<Tensor> Tape::record_function(std::vector<Tensor> outputs, std::span<const Tensor> inputs,
+                                          std::span<const Tensor> saved, Formula formula) {
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    TAPER_CHECK(outputs[i].defined(), "{}: output {} is an undefined tensor", op_, i);
+    outputs[i] = own_output(std::move(outputs[i]), inputs, saved);
+  }
+  if (recording_) record_outputs(outputs, saved, std::move(formula));
+  return outputs;
+}
+
+void Tape::record_in_place_output(const Tensor& self, std::span<const Tensor> saved, Formula formula) {
+  if (!is_floating_point(self.dtype())) return;
+  const auto node = make({&self, 1}, saved, std::move(formula));
+  const detail::TapeMeta* meta = detail::meta(self);
+  if (meta != nullptr && meta->base.defined())
+    detail::rebase_view(self, node);
+  else
+    detail::set_history(self, node, 0);
+}
+
+void Tape::declare_view(const Tensor& parent, const Tensor& output) {
+  using enum detail::ViewOrigin;
+  detail::mark_view(parent, output, GradMode::is_enabled() ? kRecorded : kUnrecorded);
+}
+
+void Tape::check_in_place(const Tensor& self) const {
+  TAPER_CHECK(self.defined(), "{}: the tensor to write into is undefined", op_);
+  const bool recorded = recording_ && is_floating_point(self.dtype());
+  TAPER_CHECK(!self.impl()->is_inference || !recorded,
+              "{}: cannot write into a tensor made under inference_mode while recording; clone() it first",
+              op_);
+  if (!GradMode::is_enabled()) return;
+  TAPER_CHECK(
+      !(self.is_leaf() && self.requires_grad()),
+      "{}: writing in place into a leaf that requires a gradient would lose its value; wrap the write in "
+      "no_grad, or clone() it first",
+      op_);
+  const detail::TapeMeta* meta = detail::meta(self);
+  if (meta == nullptr || !meta->base.defined()) return;
+  const bool base_wants = meta->base.requires_grad();
+  TAPER_CHECK(
+      !(meta->base.is_leaf() && base_wants),
+      "{}: writing in place into a view of a leaf that requires a gradient would lose its value; wrap "
+      "the write in no_grad, or clone() the leaf first",
+      op_);
+  if (!recorded && !base_wants) return;
+  TAPER_CHECK(meta->origin != detail::ViewOrigin::kUnrecorded,
+              "{}: writing in place, while recording, into a view that was made under no_grad: the tape "
+              "cannot follow the write to the tensor behind it; make the view and write to it both inside "
+              "no_grad, or both outside",
+              op_);
+  TAPER_CHECK(meta->origin != detail::ViewOrigin::kFunction,
+              "{}: writing in place into a view that a custom function or checkpoint returned (an input "
+              "returned as it was is one) would replace the function's derivative; clone() it first",
+              op_);
+}
+
+}  // namespace taper

@@ -1,9 +1,0 @@
-#include "taper/core/error.h"
-
-#include "taper/core/printable.h"
-
-namespace taper {
-
-Error::Error(const std::string& message) : std::runtime_error(printable(message)) {}
-
-}  // namespace taper

@@ -1,0 +1,35 @@
+#pragma once
+// What every program owes to whoever calls it, whatever it is for. The only part of the library that prints
+// and ends a process: it belongs to main.
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "taper/core/base/printable.h"
+
+namespace taper {
+
+/// The first line of main. `name` begins the messages and must outlive the program.
+///
+/// Of standard input, output and error, those that the caller has closed (`>&-`, some daemons) are opened on
+/// /dev/null: else the first file that the program opens would get the number of its output. A file that
+/// outgrows its limit (SIGXFSZ) becomes an error of the write, as on a full disk, instead of the end of the
+/// process. At exit, if standard output could not be written, that is said and the exit code is 1; not if its
+/// reader went away, as after `| head -1`, who has what it wanted.
+void start_program(const char* name);
+
+/// As fmt::print on standard output, but never throws: what cannot be written is told at exit.
+template <class... Args>
+void print_out(fmt::format_string<Args...> format, Args&&... args) {
+  const std::string text = fmt::format(format, std::forward<Args>(args)...);
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+/// Prints "NAME: MESSAGE" as one line on standard error; see core/base/printable.h.
+void print_error(std::string_view message);
+
+}  // namespace taper

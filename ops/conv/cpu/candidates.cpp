@@ -1,0 +1,197 @@
+#include "taper/ops/conv/conv2d_call.h"
+#include "taper/ops/conv/cpu/conv_plan.h"
+#include "taper/ops/conv/cpu/depthwise.h"
+#include "taper/ops/conv/cpu/implicit_gemm.h"
+#include "taper/ops/conv/cpu/winograd.h"
+#include "taper/ops/copy/create.h"
+#include "taper/ops/norm/batch_norm.h"
+
+namespace taper::ops {
+namespace {
+
+// What estimates of time are made of; measured by bench/conv_bench.cpp on two cores with AVX-512, and only
+// their ratios matter.
+constexpr double kFlopsPerSecond = 450e9;      // of a product of packed matrices
+constexpr double kScalarFlopsPerSecond = 8e9;  // of a product with one row or column
+constexpr double kTransformBytesPerSecond = 100e9;
+constexpr double kPackedBytesPerSecond = 20e9;       // weights, packed and read again
+constexpr double kTransformedBytesPerSecond = 40e9;  // weights, transformed and read again
+constexpr double kSlowBytesPerSecond = 17e9;         // that where they do not stay in the last cache
+constexpr double kLastCacheBytes = 12e6;
+constexpr double kConstantBytesPerSecond = 75e9;  // weights made ready before: mostly read behind the sums
+
+/// Multiplications and additions of pixels inside the picture.
+double direct_flops(const Conv2dGeometry& conv) {
+  double pairs = 0;
+  for (const Region& region : plan_forward(conv).regions) {
+    pairs += double(region.destination.size()) * double(region.taps());
+  }
+  return 2 * pairs * double(conv.group_c()) * double(conv.k);
+}
+
+double gemm_cost(const Conv2dCall& call, double flops) {
+  const double weight_bytes = double(sizeof(float)) * double(numel(call.conv.weight_shape()));
+  return flops / kFlopsPerSecond +
+         weight_bytes / (call.constant ? kConstantBytesPerSecond : kPackedBytesPerSecond);
+}
+
+double winograd_cost(const Conv2dCall& call, int64_t out) {
+  const Conv2dGeometry& conv = call.conv;
+  // The tiles cover the result of a forward pass; the weight's gradient cuts the output's gradient alike.
+  const bool backward_input = call.pass == Conv2dPass::kBackwardInput;
+  const int64_t height = backward_input ? conv.h : conv.p, width = backward_input ? conv.w : conv.q;
+  const double points = double((out + 2) * (out + 2));
+  const int64_t rows = (height + out - 1) / out, columns = (width + out - 1) / out;
+  const double tiles = double(conv.n * rows * columns);
+  const double element = double(sizeof(float)), channels = double(conv.c) * double(conv.k);
+  const double weight_bytes = element * points * channels;
+  const double speed = call.constant                    ? kConstantBytesPerSecond
+                       : weight_bytes < kLastCacheBytes ? kTransformedBytesPerSecond
+                                                        : kSlowBytesPerSecond;
+  return 2 * tiles * points * channels / kFlopsPerSecond +
+         element * tiles * points * double(conv.c + conv.k) / kTransformBytesPerSecond + weight_bytes / speed;
+}
+
+/// Calls one of three functions, by the pass, with pointers of the call's dtype.
+template <class Forward, class BackwardInput, class BackwardWeight>
+void run_pass(const Conv2dCall& call, Forward&& forward, BackwardInput&& backward_input,
+              BackwardWeight&& backward_weight) {
+  dispatch_compute_float(call.result.dtype(), "conv2d", [&]<class T>() {
+    const T *first = call.first.data<T>(), *second = call.second.data<T>();
+    T* const result = call.result.data<T>();
+    const auto data = [](const Tensor& x) { return x.defined() ? x.data<T>() : nullptr; };
+    const ConvEpilogue<T> epilogue = {data(call.bias), data(call.residual), call.relu};
+    switch (call.pass) {
+      case Conv2dPass::kForward:
+        return forward(call.conv, first, second, epilogue, result);
+      case Conv2dPass::kBackwardInput:
+        return backward_input(call.conv, first, second, result);
+      case Conv2dPass::kBackwardWeight:
+        return backward_weight(call.conv, first, second, result);
+    }
+  });
+}
+
+/// What the candidate of this name makes of the weight, kept if the weight is constant.
+template <class Make>
+auto prepared_weight(const Conv2dCall& call, std::string_view candidate, Make&& make) {
+  using Form = decltype(make());
+  return call.constant ? call.constant->form(candidate, make) : std::make_shared<const Form>(make());
+}
+
+template <class T>
+ChannelMoments<T> moments_of(const Conv2dCall& call) {
+  if (!call.moments.mean.defined()) return {};
+  return {call.moments.mean.data<T>(), call.moments.var.data<T>()};
+}
+
+void run_gemm(const Conv2dCall& call, void*) {
+  run_pass(
+      call,
+      [&]<class T>(const Conv2dGeometry& conv, const T* x, const T* weight, const ConvEpilogue<T>& epilogue,
+                   T* y) {
+        const auto packed =
+            prepared_weight(call, "gemm", [&] { return implicit_gemm_pack_weight(conv, weight); });
+        implicit_gemm_forward_cpu(conv, x, *packed, epilogue, y, moments_of<T>(call));
+      },
+      [](auto&... arguments) { implicit_gemm_backward_input_cpu(arguments...); },
+      [](auto&... arguments) { implicit_gemm_backward_weight_cpu(arguments...); });
+}
+
+void run_depthwise(const Conv2dCall& call, void*) {
+  run_pass(
+      call, [](auto&... arguments) { depthwise_forward_cpu(arguments...); },
+      [](auto&... arguments) { depthwise_backward_input_cpu(arguments...); },
+      [](auto&... arguments) { depthwise_backward_weight_cpu(arguments...); });
+}
+
+template <int kOut>
+void run_winograd(const Conv2dCall& call, void*) {
+  run_pass(
+      call,
+      [&]<class T>(const Conv2dGeometry& conv, const T* x, const T* weight, const ConvEpilogue<T>& epilogue,
+                   T* y) {
+        const auto transformed = prepared_weight(call, kOut == 2 ? "winograd 2x2" : "winograd 4x4", [&] {
+          return winograd_transform_weight<T, kOut>(conv, weight);
+        });
+        winograd_forward_cpu<T, kOut>(conv, x, *transformed, epilogue, y, moments_of<T>(call));
+      },
+      []<class T>(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x) {
+        winograd_backward_input_cpu<T, kOut>(conv, grad, weight, grad_x);
+      },
+      []<class T>(const Conv2dGeometry& conv, const T* grad, const T* x, T* grad_weight) {
+        winograd_backward_weight_cpu<T, kOut>(conv, grad, x, grad_weight);
+      });
+}
+
+}  // namespace
+
+Candidate<Conv2dCall> with_moments_after(Candidate<Conv2dCall> candidate) {
+  candidate.run = [run = std::move(candidate.run)](const Conv2dCall& call, void* workspace) {
+    run(call, workspace);
+    if (call.moments.mean.defined()) batch_moments_of(call.result, call.moments);
+  };
+  return candidate;
+}
+
+Candidate<Conv2dCall> with_prologue_before(Candidate<Conv2dCall> candidate) {
+  candidate.run = [run = std::move(candidate.run)](const Conv2dCall& call, void* workspace) {
+    const auto& [scale, shift, relu] = call.prologue;
+    if (!scale.defined()) return run(call, workspace);
+    Conv2dCall plain = call;
+    plain.prologue = {};
+    const TensorOptions like = {.dtype = scale.dtype(), .device = scale.device()};
+    plain.first = batch_norm_inference(call.first, scale, shift, zeros(scale.shape(), like),
+                                       ones(scale.shape(), like), {.eps = 0, .relu = relu});
+    run(plain, workspace);
+  };
+  return candidate;
+}
+
+Problem Conv2dCall::problem() const {
+  const auto named = [&](Literal name) { return Problem("conv2d", name, result.device()); };
+  Problem problem = pass == Conv2dPass::kForward         ? named("forward")
+                    : pass == Conv2dPass::kBackwardInput ? named("backward_input")
+                                                         : named("backward_weight");
+  const Conv2dOptions& o = conv.options;
+  problem.add("a", first).add("b", second).add("bias", bias).add("result", result);
+  if (residual.defined()) problem.add("residual", residual);
+  if (relu) problem.add("epilogue", "relu");
+  if (constant) problem.add("weight", "constant");
+  if (moments.mean.defined()) problem.add("epilogue", "moments");
+  if (prologue.scale.defined())
+    problem.add("prologue", prologue.relu ? Literal("affine relu") : Literal("affine"));
+  problem.add("stride", {o.stride.h, o.stride.w})
+      .add("padding", {o.padding.h, o.padding.w})
+      .add("dilation", {o.dilation.h, o.dilation.w})
+      .add("groups", {o.groups});
+  if (result.device().is_cpu()) return problem;
+  const auto address = [](const Tensor& x) -> const void* { return x.defined() ? x.data_ptr() : nullptr; };
+  problem.add("alignment", {common_alignment({address(first), address(second), address(bias),
+                                              address(residual), address(result)})});
+  if (result.dtype() == kFloat32) problem.add("tf32", {allow_tf32});
+  return problem;
+}
+
+std::vector<Candidate<Conv2dCall>> conv2d_cpu_candidates(const Conv2dCall& call) {
+  const Conv2dGeometry& conv = call.conv;
+  const double flops = direct_flops(conv);
+  const bool depthwise = conv.is_depthwise();
+  // In double, which is asked for where accuracy counts, sums stay direct.
+  const bool winograd = call.result.dtype() == kFloat32 && supports_winograd<float>(conv);
+  std::vector<Candidate<Conv2dCall>> candidates = {
+      {.name = "gemm",
+       .cost = depthwise ? flops / kScalarFlopsPerSecond : gemm_cost(call, flops),
+       .run = run_gemm},
+      with_moments_after({.name = "depthwise",
+                          .supported = depthwise,
+                          .cost = flops / (2 * kScalarFlopsPerSecond),
+                          .run = run_depthwise}),
+      {.name = "winograd 2x2", .supported = winograd, .cost = winograd_cost(call, 2), .run = run_winograd<2>},
+      {.name = "winograd 4x4", .supported = winograd, .cost = winograd_cost(call, 4), .run = run_winograd<4>},
+  };
+  for (Candidate<Conv2dCall>& candidate : candidates) candidate = with_prologue_before(std::move(candidate));
+  return candidates;
+}
+
+}  // namespace taper::ops

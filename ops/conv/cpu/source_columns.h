@@ -1,0 +1,95 @@
+#pragma once
+// What a convolution multiplies, packed for gemm_kernel.h straight from the picture: the matrix with one row
+// for each destination pixel and one column for each (tap, channel) that it sees is never written down.
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "taper/ops/conv/cpu/conv_plan.h"
+#include "taper/ops/gemm/cpu/gemm_pack.h"
+
+namespace taper::ops {
+
+/// Piece of work: some destination pixels of a region, some channels of a group.
+struct Tile {
+  const Region* region;
+  int64_t group;
+  int64_t first_pixel, pixels;
+  int64_t first_channel, channels;
+  int64_t chunk = 0;  ///< tiles of the same pixels have the same number
+};
+
+/// One group's channels of one image batch.
+template <class T>
+struct Channels {
+  T* data = nullptr;  ///< the group's first channel of the first pixel
+  int64_t count = 0;  ///< channels in the group
+};
+
+/// The columns of a region's matrix that it has, as stretches of tap * channels + channel, cut into blocks of
+/// at most `longest`.
+std::vector<DepthBlock> column_blocks(const Region& region, int64_t channels, int64_t longest);
+
+/// Copies `count` elements. Most calls have a size in between, for which a call of memcpy costs more than the
+/// copy: two copies of a fixed size that overlap.
+template <class T>
+void copy_elements(const T* from, int64_t count, T* to) {
+  constexpr int64_t kHalf = 16;
+  if (count < kHalf || count > 2 * kHalf) {
+    std::memcpy(to, from, size_t(count) * sizeof(T));
+    return;
+  }
+  std::memcpy(to, from, kHalf * sizeof(T));
+  std::memcpy(to + count - kHalf, from + count - kHalf, kHalf * sizeof(T));
+}
+
+/// Calls row(i) for the place of destination pixel first_pixel + i, i < count, and writes there the columns
+/// [columns.first, columns.first + columns.length) that it sees; zero where that is padding.
+template <class T, class Row>
+void copy_columns(const ConvPlan& plan, const Region& region, const Channels<const T>& source,
+                  int64_t first_pixel, int64_t count, const DepthBlock& columns, Row&& row) {
+  const int64_t c = source.count;
+  for (const Strip& strip : region.strips) {
+    // The part of the strip that is asked for, in elements from the strip's first.
+    const int64_t strip_begin = strip.tap * c;
+    const int64_t begin = std::max<int64_t>(columns.first - strip_begin, 0);
+    const int64_t end = std::min(columns.first + columns.length - strip_begin, strip.length * c);
+    if (begin >= end) continue;
+    const int64_t place = strip_begin + begin - columns.first;
+    const PixelGrid grid = plan.source_grid(region, strip);
+    // Neighbouring taps are neighbouring pixels; where groups leave gaps between them, strips have one tap.
+    if (strip.inside && end - begin == GemmTile<T>::kCols) {  // known when this is compiled: faster still
+      grid.for_each(first_pixel, count, [&](int64_t i, int64_t offset, int64_t, int64_t) {
+        std::memcpy(row(i) + place, source.data + offset + begin, size_t(GemmTile<T>::kCols) * sizeof(T));
+      });
+      continue;
+    }
+    if (strip.inside) {
+      grid.for_each(first_pixel, count, [&](int64_t i, int64_t offset, int64_t, int64_t) {
+        copy_elements(source.data + offset + begin, end - begin, row(i) + place);
+      });
+      continue;
+    }
+    grid.for_each(first_pixel, count, [&](int64_t i, int64_t offset, int64_t y, int64_t x) {
+      const int64_t source_y = strip.y + y * region.source_steps[0];
+      const int64_t source_x = strip.x + x * region.source_steps[1];
+      const bool has_row = source_y >= 0 && source_y < plan.source.height;
+      T* const to = row(i) + place - begin;
+      if (has_row && source_x * c + begin >= 0 && source_x * c + end <= plan.source.width * c) {
+        return copy_elements(source.data + (offset + begin), end - begin, to + begin);
+      }
+      int64_t inside_begin = std::clamp(-source_x * c, begin, end);
+      int64_t inside_end = std::clamp((plan.source.width - source_x) * c, inside_begin, end);
+      if (!has_row) inside_begin = inside_end = begin;
+      std::fill(to + begin, to + inside_begin, T(0));
+      if (inside_begin < inside_end) {
+        std::memcpy(to + inside_begin, source.data + (offset + inside_begin),
+                    size_t(inside_end - inside_begin) * sizeof(T));
+      }
+      std::fill(to + inside_end, to + end, T(0));
+    });
+  }
+}
+
+}  // namespace taper::ops

@@ -1,0 +1,34 @@
+#include "taper/ops/vendor/conv_pattern.h"
+
+namespace taper::ops {
+
+ConvPattern ConvPattern::of(const Conv2dCall& call) {
+  return {.pass = call.pass,
+          .conv = call.conv,
+          .dtype = call.result.dtype(),
+          .allow_tf32 = call.allow_tf32,
+          .bias = call.bias.defined(),
+          .residual = call.residual.defined(),
+          .relu = call.relu,
+          .affine_relu = call.prologue.scale.defined()};
+}
+
+EngineOperands conv_operands(const Conv2dCall& call) {
+  switch (call.pass) {
+    case Conv2dPass::kForward:
+      return {{Operand::kX, call.first},
+              {Operand::kWeight, call.second},
+              {Operand::kScale, call.prologue.scale},
+              {Operand::kShift, call.prologue.shift},
+              {Operand::kBias, call.bias},
+              {Operand::kResidual, call.residual},
+              {Operand::kY, call.result}};
+    case Conv2dPass::kBackwardInput:
+      return {{Operand::kGradY, call.first}, {Operand::kWeight, call.second}, {Operand::kGradX, call.result}};
+    case Conv2dPass::kBackwardWeight:
+      return {{Operand::kGradY, call.first}, {Operand::kX, call.second}, {Operand::kGradWeight, call.result}};
+  }
+  return {};
+}
+
+}  // namespace taper::ops

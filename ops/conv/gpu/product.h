@@ -1,0 +1,20 @@
+#pragma once
+// Convolutions of single pixels (1x1, no stride, no padding) on the GPU. Channels_last images are matrices as
+// they lie, one row of channels for each pixel, so all three passes are plain matrix products.
+
+#include <vector>
+
+#include "taper/ops/conv/conv2d_call.h"
+#include "taper/ops/gemm/gemm_call.h"
+
+namespace taper::ops {
+
+bool is_plain_product(const Conv2dGeometry& conv);
+
+/// `call` as a product of matrices, one for each group. Its convolution is a plain product.
+GemmCall product_of(const Conv2dCall& call);
+
+/// The candidates of that product.
+std::vector<Candidate<Conv2dCall>> conv2d_product_candidates(const Conv2dCall& call);
+
+}  // namespace taper::ops

@@ -1,0 +1,112 @@
+#include "taper/ops/gemm/cpu/gemm_pack.h"
+
+#include <cstring>
+#include <utility>
+
+namespace taper::ops {
+namespace {
+
+/// Exchanges the off-diagonal kStep x kStep blocks of each 2 kStep x 2 kStep block of two rows.
+template <int kStep, class Row, size_t... kLane>
+void exchange(Row& a, Row& b, std::index_sequence<kLane...>) {
+  constexpr int kSize = int(sizeof...(kLane));
+  const Row first = __builtin_shufflevector(
+      a, b, (int(kLane) / kStep % 2 == 0 ? int(kLane) : kSize + int(kLane) - kStep)...);
+  b = __builtin_shufflevector(a, b,
+                              (int(kLane) / kStep % 2 == 0 ? int(kLane) + kStep : kSize + int(kLane))...);
+  a = first;
+}
+
+template <int kStep, class Row, int kSize>
+void exchange_all(Row (&rows)[kSize]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kSize; ++i) {
+    if (i / kStep % 2 == 0) exchange<kStep>(rows[i], rows[i + kStep], std::make_index_sequence<kSize>());
+  }
+  if constexpr (2 * kStep < kSize) exchange_all<2 * kStep>(rows);
+}
+
+}  // namespace
+
+template <class T>
+void transpose_block(const T* from, int64_t from_stride, T* to, int64_t to_stride) {
+  constexpr int kSize = int(Simd<T>::kLanes);
+  typename Simd<T>::Vector rows[kSize];
+#pragma GCC unroll 16
+  for (int i = 0; i < kSize; ++i) rows[i] = Simd<T>::load(from + i * from_stride);
+  exchange_all<1>(rows);
+#pragma GCC unroll 16
+  for (int i = 0; i < kSize; ++i) Simd<T>::store(to + i * to_stride, rows[i]);
+}
+
+template <class T>
+void pack_rows(const Matrix<const T>& a, T* out) {
+  using Tile = GemmTile<T>;
+  const PanelCut cut = PanelCut::of<T>(a.rows);
+  if (!a.transposed) {
+    for (int64_t panel = 0; panel < cut.panels; ++panel) {
+      const int64_t first = cut.first(panel);
+      for (int64_t i = 0; i < cut.height(panel); ++i) {
+        std::memcpy(out + panel * Tile::kPanel + i * Tile::kRowStride, a.data + (first + i) * a.stride,
+                    size_t(a.cols) * sizeof(T));
+      }
+    }
+    return;
+  }
+  for (int64_t k = 0; k < a.cols; ++k) {
+    const T* column = a.data + k * a.stride;
+    T* to = out + k * Tile::kRows;
+    for (int64_t panel = 0; panel < cut.panels; ++panel, to += Tile::kPanel) {
+      const int64_t height = cut.height(panel);
+      copy_panel_column(column, height, to);
+      column += height;
+    }
+  }
+}
+
+template <class T>
+void pack_columns(const Matrix<const T>& b, T* out) {
+  constexpr int64_t kCols = GemmTile<T>::kCols, kSize = Simd<T>::kLanes;
+  if (!b.transposed) {
+    for (int64_t k = 0; k < b.rows; ++k, out += kCols) {
+      const T* row = b.data + k * b.stride;
+      if (b.cols == kCols) {
+        std::memcpy(out, row, size_t(kCols) * sizeof(T));
+      } else {
+        std::copy(row, row + b.cols, out);
+        std::fill(out + b.cols, out + kCols, T(0));
+      }
+    }
+    return;
+  }
+  for (int64_t first = 0; first < kCols; first += kSize) {
+    const T* columns = b.data + first * b.stride;
+    int64_t k = 0;
+    if (first + kSize <= b.cols) {
+      for (; k + kSize <= b.rows; k += kSize) {
+        transpose_block(columns + k, b.stride, out + k * kCols + first, kCols);
+      }
+    }
+    for (; k < b.rows; ++k) {
+      for (int64_t j = 0; j < kSize; ++j) {
+        out[k * kCols + first + j] = first + j < b.cols ? columns[j * b.stride + k] : T(0);
+      }
+    }
+  }
+}
+
+void append_depth_blocks(int64_t first, int64_t length, int64_t longest, std::vector<DepthBlock>& blocks) {
+  if (length == 0) return;
+  const int64_t count = (length + longest - 1) / longest;
+  const int64_t step = std::min(longest, ((length + count - 1) / count + 15) / 16 * 16);
+  for (int64_t at = 0; at < length; at += step) blocks.push_back({first + at, std::min(step, length - at)});
+}
+
+template void transpose_block(const float*, int64_t, float*, int64_t);
+template void transpose_block(const double*, int64_t, double*, int64_t);
+template void pack_rows(const Matrix<const float>&, float*);
+template void pack_rows(const Matrix<const double>&, double*);
+template void pack_columns(const Matrix<const float>&, float*);
+template void pack_columns(const Matrix<const double>&, double*);
+
+}  // namespace taper::ops

@@ -1,0 +1,33 @@
+#pragma once
+// Where all matrix products on the GPU come together: matmul, bmm, linear and the convolutions that are plain
+// products describe theirs as a GemmCall, and the algorithm cache chooses among Taper's kernels (gpu/gemm.h)
+// and the vendor's (gemm_library.h).
+
+#include <vector>
+
+#include "taper/ops/algorithms/algorithm_candidate.h"
+#include "taper/ops/gemm/gpu/gemm.h"
+
+namespace taper::ops {
+
+/// c = activation(a b + bias + residual) as gpu/gemm.h has it, with the tensor that it writes.
+struct GemmCall {
+  GpuGemm gemm;  ///< but for the address of c
+  Tensor c;
+  int64_t c_offset = 0;  ///< elements from the tensor's first to the product's first
+
+  Problem problem() const;
+  std::vector<Tensor*> outputs() { return {&c}; }
+  /// With the address of c.
+  GpuGemm located() const;
+};
+
+/// Taper's kernel with tiles of three sizes, then what the library offers. Estimated costs: 1 to 2 for the
+/// library's, in its own order, more for Taper's.
+std::vector<Candidate<GemmCall>> gemm_candidates(const GemmCall& call);
+
+/// Computes `call` with the candidate that the algorithm cache chooses. Only enqueues, on the current stream
+/// of c's device. Throws Error naming `op` if a size is too large.
+void run_gemm(const char* op, const GemmCall& call);
+
+}  // namespace taper::ops

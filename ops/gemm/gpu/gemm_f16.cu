@@ -1,0 +1,7 @@
+#include "taper/ops/gemm/gpu/gemm_typed.cuh"
+
+namespace taper::ops {
+
+template void gemm_typed<__half>(const GpuGemm&);
+
+}  // namespace taper::ops

@@ -1,0 +1,8 @@
+#include "taper/ops/gemm/gpu/gemm_typed.cuh"
+
+namespace taper::ops {
+
+template void gemm_typed<float>(const GpuGemm&);
+template void gemm_typed<double>(const GpuGemm&);
+
+}  // namespace taper::ops

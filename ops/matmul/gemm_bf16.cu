@@ -1,7 +1,0 @@
-#include "taper/ops/matmul/gemm_typed.cuh"
-
-namespace taper::ops {
-
-template void gemm_typed<__nv_bfloat16>(const GpuGemm&);
-
-}  // namespace taper::ops

@@ -1,8 +1,0 @@
-#include "taper/ops/matmul/gemm_typed.cuh"
-
-namespace taper::ops {
-
-template void gemm_typed<float>(const GpuGemm&);
-template void gemm_typed<double>(const GpuGemm&);
-
-}  // namespace taper::ops

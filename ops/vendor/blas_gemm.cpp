@@ -1,0 +1,52 @@
+#include "taper/ops/vendor/blas_gemm.h"
+
+namespace taper::ops {
+namespace {
+
+/// A row-major matrix of rows x cols, or of cols x rows if it is transposed, is a column-major one of the
+/// swapped sizes.
+BlasMatrix stored(const GpuMatrix& x, int64_t rows, int64_t cols, int64_t batch_stride) {
+  return {.data = x.data,
+          .rows = x.transposed ? rows : cols,
+          .cols = x.transposed ? cols : rows,
+          .ld = x.stride,
+          .batch_stride = batch_stride};
+}
+
+/// The distance between all neighbours of a batch of `sizes`, if it is one.
+std::optional<int64_t> one_stride(const GemmSizes& sizes, int64_t outer, int64_t inner) {
+  if (sizes.batches() == 1) return 0;
+  if (sizes.batch_outer == 1) return inner;
+  if (sizes.batch_inner == 1 || outer == inner * sizes.batch_inner) return outer / sizes.batch_inner;
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<BlasGemm> blas_gemm(const GpuGemm& gemm) {
+  const GemmSizes& sizes = gemm.sizes;
+  if (sizes.m == 0 || sizes.n == 0 || sizes.k == 0 || sizes.batches() == 0) return std::nullopt;
+  const auto batch_stride = [&](const GpuMatrix& x) {
+    return one_stride(sizes, x.batch_outer, x.batch_inner);
+  };
+  const auto a = batch_stride(gemm.b), b = batch_stride(gemm.a), d = batch_stride(gemm.c);
+  const auto bias = gemm.bias ? one_stride(sizes, 0, gemm.bias_batch_inner) : 0;
+  if (!a || !b || !d || !bias) return std::nullopt;
+  return BlasGemm{.dtype = gemm.dtype,
+                  .allow_tf32 = gemm.allow_tf32,
+                  .m = sizes.n,
+                  .n = sizes.m,
+                  .k = sizes.k,
+                  .batches = sizes.batches(),
+                  .transpose_a = gemm.b.transposed,
+                  .transpose_b = gemm.a.transposed,
+                  .a = stored(gemm.b, sizes.k, sizes.n, *a),
+                  .b = stored(gemm.a, sizes.m, sizes.k, *b),
+                  .d = stored(gemm.c, sizes.m, sizes.n, *d),
+                  .c = gemm.residual,
+                  .bias = gemm.bias,
+                  .bias_batch_stride = *bias,
+                  .activation = gemm.activation};
+}
+
+}  // namespace taper::ops

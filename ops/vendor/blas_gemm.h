@@ -1,0 +1,45 @@
+#pragma once
+// Matrix products as BLAS libraries describe them: column by column in memory, with a leading dimension, and
+// one batch stride. What gpu/gemm.h calls a row-major matrix is to them its transpose, so
+//
+//   row-major     c [m, n] = a [m, k] b [k, n]   is
+//   column-major  c^T      = b^T a^T
+//
+// without moving anything: their first operand is our second, their m our n, and a bias along our rows is one
+// along their columns. Nothing here depends on a library.
+
+#include <cstdint>
+#include <optional>
+
+#include "taper/ops/gemm/gpu/gemm.h"
+
+namespace taper::ops {
+
+/// Matrices in device memory: element (i, j) of number `batch` is data[batch * batch_stride + j * ld + i].
+struct BlasMatrix {
+  void* data = nullptr;
+  int64_t rows = 0, cols = 0;  ///< as stored, before any transposition
+  int64_t ld = 0;              ///< at least `rows`
+  int64_t batch_stride = 0;    ///< may be 0 for operands that all products of a batch share
+};
+
+/// d = activation(op(a) op(b) + c + bias) for each of `batches` matrices, where op() transposes or does not.
+/// op(a): m x k, op(b): k x n, d: m x n.
+struct BlasGemm {
+  DType dtype = kFloat32;   ///< f32, f64, f16 or bf16, of everything; half types add in f32
+  bool allow_tf32 = false;  ///< f32 operands may be rounded to TF32
+  int64_t m = 0, n = 0, k = 0;
+  int64_t batches = 1;
+  bool transpose_a = false, transpose_b = false;
+  BlasMatrix a, b, d;
+  const void* c = nullptr;     ///< laid out as d; null for nothing
+  const void* bias = nullptr;  ///< [m], the same for every column; null for none
+  int64_t bias_batch_stride = 0;
+  Activation activation = Activation::kNone;
+};
+
+/// `gemm` in these terms. Nothing for what they cannot say: an empty product, or two batch axes that one
+/// stride does not cover.
+std::optional<BlasGemm> blas_gemm(const GpuGemm& gemm);
+
+}  // namespace taper::ops

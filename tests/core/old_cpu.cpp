@@ -1,0 +1,19 @@
+// Says that it was made for a CPU with a feature that none has, in place of core/base/cpu_needed.cpp. It must
+// end before its static objects are made.
+
+#include <cstdio>
+
+#include "taper/core/base/cpu_features.h"
+
+namespace taper::detail {
+constinit const char* const kNeededCpuFeatures[] = {"no-such-feature", nullptr};
+}
+
+namespace {
+const int kPrinted = std::puts("it ran a static constructor");
+}
+
+int main() {
+  std::puts("it ran");
+  return kPrinted < 0;
+}

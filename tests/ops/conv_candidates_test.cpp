@@ -1,0 +1,278 @@
+// Each way to compute a convolution on the CPU, by itself: against direct sums in f64, and how much accuracy
+// Winograd's costs.
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <functional>
+#include <map>
+
+#include "taper/core/base/parallel.h"
+#include "taper/ops/conv/conv2d.h"
+#include "taper/ops/conv/conv2d_call.h"
+#include "taper/ops/conv/cpu/winograd.h"
+#include "taper/ops/copy/create.h"
+#include "taper/ops/elementwise/elementwise.h"
+#include "tests/support/candidate_outputs.h"
+#include "tests/support/conv_case.h"
+#include "tests/support/test_tensors.h"
+#include "tests/support/tolerance.h"
+
+using namespace taper;
+using ops::Conv2dCall;
+using ops::Conv2dPass;
+
+namespace {
+
+const std::vector<ConvCase> kCases = {
+    {"3x3", {2, 16, 12, 12}, 32, 3, {.padding = 1}},
+    {"3x3, odd pictures", {3, 32, 7, 9}, 16, 3, {.padding = 1}},
+    {"3x3 without padding", {2, 48, 9, 6}, 80, 3, {}},
+    {"3x3, padding 2", {2, 16, 5, 4}, 16, 3, {.padding = 2}},
+    {"3x3, padding 3", {2, 16, 5, 4}, 16, 3, {.padding = 3}},
+    {"3x3, padding 0 and 2", {1, 16, 6, 5}, 32, 3, {.padding = {0, 2}}},
+    {"3x3, one pixel", {5, 16, 1, 1}, 16, 3, {.padding = 1}},
+    {"3x3, pictures of nine pixels give one", {3, 16, 3, 3}, 16, 3, {}},
+    {"3x3, more channels than a panel is deep", {2, 304, 5, 5}, 272, 3, {.padding = 1}},
+    {"3x3, more tiles than a batch", {2, 16, 94, 90}, 16, 3, {.padding = 1}},
+    {"3x3, few channels", {2, 3, 8, 7}, 5, 3, {.padding = 1}},
+    {"3x3 stride 2", {2, 16, 9, 8}, 32, 3, {.stride = 2, .padding = 1}},
+    {"3x3 dilated", {2, 16, 9, 8}, 32, 3, {.padding = 2, .dilation = 2}},
+    {"3x3 in groups", {2, 32, 6, 7}, 32, 3, {.padding = 1, .groups = 2}},
+    {"depthwise", {3, 33, 8, 9}, 33, 3, {.padding = 1, .groups = 33}},
+    {"depthwise stride 2", {3, 16, 8, 9}, 16, 5, {.stride = 2, .padding = 2, .groups = 16}},
+    {"1x1", {2, 70, 7, 6}, 37, 1, {}},
+    {"1x1 stride 2", {2, 64, 7, 6}, 33, 1, {.stride = 2}},
+    {"7x7 stride 2", {2, 3, 30, 29}, 16, 7, {.stride = 2, .padding = 3}},
+    {"2x5", {2, 6, 9, 11}, 9, {2, 5}, {.stride = {1, 2}, .padding = {1, 3}}},
+};
+
+struct Operands {
+  Tensor x, weight, bias, grad;
+};
+
+Operands random_operands(const ConvCase& test, uint64_t seed = 0) {
+  const Shape filters = test.weight();
+  const auto make = [&](const Shape& shape, uint64_t number) {
+    return ops::contiguous(random_tensor(shape, kFloat32, seed + number), kChannelsLast);
+  };
+  const auto conv = ops::conv2d_geometry("test", test.input, filters, test.options);
+  return {make(test.input, 1), make(filters, 2), random_tensor({test.output_channels}, kFloat32, seed + 3),
+          make(conv.output_shape(), 4)};
+}
+
+/// One pass over the operands in `dtype`, its result not yet computed.
+Conv2dCall make_call(Conv2dPass pass, const ConvCase& test, const Operands& operands,
+                     DType dtype = kFloat32) {
+  const auto conv = ops::conv2d_geometry("test", operands.x.shape(), operands.weight.shape(), test.options);
+  const Shape shape = pass == Conv2dPass::kForward         ? conv.output_shape()
+                      : pass == Conv2dPass::kBackwardInput ? conv.input_shape()
+                                                           : conv.weight_shape();
+  const Tensor first = pass == Conv2dPass::kForward ? operands.x : operands.grad;
+  const Tensor second = pass == Conv2dPass::kBackwardWeight ? operands.x : operands.weight;
+  return {pass,
+          conv,
+          ops::cast(first, dtype),
+          ops::cast(second, dtype),
+          pass == Conv2dPass::kForward ? ops::cast(operands.bias, dtype) : Tensor(),
+          empty(shape, {.dtype = dtype, .memory_format = kChannelsLast})};
+}
+
+/// The plainest candidate in f64, which conv_test.cpp holds against the definition.
+Tensor expected(Conv2dPass pass, const ConvCase& test, const Operands& operands) {
+  const Conv2dCall call = make_call(pass, test, operands, kFloat64);
+  run_candidate(ops::conv2d_cpu_candidates(call).front(), call);
+  return call.result;
+}
+
+int64_t reduction_length(const Conv2dCall& call) {
+  if (call.pass == Conv2dPass::kBackwardWeight) return call.conv.n * call.conv.p * call.conv.q;
+  return call.conv.taps() * (call.pass == Conv2dPass::kForward ? call.conv.c : call.conv.k);
+}
+
+struct Errors {
+  double root_mean_square = 0, largest = 0;
+};
+
+Errors errors(const Tensor& actual, const Tensor& truth) {
+  const auto x = ops::to_vector<double>(actual), y = ops::to_vector<double>(truth);
+  Errors result;
+  double sum = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    sum += (x[i] - y[i]) * (x[i] - y[i]);
+    result.largest = std::max(result.largest, std::abs(x[i] - y[i]));
+  }
+  result.root_mean_square = std::sqrt(sum / double(x.size()));
+  return result;
+}
+
+const Conv2dPass kPasses[] = {Conv2dPass::kForward, Conv2dPass::kBackwardInput, Conv2dPass::kBackwardWeight};
+
+/// How many times larger than those of direct sums a candidate's errors may be.
+double allowance(const std::string& candidate) {
+  if (candidate == "winograd 2x2") return kWinograd2x2Errors;
+  if (candidate == "winograd 4x4") return kWinograd4x4Errors;
+  return 1;
+}
+
+}  // namespace
+
+TEST_CASE("each candidate of a convolution computes it") {
+  const PoisonedMemory poisoned;
+  std::map<std::string, int> runs;
+  for (const ConvCase& test : kCases) {
+    const Operands operands = random_operands(test);
+    for (const Conv2dPass pass : kPasses) {
+      const Tensor truth = expected(pass, test, operands);
+      const Conv2dCall call = make_call(pass, test, operands);
+      for (const auto& candidate : ops::conv2d_cpu_candidates(call)) {
+        if (!candidate.supported) continue;
+        INFO(test.name << ", pass " << int(pass) << ", " << candidate.name);
+        ops::copy_(call.result, ops::full(call.result.shape(), std::nan("")));
+        run_candidate(candidate, call);
+        check_close(call.result, truth,
+                    allowance(candidate.name) * tolerance(kFloat32, reduction_length(call)));
+        ++runs[candidate.name];
+      }
+    }
+  }
+  CHECK(runs["gemm"] == int(3 * kCases.size()));
+  CHECK(runs["depthwise"] >= 6);
+  CHECK(runs["winograd 2x2"] >= 18);
+  CHECK(runs["winograd 4x4"] >= 18);
+}
+
+TEST_CASE("each candidate adds bias and residual and clamps at 0 as separate steps would") {
+  const PoisonedMemory poisoned;
+  for (const ConvCase& test : kCases) {
+    const Operands operands = random_operands(test);
+    const Conv2dCall plain = make_call(Conv2dPass::kForward, test, operands, kFloat64);
+    run_candidate(ops::conv2d_cpu_candidates(plain).front(), plain);
+    for (const bool with_residual : {false, true}) {
+      for (const bool relu : {false, true}) {
+        Conv2dCall call = make_call(Conv2dPass::kForward, test, operands);
+        if (with_residual) call.residual = operands.grad;
+        call.relu = relu;
+        const ops::ConstantWeight constant(call.second);
+        if (with_residual) call.constant = &constant;
+        Tensor truth = plain.result;
+        if (with_residual) truth = ops::add(truth, ops::cast(operands.grad, kFloat64));
+        if (relu) truth = ops::relu(truth);
+        for (const auto& candidate : ops::conv2d_cpu_candidates(call)) {
+          if (!candidate.supported) continue;
+          INFO(test.name << ", " << candidate.name << (with_residual ? ", residual" : "")
+                         << (relu ? ", relu" : ""));
+          for (int run = 0; run < (call.constant ? 2 : 1); ++run) {  // the second with the kept weight
+            ops::copy_(call.result, ops::full(call.result.shape(), std::nan("")));
+            run_candidate(candidate, call);
+            check_close(call.result, truth,
+                        allowance(candidate.name) * tolerance(kFloat32, reduction_length(call)));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("Winograd convolution is exact but for rounding") {
+  const ConvCase test = {"3x3", {2, 32, 11, 9}, 16, 3, {.padding = 1}};
+  const Operands operands = random_operands(test);
+  for (const Conv2dPass pass : kPasses) {
+    const Tensor truth = expected(pass, test, operands);
+    const Conv2dCall call = make_call(pass, test, operands, kFloat64);
+    const double *a = call.first.data<double>(), *b = call.second.data<double>();
+    double* const result = call.result.data<double>();
+    REQUIRE(ops::supports_winograd<double>(call.conv));
+    const auto both = [&](auto two, auto four) {
+      for (const auto& run : {std::function<void()>(two), std::function<void()>(four)}) {
+        run();
+        check_close(call.result, truth, 30 * tolerance(kFloat64, reduction_length(call)));
+      }
+    };
+    if (pass == Conv2dPass::kForward) {
+      const ops::ConvEpilogue<double> epilogue = {.bias = call.bias.data<double>()};
+      const auto forward = [&]<int kOut>() {
+        ops::winograd_forward_cpu<double, kOut>(
+            call.conv, a, ops::winograd_transform_weight<double, kOut>(call.conv, b), epilogue, result);
+      };
+      both([&] { forward.template operator()<2>(); }, [&] { forward.template operator()<4>(); });
+    } else if (pass == Conv2dPass::kBackwardInput) {
+      both([&] { ops::winograd_backward_input_cpu<double, 2>(call.conv, a, b, result); },
+           [&] { ops::winograd_backward_input_cpu<double, 4>(call.conv, a, b, result); });
+    } else {
+      both([&] { ops::winograd_backward_weight_cpu<double, 2>(call.conv, a, b, result); },
+           [&] { ops::winograd_backward_weight_cpu<double, 4>(call.conv, a, b, result); });
+    }
+  }
+}
+
+TEST_CASE("Winograd's rounding errors stay within 4 and 15 times those of direct sums") {
+  struct Size {
+    int64_t images, channels, pixels;
+    uint64_t seeds;
+  };
+  for (const Size size : {Size{2, 64, 14, 3}, Size{2, 128, 14, 2}, Size{1, 256, 14, 1}, Size{1, 512, 7, 1}}) {
+    const ConvCase test = {
+        "3x3", {size.images, size.channels, size.pixels, size.pixels}, size.channels, 3, {.padding = 1}};
+    for (uint64_t seed = 0; seed < size.seeds; ++seed) {
+      const Operands operands = random_operands(test, 10 * seed);
+      for (const Conv2dPass pass : kPasses) {
+        const Tensor truth = expected(pass, test, operands);
+        const Conv2dCall call = make_call(pass, test, operands);
+        Errors direct;
+        for (const auto& candidate : ops::conv2d_cpu_candidates(call)) {
+          if (!candidate.supported) continue;
+          run_candidate(candidate, call);
+          const Errors found = errors(call.result, truth);
+          if (candidate.name == "gemm") direct = found;
+          REQUIRE(direct.root_mean_square > 0);
+          const double typical = found.root_mean_square / direct.root_mean_square;
+          const double largest = found.largest / direct.largest;
+          INFO(size.channels << " channels, seed " << seed << ", pass " << int(pass) << ", " << candidate.name
+                             << ": " << typical << " times direct, at most " << largest);
+          CHECK(typical <= allowance(candidate.name));
+          CHECK(largest <= allowance(candidate.name));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("each candidate gives the same bits for any number of threads") {
+  for (const ConvCase& test : {ConvCase{"3x3", {9, 32, 14, 13}, 48, 3, {.padding = 1}},
+                               ConvCase{"depthwise", {9, 32, 14, 13}, 32, 3, {.padding = 1, .groups = 32}}}) {
+    const Operands operands = random_operands(test);
+    for (const Conv2dPass pass : kPasses) {
+      const Conv2dCall call = make_call(pass, test, operands);
+      for (const auto& candidate : ops::conv2d_cpu_candidates(call)) {
+        if (!candidate.supported) continue;
+        INFO(test.name << ", pass " << int(pass) << ", " << candidate.name);
+        std::vector<float> first;
+        for (const int count : {1, 2, 5}) {
+          const ThreadsGuard threads(count);
+          run_candidate(candidate, call);
+          const auto result = ops::to_vector<float>(call.result);
+          if (first.empty()) first = result;
+          CHECK(result == first);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("the heuristic knows where Winograd pays") {
+  const auto cheapest = [](const ConvCase& test) {
+    const Conv2dCall call = make_call(Conv2dPass::kForward, test, random_operands(test));
+    std::string name;
+    double cost = 0;
+    for (const auto& candidate : ops::conv2d_cpu_candidates(call)) {
+      if (!candidate.supported || (!name.empty() && candidate.cost >= cost)) continue;
+      name = candidate.name;
+      cost = candidate.cost;
+    }
+    return name;
+  };
+  CHECK(cheapest({"", {2, 64, 56, 56}, 64, 3, {.padding = 1}}) == "winograd 4x4");
+  CHECK(cheapest({"", {1, 512, 2, 2}, 512, 3, {.padding = 1}}) == "gemm");
+  CHECK(cheapest({"", {2, 64, 8, 8}, 64, 1, {}}) == "gemm");
+  CHECK(cheapest({"", {2, 64, 8, 8}, 64, 3, {.padding = 1, .groups = 64}}) == "depthwise");
+}

@@ -1,0 +1,97 @@
+#pragma once
+// Candidates run by themselves, apart from the algorithm cache, but with what the cache would give them.
+
+#include <catch2/catch.hpp>
+#include <string>
+#include <vector>
+
+#include "taper/core/storage.h"
+#include "taper/ops/algorithms/algorithm_cache.h"
+#include "taper/ops/algorithms/algorithm_candidate.h"
+#include "taper/ops/copy/copy.h"
+#include "taper/ops/vendor/engine_library.h"
+#include "taper/ops/vendor/gemm_library.h"
+
+namespace taper {
+
+/// Computes `call` with the workspace that the candidate asks for, on the device of the call's outputs.
+/// Throws what the candidate throws.
+template <class Call>
+void run_candidate(const Candidate<Call>& candidate, const Call& call) {
+  Call copy = call;
+  const Storage workspace(candidate.workspace_bytes, copy.outputs().at(0)->device());
+  candidate.run(call, candidate.workspace_bytes > 0 ? workspace.data() : nullptr);
+}
+
+/// What a candidate leaves in the call's outputs, where it finds what they hold now.
+template <class Call>
+std::vector<Tensor> outputs_of(Call call, const Candidate<Call>& candidate) {
+  std::vector<Tensor> outputs;
+  for (Tensor* output : call.outputs()) {
+    *output = ops::clone(*output);
+    outputs.push_back(*output);
+  }
+  run_candidate(candidate, call);
+  return outputs;
+}
+
+/// Whether a vendor's library computes it: the names of its candidates begin with the library's.
+inline bool is_vendors(const std::string& candidate) {
+  const auto gemm = ops::gemm_library();
+  const auto engines = ops::engine_library();
+  return (gemm != nullptr && candidate.starts_with(gemm->name())) ||
+         (engines != nullptr && candidate.starts_with(engines->name()));
+}
+
+/// Runs all candidates of a test. A vendor's library may refuse one, as it may under the algorithm cache:
+/// that is counted, and one warning at the end says how many were refused. An own kernel that refuses is a
+/// failure.
+class CandidateRuns {
+ public:
+  CandidateRuns() = default;
+  ~CandidateRuns() {
+    if (refused_ > 0)
+      WARN(fmt::format("{} of {} runs were refused by a vendor's library, first: {}", refused_,
+                       refused_ + computed_, first_refusal_));
+  }
+  CandidateRuns(const CandidateRuns&) = delete;
+  CandidateRuns& operator=(const CandidateRuns&) = delete;
+
+  /// Computes `call`. False if there is nothing to look at: the candidate does not support the call, needs
+  /// more workspace than the algorithm cache would give it, or is refused.
+  template <class Call>
+  bool run(const Candidate<Call>& candidate, const Call& call) {
+    return attempt(candidate, [&] { run_candidate(candidate, call); });
+  }
+  /// As outputs_of; empty where run() is false.
+  template <class Call>
+  std::vector<Tensor> outputs(const Candidate<Call>& candidate, const Call& call) {
+    std::vector<Tensor> outputs;
+    attempt(candidate, [&] { outputs = outputs_of(call, candidate); });
+    return outputs;
+  }
+
+  int computed() const { return computed_; }
+  int refused() const { return refused_; }
+
+ private:
+  template <class Call, class Body>
+  bool attempt(const Candidate<Call>& candidate, const Body& body) {
+    if (!candidate.supported || candidate.workspace_bytes > algorithm_cache().workspace_limit()) return false;
+    try {
+      body();
+    } catch (const AlgorithmFailed& error) {
+      const std::string text = fmt::format("{}: {}", candidate.name, error.what());
+      if (!is_vendors(candidate.name)) FAIL_CHECK(text);
+      if (refused_++ == 0) first_refusal_ = text;
+      return false;
+    }
+    ++computed_;
+    return true;
+  }
+
+  int computed_ = 0, refused_ = 0;
+  std::string first_refusal_;
+};
+
+}  // namespace taper
