@@ -11,6 +11,10 @@
 
 #if defined(__x86_64__)
 
+#ifdef __SSE3__
+#error "compiled for a CPU that is newer than the oldest: core/CMakeLists.txt has to set -march=x86-64"
+#endif
+
 namespace taper::detail {
 namespace {
 

@@ -5,7 +5,7 @@
 namespace taper::ops {
 namespace {
 
-VendorLibrary<EngineLibrary>& slot() {
+VendorLibrary<EngineLibrary>& engine_slot() {
 #if TAPER_HAVE_CUDNN
   const EngineLibraryLoader loader = [] { return load_cudnn(); };
 #else
@@ -20,11 +20,11 @@ VendorLibrary<EngineLibrary>& slot() {
 }  // namespace
 
 std::shared_ptr<EngineLibrary> engine_library() {
-  return slot().get();
+  return engine_slot().get();
 }
 
 EngineLibraryLoader set_engine_library_loader(EngineLibraryLoader loader) {
-  return slot().set_loader(std::move(loader));
+  return engine_slot().set_loader(std::move(loader));
 }
 
 }  // namespace taper::ops

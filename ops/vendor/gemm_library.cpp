@@ -5,7 +5,7 @@
 namespace taper::ops {
 namespace {
 
-VendorLibrary<GemmLibrary>& slot() {
+VendorLibrary<GemmLibrary>& gemm_slot() {
 #if TAPER_HAVE_CUBLASLT
   const GemmLibraryLoader loader = load_cublaslt;
 #else
@@ -19,11 +19,11 @@ VendorLibrary<GemmLibrary>& slot() {
 }  // namespace
 
 std::shared_ptr<GemmLibrary> gemm_library() {
-  return slot().get();
+  return gemm_slot().get();
 }
 
 GemmLibraryLoader set_gemm_library_loader(GemmLibraryLoader loader) {
-  return slot().set_loader(std::move(loader));
+  return gemm_slot().set_loader(std::move(loader));
 }
 
 }  // namespace taper::ops
