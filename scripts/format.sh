@@ -9,5 +9,5 @@ case ${1:-} in
   --check) mode=(--dry-run -Werror) ;;
   *) echo "format.sh: unknown argument '$1'; use --check or nothing" >&2; exit 2 ;;
 esac
-git ls-files -z --cached --others --exclude-standard '*.h' '*.cpp' '*.cu' '*.cuh' |
+git ls-files -z --cached --others --exclude-standard '*.h' '*.cpp' '*.cu' '*.cuh' ':!include' | # include/ is links
   xargs -0 --no-run-if-empty clang-format "${mode[@]}"

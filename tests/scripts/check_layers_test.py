@@ -57,6 +57,10 @@ class CheckLayers(unittest.TestCase):
         self.assertEqual(check({**link, "core/x.cpp": '#include "taper/core/tensors.h"\n'}),
                          (1, "core/x.cpp:1: include/taper/core/tensors.h is no file\n"))
 
+    def test_include_holds_links_and_no_copies(self):
+        self.assertEqual(check({"include/taper/taper.h": "", "taper.h": ""}),
+                         (1, "include/taper/taper.h:1: a copy; it should be a link to the file\n"))
+
     def test_unknown_rooms_fail(self):
         self.assert_refused("nn/x.cpp", '#include "taper/attic/x.h"\n', "nn/x.cpp:1")
 
