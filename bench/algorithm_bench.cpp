@@ -52,7 +52,7 @@ ConvCall conv_call(int64_t size) {
   return {x, empty({64, 64, 3, 3}, {.memory_format = kChannelsLast}), {}, empty_like(x)};
 }
 
-std::vector<Candidate<ConvCall>> candidates(const ConvCall&) {
+std::vector<Algorithm> candidates(const ConvCall&) {
   return {{.name = "nothing", .run = [](const ConvCall&, void*) {}}};
 }
 

@@ -68,11 +68,9 @@ void algorithm(benchmark::State& state, int64_t batch, int64_t size, int64_t cha
   const Tensor x = ops::full({batch, channels, size, size}, 0.5, image);
   const Tensor weight = ops::full({channels, channels, 3, 3}, 0.5, image);
   const auto conv = ops::conv2d_geometry("conv_bench", x.shape(), weight.shape(), {.padding = 1});
-  const bool weight_gradient = pass == ops::Conv2dPass::kBackwardWeight;
-  const ops::Conv2dCall call = {pass, conv,
-                                x,    weight_gradient ? x : weight,
-                                {},   empty(weight_gradient ? weight.shape() : x.shape(), image)};
-  const auto candidate = ops::conv2d_cpu_candidates(call).at(index);
+  const ops::Conv2dCall call = {
+      .pass = pass, .conv = conv, .x = x, .weight = weight, .y = ops::full(x.shape(), 0.5, image)};
+  const auto candidate = ops::conv2d_cpu_algorithms(call).at(index);
   for (auto _ : state) candidate.run(call, nullptr);
   const double pairs = double(3 * size - 2);
   count_flops(state, 2 * pairs * pairs * double(batch * channels * channels));
@@ -122,7 +120,7 @@ int main(int argc, char** argv) {
   // Each candidate for a matrix product of 2048: ours, and those of the libraries there are.
   algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
   const ops::MatmulCall square{ops::ones({2048, 2048}), ops::ones({2048, 2048}), empty({2048, 2048})};
-  for (const auto& candidate : ops::matmul_cpu_candidates(square)) {
+  for (const auto& candidate : ops::matmul_cpu_algorithms(square)) {
     if (!candidate.supported) continue;
     add("ceiling/" + candidate.name, [run = candidate.run, square](benchmark::State& state) {
       for (auto _ : state) run(square, nullptr);

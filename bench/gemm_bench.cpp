@@ -15,7 +15,7 @@
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/gemm/gemm_call.h"
 #include "taper/ops/random/random.h"
-#include "taper/ops/vendor/gemm_library.h"
+#include "taper/ops/vendor/engine_library.h"
 
 using namespace taper;
 
@@ -91,7 +91,7 @@ std::map<std::string, double> own_seconds;
 void measure(benchmark::State& state, const Task& problem, const Precision& precision, bool from_library) {
   const Product product(problem, precision);
   const auto candidates = [&](const ops::GemmCall& call) {
-    auto all = ops::gemm_candidates(call);
+    auto all = ops::gemm_algorithms(call);
     std::erase_if(all, [&](const auto& one) { return one.name.starts_with("own") == from_library; });
     return all;
   };
@@ -132,7 +132,7 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "gemm_bench: no GPU\n");
     return 1;
   }
-  const bool has_library = ops::gemm_library() != nullptr;
+  const bool has_library = ops::engine_library(ops::VendorLibrary::kCublaslt) != nullptr;
   for (const Task& wanted : kTasks) {
     const Task problem = as_large_as_the_device(wanted);
     for (const Precision& precision : kPrecisions) {

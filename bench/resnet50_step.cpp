@@ -35,7 +35,6 @@
 #include "taper/ops/copy/create.h"
 #include "taper/ops/random/random.h"
 #include "taper/ops/vendor/engine_library.h"
-#include "taper/ops/vendor/gemm_library.h"
 
 using namespace taper;
 using Json = nlohmann::json;
@@ -113,7 +112,7 @@ class StepRace {
     const AlgorithmStatistics done = algorithm_cache().statistics();
     return {{"problems", done.benchmarked},      {"recalled", done.recalled},
             {"seconds", done.benchmark_seconds}, {"left_out", done.left_out},
-            {"unmeasured", done.unmeasured},     {"struck_off", done.struck_off}};
+            {"unmeasured", done.unmeasured},     {"struck_off", done.rejected}};
   }
 
   /// Of the host, to enqueue an op that is next to nothing for the device.
@@ -177,8 +176,8 @@ void run(const Options& options) {
   if (options.threads > 0) set_num_threads(options.threads);
   manual_seed(0);
   if (!options.libraries) {
-    ops::set_engine_library_loader({});
-    ops::set_gemm_library_loader({});
+    ops::set_engine_library_loader(ops::VendorLibrary::kCublaslt, {});
+    ops::set_engine_library_loader(ops::VendorLibrary::kCudnn, {});
   }
   set_allow_tf32_conv(options.precision == "tf32");
   set_allow_tf32_matmul(options.precision == "tf32");

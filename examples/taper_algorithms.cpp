@@ -39,7 +39,7 @@ constexpr const char* kExamples =
     "Candidates are in the order in which the cost model expected them, best first.\n"
     "A problem is measured again when the CPU or GPU, the number of threads, Taper's version or the set of\n"
     "candidates differs. TAPER_VERIFY_ALGORITHMS=1 in the environment of a program that measures compares\n"
-    "results too, and strikes off candidates that are wrong. TAPER_ALGORITHM_DENY=NAME,NAME leaves out "
+    "results too, and rejects candidates that are wrong. TAPER_ALGORITHM_DENY=NAME,NAME leaves out "
     "those\n"
     "with one of these in their name.";
 

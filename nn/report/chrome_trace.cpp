@@ -54,7 +54,7 @@ Json to_json(const AlgorithmStatistics& algorithms) {
           {"misses", algorithms.misses},
           {"recalled", algorithms.recalled},
           {"benchmarked", algorithms.benchmarked},
-          {"struck_off", algorithms.struck_off},
+          {"struck_off", algorithms.rejected},
           {"fallbacks", algorithms.fallbacks},
           {"benchmark_seconds", algorithms.benchmark_seconds}};
 }

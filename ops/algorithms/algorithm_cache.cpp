@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <filesystem>
-#include <iterator>
 #include <limits>
 #include <new>
 #include <optional>
@@ -20,11 +18,12 @@
 #include "taper/core/gpu/device_loss.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/ops/algorithms/algorithm_measure.h"
+#include "taper/ops/algorithms/algorithm_trials.h"
 
 namespace taper {
 namespace {
 
-using detail::ErasedCandidate;
+using detail::Candidate;
 
 /// Candidates within 3% of the fastest count as equally fast: the one that was expected to be fastest is
 /// taken, so that noise does not decide.
@@ -41,23 +40,24 @@ void tell_refusal_from_loss(Device device) {
   if (device.is_cuda()) gpu::memory_info(device.index);
 }
 
-/// Of equal names, records could not tell which one is meant; and a name is a line of a report.
-void check_names(const Problem& problem, const std::vector<ErasedCandidate>& candidates) {
-  for (size_t i = 0; i < candidates.size(); ++i) {
-    TAPER_CHECK(!candidates[i].name.empty() && is_printable(candidates[i].name),
+/// Names must differ, or records could not tell which algorithm they mean. A name is a line of a report, so
+/// it must be printable.
+void check_names(const Problem& problem, const std::vector<Algorithm>& listed) {
+  for (size_t i = 0; i < listed.size(); ++i) {
+    TAPER_CHECK(!listed[i].name.empty() && is_printable(listed[i].name),
                 "{}: the name of candidate {} is empty or has control characters", problem.str(), i);
     for (size_t j = 0; j < i; ++j)
-      TAPER_CHECK(candidates[i].name != candidates[j].name, "{}: two candidates are called {}", problem.str(),
-                  candidates[i].name);
+      TAPER_CHECK(listed[i].name != listed[j].name, "{}: two candidates are called {}", problem.str(),
+                  listed[i].name);
   }
 }
 
-AlgorithmRecord unmeasured(const Problem& problem, const std::vector<ErasedCandidate>& candidates) {
+AlgorithmRecord unmeasured(const Problem& problem, const std::vector<Candidate>& candidates) {
   AlgorithmRecord record;
   record.problem = problem.str();
   record.environment = problem.environment();
-  for (const ErasedCandidate& candidate : candidates)
-    record.candidates.push_back({.name = candidate.name, .median_ms = 0, .rejected = {}});
+  for (const Candidate& candidate : candidates)
+    record.candidates.push_back({.name = candidate.algorithm.name, .median_ms = 0, .rejected = {}});
   return record;
 }
 
@@ -78,22 +78,21 @@ std::string winner_of(const std::vector<AlgorithmTiming>& timings) {
 
 /// The winner first, then those that were timed, the fastest first, then those that were not; without the
 /// rejected ones, unless nothing else is there.
-std::vector<ErasedCandidate> ranked_by(const AlgorithmRecord& record,
-                                       const std::vector<ErasedCandidate>& candidates) {
+Ranking ranked_by(const AlgorithmRecord& record, const std::vector<Candidate>& candidates) {
   constexpr double kLast = std::numeric_limits<double>::infinity();
-  std::vector<std::pair<double, const ErasedCandidate*>> order;
+  std::vector<std::pair<double, const Algorithm*>> order;
   for (size_t i = 0; i < candidates.size(); ++i) {
     const AlgorithmTiming& timing = record.candidates[i];
     const bool won = timing.name == record.winner;
     if (!won && !timing.rejected.empty()) continue;
-    order.emplace_back(won ? -1 : timing.median_ms > 0 ? timing.median_ms : kLast, &candidates[i]);
+    order.emplace_back(won ? -1 : timing.median_ms > 0 ? timing.median_ms : kLast, &candidates[i].algorithm);
   }
   std::stable_sort(order.begin(), order.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
-  std::vector<ErasedCandidate> ranked;
+  std::vector<Algorithm> ranked;
   ranked.reserve(order.size());
-  for (const auto& [ms, candidate] : order) ranked.push_back(*candidate);
-  return ranked;
+  for (const auto& [ms, algorithm] : order) ranked.push_back(*algorithm);
+  return std::make_shared<const std::vector<Algorithm>>(std::move(ranked));
 }
 
 /// The words between commas, without the spaces around them; null has none.
@@ -115,105 +114,107 @@ bool environment_flag(const char* name) {
 
 }  // namespace
 
-AlgorithmCache::ChoicePtr AlgorithmCache::find(const Problem& problem, const void* call_type) {
+Ranking AlgorithmCache::find(const Problem& problem, const void* type) {
   const std::shared_lock lock(choices_mutex_);
   const auto found = choices_.find(problem);
   if (found == choices_.end()) return nullptr;
-  TAPER_CHECK(found->second->call_type == call_type,
+  TAPER_CHECK(found->second->front().run.takes(type),
               "{}: two types of calls have this problem; name their ops or passes differently",
               problem.str());
   hits_.fetch_add(1, std::memory_order_relaxed);
   return found->second;
 }
 
-AlgorithmCache::ChoicePtr AlgorithmCache::decide(const Problem& problem, const void* call_type,
-                                                 const detail::ErasedCall& call) {
+Ranking AlgorithmCache::choose(const Problem& problem, const void* type, std::vector<Algorithm> listed,
+                               const std::function<CallCopy()>& copy_call) {
   const AlgorithmMode mode = mode_;
   const bool by_time = mode == AlgorithmMode::kBenchmark,
              measurable = by_time && can_measure(problem.device());
   std::unique_lock turn(measure_mutex_, std::defer_lock);
   if (measurable) {
     turn.lock();
-    if (ChoicePtr choice = find(problem, call_type)) return choice;  // another thread was quicker
+    if (Ranking ranking = find(problem, type)) return ranking;  // another thread was quicker
   }
   misses_.fetch_add(1, std::memory_order_relaxed);
 
-  const std::vector<ErasedCandidate> candidates = usable_candidates(problem, call, mode);
+  check_names(problem, listed);
+  const std::vector<Candidate> candidates = usable_candidates(problem, std::move(listed), mode);
+  for (const auto& [algorithm, is_reference, is_suspected] : candidates)
+    TAPER_CHECK(algorithm.run.takes(type), "{}: {} computes calls of another type", problem.str(),
+                algorithm.name);
   AlgorithmRecord record = unmeasured(problem, candidates);
   const bool known = by_time && recall(record);
-  if (!known && measurable && candidates.size() > 1) measure(problem, candidates, call, record);
-  if (record.winner.empty()) record.winner = candidates.front().name;
+  if (!known && measurable && candidates.size() > 1) measure(problem, candidates, copy_call, record);
+  if (record.winner.empty()) record.winner = candidates.front().algorithm.name;
 
-  auto choice = std::make_shared<const Choice>(Choice{call_type, ranked_by(record, candidates)});
+  const Ranking ranking = ranked_by(record, candidates);
   // What could not be measured now is not kept: the next call with this problem may be one that can be.
   if (!by_time || known || measurable) {
-    if (const auto& chosen = choice->ranked.front().chosen) chosen();
-    keep(problem, choice, std::move(record), mode);
+    if (const auto& chosen = ranking->front().chosen) chosen();
+    keep(problem, ranking, std::move(record), mode);
   }
-  return choice;
+  return ranking;
 }
 
-std::vector<ErasedCandidate> AlgorithmCache::usable_candidates(const Problem& problem,
-                                                               const detail::ErasedCall& call,
-                                                               AlgorithmMode mode) {
-  std::vector<ErasedCandidate> usable;
+std::vector<Candidate> AlgorithmCache::usable_candidates(const Problem& problem,
+                                                         std::vector<Algorithm> listed, AlgorithmMode mode) {
+  std::vector<Candidate> usable;
   std::string refused;
-  std::vector<ErasedCandidate> listed = call.candidates();
-  check_names(problem, listed);
   const std::vector<AlgorithmFault> faults = mode == AlgorithmMode::kBenchmark || problem.device().is_cuda()
-                                                 ? faults_of(problem)
+                                                 ? memory_.faults_of(problem)
                                                  : std::vector<AlgorithmFault>();
-  const auto fault_of = [&](const ErasedCandidate& candidate) -> const AlgorithmFault* {
-    const auto found = std::find_if(faults.begin(), faults.end(), [&](const AlgorithmFault& fault) {
-      return fault.algorithm == candidate.name;
-    });
-    return found == faults.end() ? nullptr : &*found;
-  };
-  for (ErasedCandidate& candidate : listed) {
-    std::string reason = reason_to_refuse(candidate, mode);
+  for (Algorithm& algorithm : listed) {
+    std::string reason = reason_to_refuse(algorithm, mode);
     const bool is_plainest = usable.empty();
-    if (const AlgorithmFault* const fault = fault_of(candidate)) {
-      candidate.is_suspected = fault->suspected;
-      if (reason.empty() && !is_plainest && !fault->suspected) reason = fault->what;
-    }
+    const auto fault = std::find_if(faults.begin(), faults.end(), [&](const AlgorithmFault& one) {
+      return one.algorithm == algorithm.name;
+    });
+    const bool is_suspected = fault != faults.end() && fault->suspected;
+    if (reason.empty() && fault != faults.end() && !is_suspected && !is_plainest) reason = fault->what;
     if (reason.empty()) {
-      usable.push_back(std::move(candidate));
+      usable.push_back({std::move(algorithm), is_plainest, is_suspected});
     } else {
-      refused += fmt::format("; {}: {}", candidate.name, reason);
+      refused += fmt::format("; {}: {}", algorithm.name, reason);
     }
   }
   TAPER_CHECK(!usable.empty(), "{}: no algorithm can compute this{}", problem.str(), refused);
-  usable.front().is_reference = true;
-  std::stable_sort(usable.begin(), usable.end(),
-                   [](const ErasedCandidate& a, const ErasedCandidate& b) { return a.cost < b.cost; });
+  std::stable_sort(usable.begin(), usable.end(), [](const Candidate& a, const Candidate& b) {
+    return a.algorithm.rank < b.algorithm.rank;
+  });
   return usable;
 }
 
-std::string AlgorithmCache::reason_to_refuse(const ErasedCandidate& candidate, AlgorithmMode mode) const {
-  if (!candidate.supported) return "does not support it";
+std::string AlgorithmCache::reason_to_refuse(const Algorithm& algorithm, AlgorithmMode mode) const {
+  if (!algorithm.supported) return "does not support it";
   const size_t limit = workspace_limit_;
-  if (candidate.workspace_bytes > limit)
-    return fmt::format("needs {} bytes of workspace, the limit is {}", candidate.workspace_bytes, limit);
-  if (mode == AlgorithmMode::kDeterministic && !candidate.deterministic) return "is not deterministic";
+  if (algorithm.workspace_bytes > limit)
+    return fmt::format("needs {} bytes of workspace, the limit is {}", algorithm.workspace_bytes, limit);
+  if (mode == AlgorithmMode::kDeterministic && !algorithm.deterministic) return "is not deterministic";
   const std::lock_guard lock(limits_mutex_);
   for (const std::string& word : denied_)
-    if (candidate.name.find(word) != std::string::npos) return fmt::format("is denied (\"{}\")", word);
+    if (algorithm.name.find(word) != std::string::npos) return fmt::format("is denied (\"{}\")", word);
   return {};
 }
 
-void AlgorithmCache::measure(const Problem& problem, const std::vector<ErasedCandidate>& candidates,
-                             const detail::ErasedCall& call, AlgorithmRecord& record) {
+bool AlgorithmCache::recall(AlgorithmRecord& record) {
+  if (!memory_.recall(record, verify_, seconds_allowed())) return false;
+  recalled_.fetch_add(1, std::memory_order_relaxed);
+  return true;
+}
+
+void AlgorithmCache::measure(const Problem& problem, const std::vector<Candidate>& candidates,
+                             const std::function<CallCopy()>& copy_call, AlgorithmRecord& record) {
   const double seconds = seconds_allowed();
   if (seconds == 0) {
     unmeasured_.fetch_add(1, std::memory_order_relaxed);
-    return;  // the estimates decide
+    return;  // the ranks decide
   }
   AlgorithmTrials trials(file_path());
-  const auto attempt = [&](const ErasedCandidate& candidate, bool for_the_first_time,
+  const auto attempt = [&](const Algorithm& algorithm, bool for_the_first_time,
                            const std::function<void()>& body) {
     const AlgorithmFault trial = {.problem = record.problem,
                                   .environment = record.environment,
-                                  .algorithm = candidate.name,
+                                  .algorithm = algorithm.name,
                                   .what = "ended two processes that tried it"};
     if (for_the_first_time) trials.begin(trial);
     try {
@@ -224,9 +225,9 @@ void AlgorithmCache::measure(const Problem& problem, const std::vector<ErasedCan
         throw;
       }
     } catch (const DeviceLostError& error) {
-      remember(AlgorithmFault{trial.problem, trial.environment, trial.algorithm, error.what()});
+      memory_.remember(AlgorithmFault{trial.problem, trial.environment, trial.algorithm, error.what()});
       fail<DeviceLostError>("{}: {} was tried, and {}; it will not be tried again", record.problem,
-                            candidate.name, error.what());
+                            algorithm.name, error.what());
     } catch (...) {
       trials.end(trial);
       throw;
@@ -236,13 +237,14 @@ void AlgorithmCache::measure(const Problem& problem, const std::vector<ErasedCan
   const auto start = std::chrono::steady_clock::now();
   const bool verify = verify_;
   try {
-    record.candidates = detail::measure(call, candidates, problem.device(),
+    record.candidates = detail::measure(copy_call, candidates, problem.device(),
                                         {.verify = verify, .seconds = seconds, .attempt = attempt});
   } catch (const OutOfMemoryError&) {
-    return;  // not even for copies of the results: the estimates decide
+    return;  // not even for copies of the results: the ranks decide
   }
-  for (const ErasedCandidate& candidate : candidates) {
-    if (candidate.is_suspected) acquit({record.problem, record.environment, candidate.name, ""});
+  for (const Candidate& candidate : candidates) {
+    if (candidate.is_suspected)
+      memory_.acquit({record.problem, record.environment, candidate.algorithm.name, ""});
   }
   record.verified = verify;
   const auto left_out = std::count_if(record.candidates.begin(), record.candidates.end(),
@@ -252,12 +254,12 @@ void AlgorithmCache::measure(const Problem& problem, const std::vector<ErasedCan
   record.winner = winner_of(record.candidates);
   for (const AlgorithmTiming& timing : record.candidates) {
     if (!timing.is_wrong) continue;
-    struck_off_.fetch_add(1, std::memory_order_relaxed);
-    warn(fmt::format("{}: {} is struck off: {}", record.problem, timing.name, timing.rejected));
+    rejected_.fetch_add(1, std::memory_order_relaxed);
+    warn(fmt::format("{}: {} is rejected: {}", record.problem, timing.name, timing.rejected));
   }
   benchmarked_.fetch_add(1, std::memory_order_relaxed);
   benchmark_ns_.fetch_add((std::chrono::steady_clock::now() - start).count(), std::memory_order_relaxed);
-  if (!record.winner.empty()) remember(record);
+  if (!record.winner.empty()) memory_.remember(record);
 }
 
 double AlgorithmCache::seconds_allowed() const {
@@ -269,142 +271,62 @@ double AlgorithmCache::seconds_allowed() const {
   return std::min(left / 10, limits_.seconds_per_problem);
 }
 
-bool AlgorithmCache::recall(AlgorithmRecord& record) {
-  const double seconds = seconds_allowed();
-  const std::lock_guard lock(measured_mutex_);
-  read_file();
-  const auto found = measured_.find(record.key());
-  if (found == measured_.end() || (verify_ && !found->second.verified)) return false;
-  // Who allows more time than was too short then gets the rest measured.
-  if (const double was_allowed = found->second.seconds_allowed; was_allowed > 0 && seconds > was_allowed)
-    return false;
-  record = found->second;
-  recalled_.fetch_add(1, std::memory_order_relaxed);
-  return true;
-}
-
-template <class Change>
-void AlgorithmCache::use_file(Change&& change) {
-  try {
-    change();
-  } catch (const FileError& error) {
-    warn(fmt::format("{}; measurements are kept in memory", error.what()));
-    file_ = AlgorithmFile();
-  }
-}
-
-void AlgorithmCache::read_file() {
-  if (file_read_) return;
-  file_read_ = true;
-  use_file([&] {
-    measured_.merge(file_.read());
-    const std::vector<AlgorithmFault> trials = unfinished_trials(file_.path());
-    for (const AlgorithmFault& trial : trials) file_.add(trial);
-    faults_ = file_.faults();
-    for (const AlgorithmFault& trial : trials) warn_of(trial);
-  });
-}
-
-void AlgorithmCache::warn_of(const AlgorithmFault& trial) const {
-  const bool suspected = std::any_of(faults_.begin(), faults_.end(), [&](const AlgorithmFault& fault) {
-    return fault.suspected && fault.is_of_same(trial);
-  });
-  warn(suspected ? fmt::format("{}: a process ended while it tried {}, which is tried once more",
-                               trial.problem, trial.algorithm)
-                 : fmt::format("{}: {} {}; others take its place (taper-algorithms --forget-faults)",
-                               trial.problem, trial.algorithm, trial.what));
-}
-
-void AlgorithmCache::acquit(const AlgorithmFault& fault) {
-  const std::lock_guard lock(measured_mutex_);
-  std::erase_if(faults_, [&](const AlgorithmFault& other) { return other.is_of_same(fault); });
-  use_file([&] { file_.clear_suspicion(fault); });
-}
-
-std::vector<AlgorithmFault> AlgorithmCache::faults_of(const Problem& problem) {
-  const std::lock_guard lock(measured_mutex_);
-  read_file();
-  std::vector<AlgorithmFault> faults;
-  if (faults_.empty()) return faults;
-  const std::string text = problem.str(), environment = problem.environment();
-  std::copy_if(faults_.begin(), faults_.end(), std::back_inserter(faults), [&](const AlgorithmFault& fault) {
-    return fault.problem == text && fault.environment == environment;
-  });
-  return faults;
-}
-
-void AlgorithmCache::remember(const AlgorithmFault& fault) {
-  const std::lock_guard lock(measured_mutex_);
-  faults_.push_back(fault);
-  use_file([&] { file_.add(fault); });
-}
-
-void AlgorithmCache::remember(const AlgorithmRecord& record) {
-  const std::lock_guard lock(measured_mutex_);
-  measured_[record.key()] = record;
-  const auto may_pass = [](const AlgorithmTiming& timing) { return timing.may_pass; };
-  if (std::any_of(record.candidates.begin(), record.candidates.end(), may_pass)) return;
-  use_file([&] {
-    // What other processes have measured meanwhile comes along.
-    AlgorithmTable all = file_.add(record);
-    measured_.merge(all);
-  });
-}
-
-void AlgorithmCache::keep(const Problem& problem, const ChoicePtr& choice, AlgorithmRecord record,
+void AlgorithmCache::keep(const Problem& problem, const Ranking& ranking, AlgorithmRecord record,
                           AlgorithmMode mode) {
   const std::unique_lock lock(choices_mutex_);
   if (mode_ != mode) return;  // the mode has changed meanwhile
-  choices_[problem] = choice;
+  choices_[problem] = ranking;
   std::vector<std::string> key = record.key();
   decisions_[std::move(key)] = std::move(record);
 }
 
-void AlgorithmCache::run_choice(const ChoicePtr& choice, const Problem& problem, const void* call) {
-  for (const ErasedCandidate& candidate : choice->ranked) {
-    const bool is_last = &candidate == &choice->ranked.back();
+void AlgorithmCache::run_ranked(const std::vector<Algorithm>& ranked, const Problem& problem,
+                                const void* call) {
+  for (const Algorithm& algorithm : ranked) {
+    const bool is_last = &algorithm == &ranked.back();
     std::optional<Storage> workspace;
     try {
-      if (candidate.workspace_bytes > 0) workspace.emplace(candidate.workspace_bytes, problem.device());
+      if (algorithm.workspace_bytes > 0) workspace.emplace(algorithm.workspace_bytes, problem.device());
     } catch (const OutOfMemoryError&) {
       if (is_last) throw;
       fallbacks_.fetch_add(1, std::memory_order_relaxed);
       continue;
     }
     try {
-      const SpanScope span(candidate.name, SpanKind::kAlgorithm);
-      return candidate.run(call, workspace ? workspace->data() : nullptr);
+      const SpanScope span(algorithm.name, SpanKind::kAlgorithm);
+      return algorithm.run.run_at(call, workspace ? workspace->data() : nullptr);
     } catch (const AlgorithmFailed& error) {
       tell_refusal_from_loss(problem.device());
       if (is_last) throw;
-      strike_off(problem, candidate.name, error.what());
+      reject(problem, algorithm.name, error.what());
     }
   }
 }
 
-void AlgorithmCache::strike_off(const Problem& problem, const std::string& name, const std::string& why) {
+void AlgorithmCache::reject(const Problem& problem, const std::string& name, const std::string& why) {
   const std::string text = problem.str();
   std::function<void()> next_is_chosen;
   {
     const std::unique_lock lock(choices_mutex_);
     const auto found = choices_.find(problem);
     if (found != choices_.end()) {
-      Choice rest = *found->second;
-      if (std::erase_if(rest.ranked, [&](const auto& candidate) { return candidate.name == name; }) == 0)
+      std::vector<Algorithm> rest = *found->second;
+      if (std::erase_if(rest, [&](const Algorithm& algorithm) { return algorithm.name == name; }) == 0)
         return;  // another thread met the same failure
-      if (!rest.ranked.empty()) next_is_chosen = rest.ranked.front().chosen;
-      found->second = std::make_shared<const Choice>(std::move(rest));
+      // The last of a ranking is never rejected, so there is a next one.
+      next_is_chosen = rest.front().chosen;
       for (auto& [key, record] : decisions_) {
-        if (record.problem != text || found->second->ranked.empty()) continue;
-        record.winner = found->second->ranked.front().name;
+        if (record.problem != text) continue;
+        record.winner = rest.front().name;
         for (AlgorithmTiming& timing : record.candidates)
           if (timing.name == name) timing.rejected = why;
       }
+      found->second = std::make_shared<const std::vector<Algorithm>>(std::move(rest));
     }
   }
   if (next_is_chosen) next_is_chosen();
-  struck_off_.fetch_add(1, std::memory_order_relaxed);
-  warn(fmt::format("{}: {} is struck off: {}", text, name, why));
+  rejected_.fetch_add(1, std::memory_order_relaxed);
+  warn(fmt::format("{}: {} is rejected: {}", text, name, why));
 }
 
 void AlgorithmCache::set_mode(AlgorithmMode mode) {
@@ -412,25 +334,6 @@ void AlgorithmCache::set_mode(AlgorithmMode mode) {
   mode_ = mode;
   choices_.clear();
   decisions_.clear();
-}
-
-void AlgorithmCache::set_file(const std::string& path) {
-  const std::lock_guard lock(measured_mutex_);
-  file_ = AlgorithmFile(path);
-  file_read_ = false;
-}
-
-std::string AlgorithmCache::file_path() const {
-  const std::lock_guard lock(measured_mutex_);
-  return file_.path();
-}
-
-PlanStore AlgorithmCache::plans() {
-  const std::lock_guard lock(measured_mutex_);
-  read_file();  // which finds out whether its folder can be trusted
-  const std::string& path = file_.path();
-  if (path.empty()) return PlanStore();
-  return PlanStore((std::filesystem::path(path).parent_path() / "plans").string());
 }
 
 void AlgorithmCache::set_denied(std::vector<std::string> words) {
@@ -453,10 +356,7 @@ void AlgorithmCache::clear() {
     choices_.clear();
     decisions_.clear();
   }
-  const std::lock_guard lock(measured_mutex_);
-  measured_.clear();
-  faults_.clear();
-  file_read_ = false;
+  memory_.clear();
 }
 
 AlgorithmStatistics AlgorithmCache::statistics() const {
@@ -464,7 +364,7 @@ AlgorithmStatistics AlgorithmCache::statistics() const {
           .misses = misses_,
           .recalled = recalled_,
           .benchmarked = benchmarked_,
-          .struck_off = struck_off_,
+          .rejected = rejected_,
           .fallbacks = fallbacks_,
           .left_out = left_out_,
           .unmeasured = unmeasured_,

@@ -40,7 +40,7 @@ void copy_bytes(const Tensor& to, const Tensor& from) {
 /// A call whose outputs are copies.
 class ScratchCall {
  public:
-  explicit ScratchCall(const ErasedCall& call) : copy_(call.copy()) {
+  explicit ScratchCall(CallCopy copy) : copy_(std::move(copy)) {
     for (Tensor* output : copy_.outputs) {
       originals_.push_back(*output);
       *output = empty_strided(output->shape(), output->strides(), output->dtype(), output->device());
@@ -86,12 +86,12 @@ double elapsed_ms(Device device, Body&& body) {
   return double(end.elapsed_ms(start));
 }
 
-double time_candidate(const ErasedCandidate& candidate, const ScratchCall& scratch, Device device,
+double time_algorithm(const Algorithm& algorithm, const ScratchCall& scratch, Device device,
                       int repetitions) {
-  const SpanScope span(candidate.name, SpanKind::kAlgorithm);
-  const Storage workspace(candidate.workspace_bytes, device);
+  const SpanScope span(algorithm.name, SpanKind::kAlgorithm);
+  const Storage workspace(algorithm.workspace_bytes, device);
   const double total = elapsed_ms(device, [&] {
-    for (int i = 0; i < repetitions; ++i) candidate.run(scratch.get(), workspace.data());
+    for (int i = 0; i < repetitions; ++i) algorithm.run.run_at(scratch.get(), workspace.data());
   });
   return total / repetitions;
 }
@@ -136,16 +136,16 @@ constexpr double kShareOfPlans = 0.6;
 
 class Measurement {
  public:
-  Measurement(const ErasedCall& call, std::span<const ErasedCandidate> candidates, Device device,
+  Measurement(CallCopy copy, std::span<const Candidate> candidates, Device device,
               const MeasureOptions& options)
       : candidates_(candidates),
         device_(device),
         options_(options),
-        scratch_(call),
+        scratch_(std::move(copy)),
         clock_(options.seconds),
         runners_(candidates.size()) {
-    for (const ErasedCandidate& candidate : candidates)
-      timings_.push_back({.name = candidate.name, .rejected = {}});
+    for (const Candidate& candidate : candidates)
+      timings_.push_back({.name = candidate.algorithm.name, .rejected = {}});
   }
 
   std::vector<AlgorithmTiming> run() {
@@ -171,7 +171,7 @@ class Measurement {
       timings_[i].may_pass = may_pass;
     };
     try {
-      options_.attempt(candidates_[i], for_the_first_time, body);
+      options_.attempt(candidates_[i].algorithm, for_the_first_time, body);
     } catch (const DeviceLostError&) {
       throw;
     } catch (const OutOfMemoryError&) {
@@ -188,7 +188,7 @@ class Measurement {
   }
 
   double time_run(size_t i, int repetitions) {
-    return time_candidate(candidates_[i], scratch_, device_, repetitions);
+    return time_algorithm(candidates_[i].algorithm, scratch_, device_, repetitions);
   }
 
   /// Compiles plans, the most promising first, on as many threads as compute; suspects by themselves, so that
@@ -196,10 +196,10 @@ class Measurement {
   void prepare() {
     std::vector<size_t> together, alone;
     for (size_t i = 0; i < candidates_.size(); ++i)
-      if (candidates_[i].prepare) (candidates_[i].is_suspected ? alone : together).push_back(i);
+      if (candidates_[i].algorithm.prepare) (candidates_[i].is_suspected ? alone : together).push_back(i);
     const auto prepare_one = [&](size_t i, bool is_first) {
       timings_[i].left_out = !is_first && clock_.is_over(kShareOfPlans);
-      if (!timings_[i].left_out) attempt(i, true, [&] { candidates_[i].prepare(); });
+      if (!timings_[i].left_out) attempt(i, true, [&] { candidates_[i].algorithm.prepare(); });
     };
     parallel_chunks(int64_t(together.size()), [&](int64_t k) { prepare_one(together[size_t(k)], k == 0); });
     for (const size_t i : alone) prepare_one(i, together.empty() && i == alone.front());
@@ -207,8 +207,8 @@ class Measurement {
 
   /// Compares results with the reference's: all candidates', or those that always are.
   void verify() {
-    const auto is_verified = [&](const ErasedCandidate& candidate) {
-      return !candidate.is_reference && (options_.verify || candidate.always_verified);
+    const auto is_verified = [&](const Candidate& candidate) {
+      return !candidate.is_reference && (options_.verify || candidate.algorithm.always_verified);
     };
     if (std::none_of(candidates_.begin(), candidates_.end(), is_verified)) return;
     size_t reference = 0;
@@ -221,8 +221,9 @@ class Measurement {
     for (size_t i = 0; i < candidates_.size(); ++i) {
       if (!is_verified(candidates_[i]) || !is_in_the_race(i)) continue;
       if (expected.empty()) {
-        timings_[i].rejected = fmt::format("cannot be verified: {}: {}", candidates_[reference].name,
-                                           timings_[reference].rejected);
+        timings_[i].rejected =
+            fmt::format("cannot be verified: {}: {}", candidates_[reference].algorithm.name,
+                        timings_[reference].rejected);
         timings_[i].may_pass = timings_[reference].may_pass;
         continue;
       }
@@ -233,8 +234,8 @@ class Measurement {
         scratch_.restore();
         time_run(i, 1);
         for (size_t k = 0; k < expected.size() && found.empty(); ++k)
-          found = difference(*scratch_.results()[k], expected[k], candidates_[i].epsilon,
-                             candidates_[reference].name);
+          found = difference(*scratch_.results()[k], expected[k], candidates_[i].algorithm.epsilon,
+                             candidates_[reference].algorithm.name);
       });
       timings_[i].is_wrong = !found.empty();
       if (!found.empty()) timings_[i].rejected = found;
@@ -264,7 +265,7 @@ class Measurement {
     best_ms_ = std::min(best_ms_, timings_[i].median_ms);
   }
 
-  std::span<const ErasedCandidate> candidates_;
+  std::span<const Candidate> candidates_;
   Device device_;
   const MeasureOptions& options_;
   ScratchCall scratch_;
@@ -276,15 +277,16 @@ class Measurement {
 
 }  // namespace
 
-std::vector<AlgorithmTiming> measure(const ErasedCall& call, std::span<const ErasedCandidate> candidates,
-                                     Device device, const MeasureOptions& options) {
+std::vector<AlgorithmTiming> measure(const std::function<CallCopy()>& copy_call,
+                                     std::span<const Candidate> candidates, Device device,
+                                     const MeasureOptions& options) {
   const OpScope scope("algorithm_cache");
   std::optional<gpu::DeviceGuard> guard;  // events belong to the current device
   if (device.is_cuda()) {
     guard.emplace(device.index);
     gpu::current_stream().synchronize();  // what failed here before is no candidate's fault
   }
-  return Measurement(call, candidates, device, options).run();
+  return Measurement(copy_call(), candidates, device, options).run();
 }
 
 }  // namespace taper::detail

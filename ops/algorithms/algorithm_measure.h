@@ -5,10 +5,17 @@
 #include <span>
 #include <vector>
 
-#include "taper/ops/algorithms/algorithm_candidate.h"
+#include "taper/ops/algorithms/algorithm.h"
 #include "taper/ops/algorithms/algorithm_file.h"
 
 namespace taper::detail {
+
+/// An algorithm that may be chosen.
+struct Candidate {
+  Algorithm algorithm;
+  bool is_reference = false;  ///< the others are verified against it
+  bool is_suspected = false;  ///< AlgorithmFault::suspected: made ready by itself
+};
 
 struct MeasureOptions {
   /// Whether all results are compared with the reference's, and not only those that always are.
@@ -16,8 +23,7 @@ struct MeasureOptions {
   /// When they are over, no other candidate is tried, and none is timed again: those left out are marked.
   double seconds = 0;
   /// Everything that a candidate does happens inside of this, on several threads at once: it calls body().
-  std::function<void(const ErasedCandidate& candidate, bool for_the_first_time,
-                     const std::function<void()>& body)>
+  std::function<void(const Algorithm& algorithm, bool for_the_first_time, const std::function<void()>& body)>
       attempt;
 };
 
@@ -28,7 +34,8 @@ struct MeasureOptions {
 /// say so for good; the rest may pass (AlgorithmTiming::may_pass). Candidates that are clearly slower than
 /// the best run fewer times. Throws OutOfMemoryError if there is no memory for the copies, DeviceLostError if
 /// a candidate, or what was enqueued before, has ended the device.
-std::vector<AlgorithmTiming> measure(const ErasedCall& call, std::span<const ErasedCandidate> candidates,
-                                     Device device, const MeasureOptions& options);
+std::vector<AlgorithmTiming> measure(const std::function<CallCopy()>& copy_call,
+                                     std::span<const Candidate> candidates, Device device,
+                                     const MeasureOptions& options);
 
 }  // namespace taper::detail

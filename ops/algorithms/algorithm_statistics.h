@@ -10,7 +10,7 @@ struct AlgorithmStatistics {
   int64_t misses = 0;       ///< calls that had to decide
   int64_t recalled = 0;     ///< misses answered by an earlier measurement, as from the file
   int64_t benchmarked = 0;  ///< misses answered by measuring
-  int64_t struck_off = 0;   ///< candidates that computed wrong results or failed
+  int64_t rejected = 0;     ///< candidates that computed wrong results or failed
   int64_t fallbacks = 0;    ///< calls whose candidate found no memory for its workspace
   int64_t left_out = 0;     ///< candidates that were not measured, for lack of time
   int64_t unmeasured = 0;   ///< misses answered by the estimates, for lack of time
@@ -22,7 +22,7 @@ struct AlgorithmStatistics {
             misses - before.misses,
             recalled - before.recalled,
             benchmarked - before.benchmarked,
-            struck_off - before.struck_off,
+            rejected - before.rejected,
             fallbacks - before.fallbacks,
             left_out - before.left_out,
             unmeasured - before.unmeasured,

@@ -21,18 +21,23 @@ int64_t output_size(std::string_view op, std::string_view axis, int64_t input, i
   return (padded - reach) / stride + 1;
 }
 
-/// On the CPU, computes in f32 for half types: converts the operands, calls `compute`, and rounds its result
-/// once. The GPU's kernels do so by themselves.
-template <class Compute>
-Tensor in_compute_dtype(std::string_view op, const Tensor& a, const Tensor& b, Compute&& compute) {
+/// The tensor as algorithms read it; undefined stays undefined.
+Tensor dense(const Tensor& x, DType dtype, MemoryFormat format) {
+  return x.defined() ? contiguous(cast(x, dtype), format) : x;
+}
+
+/// Makes the two operands channels_last. On the CPU converts half types to f32: the result is then rounded
+/// once. The GPU's kernels do so by themselves. Throws Error naming `op` unless both have one floating-point
+/// dtype and one device.
+void make_readable(std::string_view op, Tensor& a, Tensor& b) {
   const DType dtype = a.dtype();
   check_floating_point(op, a);
   check_same_device(op, a, b);
   TAPER_CHECK(b.dtype() == dtype, "{}: operands must have one dtype, got {} and {}; convert one with .to()",
               op, dtype, b.dtype());
   const DType wide = a.device().is_cuda() ? dtype : compute_dtype(dtype);
-  return cast(compute(contiguous(cast(a, wide), kChannelsLast), contiguous(cast(b, wide), kChannelsLast)),
-              dtype);
+  a = dense(a, wide, kChannelsLast);
+  b = dense(b, wide, kChannelsLast);
 }
 
 Tensor empty_channels_last(const Shape& shape, const Tensor& like) {
@@ -52,9 +57,8 @@ void check_dimensions(std::string_view op, std::string_view what, const Shape& s
 }
 
 void run(const Conv2dCall& call) {
-  if (call.result.numel() == 0) return;
-  const bool on_gpu = call.result.device().is_cuda();
-  algorithm_cache().run(call, on_gpu ? conv2d_gpu_candidates : conv2d_cpu_candidates);
+  if (call.result().numel() == 0) return;
+  algorithm_cache().run(call, call.x.device().is_cuda() ? conv2d_gpu_algorithms : conv2d_cpu_algorithms);
 }
 
 /// Throws Error naming `op` unless the optional operand fits y.
@@ -67,13 +71,6 @@ void check_epilogue(std::string_view op, std::string_view what, const Tensor& op
               operand.dtype());
   check_same_device(op, x, operand);
 }
-
-/// What forward() does beyond the convolution.
-struct Extras : Conv2dEpilogue {
-  const ConstantWeight* constant = nullptr;
-  Conv2dPrologue prologue = {};
-  bool wants_moments = false;
-};
 
 void check_prologue(std::string_view op, const Conv2dPrologue& prologue, const Tensor& x) {
   TAPER_CHECK(prologue.scale.defined() == prologue.shift.defined(),
@@ -89,40 +86,30 @@ void check_prologue(std::string_view op, const Conv2dPrologue& prologue, const T
   }
 }
 
-Conv2dMoments forward(std::string_view op, const Tensor& x, const Tensor& weight, const Extras& extras,
-                      const Conv2dOptions& options) {
-  check_defined(op, "input", x);
-  check_defined(op, "weight", weight);
-  const Conv2dGeometry conv = conv2d_geometry(op, x.shape(), weight.shape(), options);
-  check_epilogue(op, "bias", extras.bias, {conv.k}, x);
-  check_epilogue(op, "residual", extras.residual, conv.output_shape(), x);
-  check_prologue(op, extras.prologue, x);
-  BatchMoments moments;
-  const Tensor result = in_compute_dtype(op, x, weight, [&](const Tensor& x_cl, const Tensor& weight_cl) {
-    const Tensor y = empty_channels_last(conv.output_shape(), x_cl);
-    const auto wide = [&](const Tensor& operand, MemoryFormat format) {
-      return operand.defined() ? contiguous(cast(operand, y.dtype()), format) : operand;
-    };
-    const auto channels = [&](const Tensor& operand) {
-      return operand.defined() ? contiguous(cast(operand, compute_dtype(y.dtype()))) : operand;
-    };
-    // They are those of y after it was rounded.
-    if (extras.wants_moments && y.dtype() == x.dtype() && y.numel() > 0) moments = empty_moments(y);
-    run({.pass = Conv2dPass::kForward,
-         .conv = conv,
-         .first = x_cl,
-         .second = weight_cl,
-         .bias = wide(extras.bias, kContiguous),
-         .result = y,
-         .residual = wide(extras.residual, kChannelsLast),
-         .relu = extras.relu,
-         .constant = y.device().is_cuda() ? nullptr : extras.constant,
-         .prologue = {channels(extras.prologue.scale), channels(extras.prologue.shift), extras.prologue.relu},
-         .moments = moments});
-    return y;
-  });
-  if (extras.wants_moments && !moments.mean.defined()) moments = batch_moments(result);
-  return {result, moments};
+/// Checks what `call` asks for, as the caller gave it, and computes it.
+Conv2dMoments forward(std::string_view op, Conv2dCall call, const Conv2dOptions& options,
+                      bool wants_moments = false) {
+  check_defined(op, "input", call.x);
+  check_defined(op, "weight", call.weight);
+  call.conv = conv2d_geometry(op, call.x.shape(), call.weight.shape(), options);
+  const Shape shape = call.conv.output_shape();
+  check_epilogue(op, "bias", call.bias, {call.conv.k}, call.x);
+  check_epilogue(op, "residual", call.residual, shape, call.x);
+  check_prologue(op, call.prologue, call.x);
+  const DType dtype = call.x.dtype();
+  make_readable(op, call.x, call.weight);
+  const DType wide = call.x.dtype();
+  call.y = empty_channels_last(shape, call.x);
+  call.bias = dense(call.bias, wide, kContiguous);
+  call.residual = dense(call.residual, wide, kChannelsLast);
+  call.prologue.scale = dense(call.prologue.scale, compute_dtype(wide), kContiguous);
+  call.prologue.shift = dense(call.prologue.shift, compute_dtype(wide), kContiguous);
+  if (call.y.device().is_cuda()) call.constant = nullptr;
+  // The moments must be of y after rounding, so a y that is converted has none yet.
+  if (wants_moments && wide == dtype && call.y.numel() > 0) call.moments = empty_moments(call.y);
+  run(call);
+  const Tensor y = cast(call.y, dtype);
+  return {y, wants_moments && !call.moments.mean.defined() ? batch_moments(y) : call.moments};
 }
 
 }  // namespace
@@ -161,25 +148,43 @@ Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input_shape, co
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options) {
   const OpCall call("conv2d", x, weight, bias);
-  return forward("conv2d", x, weight, {{.bias = bias}}, options).y;
+  return forward("conv2d", {.x = x, .weight = weight, .bias = bias}, options).y;
 }
 
 Tensor conv2d_fused(const Tensor& x, const Tensor& weight, const Conv2dEpilogue& epilogue,
                     const Conv2dOptions& options, const Conv2dPrologue& prologue) {
-  const OpCall call("conv2d_fused", x, weight, epilogue.bias, epilogue.residual);
-  return forward("conv2d_fused", x, weight, {epilogue, nullptr, prologue}, options).y;
+  const auto& [bias, residual, relu] = epilogue;
+  const OpCall call("conv2d_fused", x, weight, bias, residual);
+  return forward("conv2d_fused",
+                 {.x = x,
+                  .weight = weight,
+                  .bias = bias,
+                  .residual = residual,
+                  .relu = relu,
+                  .prologue = prologue},
+                 options)
+      .y;
 }
 
 Tensor conv2d_fused(const Tensor& x, const ConstantWeight& weight, const Conv2dEpilogue& epilogue,
                     const Conv2dOptions& options) {
-  const OpCall call("conv2d_fused", x, weight.tensor(), epilogue.bias, epilogue.residual);
-  return forward("conv2d_fused", x, weight.tensor(), {epilogue, &weight}, options).y;
+  const auto& [bias, residual, relu] = epilogue;
+  const OpCall call("conv2d_fused", x, weight.tensor(), bias, residual);
+  return forward("conv2d_fused",
+                 {.x = x,
+                  .weight = weight.tensor(),
+                  .bias = bias,
+                  .residual = residual,
+                  .relu = relu,
+                  .constant = &weight},
+                 options)
+      .y;
 }
 
 Conv2dMoments conv2d_moments(const Tensor& x, const Tensor& weight, const Conv2dOptions& options,
                              const Conv2dPrologue& prologue) {
   const OpCall call("conv2d", x, weight);
-  return forward("conv2d", x, weight, {{}, nullptr, prologue, true}, options);
+  return forward("conv2d", {.x = x, .weight = weight, .prologue = prologue}, options, true);
 }
 
 Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Shape& input_shape,
@@ -191,11 +196,11 @@ Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Sha
   const Conv2dGeometry conv = conv2d_geometry(op, input_shape, weight.shape(), options);
   TAPER_CHECK(grad.shape() == conv.output_shape(), "{}: grad must have the output's shape {}, got {}", op,
               conv.output_shape(), grad.shape());
-  return in_compute_dtype(op, grad, weight, [&](const Tensor& grad_cl, const Tensor& weight_cl) {
-    const Tensor grad_x = empty_channels_last(input_shape, grad_cl);
-    run({Conv2dPass::kBackwardInput, conv, grad_cl, weight_cl, {}, grad_x});
-    return grad_x;
-  });
+  Conv2dCall asked = {.pass = Conv2dPass::kBackwardInput, .conv = conv, .weight = weight, .y = grad};
+  make_readable(op, asked.y, asked.weight);
+  asked.x = empty_channels_last(input_shape, asked.y);
+  run(asked);
+  return cast(asked.x, grad.dtype());
 }
 
 Tensor conv2d_backward_weight(const Tensor& grad, const Tensor& x, const Shape& weight_shape,
@@ -207,11 +212,11 @@ Tensor conv2d_backward_weight(const Tensor& grad, const Tensor& x, const Shape& 
   const Conv2dGeometry conv = conv2d_geometry(op, x.shape(), weight_shape, options);
   TAPER_CHECK(grad.shape() == conv.output_shape(), "{}: grad must have the output's shape {}, got {}", op,
               conv.output_shape(), grad.shape());
-  return in_compute_dtype(op, grad, x, [&](const Tensor& grad_cl, const Tensor& x_cl) {
-    const Tensor grad_weight = empty_channels_last(weight_shape, x_cl);
-    run({Conv2dPass::kBackwardWeight, conv, grad_cl, x_cl, {}, grad_weight});
-    return grad_weight;
-  });
+  Conv2dCall asked = {.pass = Conv2dPass::kBackwardWeight, .conv = conv, .x = x, .y = grad};
+  make_readable(op, asked.y, asked.x);
+  asked.weight = empty_channels_last(weight_shape, asked.x);
+  run(asked);
+  return cast(asked.weight, grad.dtype());
 }
 
 }  // namespace taper::ops

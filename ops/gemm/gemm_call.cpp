@@ -1,32 +1,14 @@
 #include "taper/ops/gemm/gemm_call.h"
 
-#include <algorithm>
 #include <array>
 
-#include "taper/core/base/warning.h"
 #include "taper/core/gpu/runtime.h"
-#include "taper/core/tf32.h"
 #include "taper/ops/algorithms/algorithm_cache.h"
 #include "taper/ops/elementwise/elementwise_gpu.h"
-#include "taper/ops/vendor/gemm_library.h"
+#include "taper/ops/vendor/library_algorithms.h"
 
 namespace taper::ops {
 namespace {
-
-/// What NVIDIA advises for Hopper; larger ones only invite splits that write more than they gain.
-constexpr size_t kLibraryWorkspaceBytes = size_t(32) << 20;
-
-/// How coarsely the library may compute the product, beyond rounding the result to its dtype.
-double library_epsilon(const GpuGemm& gemm) {
-  double epsilon = gemm.dtype == kFloat32 && gemm.allow_tf32 ? kTf32Epsilon : 0;
-  if (gemm.activation == Activation::kGeluTanh && gemm.dtype != kFloat64)
-    epsilon = std::max(epsilon, kLibraryGeluEpsilon);
-  return epsilon;
-}
-
-int64_t alignment_of(const GpuGemm& gemm) {
-  return common_alignment({gemm.a.data, gemm.b.data, gemm.c.data, gemm.bias, gemm.residual});
-}
 
 template <GemmTiles kTiles>
 void run_own(const GemmCall& call, void*) {
@@ -40,32 +22,12 @@ void run_own(const GemmCall& call, void*) {
   if (gelu) elementwise_gpu(ElementwiseOp::kGeluTanh, call.c, std::array{call.c}, compute_dtype(gemm.dtype));
 }
 
-void add_library_candidates(const GemmCall& call, std::vector<Candidate<GemmCall>>& candidates) {
-  const auto library = gemm_library();
-  const GpuGemm gemm = call.located();
-  const auto blas = blas_gemm(gemm);
-  if (!library || !blas) return;
-  const gpu::DeviceGuard guard(call.c.device().index);
-  const size_t limit = std::min(algorithm_cache().workspace_limit(), kLibraryWorkspaceBytes);
-  std::vector<GemmAlgorithm> algorithms;
-  try {
-    algorithms = library->algorithms(*blas, alignment_of(gemm), limit);
-  } catch (const Error& error) {
-    warn(fmt::format("{}: {}; Taper's own kernel takes over", call.problem().str(), error.what()));
-  }
-  const double epsilon = library_epsilon(gemm);
-  double cost = 1;
-  for (GemmAlgorithm& algorithm : algorithms) {
-    candidates.push_back({.name = library->name() + " " + algorithm.name,
-                          .workspace_bytes = algorithm.workspace_bytes,
-                          .deterministic = algorithm.deterministic,
-                          .cost = cost += 1e-3,
-                          .epsilon = epsilon,
-                          .run = [library, algorithm](const GemmCall& product, void* workspace) {
-                            const gpu::DeviceGuard device(product.c.device().index);
-                            library->run(*blas_gemm(product.located()), algorithm, workspace);
-                          }});
-  }
+std::vector<Algorithm> library_products(const GemmCall& call) {
+  const auto blas = blas_gemm(call.located());
+  if (!blas) return {};
+  return translated<GemmCall>(library_algorithms(*blas, call.problem(), 1), [](const GemmCall& product) {
+    return blas_operands(product.located(), product.c.device());
+  });
 }
 
 }  // namespace
@@ -95,27 +57,26 @@ GpuGemm GemmCall::located() const {
   return gemm_at;
 }
 
-std::vector<Candidate<GemmCall>> gemm_candidates(const GemmCall& call) {
+std::vector<Algorithm> gemm_algorithms(const GemmCall& call) {
   // The usual tiles are the estimate; the others are there to be measured. f64 has one shape.
   const bool has_shapes = call.gemm.dtype != kFloat64;
-  std::vector<Candidate<GemmCall>> candidates = {
-      {.name = "own kernel", .cost = 2, .run = run_own<GemmTiles::kUsual>},
-      {.name = "own kernel, large tiles",
-       .supported = has_shapes,
-       .cost = 3,
-       .run = run_own<GemmTiles::kLarge>},
-      {.name = "own kernel, small tiles",
-       .supported = has_shapes,
-       .cost = 3,
-       .run = run_own<GemmTiles::kSmall>}};
-  add_library_candidates(call, candidates);
-  return candidates;
+  std::vector<Algorithm> list = {{.name = "own kernel", .rank = 2, .run = run_own<GemmTiles::kUsual>},
+                                 {.name = "own kernel, large tiles",
+                                  .supported = has_shapes,
+                                  .rank = 3,
+                                  .run = run_own<GemmTiles::kLarge>},
+                                 {.name = "own kernel, small tiles",
+                                  .supported = has_shapes,
+                                  .rank = 3,
+                                  .run = run_own<GemmTiles::kSmall>}};
+  append(list, library_products(call));
+  return list;
 }
 
 void run_gemm(const char* op, const GemmCall& call) {
   if (call.c.numel() == 0) return;
   check_gemm_sizes(op, call.gemm.sizes);
-  algorithm_cache().run(call, gemm_candidates);
+  algorithm_cache().run(call, gemm_algorithms);
 }
 
 }  // namespace taper::ops

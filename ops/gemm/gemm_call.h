@@ -1,11 +1,11 @@
 #pragma once
 // Where all matrix products on the GPU come together: matmul, bmm, linear and the convolutions that are plain
 // products describe theirs as a GemmCall, and the algorithm cache chooses among Taper's kernels (gpu/gemm.h)
-// and the vendor's (gemm_library.h).
+// and the vendor's (ops/vendor).
 
 #include <vector>
 
-#include "taper/ops/algorithms/algorithm_candidate.h"
+#include "taper/ops/algorithms/algorithm.h"
 #include "taper/ops/gemm/gpu/gemm.h"
 
 namespace taper::ops {
@@ -22,11 +22,11 @@ struct GemmCall {
   GpuGemm located() const;
 };
 
-/// Taper's kernel with tiles of three sizes, then what the library offers. Estimated costs: 1 to 2 for the
+/// Returns Taper's kernel with tiles of three sizes, then what the library offers. Ranks: 1 to 2 for the
 /// library's, in its own order, more for Taper's.
-std::vector<Candidate<GemmCall>> gemm_candidates(const GemmCall& call);
+std::vector<Algorithm> gemm_algorithms(const GemmCall& call);
 
-/// Computes `call` with the candidate that the algorithm cache chooses. Only enqueues, on the current stream
+/// Computes `call` with the algorithm that the algorithm cache chooses. Only enqueues, on the current stream
 /// of c's device. Throws Error naming `op` if a size is too large.
 void run_gemm(const char* op, const GemmCall& call);
 

@@ -91,13 +91,13 @@ bool fits_blas(const MatmulCall& call) {
   return fits;
 }
 
-/// What other libraries offer. Their costs say that they never win unless they were measured, so they are
-/// only listed where candidates are: OpenBLAS is not even opened otherwise.
-void append_libraries(const MatmulCall& call, double cost, std::vector<Candidate<MatmulCall>>& list) {
+/// What other libraries offer. Their ranks say that they never win unless they were measured, so they are
+/// listed only where algorithms are measured: OpenBLAS is not even opened otherwise.
+void append_libraries(const MatmulCall& call, double rank, std::vector<Algorithm>& list) {
   if (algorithm_cache().mode() != AlgorithmMode::kBenchmark) return;
   list.push_back({.name = eigen_name(),
                   .supported = call.a.size(-1) > 0,
-                  .cost = 4 * cost,
+                  .rank = 4 * rank,
                   .run = [](const MatmulCall& m, void*) {
                     dispatch_compute_float(m.c.dtype(), "matmul", [&]<class T>() {
                       multiply_slices<T>(m, [](const auto&... arguments) { gemm_eigen<T>(arguments...); });
@@ -106,7 +106,7 @@ void append_libraries(const MatmulCall& call, double cost, std::vector<Candidate
   if (openblas_name().empty()) return;
   list.push_back({.name = openblas_name(),
                   .supported = fits_blas(call),
-                  .cost = 3 * cost,
+                  .rank = 3 * rank,
                   .run = [](const MatmulCall& m, void*) {
                     dispatch_compute_float(m.c.dtype(), "matmul", [&]<class T>() {
                       multiply_slices<T>(m, [](const auto&... arguments) { gemm_openblas<T>(arguments...); });
@@ -135,14 +135,14 @@ bool is_matrix_layout(const Tensor& x) {
   return layout_of(x) != Layout::kNeither;
 }
 
-std::vector<Candidate<MatmulCall>> matmul_cpu_candidates(const MatmulCall& call) {
+std::vector<Algorithm> matmul_cpu_algorithms(const MatmulCall& call) {
   const MatmulCost cost(call);
   const bool one_matrix = call.c.numel() == call.c.size(-2) * call.c.size(-1);
   const bool rows_times_columns =
       layout_of(call.a) == Layout::kRows && layout_of(views::transpose(call.b, -2, -1)) == Layout::kRows;
-  std::vector<Candidate<MatmulCall>> list = {
+  std::vector<Algorithm> list = {
       {.name = "packed",
-       .cost = cost.packed(),
+       .rank = cost.packed(),
        .run =
            [](const MatmulCall& m, void*) {
              dispatch_compute_float(m.c.dtype(), "matmul",
@@ -150,7 +150,7 @@ std::vector<Candidate<MatmulCall>> matmul_cpu_candidates(const MatmulCall& call)
            }},
       {.name = "dot products",
        .supported = one_matrix && rows_times_columns,
-       .cost = cost.dot_products(),
+       .rank = cost.dot_products(),
        .run = [](const MatmulCall& m, void*) {
          dispatch_compute_float(m.c.dtype(), "matmul", [&]<class T>() {
            const Tensor b_columns = views::transpose(m.b, -2, -1);
@@ -164,7 +164,7 @@ std::vector<Candidate<MatmulCall>> matmul_cpu_candidates(const MatmulCall& call)
 
 void matmul_cpu(const Tensor& a, const Tensor& b, double beta, const Tensor& c) {
   if (c.numel() == 0) return;
-  algorithm_cache().run(MatmulCall{a, b, c, beta}, matmul_cpu_candidates);
+  algorithm_cache().run(MatmulCall{a, b, c, beta}, matmul_cpu_algorithms);
 }
 
 }  // namespace taper::ops

@@ -1,5 +1,5 @@
 #pragma once
-// The CPU's batched matrix product and its candidates; matmul.cpp has checked the operands.
+// The CPU's batched matrix product and its algorithms; matmul.cpp has checked the operands.
 
 #include "taper/core/tensor.h"
 #include "taper/ops/algorithms/algorithm_cache.h"
@@ -28,7 +28,7 @@ struct MatmulCall {
 
 /// "packed" (gemm/cpu/gemm.h) for everything; "dot products" (gemm/cpu/dot_products.h) for one large matrix
 /// and few vectors. In benchmark mode those of gemm_libraries.h, too.
-std::vector<Candidate<MatmulCall>> matmul_cpu_candidates(const MatmulCall& call);
+std::vector<Algorithm> matmul_cpu_algorithms(const MatmulCall& call);
 
 /// Whether the last two axes of x can be read as a matrix in place.
 bool is_matrix_layout(const Tensor& x);

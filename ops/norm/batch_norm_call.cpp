@@ -5,13 +5,13 @@
 #include "taper/core/gpu/runtime.h"
 #include "taper/ops/algorithms/algorithm_cache.h"
 #include "taper/ops/norm/batch_norm_gpu.h"
-#include "taper/ops/vendor/library_candidates.h"
+#include "taper/ops/vendor/library_algorithms.h"
 
 namespace taper::ops {
 namespace {
 
 constexpr size_t kMostNormEngines = 4;
-constexpr double kOwnNormCost = 1, kNormEngineCost = 1.2;
+constexpr double kOwnRank = 1, kEngineRank = 1.2;
 
 std::vector<Tensor*> defined_among(std::initializer_list<Tensor*> tensors) {
   std::vector<Tensor*> defined;
@@ -124,20 +124,28 @@ class NextRunning {
   std::byte* mean_;
 };
 
-Candidate<BatchNormCall> norm_candidate(LazyEngine& engine, double cost, const BatchNormCall& call) {
-  auto candidate = library_candidate<BatchNormCall>(
-      engine, cost,
-      [run = engine.run, bytes = engine.workspace_bytes](const BatchNormCall& norm, void* workspace) {
-        const NextRunning next(norm, workspace, bytes);
-        EngineOperands operands = norm_operands(norm);
-        next.add_to(operands);
-        run(operands, bytes > 0 ? workspace : nullptr);
-        next.store();
-      });
-  candidate.always_verified = true;  // that the mask's bits are ours is cuDNN's documentation's word
+/// The first engines for the pattern. They read or write the ReLU's mask, and we rely on cuDNN's
+/// documentation for the order of its bits, so check it.
+std::vector<Algorithm> norm_engines(const NormPattern& pattern, const Problem& problem) {
+  std::vector<Algorithm> engines = library_algorithms(pattern, problem, kEngineRank);
+  if (engines.size() > kMostNormEngines) engines.resize(kMostNormEngines);
+  for (Algorithm& engine : engines) engine.always_verified = true;
+  return engines;
+}
+
+/// The engine with room for the running statistics behind its own workspace.
+Algorithm with_next_running(Algorithm engine, const BatchNormCall& call) {
+  const size_t bytes = engine.workspace_bytes;
   if (call.running_mean.defined())
-    candidate.workspace_bytes = NextRunning::offset(engine.workspace_bytes) + NextRunning::size_bytes(call);
-  return candidate;
+    engine.workspace_bytes = NextRunning::offset(bytes) + NextRunning::size_bytes(call);
+  engine.run = [run = std::move(engine.run), bytes](const BatchNormCall& norm, void* workspace) {
+    const NextRunning next(norm, workspace, bytes);
+    EngineOperands operands = norm_operands(norm);
+    next.add_to(operands);
+    run(operands, bytes > 0 ? workspace : nullptr);
+    next.store();
+  };
+  return engine;
 }
 
 Literal norm_epilogue(bool residual, bool relu) {
@@ -177,34 +185,28 @@ std::vector<Tensor*> BatchNormBackwardCall::outputs() {
   return defined_among({&grad_x, &grad_weight, &grad_bias, &grad_residual});
 }
 
-std::vector<Candidate<BatchNormCall>> batch_norm_candidates(const BatchNormCall& call) {
-  std::vector<Candidate<BatchNormCall>> candidates = {
-      {.name = "chunks of rows", .cost = kOwnNormCost, .run = [](const BatchNormCall& norm, void*) {
+std::vector<Algorithm> batch_norm_algorithms(const BatchNormCall& call) {
+  std::vector<Algorithm> list = {
+      {.name = "chunks of rows", .rank = kOwnRank, .run = [](const BatchNormCall& norm, void*) {
          launch_batch_norm_training(norm);
        }}};
-  if (!is_norm_for_library(call) || !norm_operands(call).are_aligned()) return candidates;
-  for (LazyEngine& engine : library_engines(norm_pattern_of(call), call.problem())) {
-    if (candidates.size() > kMostNormEngines) break;
-    const double cost = kNormEngineCost + 1e-3 * double(candidates.size());
-    candidates.push_back(norm_candidate(engine, cost, call));
-  }
-  return candidates;
+  if (!is_norm_for_library(call) || !norm_operands(call).are_aligned()) return list;
+  for (Algorithm& engine : norm_engines(norm_pattern_of(call), call.problem()))
+    list.push_back(with_next_running(std::move(engine), call));
+  return list;
 }
 
-std::vector<Candidate<BatchNormBackwardCall>> batch_norm_backward_candidates(
-    const BatchNormBackwardCall& call) {
-  std::vector<Candidate<BatchNormBackwardCall>> candidates = {
-      {.name = "chunks of rows", .cost = kOwnNormCost, .run = [](const BatchNormBackwardCall& norm, void*) {
+std::vector<Algorithm> batch_norm_backward_algorithms(const BatchNormBackwardCall& call) {
+  std::vector<Algorithm> list = {
+      {.name = "chunks of rows", .rank = kOwnRank, .run = [](const BatchNormBackwardCall& norm, void*) {
          launch_batch_norm_backward(norm);
        }}};
   if (!is_norm_for_library(call.x, call.weight, call.relu_mask) ||
       !norm_backward_operands(call).are_aligned())
-    return candidates;
-  auto engines = library_candidates(call, norm_pattern_of(call), norm_backward_operands, kNormEngineCost);
-  if (engines.size() > kMostNormEngines) engines.resize(kMostNormEngines);
-  for (auto& engine : engines) engine.always_verified = true;  // reads the mask: see norm_candidate()
-  std::move(engines.begin(), engines.end(), std::back_inserter(candidates));
-  return candidates;
+    return list;
+  append(list, translated<BatchNormBackwardCall>(norm_engines(norm_pattern_of(call), call.problem()),
+                                                 norm_backward_operands));
+  return list;
 }
 
 }  // namespace taper::ops

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "taper/ops/algorithms/algorithm_candidate.h"
+#include "taper/ops/algorithms/algorithm.h"
 #include "taper/ops/norm/batch_norm.h"
 
 namespace taper::ops {
@@ -32,10 +32,9 @@ struct BatchNormBackwardCall {
   std::vector<Tensor*> outputs();
 };
 
-/// Taper's kernels, and where times decide, the engines of a vendor's library: cuDNN's list is one kernel in
-/// thirty settings, each of which it takes a second to compile, so the first few of them.
-std::vector<Candidate<BatchNormCall>> batch_norm_candidates(const BatchNormCall& call);
-std::vector<Candidate<BatchNormBackwardCall>> batch_norm_backward_candidates(
-    const BatchNormBackwardCall& call);
+/// Returns Taper's kernels and, where times decide, a few engines of a vendor's library: cuDNN's list is one
+/// kernel in thirty settings, and each takes a second to compile.
+std::vector<Algorithm> batch_norm_algorithms(const BatchNormCall& call);
+std::vector<Algorithm> batch_norm_backward_algorithms(const BatchNormBackwardCall& call);
 
 }  // namespace taper::ops

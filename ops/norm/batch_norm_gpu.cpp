@@ -48,7 +48,7 @@ BatchNormOutput batch_norm_training_gpu(const Tensor& x, const Tensor& weight, c
                                       .running_mean = running_mean,
                                       .running_var = running_var,
                                       .moments = moments},
-                        batch_norm_candidates);
+                        batch_norm_algorithms);
   return out;
 }
 
@@ -76,7 +76,7 @@ BatchNormGrads batch_norm_backward_gpu(const Tensor& grad, const Tensor& x, cons
                                               .grad_weight = grads.weight,
                                               .grad_bias = grads.bias,
                                               .grad_residual = masked},
-                        batch_norm_backward_candidates);
+                        batch_norm_backward_algorithms);
   return grads;
 }
 

@@ -1,13 +1,14 @@
 #include "taper/ops/vendor/blas_gemm.h"
 
+#include "taper/ops/algorithms/algorithm_problem.h"
+
 namespace taper::ops {
 namespace {
 
 /// A row-major matrix of rows x cols, or of cols x rows if it is transposed, is a column-major one of the
 /// swapped sizes.
 BlasMatrix stored(const GpuMatrix& x, int64_t rows, int64_t cols, int64_t batch_stride) {
-  return {.data = x.data,
-          .rows = x.transposed ? rows : cols,
+  return {.rows = x.transposed ? rows : cols,
           .cols = x.transposed ? cols : rows,
           .ld = x.stride,
           .batch_stride = batch_stride};
@@ -43,10 +44,28 @@ std::optional<BlasGemm> blas_gemm(const GpuGemm& gemm) {
                   .a = stored(gemm.b, sizes.k, sizes.n, *a),
                   .b = stored(gemm.a, sizes.m, sizes.k, *b),
                   .d = stored(gemm.c, sizes.m, sizes.n, *d),
-                  .c = gemm.residual,
-                  .bias = gemm.bias,
+                  .c = gemm.residual != nullptr,
+                  .bias = gemm.bias != nullptr,
                   .bias_batch_stride = *bias,
-                  .activation = gemm.activation};
+                  .activation = gemm.activation,
+                  .alignment = alignment_of(gemm)};
+}
+
+EngineOperands blas_operands(const GpuGemm& gemm, Device device) {
+  EngineOperands operands(device);
+  const auto add = [&](Operand operand, const void* address) {
+    if (address != nullptr) operands.add(operand, const_cast<void*>(address));
+  };
+  add(Operand::kA, gemm.b.data);
+  add(Operand::kB, gemm.a.data);
+  add(Operand::kC, gemm.residual);
+  add(Operand::kD, gemm.c.data);
+  add(Operand::kBias, gemm.bias);
+  return operands;
+}
+
+int64_t alignment_of(const GpuGemm& gemm) {
+  return common_alignment({gemm.a.data, gemm.b.data, gemm.c.data, gemm.bias, gemm.residual});
 }
 
 }  // namespace taper::ops

@@ -12,19 +12,24 @@
 #include <optional>
 
 #include "taper/ops/gemm/gpu/gemm.h"
+#include "taper/ops/vendor/engine_operands.h"
 
 namespace taper::ops {
 
-/// Matrices in device memory: element (i, j) of number `batch` is data[batch * batch_stride + j * ld + i].
+/// How exact gelu is in a library's epilogue. cuBLASLt uses the form with tanh, as Taper does, but does not
+/// say how well it computes tanh. The hardware's instruction is off by up to 2^-11 (PTX ISA:
+/// tanh.approx.f32), and gelu(x) by as much of x / 2.
+inline constexpr double kBlasGeluEpsilon = 0x1p-11;
+
+/// Matrices in device memory: element (i, j) of number `batch` is at batch * batch_stride + j * ld + i.
 struct BlasMatrix {
-  void* data = nullptr;
   int64_t rows = 0, cols = 0;  ///< as stored, before any transposition
   int64_t ld = 0;              ///< at least `rows`
   int64_t batch_stride = 0;    ///< may be 0 for operands that all products of a batch share
 };
 
 /// d = activation(op(a) op(b) + c + bias) for each of `batches` matrices, where op() transposes or does not.
-/// op(a): m x k, op(b): k x n, d: m x n.
+/// op(a): m x k, op(b): k x n, d: m x n. A pattern of engine_library.h. Operands: kA, kB, kC, kD and kBias.
 struct BlasGemm {
   DType dtype = kFloat32;   ///< f32, f64, f16 or bf16, of everything; half types add in f32
   bool allow_tf32 = false;  ///< f32 operands may be rounded to TF32
@@ -32,14 +37,21 @@ struct BlasGemm {
   int64_t batches = 1;
   bool transpose_a = false, transpose_b = false;
   BlasMatrix a, b, d;
-  const void* c = nullptr;     ///< laid out as d; null for nothing
-  const void* bias = nullptr;  ///< [m], the same for every column; null for none
+  bool c = false;     ///< c is added; it is laid out as d
+  bool bias = false;  ///< a bias [m] is added to every column
   int64_t bias_batch_stride = 0;
   Activation activation = Activation::kNone;
+  int64_t alignment = 256;  ///< bytes that divide all addresses
 };
 
 /// `gemm` in these terms. Nothing for what they cannot say: an empty product, or two batch axes that one
 /// stride does not cover.
 std::optional<BlasGemm> blas_gemm(const GpuGemm& gemm);
+
+/// The operands of that product.
+EngineOperands blas_operands(const GpuGemm& gemm, Device device);
+
+/// The alignment() of those operands.
+int64_t alignment_of(const GpuGemm& gemm);
 
 }  // namespace taper::ops

@@ -10,7 +10,8 @@
 
 namespace taper::ops {
 
-/// What a tensor is to an operation; gradients are named for what they are by. (cuDNN: UID)
+/// What a tensor is to an operation. A gradient is named for the tensor with respect to which it is taken.
+/// (cuDNN: UID)
 enum class Operand : uint8_t {
   kX = 1,
   kWeight,
@@ -36,6 +37,10 @@ enum class Operand : uint8_t {
   kMomentum,  ///< a number
   kEpsilon,   ///< a number
   kZero,      ///< the number 0
+  kA,         ///< of a matrix product, as blas_gemm.h has it
+  kB,
+  kC,
+  kD,
 };
 
 /// A tensor by its address, or, where that is null, a number.
@@ -61,6 +66,7 @@ class EngineOperands {
   };
 
   EngineOperands() = default;
+  explicit EngineOperands(Device device) : device_(device) {}
   EngineOperands(std::initializer_list<Named> operands) {
     for (const Named& named : operands) add(named.operand, named.tensor);
   }

@@ -5,7 +5,7 @@
 #include <catch2/catch.hpp>
 
 #include "taper/core/gpu/runtime.h"
-#include "taper/ops/vendor/gemm_library.h"
+#include "taper/ops/vendor/engine_library.h"
 #include "warnings.h"
 
 using namespace taper;
@@ -35,7 +35,7 @@ TEST_CASE("the library of matrix products is opened where it is, with every func
     if (library.name == "cuBLASLt" && library.version.find(' ') == std::string::npos)
       version = library.version;
   const Warnings warnings;
-  const auto library = ops::gemm_library();
+  const auto library = ops::engine_library(ops::VendorLibrary::kCublaslt);
   if (version.empty()) {
     CHECK(library == nullptr);
     CHECK(warnings.texts.size() <= 1);  // "cuBLASLt cannot be used" where the build has it

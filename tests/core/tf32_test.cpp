@@ -26,7 +26,7 @@ TEST_CASE("whether TF32 is allowed is part of what a convolution of f32 on a GPU
     const Tensor weight = empty({4, 2, 1, 1}, {.dtype = dtype, .device = device});
     const auto sizes = ops::conv2d_geometry("test", x.shape(), weight.shape(), {});
     const Tensor y = empty({1, 4, 3, 3}, {.dtype = dtype, .device = device, .memory_format = kChannelsLast});
-    return ops::Conv2dCall{ops::Conv2dPass::kForward, sizes, x, weight, {}, y}.problem().str();
+    return ops::Conv2dCall{.conv = sizes, .x = x, .weight = weight, .y = y}.problem().str();
   };
   const auto differs = [&](DType dtype, Device device) {
     const std::string allowed = problem(dtype, device);

@@ -29,14 +29,14 @@ struct IndexCall {
   std::vector<Tensor*> outputs() { return {&y}; }
 };
 
-Candidate<IndexCall> candidate(const std::string& name, float index) {
-  return {.name = name, .cost = index, .run = [index](const IndexCall& call, void*) {
+Algorithm candidate(const std::string& name, float index) {
+  return {.name = name, .rank = index, .run = [index](const IndexCall& call, void*) {
             for (int repeat = 0; repeat < 1000; ++repeat)
               call.y.data<float>()[repeat % call.y.numel()] = index;
           }};
 }
 
-std::vector<Candidate<IndexCall>> two_candidates(const IndexCall&) {
+std::vector<Algorithm> two_candidates(const IndexCall&) {
   return {candidate("one", 1), candidate("two", 2)};
 }
 
@@ -66,12 +66,11 @@ AlgorithmStatistics run_process_with(const std::string& path,
   cache.set_file(path);
   cache.set_mode(AlgorithmMode::kBenchmark);
   cache.run(IndexCall{empty({1})}, [&](const IndexCall&) {
-    return std::vector{
-        candidate("plain", 1),
-        Candidate<IndexCall>{.name = "second", .cost = 2, .run = [&](const IndexCall& call, void*) {
-                               second(call);
-                               call.y.data<float>()[0] = 2;
-                             }}};
+    return std::vector{candidate("plain", 1),
+                       Algorithm{.name = "second", .rank = 2, .run = [&](const IndexCall& call, void*) {
+                                   second(call);
+                                   call.y.data<float>()[0] = 2;
+                                 }}};
   });
   return cache.statistics();
 }

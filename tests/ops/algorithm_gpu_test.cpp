@@ -48,8 +48,8 @@ void copy_by_workspace(const CopyCall& call, void* workspace) {
   gpu::copy_async(call.y.data_ptr(), workspace, kSize, gpu::CopyKind::kDeviceToDevice, call.stream());
 }
 
-std::vector<Candidate<CopyCall>> pieces_or_whole(const CopyCall&) {
-  return {{.name = "pieces", .cost = 1, .run = copy_pieces}, {.name = "whole", .cost = 2, .run = copy_whole}};
+std::vector<Algorithm> pieces_or_whole(const CopyCall&) {
+  return {{.name = "pieces", .rank = 1, .run = copy_pieces}, {.name = "whole", .rank = 2, .run = copy_whole}};
 }
 
 bool is_copied(const CopyCall& call) {
@@ -112,7 +112,7 @@ TEST_CASE("on a GPU: workspaces, exhausted memory, wrong results") {
   const WarningHandler before = set_warning_handler([&](std::string_view) { ++warnings; });
   const CopyCall call = copy_call();
   cache.run(call, [](const CopyCall&) {
-    return std::vector<Candidate<CopyCall>>{
+    return std::vector<Algorithm>{
         {.name = "workspace", .workspace_bytes = kSize, .run = copy_by_workspace},
         {.name = "half", .run = copy_half},
         {.name = "huge", .workspace_bytes = size_t(1) << 50, .run = copy_by_workspace}};

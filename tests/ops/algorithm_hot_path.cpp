@@ -48,7 +48,7 @@ struct ReluCall {
 int runs = 0;
 
 template <class Call>
-std::vector<Candidate<Call>> candidates(const Call&) {
+std::vector<Algorithm> candidates(const Call&) {
   return {{.name = "one", .run = [](const Call&, void*) { ++runs; }},
           {.name = "two", .run = [](const Call&, void*) { ++runs; }}};
 }

@@ -12,14 +12,14 @@ using namespace taper;
 
 namespace {
 
-Candidate<DoubleCall> doubling(const std::string& name, double cost, double seconds = 0) {
-  return {.name = name, .cost = cost, .run = [seconds](const DoubleCall& call, void*) {
+Algorithm doubling(const std::string& name, double cost, double seconds = 0) {
+  return {.name = name, .rank = cost, .run = [seconds](const DoubleCall& call, void*) {
             std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
             write_doubled(call);
           }};
 }
 
-using List = std::vector<Candidate<DoubleCall>>;
+using List = std::vector<Algorithm>;
 
 void run(AlgorithmCache& cache, const List& list, int64_t size = 64) {
   const DoubleCall call = double_call(size);
@@ -111,9 +111,9 @@ TEST_CASE("what takes long to make ready is made ready before anything runs, sev
   };
   AlgorithmCache cache;
   cache.set_mode(AlgorithmMode::kBenchmark);
-  run(cache, {{.name = "a", .cost = 1, .run = run_ready, .prepare = prepare},
-              {.name = "b", .cost = 2, .run = run_ready, .prepare = prepare},
-              {.name = "c", .cost = 3, .run = run_ready}});
+  run(cache, {{.name = "a", .rank = 1, .run = run_ready, .prepare = prepare},
+              {.name = "b", .rank = 2, .run = run_ready, .prepare = prepare},
+              {.name = "c", .rank = 3, .run = run_ready}});
   CHECK(ready == 2);
   CHECK(runs_before_ready == 0);
 }
@@ -125,14 +125,14 @@ TEST_CASE("a candidate that cannot be made ready, or not in time, does not run")
   cache.set_benchmark_limits(kShort);
   const auto never = [](const DoubleCall&, void*) { FAIL("it runs"); };
   run(cache, {{.name = "refused",
-               .cost = 1,
+               .rank = 1,
                .run = never,
                .prepare =
                    [] {
                      std::this_thread::sleep_for(std::chrono::milliseconds(20));
                      fail<AlgorithmFailed>("not on this device");
                    }},
-              {.name = "too late", .cost = 2, .run = never, .prepare = [] { FAIL("it is made ready"); }},
+              {.name = "too late", .rank = 2, .run = never, .prepare = [] { FAIL("it is made ready"); }},
               doubling("plain", 3)});
   const AlgorithmRecord record = cache.decisions()[0];
   CHECK(record.winner == "plain");

@@ -66,7 +66,7 @@ TEST_CASE("a profile shows what was measured") {
   };
   const auto candidates = [](const Call&) {
     const auto run = [](const Call& call, void*) { call.y.data<float>()[0] = 1; };
-    return std::vector<Candidate<Call>>{{.name = "one", .run = run}, {.name = "two", .run = run}};
+    return std::vector<Algorithm>{{.name = "one", .run = run}, {.name = "two", .run = run}};
   };
   AlgorithmCache cache;
   cache.set_mode(AlgorithmMode::kBenchmark);

@@ -5,21 +5,21 @@
 
 using namespace taper;
 
-TEST_CASE("verification strikes off a candidate whose result is wrong") {
+TEST_CASE("verification rejects a candidate whose result is wrong") {
   AlgorithmCache cache;
   cache.set_mode(AlgorithmMode::kBenchmark);
   Candidates candidates;
   candidates.more = {
-      {.name = "wrong", .cost = 0, .run = [](const DoubleCall& call, void*) { write_doubled(call, 2.01f); }},
-      {.name = "forgetful", .cost = 0, .run = [](const DoubleCall&, void*) {}},
-      {.name = "rounded", .cost = 5, .run = [](const DoubleCall& call, void*) {
+      {.name = "wrong", .rank = 0, .run = [](const DoubleCall& call, void*) { write_doubled(call, 2.01f); }},
+      {.name = "forgetful", .rank = 0, .run = [](const DoubleCall&, void*) {}},
+      {.name = "rounded", .rank = 5, .run = [](const DoubleCall& call, void*) {
          std::this_thread::sleep_for(std::chrono::milliseconds(2));
          write_doubled(call, 2.00001f);
        }}};
   const DoubleCall call = double_call(1000);
 
   cache.run(call, by_reference(candidates));
-  CHECK(cache.statistics().struck_off == 0);  // nobody looked
+  CHECK(cache.statistics().rejected == 0);  // nobody looked
 
   cache.set_mode(AlgorithmMode::kHeuristic);
   cache.set_mode(AlgorithmMode::kBenchmark);
@@ -27,7 +27,7 @@ TEST_CASE("verification strikes off a candidate whose result is wrong") {
   const Warnings warnings;
   cache.run(call, by_reference(candidates));
   CHECK(is_doubled(call));
-  CHECK(cache.statistics().struck_off == 2);
+  CHECK(cache.statistics().rejected == 2);
   CHECK(cache.statistics().benchmarked == 2);  // the unverified measurement does not count
   const AlgorithmRecord record = cache.decisions()[0];
   CHECK(record.verified);
@@ -35,8 +35,7 @@ TEST_CASE("verification strikes off a candidate whose result is wrong") {
     CHECK(timing.is_wrong == (timing.name == "wrong" || timing.name == "forgetful"));
   REQUIRE(warnings.texts.size() == 2);
   CHECK_THAT(warnings.texts[0], Catch::Contains("double forward x=f32[1000]") &&
-                                    Catch::Contains("wrong is struck off") &&
-                                    Catch::Contains("against slow"));
+                                    Catch::Contains("wrong is rejected") && Catch::Contains("against slow"));
 }
 
 TEST_CASE("a candidate may ask to be verified whenever it is measured") {
@@ -44,15 +43,15 @@ TEST_CASE("a candidate may ask to be verified whenever it is measured") {
   cache.set_mode(AlgorithmMode::kBenchmark);
   Candidates candidates;
   const auto write_wrong = [](const DoubleCall& call, void*) { write_doubled(call, 2.01f); };
-  candidates.more = {{.name = "wrong", .cost = 0, .always_verified = true, .run = write_wrong}};
+  candidates.more = {{.name = "wrong", .rank = 0, .always_verified = true, .run = write_wrong}};
   const DoubleCall call = double_call(1000);
   const Warnings warnings;
   cache.run(call, by_reference(candidates));
   CHECK(is_doubled(call));
-  CHECK(cache.statistics().struck_off == 1);
+  CHECK(cache.statistics().rejected == 1);
   CHECK_FALSE(cache.decisions()[0].verified);  // the others were not
   REQUIRE(warnings.texts.size() == 1);
-  CHECK_THAT(warnings.texts[0], Catch::Contains("wrong is struck off"));
+  CHECK_THAT(warnings.texts[0], Catch::Contains("wrong is rejected"));
 }
 
 TEST_CASE("verification allows for the rounding that a candidate announces") {
@@ -61,8 +60,8 @@ TEST_CASE("verification allows for the rounding that a candidate announces") {
   cache.set_verify(true);
   Candidates candidates;
   const auto coarse = [](const DoubleCall& call, void*) { write_doubled(call, 2.004f); };
-  candidates.more = {{.name = "silent", .cost = 3, .run = coarse},
-                     {.name = "announced", .cost = 4, .epsilon = 0x1p-10, .run = coarse}};
+  candidates.more = {{.name = "silent", .rank = 3, .run = coarse},
+                     {.name = "announced", .rank = 4, .epsilon = 0x1p-10, .run = coarse}};
   const Warnings warnings;
   cache.run(double_call(), by_reference(candidates));
   const AlgorithmRecord record = cache.decisions()[0];
@@ -83,9 +82,9 @@ TEST_CASE("verification takes bytes for the bits of comparisons, a few of which 
   };
   const Warnings warnings;
   cache.run(DoubleCall{from_vector<float>({1}), empty({1000}, {.dtype = kUInt8})}, [&](const DoubleCall&) {
-    return std::vector<Candidate<DoubleCall>>{{.name = "reference", .run = flip(0)},
-                                              {.name = "a few flipped", .cost = 1, .run = flip(8)},
-                                              {.name = "many flipped", .cost = 1, .run = flip(9)}};
+    return std::vector<Algorithm>{{.name = "reference", .run = flip(0)},
+                                  {.name = "a few flipped", .rank = 1, .run = flip(8)},
+                                  {.name = "many flipped", .rank = 1, .run = flip(9)}};
   });
   const AlgorithmRecord record = cache.decisions()[0];
   for (const AlgorithmTiming& timing : record.candidates)

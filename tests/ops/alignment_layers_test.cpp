@@ -20,7 +20,7 @@ namespace {
 
 /// What each of Taper's own candidates leaves in the call's outputs, where these lie.
 template <class Call>
-Operands results_of(Call call, const std::vector<Candidate<Call>>& candidates) {
+Operands results_of(Call call, const std::vector<Algorithm>& candidates) {
   Operands results;
   for (const auto& candidate : candidates) {
     if (!candidate.supported || candidate.workspace_bytes > 0 || is_vendors(candidate.name)) continue;
@@ -51,7 +51,7 @@ Operands products(const Operands& x) {
                                     .residual = residual.data_ptr(),
                                     .activation = Activation::kRelu},
                            .c = c};
-  const auto candidates = ops::gemm_candidates(call);
+  const auto candidates = ops::gemm_algorithms(call);
   CandidateRuns vendors;
   for (const auto& candidate : candidates)
     if (is_vendors(candidate.name)) vendors.run(candidate, call);
@@ -75,15 +75,14 @@ OpCase convolution(const char* name, ops::Conv2dPass pass, const Shape& input, c
   }
   const auto run = [=](const Operands& x) {
     const auto dense = [](const Tensor& operand) { return ops::contiguous(operand, kChannelsLast); };
-    ops::Conv2dCall call{.pass = pass,
-                         .conv = conv,
-                         .first = dense(x[0]),
-                         .second = dense(x[1]),
-                         .bias = {},
-                         .result = dense(x[2])};
+    const Tensor first = dense(x[0]), second = dense(x[1]), written = dense(x[2]);
+    ops::Conv2dCall call = {.pass = pass, .conv = conv};
+    call.x = forward ? first : by_weight ? second : written;
+    call.weight = by_weight ? written : second;
+    call.y = forward ? written : first;
     Operands results;
     const auto add = [&] {
-      for (const Tensor& result : results_of(call, ops::conv2d_gpu_candidates(call)))
+      for (const Tensor& result : results_of(call, ops::conv2d_gpu_algorithms(call)))
         results.push_back(result);
     };
     if (moments) {

@@ -13,15 +13,21 @@ using namespace taper;
 namespace {
 
 /// Element (i, j) of op(x) for matrix `batch`, as BLAS libraries read it.
-double element(const ops::BlasMatrix& x, bool transpose, int64_t batch, int64_t i, int64_t j) {
+double element(const void* data, const ops::BlasMatrix& x, bool transpose, int64_t batch, int64_t i,
+               int64_t j) {
   if (transpose) std::swap(i, j);
   REQUIRE(i < x.rows);
   REQUIRE(j < x.cols);
-  return static_cast<const double*>(x.data)[batch * x.batch_stride + j * x.ld + i];
+  return static_cast<const double*>(data)[batch * x.batch_stride + j * x.ld + i];
 }
 
-void run_as_a_library(const ops::BlasGemm& gemm) {
+void run_as_a_library(const ops::BlasGemm& gemm, const ops::EngineOperands& operands) {
+  using ops::Operand;
   const auto& d = gemm.d;
+  const void *const a = operands.address(Operand::kA), *const b = operands.address(Operand::kB);
+  const auto* const c = static_cast<const double*>(operands.address(Operand::kC));
+  const auto* const bias = static_cast<const double*>(operands.address(Operand::kBias));
+  REQUIRE((gemm.c == (c != nullptr) && gemm.bias == (bias != nullptr)));
   REQUIRE((d.rows == gemm.m && d.cols == gemm.n));
   for (const ops::BlasMatrix& x : {gemm.a, gemm.b, gemm.d}) REQUIRE(x.ld >= x.rows);
   for (int64_t batch = 0; batch < gemm.batches; ++batch) {
@@ -29,13 +35,13 @@ void run_as_a_library(const ops::BlasGemm& gemm) {
       for (int64_t i = 0; i < gemm.m; ++i) {
         double sum = 0;
         for (int64_t l = 0; l < gemm.k; ++l)
-          sum +=
-              element(gemm.a, gemm.transpose_a, batch, i, l) * element(gemm.b, gemm.transpose_b, batch, l, j);
+          sum += element(a, gemm.a, gemm.transpose_a, batch, i, l) *
+                 element(b, gemm.b, gemm.transpose_b, batch, l, j);
         const int64_t place = batch * d.batch_stride + j * d.ld + i;
-        if (gemm.c != nullptr) sum += static_cast<const double*>(gemm.c)[place];
-        if (gemm.bias != nullptr)
-          sum += static_cast<const double*>(gemm.bias)[batch * gemm.bias_batch_stride + i];
-        static_cast<double*>(d.data)[place] = gemm.activation == Activation::kRelu ? std::max(sum, 0.) : sum;
+        if (c != nullptr) sum += c[place];
+        if (bias != nullptr) sum += bias[batch * gemm.bias_batch_stride + i];
+        static_cast<double*>(operands.address(Operand::kD))[place] =
+            gemm.activation == Activation::kRelu ? std::max(sum, 0.) : sum;
       }
     }
   }
@@ -95,7 +101,7 @@ TEST_CASE("a library that is given the translation computes the row-major produc
   }
   const auto translated = ops::blas_gemm(gemm);
   REQUIRE(translated.has_value());
-  run_as_a_library(*translated);
+  run_as_a_library(*translated, ops::blas_operands(gemm, kCPU));
   check_close(c, expected, tolerance(kFloat64, k));  // the gaps too: nothing may be written there
 }
 
@@ -112,7 +118,7 @@ TEST_CASE("batches: one stride, shared operands, a bias for each matrix") {
   const auto translated = ops::blas_gemm(gemm);
   REQUIRE(translated.has_value());
   CHECK(translated->b.batch_stride == 0);
-  run_as_a_library(*translated);
+  run_as_a_library(*translated, ops::blas_operands(gemm, kCPU));
   for (int64_t g = 0; g < 3; ++g)
     for (int64_t i = 0; i < 2; ++i)
       for (int64_t j = 0; j < 2; ++j) {

@@ -16,6 +16,12 @@ using namespace taper;
 
 namespace {
 
+constexpr auto kCudnn = ops::VendorLibrary::kCudnn;
+
+std::shared_ptr<ops::EngineLibrary> library() {
+  return ops::engine_library(kCudnn);
+}
+
 void compute_nothing(const ops::EnginePattern&, const ops::EngineOperands&, double) {}
 
 }  // namespace
@@ -24,7 +30,7 @@ TEST_CASE("a candidate runs with the workspace that it asks for") {
   const DoubleCall call = double_call();
   for (const size_t bytes : {size_t(0), size_t(100)}) {
     bool ran = false;
-    const Candidate<DoubleCall> candidate = {
+    const Algorithm candidate = {
         .name = "any", .workspace_bytes = bytes, .run = [&](const DoubleCall& doubling, void* workspace) {
           CHECK((workspace != nullptr) == (bytes > 0));
           write_doubled(doubling);
@@ -45,13 +51,12 @@ TEST_CASE("what a vendor's library refuses is counted, and nothing is to be look
   CHECK(is_vendors("fakednn 1.0 engine"));
   CHECK_FALSE(is_vendors("own kernel"));
   CandidateRuns runs;
-  CHECK(runs.run(Candidate<DoubleCall>{.name = "own kernel", .run = compute}, call));
-  CHECK_FALSE(runs.run(Candidate<DoubleCall>{.name = "unfit", .supported = false, .run = compute}, call));
-  CHECK_FALSE(runs.run(
-      Candidate<DoubleCall>{.name = "huge", .workspace_bytes = size_t(2) << 30, .run = compute}, call));
-  CHECK_FALSE(runs.run(Candidate<DoubleCall>{.name = "fakednn 1.0 engine", .run = refuse}, call));
-  CHECK(runs.outputs(Candidate<DoubleCall>{.name = "fakednn 1.0 other", .run = refuse}, call).empty());
-  CHECK(runs.outputs(Candidate<DoubleCall>{.name = "own kernel", .run = compute}, call).size() == 1);
+  CHECK(runs.run(Algorithm{.name = "own kernel", .run = compute}, call));
+  CHECK_FALSE(runs.run(Algorithm{.name = "unfit", .supported = false, .run = compute}, call));
+  CHECK_FALSE(runs.run(Algorithm{.name = "huge", .workspace_bytes = size_t(2) << 30, .run = compute}, call));
+  CHECK_FALSE(runs.run(Algorithm{.name = "fakednn 1.0 engine", .run = refuse}, call));
+  CHECK(runs.outputs(Algorithm{.name = "fakednn 1.0 other", .run = refuse}, call).empty());
+  CHECK(runs.outputs(Algorithm{.name = "own kernel", .run = compute}, call).size() == 1);
   CHECK(runs.computed() == 2);
   CHECK(runs.refused() == 2);
 }
@@ -64,12 +69,12 @@ TEST_CASE("of a library's engines a test takes two that compile and four that do
   const ops::NormPattern pattern = {.shape = {1, 8, 4, 4}};
   const auto names = [&] {
     std::vector<std::string> offered;
-    for (const ops::Engine& engine : ops::engine_library()->engines(pattern)) offered.push_back(engine.name);
+    for (const ops::Engine& engine : library()->engines(pattern)) offered.push_back(engine.algorithm.name);
     return offered;
   };
   {
     FewEngines few;
-    CHECK(ops::engine_library()->name() == "fakednn 1.0");
+    CHECK(library()->name() == "fakednn 1.0");
     CHECK(names() ==
           std::vector<std::string>{"engine 0", "engine 1", "engine 2", "engine 3", "engine 5", "engine 7"});
     CHECK(few.take_left_out() == 6);
@@ -79,12 +84,12 @@ TEST_CASE("of a library's engines a test takes two that compile and four that do
 }
 
 TEST_CASE("without a library there are no few engines either") {
-  const ops::EngineLibraryLoader before = ops::set_engine_library_loader({});
+  const ops::EngineLibraryLoader before = ops::set_engine_library_loader(kCudnn, {});
   {
     const FewEngines few;
-    CHECK(ops::engine_library() == nullptr);
+    CHECK(library() == nullptr);
   }
-  ops::set_engine_library_loader(before);
+  ops::set_engine_library_loader(kCudnn, before);
 }
 
 TEST_CASE("moments of sums of unrounded values pass for those of the rounded ones") {

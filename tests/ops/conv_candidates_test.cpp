@@ -64,24 +64,23 @@ Operands random_operands(const ConvCase& test, uint64_t seed = 0) {
 Conv2dCall make_call(Conv2dPass pass, const ConvCase& test, const Operands& operands,
                      DType dtype = kFloat32) {
   const auto conv = ops::conv2d_geometry("test", operands.x.shape(), operands.weight.shape(), test.options);
-  const Shape shape = pass == Conv2dPass::kForward         ? conv.output_shape()
-                      : pass == Conv2dPass::kBackwardInput ? conv.input_shape()
-                                                           : conv.weight_shape();
-  const Tensor first = pass == Conv2dPass::kForward ? operands.x : operands.grad;
-  const Tensor second = pass == Conv2dPass::kBackwardWeight ? operands.x : operands.weight;
-  return {pass,
-          conv,
-          ops::cast(first, dtype),
-          ops::cast(second, dtype),
-          pass == Conv2dPass::kForward ? ops::cast(operands.bias, dtype) : Tensor(),
-          empty(shape, {.dtype = dtype, .memory_format = kChannelsLast})};
+  const auto operand = [&](const Tensor& x, Conv2dPass written_in) {
+    if (pass != written_in) return ops::cast(x, dtype);
+    return empty(x.shape(), {.dtype = dtype, .memory_format = kChannelsLast});
+  };
+  return {.pass = pass,
+          .conv = conv,
+          .x = operand(operands.x, Conv2dPass::kBackwardInput),
+          .weight = operand(operands.weight, Conv2dPass::kBackwardWeight),
+          .y = operand(operands.grad, Conv2dPass::kForward),
+          .bias = pass == Conv2dPass::kForward ? ops::cast(operands.bias, dtype) : Tensor()};
 }
 
 /// The plainest candidate in f64, which conv_test.cpp holds against the definition.
 Tensor expected(Conv2dPass pass, const ConvCase& test, const Operands& operands) {
   const Conv2dCall call = make_call(pass, test, operands, kFloat64);
-  run_candidate(ops::conv2d_cpu_candidates(call).front(), call);
-  return call.result;
+  run_candidate(ops::conv2d_cpu_algorithms(call).front(), call);
+  return call.result();
 }
 
 int64_t reduction_length(const Conv2dCall& call) {
@@ -124,12 +123,12 @@ TEST_CASE("each candidate of a convolution computes it") {
     for (const Conv2dPass pass : kPasses) {
       const Tensor truth = expected(pass, test, operands);
       const Conv2dCall call = make_call(pass, test, operands);
-      for (const auto& candidate : ops::conv2d_cpu_candidates(call)) {
+      for (const auto& candidate : ops::conv2d_cpu_algorithms(call)) {
         if (!candidate.supported) continue;
         INFO(test.name << ", pass " << int(pass) << ", " << candidate.name);
-        ops::copy_(call.result, ops::full(call.result.shape(), std::nan("")));
+        ops::copy_(call.result(), ops::full(call.result().shape(), std::nan("")));
         run_candidate(candidate, call);
-        check_close(call.result, truth,
+        check_close(call.result(), truth,
                     allowance(candidate.name) * tolerance(kFloat32, reduction_length(call)));
         ++runs[candidate.name];
       }
@@ -146,25 +145,25 @@ TEST_CASE("each candidate adds bias and residual and clamps at 0 as separate ste
   for (const ConvCase& test : kCases) {
     const Operands operands = random_operands(test);
     const Conv2dCall plain = make_call(Conv2dPass::kForward, test, operands, kFloat64);
-    run_candidate(ops::conv2d_cpu_candidates(plain).front(), plain);
+    run_candidate(ops::conv2d_cpu_algorithms(plain).front(), plain);
     for (const bool with_residual : {false, true}) {
       for (const bool relu : {false, true}) {
         Conv2dCall call = make_call(Conv2dPass::kForward, test, operands);
         if (with_residual) call.residual = operands.grad;
         call.relu = relu;
-        const ops::ConstantWeight constant(call.second);
+        const ops::ConstantWeight constant(call.weight);
         if (with_residual) call.constant = &constant;
-        Tensor truth = plain.result;
+        Tensor truth = plain.y;
         if (with_residual) truth = ops::add(truth, ops::cast(operands.grad, kFloat64));
         if (relu) truth = ops::relu(truth);
-        for (const auto& candidate : ops::conv2d_cpu_candidates(call)) {
+        for (const auto& candidate : ops::conv2d_cpu_algorithms(call)) {
           if (!candidate.supported) continue;
           INFO(test.name << ", " << candidate.name << (with_residual ? ", residual" : "")
                          << (relu ? ", relu" : ""));
           for (int run = 0; run < (call.constant ? 2 : 1); ++run) {  // the second with the kept weight
-            ops::copy_(call.result, ops::full(call.result.shape(), std::nan("")));
+            ops::copy_(call.result(), ops::full(call.result().shape(), std::nan("")));
             run_candidate(candidate, call);
-            check_close(call.result, truth,
+            check_close(call.result(), truth,
                         allowance(candidate.name) * tolerance(kFloat32, reduction_length(call)));
           }
         }
@@ -179,13 +178,13 @@ TEST_CASE("Winograd convolution is exact but for rounding") {
   for (const Conv2dPass pass : kPasses) {
     const Tensor truth = expected(pass, test, operands);
     const Conv2dCall call = make_call(pass, test, operands, kFloat64);
-    const double *a = call.first.data<double>(), *b = call.second.data<double>();
-    double* const result = call.result.data<double>();
+    const double *a = call.first().data<double>(), *b = call.second().data<double>();
+    double* const result = call.result().data<double>();
     REQUIRE(ops::supports_winograd<double>(call.conv));
     const auto both = [&](auto two, auto four) {
       for (const auto& run : {std::function<void()>(two), std::function<void()>(four)}) {
         run();
-        check_close(call.result, truth, 30 * tolerance(kFloat64, reduction_length(call)));
+        check_close(call.result(), truth, 30 * tolerance(kFloat64, reduction_length(call)));
       }
     };
     if (pass == Conv2dPass::kForward) {
@@ -219,10 +218,10 @@ TEST_CASE("Winograd's rounding errors stay within 4 and 15 times those of direct
         const Tensor truth = expected(pass, test, operands);
         const Conv2dCall call = make_call(pass, test, operands);
         Errors direct;
-        for (const auto& candidate : ops::conv2d_cpu_candidates(call)) {
+        for (const auto& candidate : ops::conv2d_cpu_algorithms(call)) {
           if (!candidate.supported) continue;
           run_candidate(candidate, call);
-          const Errors found = errors(call.result, truth);
+          const Errors found = errors(call.result(), truth);
           if (candidate.name == "gemm") direct = found;
           REQUIRE(direct.root_mean_square > 0);
           const double typical = found.root_mean_square / direct.root_mean_square;
@@ -243,14 +242,14 @@ TEST_CASE("each candidate gives the same bits for any number of threads") {
     const Operands operands = random_operands(test);
     for (const Conv2dPass pass : kPasses) {
       const Conv2dCall call = make_call(pass, test, operands);
-      for (const auto& candidate : ops::conv2d_cpu_candidates(call)) {
+      for (const auto& candidate : ops::conv2d_cpu_algorithms(call)) {
         if (!candidate.supported) continue;
         INFO(test.name << ", pass " << int(pass) << ", " << candidate.name);
         std::vector<float> first;
         for (const int count : {1, 2, 5}) {
           const ThreadsGuard threads(count);
           run_candidate(candidate, call);
-          const auto result = ops::to_vector<float>(call.result);
+          const auto result = ops::to_vector<float>(call.result());
           if (first.empty()) first = result;
           CHECK(result == first);
         }
@@ -264,10 +263,10 @@ TEST_CASE("the heuristic knows where Winograd pays") {
     const Conv2dCall call = make_call(Conv2dPass::kForward, test, random_operands(test));
     std::string name;
     double cost = 0;
-    for (const auto& candidate : ops::conv2d_cpu_candidates(call)) {
-      if (!candidate.supported || (!name.empty() && candidate.cost >= cost)) continue;
+    for (const auto& candidate : ops::conv2d_cpu_algorithms(call)) {
+      if (!candidate.supported || (!name.empty() && candidate.rank >= cost)) continue;
       name = candidate.name;
-      cost = candidate.cost;
+      cost = candidate.rank;
     }
     return name;
   };

@@ -1,6 +1,6 @@
-// Convolutions through a vendor's library: what reaches it, and how its engines are chosen, refused, struck
-// off, built, kept and remembered. The library is a naive one of the test's own; what is above it runs as
-// with cuDNN.
+// Convolutions through a vendor's library: what reaches it, and how its engines are chosen, refused,
+// rejected, built, kept and remembered. The library is a naive one of the test's own; what is above it runs
+// as with cuDNN.
 
 #include <algorithm>
 #include <catch2/catch.hpp>
@@ -146,27 +146,25 @@ TEST_CASE(
   const ops::Conv2dCall call = {
       .pass = Conv2dPass::kForward,
       .conv = conv,
-      .first = image(conv.input_shape(), 1),
-      .second = image(conv.weight_shape(), 2),
-      .bias = {},
-      .result =
-          empty(conv.output_shape(), {.dtype = dtype, .device = device, .memory_format = kChannelsLast}),
+      .x = image(conv.input_shape(), 1),
+      .weight = image(conv.weight_shape(), 2),
+      .y = empty(conv.output_shape(), {.dtype = dtype, .device = device, .memory_format = kChannelsLast}),
       .moments = {channels(), channels()}};
-  const auto candidates = ops::conv2d_gpu_candidates(call);
+  const auto candidates = ops::conv2d_gpu_algorithms(call);
   int with_sums = 0;
   for (const auto& candidate : candidates) {
     if (!candidate.name.starts_with("fakednn")) continue;
     const bool sums = candidate.name.ends_with(", with sums");
     with_sums += int(sums);
     INFO(candidate.name << ", " << name(dtype));
-    for (const Tensor& output : {call.result, call.moments.mean, call.moments.var})
+    for (const Tensor& output : {call.y, call.moments.mean, call.moments.var})
       ops::copy_(output, ops::full_like(output, std::nan("")));
     run_candidate(candidate, call);
-    const BatchMoments expected = ops::batch_moments(call.result);
+    const BatchMoments expected = ops::batch_moments(call.y);
     check_close(call.moments.mean, expected.mean, tolerance(kFloat32, 50));
     check_close(call.moments.var, expected.var, tolerance(kFloat32, 50));
     for (const auto& own : candidates) {
-      if (own.name == "implicit gemm") CHECK((candidate.cost > own.cost) == sums);
+      if (own.name == "implicit gemm") CHECK((candidate.rank > own.rank) == sums);
     }
   }
   CHECK(with_sums == (dtype == kFloat32 ? 0 : 2));
@@ -195,13 +193,12 @@ TEST_CASE("a prologue with ReLU reaches the library's engines, and others get it
   };
   const ops::Conv2dCall call = {.pass = Conv2dPass::kForward,
                                 .conv = conv,
-                                .first = make({1, 8, 3, 3}, kFloat16),
-                                .second = make({8, 8, 1, 1}, kFloat16),
-                                .bias = {},
-                                .result = make({1, 8, 3, 3}, kFloat16),
+                                .x = make({1, 8, 3, 3}, kFloat16),
+                                .weight = make({8, 8, 1, 1}, kFloat16),
+                                .y = make({1, 8, 3, 3}, kFloat16),
                                 .prologue = {make({8}, kFloat32), make({8}, kFloat32), relu},
                                 .moments = {make({8}, kFloat32), make({8}, kFloat32)}};
-  for (const auto& candidate : ops::conv2d_gpu_candidates(call)) {
+  for (const auto& candidate : ops::conv2d_gpu_algorithms(call)) {
     if (candidate.name.starts_with("fakednn")) run_candidate(candidate, call);
   }
   std::vector<std::string> expected = {"plain", "plain, sums"};
@@ -262,7 +259,7 @@ TEST_CASE("a missing or older convolution library is named once") {
   if (!has_gpu()) return;
   FakeConvGuard fake;
   int loads = 0;
-  ops::set_engine_library_loader([&]() -> std::unique_ptr<ops::EngineLibrary> {
+  ops::set_engine_library_loader(ops::VendorLibrary::kCudnn, [&]() -> std::unique_ptr<ops::EngineLibrary> {
     ++loads;
     fail("cuDNN 9.1.0 is too old: Taper needs 9.2.0");
   });
@@ -303,7 +300,7 @@ TEST_CASE("where bits must be equal, engines that are not deterministic are left
   CHECK(decision().winner == "fakednn 1.0 ordered");
 }
 
-TEST_CASE("an engine that cannot be built, or run, is struck off, and the next one computes") {
+TEST_CASE("an engine that cannot be built, or run, is rejected, and the next one computes") {
   if (!has_gpu()) return;
   FakeConvGuard fake;
   fake.state->offers = {
@@ -313,11 +310,11 @@ TEST_CASE("an engine that cannot be built, or run, is struck off, and the next o
   CHECK(fake.state->log == std::vector<std::string>{"build unbuildable", "build refuses", "build naive",
                                                     "run naive", "run naive"});
   REQUIRE(warnings.texts.size() == 2);
-  CHECK_THAT(warnings.texts[0], Catch::EndsWith("unbuildable is struck off: fakednn: cannot build"));
-  CHECK_THAT(warnings.texts[1], Catch::EndsWith("refuses is struck off: fakednn: not supported"));
+  CHECK_THAT(warnings.texts[0], Catch::EndsWith("unbuildable is rejected: fakednn: cannot build"));
+  CHECK_THAT(warnings.texts[1], Catch::EndsWith("refuses is rejected: fakednn: not supported"));
 }
 
-TEST_CASE("measuring engines: those that fail are out of the race, wrong ones are struck off") {
+TEST_CASE("measuring engines: those that fail are out of the race, wrong ones are rejected") {
   if (!has_gpu()) return;
   FakeConvGuard fake;
   fake.state->offers = {{.name = "refuses", .fails_to_run = true}, {.name = "wrong", .factor = 1.1}, {}};
@@ -326,7 +323,7 @@ TEST_CASE("measuring engines: those that fail are out of the race, wrong ones ar
   const Warnings warnings;
   convolve();
   REQUIRE(warnings.texts.size() == 1);
-  CHECK_THAT(warnings.texts[0], Catch::Contains("fakednn 1.0 wrong is struck off: wrong result"));
+  CHECK_THAT(warnings.texts[0], Catch::Contains("fakednn 1.0 wrong is rejected: wrong result"));
   for (const AlgorithmTiming& timing : decision().candidates) {
     const bool is_out = timing.name == "fakednn 1.0 refuses" || timing.name == "fakednn 1.0 wrong";
     CHECK(timing.rejected.empty() != is_out);

@@ -53,20 +53,19 @@ Tensor random_image(const Shape& shape, DType dtype, uint64_t seed, Device devic
 /// A call whose result and moments are yet to be computed.
 Conv2dCall make_call(const ConvCase& test, DType dtype, Device device, bool moments = true) {
   const auto conv = ops::conv2d_geometry("test", test.input, test.weight(), test.options);
-  Conv2dCall call = {.pass = ops::Conv2dPass::kForward,
-                     .conv = conv,
-                     .first = random_image(test.input, dtype, 1, device),
-                     .second = random_image(test.weight(), dtype, 2, device),
-                     .bias = {},
-                     .result = empty(conv.output_shape(),
-                                     {.dtype = dtype, .device = device, .memory_format = kChannelsLast})};
+  Conv2dCall call = {
+      .pass = ops::Conv2dPass::kForward,
+      .conv = conv,
+      .x = random_image(test.input, dtype, 1, device),
+      .weight = random_image(test.weight(), dtype, 2, device),
+      .y = empty(conv.output_shape(), {.dtype = dtype, .device = device, .memory_format = kChannelsLast})};
   const TensorOptions wide = {.dtype = compute_dtype(dtype), .device = device};
   if (moments) call.moments = {empty({conv.k}, wide), empty({conv.k}, wide)};
   return call;
 }
 
-std::vector<Candidate<Conv2dCall>> candidates_of(const Conv2dCall& call) {
-  return call.result.device().is_cuda() ? ops::conv2d_gpu_candidates(call) : ops::conv2d_cpu_candidates(call);
+std::vector<Algorithm> candidates_of(const Conv2dCall& call) {
+  return call.y.device().is_cuda() ? ops::conv2d_gpu_algorithms(call) : ops::conv2d_cpu_algorithms(call);
 }
 
 std::vector<DType> dtypes_on(Device device) {
@@ -103,14 +102,14 @@ TEST_CASE("each candidate's moments are those of its result, which they do not c
       std::map<std::string, std::vector<double>> results;
       const std::string own = candidates_of(plain).front().name;
       for (const auto& candidate : candidates_of(plain)) {
-        if (runs.run(candidate, plain)) results[candidate.name] = ops::to_vector<double>(plain.result);
+        if (runs.run(candidate, plain)) results[candidate.name] = ops::to_vector<double>(plain.y);
       }
       for (const auto& candidate : candidates_of(call)) {
         INFO(test.name << ", " << candidate.name << ", " << name(dtype) << " on " << device.str());
         for (Tensor* output : call.outputs()) *output = ops::full_like(*output, std::nan(""));
         if (!runs.run(candidate, call)) continue;
-        check_moments(call.moments, call.result, gathered_by(candidate.name));
-        const auto values = ops::to_vector<double>(call.result);
+        check_moments(call.moments, call.y, gathered_by(candidate.name));
+        const auto values = ops::to_vector<double>(call.y);
         const auto same = results.find(candidate.name);
         if (same != results.end() && candidate.deterministic) {
           CHECK(values == same->second);
@@ -136,12 +135,12 @@ TEST_CASE("a convolution's variances do not cancel where its means are large") {
        {ConvCase{"1x1", {2, 16, 20, 20}, 32, 1, {}}, ConvCase{"3x3", {2, 16, 14, 14}, 16, 3, {}}}) {
     const auto [x, weight] = far_from_zero(1e3, test.input, test.weight());
     Conv2dCall call = make_call(test, kFloat32, device);
-    call.first = ops::contiguous(ops::cast(x, kFloat32).to(device), kChannelsLast);
-    call.second = ops::contiguous(ops::cast(weight, kFloat32).to(device), kChannelsLast);
+    call.x = ops::contiguous(ops::cast(x, kFloat32).to(device), kChannelsLast);
+    call.weight = ops::contiguous(ops::cast(weight, kFloat32).to(device), kChannelsLast);
     for (const auto& candidate : candidates_of(call)) {
       INFO(test.name << ", " << candidate.name << " on " << device.str());
       if (!runs.run(candidate, call)) continue;
-      const Moments expected = moments_of(call.result);
+      const Moments expected = moments_of(call.y);
       const auto mean = ops::to_vector<double>(call.moments.mean);
       const auto var = ops::to_vector<double>(call.moments.var);
       for (size_t c = 0; c < mean.size(); ++c) {
@@ -158,7 +157,7 @@ TEST_CASE("a convolution's moments are the same bits for any number of threads")
        {ConvCase{"3x3", {9, 32, 14, 13}, 48, 3, {.padding = 1}}, ConvCase{"1x1", {9, 32, 14, 13}, 300, 1, {}},
         ConvCase{"depthwise", {9, 32, 14, 13}, 32, 3, {.padding = 1, .groups = 32}}}) {
     const Conv2dCall call = make_call(test, kFloat32, Device("cpu"));
-    for (const auto& candidate : ops::conv2d_cpu_candidates(call)) {
+    for (const auto& candidate : ops::conv2d_cpu_algorithms(call)) {
       if (!candidate.supported) continue;
       INFO(test.name << ", " << candidate.name);
       std::vector<std::vector<float>> first;

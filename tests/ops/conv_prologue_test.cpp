@@ -81,22 +81,21 @@ TEST_CASE("each candidate convolves the input that its prologue makes") {
       Conv2dCall call = {
           .pass = ops::Conv2dPass::kForward,
           .conv = conv,
-          .first = in.x,
-          .second = in.weight,
-          .bias = {},
-          .result = empty(shape, {.dtype = dtype, .device = device, .memory_format = kChannelsLast}),
+          .x = in.x,
+          .weight = in.weight,
+          .y = empty(shape, {.dtype = dtype, .device = device, .memory_format = kChannelsLast}),
           .prologue = {in.scale, in.shift, relu},
           .moments = {empty({conv.k}, wide), empty({conv.k}, wide)}};
       for (const auto& candidate :
-           device.is_cpu() ? ops::conv2d_cpu_candidates(call) : ops::conv2d_gpu_candidates(call)) {
+           device.is_cpu() ? ops::conv2d_cpu_algorithms(call) : ops::conv2d_gpu_algorithms(call)) {
         INFO(test.name << ", " << candidate.name << (relu ? ", relu" : "") << ", " << name(dtype) << " on "
                        << device.str());
         if (!runs.run(candidate, call)) continue;
         const double errors = candidate.name.starts_with("winograd") ? kWinograd4x4Errors
                               : is_vendors(candidate.name)           ? library_errors(dtype)
                                                                      : 1;
-        check_close(call.result, truth, errors * allowed(dtype, test), 1);
-        check_moments(call.moments, call.result, gathered_by(candidate.name));
+        check_close(call.y, truth, errors * allowed(dtype, test), 1);
+        check_moments(call.moments, call.y, gathered_by(candidate.name));
         ++count[candidate.name];
       }
     }

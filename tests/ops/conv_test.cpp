@@ -222,17 +222,16 @@ TEST_CASE("a fused convolution lets NaN through its ReLU, where Taper computes i
       };
       const ops::Conv2dCall call = {.pass = ops::Conv2dPass::kForward,
                                     .conv = conv,
-                                    .first = full({1, 16, 6, 6}, std::nan("")),
-                                    .second = full(filters, 1),
-                                    .bias = {},
-                                    .result = full(conv.output_shape(), 0),
+                                    .x = full({1, 16, 6, 6}, std::nan("")),
+                                    .weight = full(filters, 1),
+                                    .y = full(conv.output_shape(), 0),
                                     .relu = true};
       for (const auto& candidate :
-           device.is_cpu() ? ops::conv2d_cpu_candidates(call) : ops::conv2d_gpu_candidates(call)) {
+           device.is_cpu() ? ops::conv2d_cpu_algorithms(call) : ops::conv2d_gpu_algorithms(call)) {
         INFO(candidate.name << ", kernel " << kernel << ", groups " << groups << " on " << device.str());
-        ops::fill_(call.result, 1);
+        ops::fill_(call.y, 1);
         if (!runs.run(candidate, call)) continue;
-        const auto values = ops::to_vector<double>(call.result);
+        const auto values = ops::to_vector<double>(call.y);
         const bool nan = std::all_of(values.begin(), values.end(), [](double y) { return std::isnan(y); });
         // max(NaN, 0) is 0 to hardware and to libraries' ReLU, unless they take care.
         const bool zero = std::all_of(values.begin(), values.end(), [](double y) { return y == 0; });
@@ -265,27 +264,28 @@ TEST_CASE("every candidate on the GPU computes the same convolution") {
                by_weight = pass == ops::Conv2dPass::kBackwardWeight;
     const Shape shape = forward ? conv.output_shape() : by_weight ? test.weight() : test.input;
     if (numel(shape) == 0 || !limit.takes_one_more()) continue;
-    ops::Conv2dCall call{pass, conv, forward ? x : grad, by_weight ? x : weight, {}, {}};
+    ops::Conv2dCall call = {.pass = pass, .conv = conv, .x = x, .weight = weight, .y = grad};
     if (forward) {
       call.bias = random_tensor({test.output_channels}, dtype, 4).to(Device("cuda"));
       call.residual = grad;
       call.relu = true;
     }
-    const auto empty_result = [&] {
-      return empty(shape, {.dtype = dtype, .device = Device("cuda"), .memory_format = kChannelsLast});
+    const auto poison_result = [&] {
+      *call.outputs()[0] =
+          empty(shape, {.dtype = dtype, .device = Device("cuda"), .memory_format = kChannelsLast});
     };
-    call.result = empty_result();
+    poison_result();
     const int64_t terms = forward     ? numel(test.weight()) / test.output_channels
                           : by_weight ? conv.n * conv.p * conv.q
                                       : test.output_channels * conv.taps();
     Tensor first;
-    for (const auto& candidate : ops::conv2d_gpu_candidates(call)) {
+    for (const auto& candidate : ops::conv2d_gpu_algorithms(call)) {
       INFO(test.name << ", " << candidate.name << ", pass " << int(pass) << ", " << name(dtype));
-      call.result = empty_result();
+      poison_result();
       if (!runs.run(candidate, call)) continue;
-      if (!first.defined()) first = call.result;
+      if (!first.defined()) first = call.result();
       const double errors = is_vendors(candidate.name) ? library_errors(dtype) : 1;
-      check_close(call.result, first, 2 * errors * tolerance(dtype, terms));
+      check_close(call.result(), first, 2 * errors * tolerance(dtype, terms));
       limit.checked();
     }
   }

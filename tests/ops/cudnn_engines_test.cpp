@@ -84,11 +84,11 @@ TEST_CASE("cuDNN has engines for each of ResNet-50's convolutions on an H200, in
         const auto engines =
             cudnn->engines(pattern_of(layer, pass, precision.dtype, precision.allow_tf32, fused));
         std::set<std::string> names;
-        for (const ops::Engine& engine : engines) names.insert(engine.name);
+        for (const ops::Engine& engine : engines) names.insert(engine.algorithm.name);
         CHECK(names.size() == engines.size());
         const auto any = [&](auto member) { return std::any_of(engines.begin(), engines.end(), member); };
-        CHECK(any([](const ops::Engine& engine) { return engine.deterministic; }));
-        CHECK(any([](const ops::Engine& engine) { return engine.rounds_to_tf32; }) ==
+        CHECK(any([](const ops::Engine& engine) { return engine.algorithm.deterministic; }));
+        CHECK(any([](const ops::Engine& engine) { return engine.algorithm.epsilon > 0; }) ==
               (precision.dtype == kFloat32 && precision.allow_tf32));
       }
     }
@@ -145,7 +145,7 @@ TEST_CASE("cuDNN has engines for each of ResNet-50's batch norms on an H200, wit
                       << pattern.residual << ", relu " << pattern.relu << ", mask " << pattern.mask);
       const auto engines = cudnn->engines(pattern);
       CHECK(std::any_of(engines.begin(), engines.end(), [](const ops::Engine& engine) {
-        return engine.deterministic && engine.workspace_bytes < (1 << 24);
+        return engine.algorithm.deterministic && engine.algorithm.workspace_bytes < (1 << 24);
       }));
     }
   }
@@ -166,7 +166,7 @@ TEST_CASE("cuDNN builds plans for an H200, and loads what it serialised") {
     for (const ops::Engine& engine :
          cudnn->engines(pattern_of(kResnet50Layers[2], Conv2dPass::kForward, kBFloat16, true, fused))) {
       if (engine.compiles) continue;  // needs a driver
-      INFO(engine.name);
+      INFO(engine.algorithm.name);
       const std::string serialized = engine.build()->serialized();
       CHECK(cudnn->load(serialized)->serialized() == serialized);
       ++built;

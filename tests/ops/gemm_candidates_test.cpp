@@ -12,7 +12,7 @@
 #include "taper/ops/elementwise/elementwise.h"
 #include "taper/ops/gemm/gemm_call.h"
 #include "taper/ops/reduce/reduce.h"
-#include "taper/ops/vendor/gemm_library.h"
+#include "taper/ops/vendor/engine_library.h"
 #include "test_tensors.h"
 #include "time_limit.h"
 #include "tolerance.h"
@@ -73,7 +73,7 @@ constexpr int kMostFromLibrary = 4;
 void check_all(const std::string& what, const ops::GemmCall& call, const Tensor& expected, Seen& seen) {
   const int64_t sum_length = call.gemm.sizes.k + 2;
   int from_library = 0;
-  for (const auto& candidate : ops::gemm_candidates(call)) {
+  for (const auto& candidate : ops::gemm_algorithms(call)) {
     const bool vendors = is_vendors(candidate.name);
     if (vendors && ++from_library > kMostFromLibrary) {
       seen.limit.left_out(1);
@@ -119,7 +119,7 @@ void check_last_layer(const Precision& precision, Seen& seen) {
 /// With a library, that it was looked at.
 void check_library_seen(const Seen& seen) {
   if (gpu::is_simulated()) return;
-  if (ops::gemm_library() == nullptr)
+  if (ops::engine_library(ops::VendorLibrary::kCublaslt) == nullptr)
     WARN("no vendor's library here: only Taper's kernels were compared");
   else
     CHECK(seen.from_library > 0);
@@ -203,10 +203,11 @@ TEST_CASE("all candidates of ResNet-50's 1x1 convolutions and last layer agree w
           empty(shape, {.dtype = first_.dtype(), .device = kGpu, .memory_format = kChannelsLast});
       return ops::product_of({.pass = pass,
                               .conv = conv,
-                              .first = first_,
-                              .second = second_,
-                              .bias = {},
-                              .result = result,
+                              .x = forward     ? first_
+                                   : by_weight ? second_
+                                               : result,
+                              .weight = by_weight ? result : second_,
+                              .y = forward ? result : first_,
                               .allow_tf32 = precision.tf32});
     };
     const Tensor expected =

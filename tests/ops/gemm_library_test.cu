@@ -1,5 +1,5 @@
 // Matrix products through a vendor's library: which arguments reach it, and how its algorithms are chosen,
-// refused, struck off and remembered. The library is a naive one of the test's own that computes as BLAS
+// refused, rejected and remembered. The library is a naive one of the test's own that computes as BLAS
 // libraries do, column by column; what is above it runs as with cuBLASLt.
 
 #include <catch2/catch.hpp>
@@ -14,7 +14,7 @@
 #include "taper/ops/gemm/gemm_call.h"
 #include "taper/ops/gemm/gpu/gemm_typed.h"
 #include "taper/ops/matmul/matmul.h"
-#include "taper/ops/vendor/gemm_library.h"
+#include "tests/support/fake_library.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/test_tensors.h"
 #include "tests/support/tolerance.h"
@@ -24,106 +24,62 @@ using namespace taper;
 
 namespace {
 
+/// Addresses of a product's operands in device memory.
+struct BlasPointers {
+  const void *a, *b, *c, *bias;
+  void* d;
+};
+
 /// One thread for each element of d; `factor` spoils the sum for a library that computes something else.
 template <class T>
-__global__ void naive_blas(ops::BlasGemm gemm, double factor) {
+__global__ void naive_blas(ops::BlasGemm gemm, BlasPointers at, double factor) {
   const int64_t index = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, batch = blockIdx.y;
   if (index >= gemm.m * gemm.n) return;
   const int64_t i = index % gemm.m, j = index / gemm.m;
-  const auto element = [&](const ops::BlasMatrix& x, bool transpose, int64_t row, int64_t col) {
+  const auto element = [&](const void* data, const ops::BlasMatrix& x, bool transpose, int64_t row,
+                           int64_t col) {
     const int64_t offset = transpose ? row * x.ld + col : col * x.ld + row;
-    return ops::device_cast<double>(static_cast<const T*>(x.data)[batch * x.batch_stride + offset]);
+    return ops::device_cast<double>(static_cast<const T*>(data)[batch * x.batch_stride + offset]);
   };
   double sum = 0;
   for (int64_t l = 0; l < gemm.k; ++l)
-    sum += element(gemm.a, gemm.transpose_a, i, l) * element(gemm.b, gemm.transpose_b, l, j);
-  const int64_t place = batch * gemm.d.batch_stride + j * gemm.d.ld + i;
-  if (gemm.c != nullptr) sum += ops::device_cast<double>(static_cast<const T*>(gemm.c)[place]);
-  if (gemm.bias != nullptr)
-    sum += ops::device_cast<double>(static_cast<const T*>(gemm.bias)[batch * gemm.bias_batch_stride + i]);
+    sum += element(at.a, gemm.a, gemm.transpose_a, i, l) * element(at.b, gemm.b, gemm.transpose_b, l, j);
+  const int64_t index_of_d = batch * gemm.d.batch_stride + j * gemm.d.ld + i;
+  if (gemm.c) sum += ops::device_cast<double>(static_cast<const T*>(at.c)[index_of_d]);
+  if (gemm.bias)
+    sum += ops::device_cast<double>(static_cast<const T*>(at.bias)[batch * gemm.bias_batch_stride + i]);
   sum *= factor;
   if (gemm.activation == Activation::kRelu && sum < 0) sum = 0;
   if (gemm.activation == Activation::kGeluTanh) {
     sum = sum / 2 * (1 + std::tanh(0.79788456080286535588 * (sum + 0.044715 * sum * sum * sum)));
   }
-  static_cast<T*>(gemm.d.data)[place] = ops::device_cast<T>(sum);
+  static_cast<T*>(at.d)[index_of_d] = ops::device_cast<T>(sum);
 }
 
-struct FakeAlgorithm {
-  std::string name;
-  size_t workspace_bytes = 0;
-  bool deterministic = true;
-  bool refuses = false;  ///< when it is asked to run
-  double factor = 1;     ///< 1: computes what it should
-};
+/// While it lives, matrix products on the GPU see a library of the test's own.
+class FakeBlasGuard : public FakeGuard {
+ public:
+  FakeBlasGuard()
+      : FakeGuard([this](const ops::EnginePattern& pattern, const ops::EngineOperands& operands,
+                         double factor) { compute(std::get<ops::BlasGemm>(pattern), operands, factor); },
+                  ops::VendorLibrary::kCublaslt) {}
 
-struct FakeLibrary final : ops::GemmLibrary {
-  std::string version = "1.0";
-  std::vector<FakeAlgorithm> offers = {{.name = "naive"}};
-  bool fails = false;  ///< when it is asked for algorithms
-  std::vector<ops::BlasGemm> asked;
-  std::vector<int64_t> alignments;
   std::vector<ops::BlasGemm> computed;
-  std::vector<std::string> used;
 
-  std::string name() const override { return "fakeblas " + version; }
-  std::vector<ops::GemmAlgorithm> algorithms(const ops::BlasGemm& gemm, int64_t alignment, size_t) override {
-    asked.push_back(gemm);
-    alignments.push_back(alignment);
-    if (fails) fail("fakeblas: internal error");
-    std::vector<ops::GemmAlgorithm> list;
-    for (const FakeAlgorithm& offer : offers)
-      list.push_back({.name = offer.name,
-                      .workspace_bytes = offer.workspace_bytes,
-                      .deterministic = offer.deterministic,
-                      .plan = std::make_shared<const FakeAlgorithm>(offer)});
-    return list;
-  }
-  void run(const ops::BlasGemm& gemm, const ops::GemmAlgorithm& algorithm, void* workspace) override {
-    const auto& plan = *static_cast<const FakeAlgorithm*>(algorithm.plan.get());
-    if (plan.refuses) fail<AlgorithmFailed>("fakeblas: not supported");
-    REQUIRE((workspace != nullptr) == (plan.workspace_bytes > 0));
+ private:
+  void compute(const ops::BlasGemm& gemm, const ops::EngineOperands& operands, double factor) {
+    using ops::Operand;
     computed.push_back(gemm);
-    used.push_back(plan.name);
+    const BlasPointers at = {operands.address(Operand::kA), operands.address(Operand::kB),
+                             operands.address(Operand::kC), operands.address(Operand::kBias),
+                             operands.address(Operand::kD)};
+    REQUIRE((gemm.c == (at.c != nullptr) && gemm.bias == (at.bias != nullptr)));
     ops::dispatch_device_float(gemm.dtype, [&]<class T>() {
       gpu::launch("naive_blas", naive_blas<T>,
                   {.grid = dim3(unsigned((gemm.m * gemm.n + 31) / 32), unsigned(gemm.batches)), .block = 32},
-                  gemm, plan.factor);
+                  gemm, at, factor);
     });
   }
-};
-
-/// While it lives, matrix products on the GPU see this library, and the algorithm cache begins afresh.
-class FakeGuard {
- public:
-  FakeGuard() : blas(std::make_shared<FakeLibrary>()) {
-    // The slot owns its library; a forwarder lets the test keep looking at this one.
-    struct Forwarder final : ops::GemmLibrary {
-      explicit Forwarder(std::shared_ptr<FakeLibrary> to_) : to(std::move(to_)) {}
-      std::string name() const override { return to->name(); }
-      std::vector<ops::GemmAlgorithm> algorithms(const ops::BlasGemm& gemm, int64_t alignment,
-                                                 size_t limit) override {
-        return to->algorithms(gemm, alignment, limit);
-      }
-      void run(const ops::BlasGemm& gemm, const ops::GemmAlgorithm& algorithm, void* workspace) override {
-        to->run(gemm, algorithm, workspace);
-      }
-      std::shared_ptr<FakeLibrary> to;
-    };
-    before_ = ops::set_gemm_library_loader([to = blas] { return std::make_unique<Forwarder>(to); });
-    algorithm_cache().clear();
-  }
-  ~FakeGuard() {
-    ops::set_gemm_library_loader(before_);
-    algorithm_cache().clear();
-  }
-  FakeGuard(const FakeGuard&) = delete;
-  FakeGuard& operator=(const FakeGuard&) = delete;
-
-  std::shared_ptr<FakeLibrary> blas;
-
- private:
-  ops::GemmLibraryLoader before_;
 };
 
 bool has_gpu() {
@@ -168,16 +124,16 @@ TEST_CASE("every op that is a matrix product reaches the library, and its result
   if (!has_gpu()) return;
   const PoisonedMemory poisoned;
   const DType dtype = GENERATE(kFloat64, kFloat32, kFloat16, kBFloat16);
-  FakeGuard fake;
+  FakeBlasGuard fake;
   const auto check = [&](const std::string& what, int64_t sum_length, auto&& op, std::vector<Tensor> inputs) {
     INFO(what << " " << name(dtype));
-    fake.blas->computed.clear();
+    fake.computed.clear();
     const Tensor expected = op(inputs);
     for (Tensor& input : inputs) input = input.defined() ? input.to(Device("cuda")) : input;
     const Tensor actual = op(inputs);
-    REQUIRE(fake.blas->computed.size() == 1);
+    REQUIRE(fake.computed.size() == 1);
     check_close(actual, expected, tolerance(dtype, sum_length), 1);
-    return fake.blas->computed[0];
+    return fake.computed[0];
   };
   const auto random = [&](const Shape& shape, uint64_t seed) { return random_tensor(shape, dtype, seed); };
   const auto matmul = [](const std::vector<Tensor>& in) { return ops::matmul(in[0], in[1]); };
@@ -188,7 +144,7 @@ TEST_CASE("every op that is a matrix product reaches the library, and its result
   CHECK((seen.a.rows == 3 && seen.a.cols == 7 && seen.a.ld == 3));
   CHECK((seen.b.rows == 7 && seen.b.cols == 5 && seen.b.ld == 7));
   CHECK((seen.d.rows == 3 && seen.d.cols == 5 && seen.d.ld == 3));
-  CHECK((seen.bias == nullptr && seen.c == nullptr && seen.activation == Activation::kNone));
+  CHECK((!seen.bias && !seen.c && seen.activation == Activation::kNone));
 
   const auto transposed = [](const std::vector<Tensor>& in) {
     return ops::matmul(views::transpose(in[0], 0, 1), views::transpose(in[1], 0, 1));
@@ -214,9 +170,9 @@ TEST_CASE("every op that is a matrix product reaches the library, and its result
   const auto linear = [](const std::vector<Tensor>& in) { return ops::linear(in[0], in[1], in[2]); };
   seen = check("linear", 6, linear, {random({2, 3, 6}, 1), random({4, 6}, 2), random({4}, 3)});
   CHECK((seen.m == 4 && seen.n == 6 && seen.k == 6 && seen.transpose_a && !seen.transpose_b));
-  CHECK((seen.bias != nullptr && seen.bias_batch_stride == 0));
+  CHECK((seen.bias && seen.bias_batch_stride == 0));
   seen = check("linear without bias", 6, linear, {random({2, 6}, 1), random({4, 6}, 2), Tensor()});
-  CHECK(seen.bias == nullptr);
+  CHECK_FALSE(seen.bias);
 
   for (const int64_t groups : {1, 2}) {
     const Conv2dOptions options{.groups = groups};
@@ -249,7 +205,7 @@ TEST_CASE("every op that is a matrix product reaches the library, and its result
 
 TEST_CASE("a fused convolution's bias, residual and ReLU reach the library") {
   if (!has_gpu()) return;
-  FakeGuard fake;
+  FakeBlasGuard fake;
   const Tensor x = random_tensor({2, 4, 3, 3}, kFloat32, 1),
                weight = random_tensor({6, 4, 1, 1}, kFloat32, 2), bias = random_tensor({6}, kFloat32, 3),
                residual = random_tensor({2, 6, 3, 3}, kFloat32, 4);
@@ -258,8 +214,8 @@ TEST_CASE("a fused convolution's bias, residual and ReLU reach the library") {
                              {.bias = bias.to(device), .residual = residual.to(device), .relu = true});
   };
   check_close(run(Device("cuda")), run(Device("cpu")), tolerance(kFloat32, 4), 1);
-  REQUIRE(fake.blas->computed.size() == 1);
-  const ops::BlasGemm& seen = fake.blas->computed[0];
+  REQUIRE(fake.computed.size() == 1);
+  const ops::BlasGemm& seen = fake.computed[0];
   CHECK((seen.c && seen.bias && seen.activation == Activation::kRelu));
 }
 
@@ -269,27 +225,27 @@ TEST_CASE("a fused linear layer's activation reaches the library, and own kernel
   const Activation activation = GENERATE(Activation::kNone, Activation::kRelu, Activation::kGeluTanh);
   const bool with_library = GENERATE(true, false);
   INFO(name(dtype) << " " << name(activation) << (with_library ? ", library" : ", own kernel"));
-  FakeGuard fake;
-  if (!with_library) fake.blas->offers.clear();
+  FakeBlasGuard fake;
+  if (!with_library) fake.state->offers.clear();
   const Tensor x = random_tensor({5, 6}, dtype, 1), weight = random_tensor({4, 6}, dtype, 2),
                bias = random_tensor({4}, dtype, 3);
   const auto run = [&](Device device) {
     return ops::linear_fused(x.to(device), weight.to(device), bias.to(device), activation);
   };
   check_close(run(Device("cuda")), run(Device("cpu")), tolerance(dtype, 6), 1);
-  REQUIRE(fake.blas->computed.size() == (with_library ? 1 : 0));
-  if (with_library) CHECK((fake.blas->computed[0].bias && fake.blas->computed[0].activation == activation));
+  REQUIRE(fake.computed.size() == (with_library ? 1 : 0));
+  if (with_library) CHECK((fake.computed[0].bias && fake.computed[0].activation == activation));
 }
 
 TEST_CASE("TF32 is asked for as the settings say", "[tf32]") {
   if (!has_gpu()) return;
-  FakeGuard fake;
+  FakeBlasGuard fake;
   const Tensor a = on_gpu({4, 4}, kFloat32, 1), x = views::view(on_gpu({16}, kFloat32, 1), {1, 4, 2, 2}),
                weight = views::view(a, {4, 4, 1, 1});
   const auto asked = [&](auto&& op) {
-    fake.blas->computed.clear();
+    fake.computed.clear();
     op();
-    return fake.blas->computed.at(0).allow_tf32;
+    return fake.computed.at(0).allow_tf32;
   };
   const auto matmul = [&] { ops::matmul(a, a); };
   const auto conv = [&] { ops::conv2d(x, weight); };
@@ -301,61 +257,64 @@ TEST_CASE("TF32 is asked for as the settings say", "[tf32]") {
   CHECK_FALSE(asked(conv));
   set_allow_tf32_matmul(false);
   set_allow_tf32_conv(true);
-  CHECK(fake.blas->asked.size() == 4);  // four problems
+  CHECK(fake.state->asked.size() == 4);  // four problems
 }
 
 TEST_CASE("the library hears how well addresses are aligned, and they are part of the problem") {
   if (!has_gpu()) return;
-  FakeGuard fake;
+  FakeBlasGuard fake;
   ops::GemmCall call = small_call();
   ops::run_gemm("test", call);
   call.gemm.a.data = static_cast<float*>(call.gemm.a.data) + 4;
   ops::run_gemm("test", call);
   call.gemm.a.data = static_cast<float*>(call.gemm.a.data) + 1;
   ops::run_gemm("test", call);
-  CHECK(fake.blas->alignments == std::vector<int64_t>{256, 16, 4});
+  std::vector<int64_t> alignments;
+  for (const auto& asked : fake.state->asked) alignments.push_back(std::get<ops::BlasGemm>(asked).alignment);
+  CHECK(alignments == std::vector<int64_t>{256, 16, 4});
   CHECK(is_right(call));
 }
 
 TEST_CASE("a product that the library does not support, or cannot describe, takes an own kernel") {
   if (!has_gpu()) return;
-  FakeGuard fake;
-  fake.blas->offers.clear();
+  FakeBlasGuard fake;
+  fake.state->offers.clear();
   const Warnings warnings;
   const ops::GemmCall call = small_call();
   ops::run_gemm("test", call);
   CHECK(is_right(call));
   CHECK(winner(algorithm_cache()) == "own kernel");
-  CHECK(fake.blas->asked.size() == 1);
+  CHECK(fake.state->asked.size() == 1);
 
-  fake.blas->offers = {{.name = "naive"}};
+  fake.state->offers = {{.name = "naive"}};
   const Tensor q = views::transpose(on_gpu({2, 4, 3, 5}, kFloat32, 1), 1, 2);  // heads, permuted
   const Tensor k = views::transpose(on_gpu({2, 4, 3, 5}, kFloat32, 2), 1, 2);
   ops::matmul(q, views::transpose(k, -2, -1));
   ops::matmul(on_gpu({3, 0}, kFloat32, 1), on_gpu({0, 4}, kFloat32, 1));
-  CHECK(fake.blas->asked.size() == 1);
-  CHECK(fake.blas->computed.empty());
+  CHECK(fake.state->asked.size() == 1);
+  CHECK(fake.computed.empty());
   CHECK(warnings.texts.empty());
 }
 
 TEST_CASE("a library that fails when asked is warned of, and an own kernel computes") {
   if (!has_gpu()) return;
-  FakeGuard fake;
-  fake.blas->fails = true;
+  FakeBlasGuard fake;
+  fake.state->fails = true;
   const Warnings warnings;
   const ops::GemmCall call = small_call();
   for (int i = 0; i < 3; ++i) ops::run_gemm("test", call);
   CHECK(is_right(call));
   REQUIRE(warnings.texts.size() == 1);
   CHECK_THAT(warnings.texts[0], Catch::StartsWith("gemm forward dtype=f32 m,n,k=6,5,7") &&
-                                    Catch::Contains("fakeblas: internal error"));
+                                    Catch::Contains("fakednn: internal error"));
 }
 
 TEST_CASE("a missing or older library is named once") {
   if (!has_gpu()) return;
-  const FakeGuard fake;
+  const FakeBlasGuard fake;
+  constexpr auto kCublaslt = ops::VendorLibrary::kCublaslt;
   int loads = 0;
-  ops::set_gemm_library_loader([&]() -> std::unique_ptr<ops::GemmLibrary> {
+  ops::set_engine_library_loader(kCublaslt, [&]() -> std::unique_ptr<ops::EngineLibrary> {
     ++loads;
     fail("cuBLASLt 12.9.1 cannot be used: this build was made for version 13");
   });
@@ -368,7 +327,7 @@ TEST_CASE("a missing or older library is named once") {
   CHECK(loads == 1);
   CHECK(warnings.texts == std::vector<std::string>{"cuBLASLt 12.9.1 cannot be used: this build was made for "
                                                    "version 13; matrix products use Taper's own kernels"});
-  ops::set_gemm_library_loader({});
+  ops::set_engine_library_loader(kCublaslt, {});
   algorithm_cache().clear();
   ops::run_gemm("test", small_call());
   CHECK(warnings.texts.size() == 1);  // a build without the library has nothing to say
@@ -376,13 +335,13 @@ TEST_CASE("a missing or older library is named once") {
 
 TEST_CASE("workspaces: beyond the limit another algorithm is taken, else it gets what it asked for") {
   if (!has_gpu()) return;
-  FakeGuard fake;
-  fake.blas->offers = {{.name = "huge", .workspace_bytes = size_t(2) << 30},
-                       {.name = "some", .workspace_bytes = 4096}};
+  FakeBlasGuard fake;
+  fake.state->offers = {{.name = "huge", .workspace_bytes = size_t(2) << 30},
+                        {.name = "some", .workspace_bytes = 4096}};
   const ops::GemmCall call = small_call();
   ops::run_gemm("test", call);
   CHECK(is_right(call));
-  CHECK(winner(algorithm_cache()) == "fakeblas 1.0 some");
+  CHECK(winner(algorithm_cache()) == "fakednn 1.0 some");
   algorithm_cache().clear();
   algorithm_cache().set_workspace_limit(1000);
   ops::run_gemm("test", call);
@@ -392,69 +351,69 @@ TEST_CASE("workspaces: beyond the limit another algorithm is taken, else it gets
 
 TEST_CASE("where bits must be equal, algorithms that are not deterministic are left out") {
   if (!has_gpu()) return;
-  FakeGuard fake;
-  fake.blas->offers = {{.name = "in place", .deterministic = false}, {.name = "apart"}};
+  FakeBlasGuard fake;
+  fake.state->offers = {{.name = "in place", .deterministic = false}, {.name = "apart"}};
   const auto chosen = [&](AlgorithmMode mode) {
     AlgorithmCache cache;
     cache.set_mode(mode);
-    cache.run(small_call(), ops::gemm_candidates);
+    cache.run(small_call(), ops::gemm_algorithms);
     return winner(cache);
   };
-  CHECK(chosen(AlgorithmMode::kHeuristic) == "fakeblas 1.0 in place");
-  CHECK(chosen(AlgorithmMode::kDeterministic) == "fakeblas 1.0 apart");
-  fake.blas->offers.pop_back();
+  CHECK(chosen(AlgorithmMode::kHeuristic) == "fakednn 1.0 in place");
+  CHECK(chosen(AlgorithmMode::kDeterministic) == "fakednn 1.0 apart");
+  fake.state->offers.pop_back();
   CHECK(chosen(AlgorithmMode::kDeterministic) == "own kernel");
 }
 
-TEST_CASE("an algorithm that the library refuses to run is struck off, and the next one computes") {
+TEST_CASE("an algorithm that the library refuses to run is rejected, and the next one computes") {
   if (!has_gpu()) return;
-  FakeGuard fake;
-  fake.blas->offers = {{.name = "bad", .refuses = true}, {.name = "good"}};
+  FakeBlasGuard fake;
+  fake.state->offers = {{.name = "bad", .fails_to_run = true}, {.name = "good"}};
   const Warnings warnings;
   const ops::GemmCall call = small_call();
   for (int i = 0; i < 2; ++i) ops::run_gemm("test", call);
   CHECK(is_right(call));
-  CHECK(fake.blas->used == std::vector<std::string>{"good", "good"});
+  CHECK(fake.state->count("run good") == 2);
   REQUIRE(warnings.texts.size() == 1);
-  CHECK_THAT(warnings.texts[0], Catch::EndsWith("fakeblas 1.0 bad is struck off: fakeblas: not supported"));
+  CHECK_THAT(warnings.texts[0], Catch::EndsWith("fakednn 1.0 bad is rejected: fakednn: not supported"));
 
   // In benchmark mode it is out of the race before anything depends on it.
   AlgorithmCache cache;
   cache.set_mode(AlgorithmMode::kBenchmark);
-  cache.run(call, ops::gemm_candidates);
+  cache.run(call, ops::gemm_algorithms);
   CHECK(is_right(call));
   CHECK(warnings.texts.size() == 1);
   const AlgorithmRecord record = cache.decisions()[0];
   for (const AlgorithmTiming& timing : record.candidates)
-    CHECK(timing.rejected == (timing.name == "fakeblas 1.0 bad" ? "fakeblas: not supported" : ""));
+    CHECK(timing.rejected == (timing.name == "fakednn 1.0 bad" ? "fakednn: not supported" : ""));
 }
 
-TEST_CASE("verification strikes off a library's wrong result") {
+TEST_CASE("verification rejects a library's wrong result") {
   if (!has_gpu()) return;
-  FakeGuard fake;
-  fake.blas->offers = {{.name = "wrong", .factor = 1.01}, {.name = "right"}};
+  FakeBlasGuard fake;
+  fake.state->offers = {{.name = "wrong", .factor = 1.01}, {.name = "right"}};
   const Warnings warnings;
   AlgorithmCache cache;
   cache.set_mode(AlgorithmMode::kBenchmark);
   cache.set_verify(true);
   const ops::GemmCall call = small_call();
-  cache.run(call, ops::gemm_candidates);
+  cache.run(call, ops::gemm_algorithms);
   CHECK(is_right(call));
   REQUIRE(warnings.texts.size() == 1);
-  CHECK_THAT(warnings.texts[0], Catch::Contains("fakeblas 1.0 wrong is struck off: wrong result") &&
+  CHECK_THAT(warnings.texts[0], Catch::Contains("fakednn 1.0 wrong is rejected: wrong result") &&
                                     Catch::Contains("against own kernel"));
 }
 
 TEST_CASE("what was measured with another version of the library does not count") {
   if (!has_gpu()) return;
   const TemporaryFolder folder;
-  FakeGuard fake;
+  FakeBlasGuard fake;
   const auto measured = [&](const std::string& version) {
-    fake.blas->version = version;
+    fake.state->library_name = "fakednn " + version;
     AlgorithmCache cache;
     cache.set_file(folder / "algorithms.json");
     cache.set_mode(AlgorithmMode::kBenchmark);
-    cache.run(small_call(), ops::gemm_candidates);
+    cache.run(small_call(), ops::gemm_algorithms);
     CHECK(cache.statistics().recalled + cache.statistics().benchmarked == 1);
     return cache.statistics().benchmarked == 1;
   };

@@ -38,8 +38,7 @@ ops::MatmulCall matmul_call(int64_t m, int64_t k, int64_t n, DType dtype, double
   return {a, b, c, beta};
 }
 
-const Candidate<ops::MatmulCall>& find(const std::vector<Candidate<ops::MatmulCall>>& candidates,
-                                       const std::string& name) {
+const Algorithm& find(const std::vector<Algorithm>& candidates, const std::string& name) {
   for (const auto& candidate : candidates)
     if (candidate.name == name) return candidate;
   FAIL("no candidate " << name);
@@ -68,7 +67,7 @@ TEST_CASE("all candidates of matmul agree with f64, for any number of threads") 
         for (const bool transposed_b : {false, true}) {
           const ops::MatmulCall call = matmul_call(m, k, n, dtype, beta, transposed_b);
           const Tensor expected = reference(call), before = ops::clone(call.c);
-          for (const auto& candidate : ops::matmul_cpu_candidates(call)) {
+          for (const auto& candidate : ops::matmul_cpu_algorithms(call)) {
             if (!candidate.supported) continue;
             INFO(candidate.name << " " << call.problem().str());
             dot_products += candidate.name == "dot products";
@@ -99,16 +98,16 @@ TEST_CASE("other libraries' products are offered only where candidates are measu
   const AlgorithmMode mode = algorithm_cache().mode();
   for (const AlgorithmMode other : {AlgorithmMode::kHeuristic, AlgorithmMode::kDeterministic}) {
     algorithm_cache().set_mode(other);
-    CHECK(ops::matmul_cpu_candidates(call).size() == 2);
+    CHECK(ops::matmul_cpu_algorithms(call).size() == 2);
   }
   algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
-  const auto list = ops::matmul_cpu_candidates(call);
+  const auto list = ops::matmul_cpu_algorithms(call);
   CHECK(list.size() == (ops::openblas_name().empty() ? 3 : 4));
   for (size_t i = 2; i < list.size(); ++i) {
     INFO(list[i].name);
     CHECK(list[i].name.find_first_of("0123456789") != std::string::npos);  // the library's version
-    CHECK(list[i].cost > list[0].cost);
-    CHECK(list[i].cost > list[1].cost);
+    CHECK(list[i].rank > list[0].rank);
+    CHECK(list[i].rank > list[1].rank);
   }
   algorithm_cache().set_mode(mode);
 }
@@ -120,7 +119,7 @@ TEST_CASE("libraries multiply batches, with operands that repeat") {
   const Tensor b = views::expand(random_tensor({50, 60}, kFloat32, 2), {3, 50, 60});
   const ops::MatmulCall call{a, b, empty({3, 40, 60})};
   Tensor first;
-  for (const auto& candidate : ops::matmul_cpu_candidates(call)) {
+  for (const auto& candidate : ops::matmul_cpu_algorithms(call)) {
     if (!candidate.supported) continue;
     INFO(candidate.name);
     ops::copy_(call.c, ops::full(call.c.shape(), std::nan("")));
@@ -132,15 +131,15 @@ TEST_CASE("libraries multiply batches, with operands that repeat") {
 }
 
 TEST_CASE("what a candidate of matmul supports, and where it is expected to be best") {
-  const auto candidates = [](const ops::MatmulCall& call) { return ops::matmul_cpu_candidates(call); };
+  const auto candidates = [](const ops::MatmulCall& call) { return ops::matmul_cpu_algorithms(call); };
   const auto dots = [&](const ops::MatmulCall& call) { return find(candidates(call), "dot products"); };
   const auto packed = [&](const ops::MatmulCall& call) { return find(candidates(call), "packed"); };
   const auto one_picture = matmul_call(1, 2048, 1000, kFloat32, 0, true);
   CHECK(dots(one_picture).supported);
-  CHECK(dots(one_picture).cost < packed(one_picture).cost);
+  CHECK(dots(one_picture).rank < packed(one_picture).rank);
   const auto a_batch = matmul_call(256, 2048, 1000, kFloat32, 0, true);
   CHECK(dots(a_batch).supported);
-  CHECK(dots(a_batch).cost > packed(a_batch).cost);
+  CHECK(dots(a_batch).rank > packed(a_batch).rank);
   CHECK_FALSE(dots(matmul_call(4, 20, 30, kFloat32, 0, false)).supported);
   const ops::MatmulCall batch{empty({2, 3, 4}), views::transpose(empty({2, 5, 4}), -2, -1), empty({2, 3, 5})};
   CHECK_FALSE(dots(batch).supported);

@@ -10,7 +10,7 @@
 #include "taper/core/views.h"
 #include "taper/ops/elementwise/elementwise.h"
 #include "taper/ops/matmul/matmul.h"
-#include "taper/ops/vendor/gemm_library.h"
+#include "taper/ops/vendor/engine_library.h"
 #include "tests/support/child_process.h"
 #include "tests/support/gpu_derivatives.h"
 #include "tests/support/oracle_cases.h"
@@ -139,9 +139,10 @@ TEST_CASE("bmm and linear") {
   check_close(ops::linear(a, weight, bias), from_vector(sums, {4, 3, 7}), tolerance(dtype, 5));
   const Tensor y = ops::linear(a, weight, bias);
   check_close(ops::linear_fused(a, weight, bias, Activation::kRelu), ops::relu(y), tolerance(dtype, 1));
-  const bool by_library = device.is_cuda() && dtype != kFloat64 && ops::gemm_library() != nullptr;
+  const bool by_library =
+      device.is_cuda() && dtype != kFloat64 && ops::engine_library(ops::VendorLibrary::kCublaslt) != nullptr;
   check_close(ops::linear_fused(a, weight, bias, Activation::kGeluTanh), ops::gelu_tanh(y),
-              tolerance(dtype, 1) + (by_library ? ops::kLibraryGeluEpsilon : 0));
+              tolerance(dtype, 1) + (by_library ? ops::kBlasGeluEpsilon : 0));
   CHECK(ops::linear(a, weight).dtype() == dtype);
   CHECK(ops::linear(random({5}), weight, bias).shape() == Shape{7});
   CHECK(ops::linear(random({0, 5}), weight, bias).shape() == Shape{0, 7});

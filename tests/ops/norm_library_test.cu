@@ -1,6 +1,6 @@
 // Batch normalisation through a vendor's library: what reaches it, what its engines may do to running
 // statistics and masks, and when it is asked at all. The library is a naive one of the test's own; how
-// engines are struck off, built, kept and loaded is the same for all ops (conv_library_test.cu).
+// engines are rejected, built, kept and loaded is the same for all ops (conv_library_test.cu).
 
 #include <catch2/catch.hpp>
 
@@ -211,7 +211,7 @@ ops::BatchNormBackwardCall backward_call(const Case& test) {
 }
 
 template <class Call>
-void check_engine_agrees(const Call& call, const std::vector<Candidate<Call>>& candidates) {
+void check_engine_agrees(const Call& call, const std::vector<Algorithm>& candidates) {
   REQUIRE(candidates.size() == 2);
   const std::vector<Tensor> own = outputs_of(call, candidates[0]), engine = outputs_of(call, candidates[1]);
   for (size_t i = 0; i < own.size(); ++i) {
@@ -242,10 +242,10 @@ TEST_CASE("batch norm's operands reach the library's engine, which agrees with t
   FakeNormGuard fake;
   fake.state->offers[0].workspace_bytes = 100;  // what follows it is aligned all the same
   const ops::BatchNormCall forward = forward_call(test);
-  check_engine_agrees(forward, ops::batch_norm_candidates(forward));
+  check_engine_agrees(forward, ops::batch_norm_algorithms(forward));
   if (test.mask || !test.relu) {
     const ops::BatchNormBackwardCall backward = backward_call(test);
-    check_engine_agrees(backward, ops::batch_norm_backward_candidates(backward));
+    check_engine_agrees(backward, ops::batch_norm_backward_algorithms(backward));
   }
   for (const ops::EnginePattern& asked : fake.state->asked) {
     const auto& pattern = std::get<ops::NormPattern>(asked);
@@ -287,7 +287,7 @@ TEST_CASE("the library is not asked for batch norms that are not for it, or wher
   SECTION("running statistics with gaps") {
     call.running_mean = random_tensor({16, 2}, kFloat32).to(kCUDA).select(1, 0);
   }
-  CHECK(ops::batch_norm_candidates(call).size() == 1);
+  CHECK(ops::batch_norm_algorithms(call).size() == 1);
   CHECK(fake.state->asked.empty());
 }
 
@@ -297,11 +297,11 @@ TEST_CASE("of many engines for batch norm the first few are candidates, behind t
   fake.state->offers.clear();
   for (int i = 0; i < 30; ++i) fake.state->offers.push_back({.name = fmt::format("knobs {}", i)});
   const ops::BatchNormCall forward = forward_call(kUsual);
-  const auto candidates = ops::batch_norm_candidates(forward);
+  const auto candidates = ops::batch_norm_algorithms(forward);
   REQUIRE(candidates.size() == 5);
   CHECK(candidates[4].name == "fakednn 1.0 knobs 3");
-  for (size_t i = 1; i < candidates.size(); ++i) CHECK(candidates[i].cost > candidates[i - 1].cost);
-  CHECK(ops::batch_norm_backward_candidates(backward_call(kUsual)).size() == 5);
+  for (size_t i = 1; i < candidates.size(); ++i) CHECK(candidates[i].rank > candidates[i - 1].rank);
+  CHECK(ops::batch_norm_backward_algorithms(backward_call(kUsual)).size() == 5);
 }
 
 // ----------------------------------------------------------------------------------- how it is chosen
@@ -359,7 +359,7 @@ TEST_CASE("measuring batch norm's engines leaves running statistics updated once
   }
 }
 
-TEST_CASE("batch norm's wrong engines are struck off, those that refuse are out of the race") {
+TEST_CASE("batch norm's wrong engines are rejected, those that refuse are out of the race") {
   if (!has_gpu()) return;
   FakeNormGuard fake;
   fake.state->offers = {{.name = "refuses", .fails_to_run = true},
@@ -373,7 +373,7 @@ TEST_CASE("batch norm's wrong engines are struck off, those that refuse are out 
   REQUIRE(records.size() == 2);
   for (const AlgorithmRecord& record : records) CHECK(record.winner == "chunks of rows");
   REQUIRE(warnings.texts.size() == 2);
-  for (const std::string& text : warnings.texts) CHECK_THAT(text, Catch::Contains("wrong is struck off"));
+  for (const std::string& text : warnings.texts) CHECK_THAT(text, Catch::Contains("wrong is rejected"));
   CHECK(fake.state->count("build huge") == 0);
 }
 
@@ -394,7 +394,8 @@ TEST_CASE("a library that offers nothing for batch norm, fails, or is missing le
                                       Catch::Contains("fakednn: internal error"));
   }
   SECTION("missing") {
-    ops::set_engine_library_loader([]() -> std::unique_ptr<ops::EngineLibrary> { fail("no cuDNN here"); });
+    ops::set_engine_library_loader(ops::VendorLibrary::kCudnn,
+                                   []() -> std::unique_ptr<ops::EngineLibrary> { fail("no cuDNN here"); });
     normalise();
     CHECK(warnings.texts == std::vector<std::string>{"no cuDNN here; convolutions and batch norm use "
                                                      "Taper's own kernels"});
@@ -408,7 +409,7 @@ TEST_CASE("a second process loads the plan for batch norm that the first has cho
   fake.state->offers[0].compiles = true;
   const ops::BatchNormCall call = forward_call(kUsual);
   const auto use_engine = [&] {
-    const auto candidates = ops::batch_norm_candidates(call);
+    const auto candidates = ops::batch_norm_algorithms(call);
     outputs_of(call, candidates[1]);
     candidates[1].chosen();
   };

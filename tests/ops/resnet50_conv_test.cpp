@@ -76,14 +76,12 @@ Conv2dCall random_call(const ConvProblem& problem) {
   const auto conv = ops::conv2d_geometry("conv2d", {kBatch, layer.in, size, size}, weight,
                                          {.stride = layer.stride, .padding = layer.padding()});
   const auto random = [dtype = precision.dtype](const Shape& shape) { return random_operand(shape, dtype); };
-  const bool forward = pass == Conv2dPass::kForward, by_weight = pass == Conv2dPass::kBackwardWeight;
-  const Shape result = forward ? conv.output_shape() : by_weight ? conv.weight_shape() : conv.input_shape();
   return {.pass = pass,
           .conv = conv,
-          .first = random(forward ? conv.input_shape() : conv.output_shape()),
-          .second = random(by_weight ? conv.input_shape() : conv.weight_shape()),
+          .x = random(conv.input_shape()),
+          .weight = random(conv.weight_shape()),
+          .y = random(conv.output_shape()),
           .bias = fused ? random({conv.k}) : Tensor(),
-          .result = random(result),
           .residual = fused ? random(conv.output_shape()) : Tensor(),
           .relu = fused,
           .allow_tf32 = precision.allow_tf32};
@@ -91,10 +89,10 @@ Conv2dCall random_call(const ConvProblem& problem) {
 
 /// The same operands in f32, computed by Taper's plainest kernel.
 Tensor exact_result(Conv2dCall call) {
-  for (Tensor* operand : {&call.first, &call.second, &call.bias, &call.result, &call.residual})
+  for (Tensor* operand : {&call.x, &call.weight, &call.y, &call.bias, &call.residual})
     if (operand->defined()) *operand = ops::cast(*operand, kFloat32);
-  run_candidate(ops::conv2d_gpu_candidates(call).front(), call);
-  return call.result;
+  run_candidate(ops::conv2d_gpu_algorithms(call).front(), call);
+  return call.result();
 }
 
 double root_mean_square(const Tensor& x) {
@@ -107,11 +105,11 @@ double error_of(const Tensor& actual, const Tensor& exact) {
 
 void check_candidates(const Conv2dCall& call, double tolerance, CandidateRuns& runs, TimeLimit& limit) {
   const Tensor exact = exact_result(call);
-  for (const Candidate<Conv2dCall>& candidate : ops::conv2d_gpu_candidates(call)) {
+  for (const Algorithm& candidate : ops::conv2d_gpu_algorithms(call)) {
     INFO(candidate.name);
-    ops::fill_(call.result, NAN);  // what the candidate forgets to write
+    ops::fill_(call.result(), NAN);  // what the candidate forgets to write
     if (!runs.run(candidate, call)) continue;
-    CHECK(error_of(call.result, exact) < tolerance);
+    CHECK(error_of(call.result(), exact) < tolerance);
     limit.checked();
   }
 }

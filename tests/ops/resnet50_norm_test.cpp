@@ -120,7 +120,7 @@ struct Seen {
 template <class Call, class List>
 void check_candidates(const Call& call, const List& list, double tolerance, Seen& seen) {
   const std::vector<Tensor> exact = outputs_of(in_f32(call), list(in_f32(call)).front());
-  for (const Candidate<Call>& candidate : list(call)) {
+  for (const Algorithm& candidate : list(call)) {
     INFO(candidate.name);
     const std::vector<Tensor> actual = seen.runs.outputs(candidate, call);
     for (size_t i = 0; i < actual.size(); ++i) {
@@ -161,8 +161,8 @@ TEST_CASE("every candidate for ResNet-50's batch norms agrees with the own kerne
                          << kind.relu);
         if (!seen.limit.takes_one_more()) continue;
         const ops::BatchNormCall forward = forward_call(shape, precision.dtype, kind);
-        check_candidates(forward, ops::batch_norm_candidates, precision.tolerance, seen);
-        check_candidates(backward_call(forward), ops::batch_norm_backward_candidates, precision.tolerance,
+        check_candidates(forward, ops::batch_norm_algorithms, precision.tolerance, seen);
+        check_candidates(backward_call(forward), ops::batch_norm_backward_algorithms, precision.tolerance,
                          seen);
       }
     }

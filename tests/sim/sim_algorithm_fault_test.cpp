@@ -11,6 +11,7 @@
 #include "taper/core/gpu/launch.h"
 #include "taper/core/gpu/memory/caching_allocator.h"
 #include "taper/core/gpu/sim.h"
+#include "taper/ops/algorithms/algorithm_trials.h"
 #include "taper/ops/copy/copy.h"
 #include "temporary_folder.h"
 #include "warnings.h"
@@ -28,11 +29,11 @@ __global__ void read_wildly(const float* x, float* y, int) {
   y[0] = x[1 << 30];
 }
 
-using List = std::vector<Candidate<DoubleCall>>;
+using List = std::vector<Algorithm>;
 
-Candidate<DoubleCall> kernel(const std::string& name, double cost,
-                             void (*function)(const float*, float*, int), int* runs = nullptr) {
-  return {.name = name, .cost = cost, .run = [function, runs](const DoubleCall& call, void*) {
+Algorithm kernel(const std::string& name, double cost, void (*function)(const float*, float*, int),
+                 int* runs = nullptr) {
+  return {.name = name, .rank = cost, .run = [function, runs](const DoubleCall& call, void*) {
             if (runs != nullptr) ++*runs;
             gpu::launch("double_kernel", function, {.grid = 1, .block = 1}, call.x.data<float>(),
                         call.y.data<float>(), int(call.x.numel()));
@@ -69,8 +70,8 @@ int signal_that_ended(const std::string& file, int signal) {
            const auto deadly = [signal](const DoubleCall&, void*) { std::raise(signal); };
            cache.run(double_call(), [&](const DoubleCall&) {
              return List{
-                 {.name = "plain", .cost = 1, .run = [](const DoubleCall& c, void*) { write_doubled(c); }},
-                 {.name = "deadly", .cost = 2, .run = deadly}};
+                 {.name = "plain", .rank = 1, .run = [](const DoubleCall& c, void*) { write_doubled(c); }},
+                 {.name = "deadly", .rank = 2, .run = deadly}};
            });
          })
       .signal;
@@ -83,8 +84,8 @@ void run_process_with(const std::string& file, int& tried) {
   cache.set_mode(AlgorithmMode::kBenchmark);
   const auto run = [](const DoubleCall& c, void*) { write_doubled(c); };
   cache.run(double_call(), [&](const DoubleCall&) {
-    return List{{.name = "plain", .cost = 1, .run = run},
-                {.name = "deadly", .cost = 2, .run = [&](const DoubleCall& c, void*) {
+    return List{{.name = "plain", .rank = 1, .run = run},
+                {.name = "deadly", .rank = 2, .run = [&](const DoubleCall& c, void*) {
                    ++tried;
                    write_doubled(c);
                  }}};
@@ -141,7 +142,7 @@ TEST_CASE("a candidate that loses the GPU is named, remembered and not tried aga
   CHECK(wild_runs == 2);
 }
 
-TEST_CASE("a library that only says that it failed is not struck off where the device is lost") {
+TEST_CASE("a library that only says that it failed is not rejected where the device is lost") {
   const AlgorithmMode mode = GENERATE(AlgorithmMode::kHeuristic, AlgorithmMode::kBenchmark);
   const TemporaryFolder folder;
   Process process(folder / "algorithms.json", mode);
@@ -155,10 +156,10 @@ TEST_CASE("a library that only says that it failed is not struck off where the d
   };
   const Warnings warnings;
   CHECK_THROWS_AS(process.run(gpu_call(), {kernel("plain", 2, double_all),
-                                           {.name = "library", .cost = 1, .run = fail_as_library}}),
+                                           {.name = "library", .rank = 1, .run = fail_as_library}}),
                   DeviceLostError);
   CHECK(warnings.texts.empty());
-  CHECK(process.cache.statistics().struck_off == 0);
+  CHECK(process.cache.statistics().rejected == 0);
   CHECK(AlgorithmFile(folder / "algorithms.json").faults().size() ==
         (mode == AlgorithmMode::kBenchmark ? 1 : 0));
 }
@@ -252,9 +253,9 @@ TEST_CASE("of several that were being made ready when a process ended, each is m
   };
   const auto run = [](const DoubleCall& c, void*) { write_doubled(c); };
   cache.run(call, [&](const DoubleCall&) {
-    return List{{.name = "plain", .cost = 1, .run = run},
-                {.name = "a", .cost = 2, .run = run, .prepare = prepare},
-                {.name = "b", .cost = 3, .run = run, .prepare = prepare}};
+    return List{{.name = "plain", .rank = 1, .run = run},
+                {.name = "a", .rank = 2, .run = run, .prepare = prepare},
+                {.name = "b", .rank = 3, .run = run, .prepare = prepare}};
   });
   CHECK(most == 1);
   CHECK(AlgorithmFile(file).faults().empty());
@@ -268,8 +269,8 @@ TEST_CASE("while a process lives its trials are nobody's faults, and a good end 
   cache.set_file(file);
   cache.set_mode(AlgorithmMode::kBenchmark);
   cache.run(double_call(), [&](const DoubleCall&) {
-    return List{{.name = "plain", .cost = 1, .run = [](const DoubleCall& c, void*) { write_doubled(c); }},
-                {.name = "watched", .cost = 2, .run = [&](const DoubleCall& call, void*) {
+    return List{{.name = "plain", .rank = 1, .run = [](const DoubleCall& c, void*) { write_doubled(c); }},
+                {.name = "watched", .rank = 2, .run = [&](const DoubleCall& call, void*) {
                    last_notes = names_in_note(folder, "watched");
                    most_notes = std::max(most_notes, last_notes);
                    taken += unfinished_trials(file).size();

@@ -7,17 +7,15 @@
 
 #include "taper/core/storage.h"
 #include "taper/ops/algorithms/algorithm_cache.h"
-#include "taper/ops/algorithms/algorithm_candidate.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/vendor/engine_library.h"
-#include "taper/ops/vendor/gemm_library.h"
 
 namespace taper {
 
 /// Computes `call` with the workspace that the candidate asks for, on the device of the call's outputs.
 /// Throws what the candidate throws.
 template <class Call>
-void run_candidate(const Candidate<Call>& candidate, const Call& call) {
+void run_candidate(const Algorithm& candidate, const Call& call) {
   Call copy = call;
   const Storage workspace(candidate.workspace_bytes, copy.outputs().at(0)->device());
   candidate.run(call, candidate.workspace_bytes > 0 ? workspace.data() : nullptr);
@@ -25,7 +23,7 @@ void run_candidate(const Candidate<Call>& candidate, const Call& call) {
 
 /// What a candidate leaves in the call's outputs, where it finds what they hold now.
 template <class Call>
-std::vector<Tensor> outputs_of(Call call, const Candidate<Call>& candidate) {
+std::vector<Tensor> outputs_of(Call call, const Algorithm& candidate) {
   std::vector<Tensor> outputs;
   for (Tensor* output : call.outputs()) {
     *output = ops::clone(*output);
@@ -37,10 +35,11 @@ std::vector<Tensor> outputs_of(Call call, const Candidate<Call>& candidate) {
 
 /// Whether a vendor's library computes it: the names of its candidates begin with the library's.
 inline bool is_vendors(const std::string& candidate) {
-  const auto gemm = ops::gemm_library();
-  const auto engines = ops::engine_library();
-  return (gemm != nullptr && candidate.starts_with(gemm->name())) ||
-         (engines != nullptr && candidate.starts_with(engines->name()));
+  const auto is_of = [&](ops::VendorLibrary which) {
+    const auto library = ops::engine_library(which);
+    return library != nullptr && candidate.starts_with(library->name());
+  };
+  return is_of(ops::VendorLibrary::kCublaslt) || is_of(ops::VendorLibrary::kCudnn);
 }
 
 /// Runs all candidates of a test. A vendor's library may refuse one, as it may under the algorithm cache:
@@ -60,12 +59,12 @@ class CandidateRuns {
   /// Computes `call`. False if there is nothing to look at: the candidate does not support the call, needs
   /// more workspace than the algorithm cache would give it, or is refused.
   template <class Call>
-  bool run(const Candidate<Call>& candidate, const Call& call) {
+  bool run(const Algorithm& candidate, const Call& call) {
     return attempt(candidate, [&] { run_candidate(candidate, call); });
   }
   /// As outputs_of; empty where run() is false.
   template <class Call>
-  std::vector<Tensor> outputs(const Candidate<Call>& candidate, const Call& call) {
+  std::vector<Tensor> outputs(const Algorithm& candidate, const Call& call) {
     std::vector<Tensor> outputs;
     attempt(candidate, [&] { outputs = outputs_of(call, candidate); });
     return outputs;
@@ -75,8 +74,8 @@ class CandidateRuns {
   int refused() const { return refused_; }
 
  private:
-  template <class Call, class Body>
-  bool attempt(const Candidate<Call>& candidate, const Body& body) {
+  template <class Body>
+  bool attempt(const Algorithm& candidate, const Body& body) {
     if (!candidate.supported || candidate.workspace_bytes > algorithm_cache().workspace_limit()) return false;
     try {
       body();

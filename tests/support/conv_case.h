@@ -32,7 +32,8 @@ inline double library_errors(DType dtype) {
 /// Relative error allowed for the sums of a convolution that the algorithm cache has chosen a way for. For
 /// half types that is tensor cores', which add directly.
 inline double conv_tolerance(Device device, DType dtype, int64_t reduction_length) {
-  const bool may_be_winograd = device.is_cuda() && dtype == kFloat32 && ops::engine_library() != nullptr;
+  const bool may_be_winograd =
+      device.is_cuda() && dtype == kFloat32 && ops::engine_library(ops::VendorLibrary::kCudnn) != nullptr;
   return (may_be_winograd ? kWinograd4x4Errors : 1) * tolerance(dtype, reduction_length);
 }
 

@@ -31,24 +31,23 @@ inline void write_doubled(const DoubleCall& call, float factor = 2) {
 /// What the candidates of a test do: how long each takes, how often each ran.
 struct Candidates {
   std::atomic<int> listed{0}, slow_runs{0}, fast_runs{0}, third_runs{0};
-  std::vector<Candidate<DoubleCall>> more;
+  std::vector<Algorithm> more;
 
   /// "slow" is expected to be the fastest.
-  std::vector<Candidate<DoubleCall>> operator()(const DoubleCall&) {
+  std::vector<Algorithm> operator()(const DoubleCall&) {
     ++listed;
-    std::vector<Candidate<DoubleCall>> list = {
-        {.name = "slow",
-         .cost = 1,
-         .run =
-             [this](const DoubleCall& call, void*) {
-               ++slow_runs;
-               std::this_thread::sleep_for(std::chrono::milliseconds(2));
-               write_doubled(call);
-             }},
-        {.name = "fast", .cost = 2, .run = [this](const DoubleCall& call, void*) {
-           ++fast_runs;
-           write_doubled(call);
-         }}};
+    std::vector<Algorithm> list = {{.name = "slow",
+                                    .rank = 1,
+                                    .run =
+                                        [this](const DoubleCall& call, void*) {
+                                          ++slow_runs;
+                                          std::this_thread::sleep_for(std::chrono::milliseconds(2));
+                                          write_doubled(call);
+                                        }},
+                                   {.name = "fast", .rank = 2, .run = [this](const DoubleCall& call, void*) {
+                                      ++fast_runs;
+                                      write_doubled(call);
+                                    }}};
     list.insert(list.end(), more.begin(), more.end());
     return list;
   }

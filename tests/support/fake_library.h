@@ -37,6 +37,7 @@ struct FakeState {
   explicit FakeState(Compute compute_) : compute(std::move(compute_)) {}
 
   Compute compute;
+  std::string library_name = "fakednn 1.0";
   std::vector<FakeEngine> offers = {{}};
   bool fails = false;  ///< when it is asked for engines
   bool refuses_to_load = false;
@@ -72,15 +73,15 @@ struct FakePlan final : ops::EnginePlan {
 struct FakeLibrary final : ops::EngineLibrary {
   explicit FakeLibrary(std::shared_ptr<FakeState> state_) : state(std::move(state_)) {}
 
-  std::string name() const override { return "fakednn 1.0"; }
+  std::string name() const override { return state->library_name; }
   std::vector<ops::Engine> engines(const ops::EnginePattern& pattern) override {
     state->asked.push_back(pattern);
     if (state->fails) fail("fakednn: internal error");
     std::vector<ops::Engine> engines;
     for (const FakeEngine& offer : state->offers) {
-      engines.push_back({.name = offer.name,
-                         .workspace_bytes = offer.workspace_bytes,
-                         .deterministic = offer.deterministic,
+      engines.push_back({.algorithm = {.name = offer.name,
+                                       .workspace_bytes = offer.workspace_bytes,
+                                       .deterministic = offer.deterministic},
                          .compiles = offer.compiles,
                          .build = [state = state, offer, pattern]() -> std::unique_ptr<ops::EnginePlan> {
                            state->add("build " + offer.name);
@@ -105,13 +106,14 @@ struct FakeLibrary final : ops::EngineLibrary {
 /// While it lives, ops on the GPU see this library, and the algorithm cache has a file of its own.
 class FakeGuard {
  public:
-  explicit FakeGuard(FakeState::Compute compute) : state(std::make_shared<FakeState>(std::move(compute))) {
-    before_ =
-        ops::set_engine_library_loader([state = state] { return std::make_unique<FakeLibrary>(state); });
+  explicit FakeGuard(FakeState::Compute compute, ops::VendorLibrary replaced = ops::VendorLibrary::kCudnn)
+      : state(std::make_shared<FakeState>(std::move(compute))), replaced_(replaced) {
+    before_ = ops::set_engine_library_loader(
+        replaced, [state = state] { return std::make_unique<FakeLibrary>(state); });
     start_process();
   }
   ~FakeGuard() {
-    ops::set_engine_library_loader(before_);
+    ops::set_engine_library_loader(replaced_, before_);
     algorithm_cache().set_file("");
     algorithm_cache().set_verify(false);
     algorithm_cache().set_mode(AlgorithmMode::kHeuristic);
@@ -140,6 +142,7 @@ class FakeGuard {
 
  private:
   TemporaryFolder folder_;
+  ops::VendorLibrary replaced_;
   ops::EngineLibraryLoader before_;
 };
 

@@ -17,13 +17,13 @@ class FewEngines {
   static constexpr int kCompiled = 2, kOthers = 4;
 
   FewEngines() {
-    before_ = ops::set_engine_library_loader({});
+    before_ = ops::set_engine_library_loader(kCudnn, {});
     ops::EngineLibraryLoader few;
     if (before_)
       few = [load = before_, left_out = left_out_] { return std::make_unique<Few>(load(), left_out); };
-    ops::set_engine_library_loader(few);
+    ops::set_engine_library_loader(kCudnn, few);
   }
-  ~FewEngines() { ops::set_engine_library_loader(before_); }
+  ~FewEngines() { ops::set_engine_library_loader(kCudnn, before_); }
   FewEngines(const FewEngines&) = delete;
   FewEngines& operator=(const FewEngines&) = delete;
 
@@ -31,6 +31,8 @@ class FewEngines {
   int take_left_out() { return std::exchange(*left_out_, 0); }
 
  private:
+  static constexpr auto kCudnn = ops::VendorLibrary::kCudnn;
+
   struct Few final : ops::EngineLibrary {
     Few(std::unique_ptr<ops::EngineLibrary> all_, std::shared_ptr<int> left_out_)
         : all(std::move(all_)), left_out(std::move(left_out_)) {}

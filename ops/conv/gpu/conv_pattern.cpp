@@ -5,7 +5,7 @@ namespace taper::ops {
 ConvPattern ConvPattern::of(const Conv2dCall& call) {
   return {.pass = call.pass,
           .conv = call.conv,
-          .dtype = call.result.dtype(),
+          .dtype = call.y.dtype(),
           .allow_tf32 = call.allow_tf32,
           .bias = call.bias.defined(),
           .residual = call.residual.defined(),
@@ -16,17 +16,17 @@ ConvPattern ConvPattern::of(const Conv2dCall& call) {
 EngineOperands conv_operands(const Conv2dCall& call) {
   switch (call.pass) {
     case Conv2dPass::kForward:
-      return {{Operand::kX, call.first},
-              {Operand::kWeight, call.second},
+      return {{Operand::kX, call.x},
+              {Operand::kWeight, call.weight},
               {Operand::kScale, call.prologue.scale},
               {Operand::kShift, call.prologue.shift},
               {Operand::kBias, call.bias},
               {Operand::kResidual, call.residual},
-              {Operand::kY, call.result}};
+              {Operand::kY, call.y}};
     case Conv2dPass::kBackwardInput:
-      return {{Operand::kGradY, call.first}, {Operand::kWeight, call.second}, {Operand::kGradX, call.result}};
+      return {{Operand::kGradY, call.y}, {Operand::kWeight, call.weight}, {Operand::kGradX, call.x}};
     case Conv2dPass::kBackwardWeight:
-      return {{Operand::kGradY, call.first}, {Operand::kX, call.second}, {Operand::kGradWeight, call.result}};
+      return {{Operand::kGradY, call.y}, {Operand::kX, call.x}, {Operand::kGradWeight, call.weight}};
   }
   return {};
 }

@@ -161,21 +161,21 @@ void weight_gradient(const Conv2dGeometry& conv, const Tensor& grad, const Tenso
 
 void depthwise_forward_gpu(const Conv2dCall& call) {
   const Conv2dGeometry& conv = call.conv;
-  dispatch_device_float(call.result.dtype(), [&]<class T>() {
+  dispatch_device_float(call.y.dtype(), [&]<class T>() {
     const auto data = [](const Tensor& x) { return x.defined() ? static_cast<T*>(x.data_ptr()) : nullptr; };
-    const PixelOperand<T, true> source(data(call.first), 1, conv.c, forward_y(conv), forward_x(conv));
-    const DepthwiseFilter<T> filter{.data = data(call.second),
+    const PixelOperand<T, true> source(data(call.x), 1, conv.c, forward_y(conv), forward_x(conv));
+    const DepthwiseFilter<T> filter{.data = data(call.weight),
                                     .channel_stride = conv.taps(),
                                     .taps_y = int(conv.r),
                                     .taps_x = int(conv.s),
                                     .y_stride = conv.s,
                                     .x_stride = 1};
-    const GemmOutput<T> out{.data = data(call.result),
+    const GemmOutput<T> out{.data = data(call.y),
                             .rows = {.image_stride = conv.c},
                             .bias = data(call.bias),
                             .residual = data(call.residual),
                             .relu = call.relu,
-                            .vectors = has_channel_vectors<T>(data(call.result), conv.c) &&
+                            .vectors = has_channel_vectors<T>(data(call.y), conv.c) &&
                                        has_channel_vectors<T>(data(call.residual), conv.c)};
     launch_convolve("depthwise_forward", source, filter, out, conv.n * conv.p * conv.q, conv.c);
   });

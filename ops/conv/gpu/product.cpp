@@ -12,7 +12,7 @@ GpuMatrix pixels_by_group(const Tensor& x, int64_t group_channels, bool transpos
   return {.data = x.data_ptr(), .stride = x.size(1), .transposed = transposed, .batch_inner = group_channels};
 }
 
-/// weight: [K, C / groups], likewise.
+/// weight: [K, C / groups], one matrix for each group.
 GpuMatrix filters_by_group(const Conv2dGeometry& conv, const Tensor& weight, bool transposed) {
   return {.data = weight.data_ptr(),
           .stride = conv.group_c(),
@@ -32,23 +32,23 @@ GpuGemm gemm_of(const Conv2dCall& call) {
   switch (call.pass) {
     case Conv2dPass::kForward:
       return {.sizes = {.m = pixels, .n = conv.group_k(), .k = conv.group_c(), .batch_inner = groups},
-              .a = images(call.first),
-              .b = filters(call.second, true),
-              .c = images(call.result),
+              .a = images(call.x),
+              .b = filters(call.weight, true),
+              .c = images(call.y),
               .bias = data_of(call.bias),
               .bias_batch_inner = conv.group_k(),
               .residual = data_of(call.residual),
               .activation = call.relu ? Activation::kRelu : Activation::kNone};
     case Conv2dPass::kBackwardInput:
       return {.sizes = {.m = pixels, .n = conv.group_c(), .k = conv.group_k(), .batch_inner = groups},
-              .a = images(call.first),
-              .b = filters(call.second),
-              .c = images(call.result)};
+              .a = images(call.y),
+              .b = filters(call.weight),
+              .c = images(call.x)};
     case Conv2dPass::kBackwardWeight:
       return {.sizes = {.m = conv.group_k(), .n = conv.group_c(), .k = pixels, .batch_inner = groups},
-              .a = images(call.first, true),
-              .b = images(call.second),
-              .c = filters(call.result)};
+              .a = images(call.y, true),
+              .b = images(call.x),
+              .c = filters(call.weight)};
   }
   return {};
 }
@@ -61,26 +61,14 @@ bool is_plain_product(const Conv2dGeometry& conv) {
 }
 
 GemmCall product_of(const Conv2dCall& call) {
-  GemmCall product{.gemm = gemm_of(call), .c = call.result};
-  product.gemm.dtype = call.result.dtype();
+  GemmCall product{.gemm = gemm_of(call), .c = call.result()};
+  product.gemm.dtype = call.y.dtype();
   product.gemm.allow_tf32 = call.allow_tf32;
   return product;
 }
 
-std::vector<Candidate<Conv2dCall>> conv2d_product_candidates(const Conv2dCall& call) {
-  std::vector<Candidate<Conv2dCall>> candidates;
-  for (Candidate<GemmCall>& product : gemm_candidates(product_of(call))) {
-    candidates.push_back({.name = std::move(product.name),
-                          .supported = product.supported,
-                          .workspace_bytes = product.workspace_bytes,
-                          .deterministic = product.deterministic,
-                          .cost = product.cost,
-                          .epsilon = product.epsilon,
-                          .run = [run = std::move(product.run)](const Conv2dCall& conv, void* workspace) {
-                            run(product_of(conv), workspace);
-                          }});
-  }
-  return candidates;
+std::vector<Algorithm> conv2d_product_algorithms(const Conv2dCall& call) {
+  return translated<Conv2dCall>(gemm_algorithms(product_of(call)), product_of);
 }
 
 }  // namespace taper::ops

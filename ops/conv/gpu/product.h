@@ -14,7 +14,7 @@ bool is_plain_product(const Conv2dGeometry& conv);
 /// `call` as a product of matrices, one for each group. Its convolution is a plain product.
 GemmCall product_of(const Conv2dCall& call);
 
-/// The candidates of that product.
-std::vector<Candidate<Conv2dCall>> conv2d_product_candidates(const Conv2dCall& call);
+/// The algorithms of that product.
+std::vector<Algorithm> conv2d_product_algorithms(const Conv2dCall& call);
 
 }  // namespace taper::ops

@@ -1,4 +1,4 @@
-// cuBLASLt behind gemm_library.h. The library is opened at run time, so all calls go through pointers.
+// cuBLASLt behind engine_library.h. The library is opened at run time, so all calls go through pointers.
 // cuBLASLt: "Using the cuBLASLt API" in NVIDIA's cuBLAS documentation; PyTorch's use of it is in
 // ATen/cuda/CUDABlas.cpp.
 
@@ -10,13 +10,17 @@
 
 #include "taper/core/gpu/library_versions.h"
 #include "taper/core/gpu/runtime.h"
-#include "taper/ops/algorithms/algorithm_candidate.h"
-#include "taper/ops/vendor/gemm_library.h"
+#include "taper/core/tf32.h"
+#include "taper/ops/algorithms/algorithm_cache.h"
+#include "taper/ops/vendor/engine_library.h"
 
 namespace taper::ops {
 namespace {
 
 constexpr int kMostAlgorithms = 16;
+
+/// NVIDIA's advice for Hopper. Larger workspaces only invite splits that write more than they gain.
+constexpr size_t kMostWorkspaceBytes = size_t(32) << 20;
 
 struct Functions {
   decltype(cublasLtGetVersion)* get_version = nullptr;
@@ -82,7 +86,7 @@ cublasComputeType_t compute_type(const BlasGemm& gemm) {
 }
 
 cublasLtEpilogue_t epilogue(const BlasGemm& gemm) {
-  const bool bias = gemm.bias != nullptr;
+  const bool bias = gemm.bias;
   switch (gemm.activation) {
     case Activation::kRelu:
       return bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU;
@@ -111,7 +115,7 @@ struct Descriptors {
     set(CUBLASLT_MATMUL_DESC_TRANSA, transposition(gemm.transpose_a));
     set(CUBLASLT_MATMUL_DESC_TRANSB, transposition(gemm.transpose_b));
     set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue(gemm));
-    if (gemm.bias != nullptr) {
+    if (gemm.bias) {
       set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
       set(CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE, gemm.bias_batch_stride);
     }
@@ -135,9 +139,67 @@ struct Descriptors {
   }
 };
 
-class CublasLt final : public GemmLibrary {
+/// How coarsely the library may compute the product, beyond rounding the result to its dtype.
+double epsilon_of(const BlasGemm& gemm) {
+  double epsilon = gemm.dtype == kFloat32 && gemm.allow_tf32 ? kTf32Epsilon : 0;
+  if (gemm.activation == Activation::kGeluTanh && gemm.dtype != kFloat64)
+    epsilon = std::max(epsilon, kBlasGeluEpsilon);
+  return epsilon;
+}
+
+/// cuBLASLt's handles. A handle belongs to the device that was current when it was made. They are never
+/// destroyed: at exit the CUDA runtime may be gone before them.
+class Handles {
  public:
-  CublasLt() {
+  cublasLtHandle_t of_current_device(const Functions& lt) {
+    const auto device = size_t(gpu::current_device());
+    const std::lock_guard lock(mutex_);
+    if (handles_.size() <= device) handles_.resize(device + 1);
+    if (handles_[device] == nullptr) lt.check(lt.create(&handles_[device]), "cublasLtCreate");
+    return handles_[device];
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<cublasLtHandle_t> handles_;
+};
+
+/// The library as its plans need it.
+struct Library {
+  const Functions lt;
+  Handles handles;
+};
+
+class Plan final : public EnginePlan {
+ public:
+  Plan(std::shared_ptr<Library> library, const BlasGemm& gemm, const cublasLtMatmulHeuristicResult_t& found)
+      : library_(std::move(library)), gemm_(gemm), found_(found) {}
+
+  void run(const EngineOperands& operands, void* workspace) const override {
+    const Functions& lt = library_->lt;
+    Descriptors described(lt, gemm_, operands.address(Operand::kBias));
+    const float one = 1, beta = gemm_.c ? 1 : 0;
+    const double one_f64 = 1, beta_f64 = beta;
+    const bool f64 = gemm_.dtype == kFloat64;
+    void* const d = operands.address(Operand::kD);
+    lt.check_run(lt.matmul(library_->handles.of_current_device(lt), &described.operation,
+                           f64 ? static_cast<const void*>(&one_f64) : &one, operands.address(Operand::kA),
+                           &described.a, operands.address(Operand::kB), &described.b,
+                           f64 ? static_cast<const void*>(&beta_f64) : &beta,
+                           gemm_.c ? operands.address(Operand::kC) : d, &described.d, d, &described.d,
+                           &found_.algo, workspace, found_.workspaceSize, gpu::current_stream().handle()),
+                 "cublasLtMatmul");
+  }
+
+ private:
+  std::shared_ptr<Library> library_;
+  BlasGemm gemm_;
+  cublasLtMatmulHeuristicResult_t found_;
+};
+
+class CublasLt final : public EngineLibrary {
+ public:
+  CublasLt() : library_(std::make_shared<Library>()), lt_(library_->lt) {
     const size_t version = lt_.get_version();  // 10000 major + 100 minor + patch
     const std::string text = fmt::format("{}.{}.{}", version / 10000, version % 10000 / 100, version % 100);
     TAPER_CHECK(version / 10000 == CUBLAS_VER_MAJOR,
@@ -147,58 +209,44 @@ class CublasLt final : public GemmLibrary {
 
   std::string name() const override { return name_; }
 
-  std::vector<GemmAlgorithm> algorithms(const BlasGemm& gemm, int64_t alignment,
-                                        size_t workspace_limit_bytes) override {
+  std::vector<Engine> engines(const EnginePattern& pattern) override {
+    const auto* const gemm = std::get_if<BlasGemm>(&pattern);
     // Its GELU of f64 has the error of f32 (13.1: 3e-10).
-    if (gemm.dtype == kFloat64 && gemm.activation == Activation::kGeluTanh) return {};
+    if (gemm == nullptr || (gemm->dtype == kFloat64 && gemm->activation == Activation::kGeluTanh)) return {};
     // Half types: sums are rounded once, at the end, so parts of a sum may not be kept in the output's dtype.
     constexpr uint32_t kRoundsOnce = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-    if (is_half(gemm.dtype)) return search(gemm, alignment, workspace_limit_bytes, kRoundsOnce);
-    auto found = search(gemm, alignment, workspace_limit_bytes, CUBLASLT_REDUCTION_SCHEME_MASK);
-    const auto is_deterministic = [](const GemmAlgorithm& algorithm) { return algorithm.deterministic; };
+    if (is_half(gemm->dtype)) return search(*gemm, kRoundsOnce);
+    std::vector<Engine> found = search(*gemm, CUBLASLT_REDUCTION_SCHEME_MASK);
+    const auto is_deterministic = [](const Engine& engine) { return engine.algorithm.deterministic; };
     if (std::all_of(found.begin(), found.end(), is_deterministic)) return found;
     // Whoever needs equal bits gets a full choice, too.
-    for (GemmAlgorithm& other : search(gemm, alignment, workspace_limit_bytes,
-                                       kRoundsOnce | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE)) {
-      const auto is_same = [&](const GemmAlgorithm& one) { return one.name == other.name; };
-      if (std::none_of(found.begin(), found.end(), is_same)) found.push_back(std::move(other));
-    }
+    for (Engine& other : search(*gemm, kRoundsOnce | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE))
+      add_new(found, std::move(other));
     return found;
   }
 
-  void run(const BlasGemm& gemm, const GemmAlgorithm& algorithm, void* workspace) override {
-    auto* const handle = handle_of_device();
-    Descriptors described(lt_, gemm, gemm.bias);
-    const bool adds = gemm.c != nullptr;
-    const float one = 1, beta = adds ? 1 : 0;
-    const double one_f64 = 1, beta_f64 = beta;
-    const bool f64 = gemm.dtype == kFloat64;
-    lt_.check_run(
-        lt_.matmul(handle, &described.operation, f64 ? static_cast<const void*>(&one_f64) : &one, gemm.a.data,
-                   &described.a, gemm.b.data, &described.b, f64 ? static_cast<const void*>(&beta_f64) : &beta,
-                   adds ? gemm.c : gemm.d.data, &described.d, gemm.d.data, &described.d,
-                   static_cast<const cublasLtMatmulAlgo_t*>(algorithm.plan.get()), workspace,
-                   algorithm.workspace_bytes, gpu::current_stream().handle()),
-        "cublasLtMatmul");
+ private:
+  static void add_new(std::vector<Engine>& engines, Engine engine) {
+    const auto is_same = [&](const Engine& other) { return other.algorithm.name == engine.algorithm.name; };
+    if (std::none_of(engines.begin(), engines.end(), is_same)) engines.push_back(std::move(engine));
   }
 
- private:
-  std::vector<GemmAlgorithm> search(const BlasGemm& gemm, int64_t alignment, size_t workspace_limit_bytes,
-                                    uint32_t reduction_schemes) {
-    auto* const handle = handle_of_device();
-    Descriptors described(lt_, gemm, reinterpret_cast<const void*>(alignment));
+  std::vector<Engine> search(const BlasGemm& gemm, uint32_t reduction_schemes) {
+    auto* const handle = library_->handles.of_current_device(lt_);
+    Descriptors described(lt_, gemm, reinterpret_cast<const void*>(gemm.alignment));
     cublasLtMatmulPreferenceOpaque_t preference;
     lt_.check(lt_.init_preference(&preference, sizeof(preference)), "cublasLtMatmulPreferenceInit");
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
       lt_.check(lt_.set_preference(&preference, attribute, &value, sizeof(value)),
                 "cublasLtMatmulPreferenceSetAttribute");
     };
-    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t(workspace_limit_bytes));
+    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+           uint64_t(std::min(algorithm_cache().workspace_limit(), kMostWorkspaceBytes)));
     prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reduction_schemes);
     for (const auto operand :
          {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
-      prefer(operand, uint32_t(alignment));
+      prefer(operand, uint32_t(gemm.alignment));
 
     std::array<cublasLtMatmulHeuristicResult_t, kMostAlgorithms> results{};
     int count = 0;
@@ -208,18 +256,15 @@ class CublasLt final : public GemmLibrary {
     // Both are answers to combinations that it does not have, as f64 with a bias.
     if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return {};
     lt_.check(status, "cublasLtMatmulAlgoGetHeuristic");
-    std::vector<GemmAlgorithm> found;
+    std::vector<Engine> found;
     for (int i = 0; i < count; ++i) {
       const cublasLtMatmulHeuristicResult_t& result = results[size_t(i)];
-      if (result.state != CUBLAS_STATUS_SUCCESS) continue;
-      GemmAlgorithm algorithm = describe(result);
-      const auto is_same = [&](const GemmAlgorithm& other) { return other.name == algorithm.name; };
-      if (std::none_of(found.begin(), found.end(), is_same)) found.push_back(std::move(algorithm));
+      if (result.state == CUBLAS_STATUS_SUCCESS) add_new(found, engine_of(gemm, result));
     }
     return found;
   }
 
-  GemmAlgorithm describe(const cublasLtMatmulHeuristicResult_t& result) const {
+  Engine engine_of(const BlasGemm& gemm, const cublasLtMatmulHeuristicResult_t& result) const {
     const auto config = [&]<class T>(cublasLtMatmulAlgoConfigAttributes_t attribute, T value) {
       size_t written = 0;
       lt_.check(lt_.get_config(&result.algo, attribute, &value, sizeof(value), &written),
@@ -240,32 +285,24 @@ class CublasLt final : public GemmLibrary {
     add("option", config(CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, uint32_t(0)));
     add("inner", config(CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, uint16_t(0)));
     add("cluster", config(CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, uint16_t(0)));
-    // In place, parts are added in the order in which blocks finish.
-    return {.name = std::move(name),
-            .workspace_bytes = result.workspaceSize,
-            .deterministic = scheme != CUBLASLT_REDUCTION_SCHEME_INPLACE,
-            .plan = std::make_shared<const cublasLtMatmulAlgo_t>(result.algo)};
+    return {.algorithm = {.name = std::move(name),
+                          .workspace_bytes = result.workspaceSize,
+                          // In place, parts are added in the order in which blocks finish.
+                          .deterministic = scheme != CUBLASLT_REDUCTION_SCHEME_INPLACE,
+                          .epsilon = epsilon_of(gemm)},
+            .build = [library = library_, gemm, result] {
+              return std::make_unique<Plan>(library, gemm, result);
+            }};
   }
 
-  /// A handle belongs to the device that was current when it was made. They are never destroyed: at exit the
-  /// CUDA runtime may be gone before them.
-  cublasLtHandle_t handle_of_device() {
-    const auto device = size_t(gpu::current_device());
-    const std::lock_guard lock(mutex_);
-    if (handles_.size() <= device) handles_.resize(device + 1);
-    if (handles_[device] == nullptr) lt_.check(lt_.create(&handles_[device]), "cublasLtCreate");
-    return handles_[device];
-  }
-
-  const Functions lt_;
+  std::shared_ptr<Library> library_;
+  const Functions& lt_;
   std::string name_;
-  std::mutex mutex_;
-  std::vector<cublasLtHandle_t> handles_;
 };
 
 }  // namespace
 
-std::unique_ptr<GemmLibrary> load_cublaslt() {
+std::unique_ptr<EngineLibrary> load_cublaslt() {
   return std::make_unique<CublasLt>();
 }
 

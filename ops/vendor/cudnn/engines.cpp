@@ -15,6 +15,7 @@
 
 #include "taper/core/gpu/library_versions.h"
 #include "taper/core/gpu/runtime.h"
+#include "taper/core/tf32.h"
 #include "taper/ops/vendor/cudnn/conv_graph.h"
 #include "taper/ops/vendor/cudnn/graph.h"
 #include "taper/ops/vendor/cudnn/norm_graph.h"
@@ -118,7 +119,8 @@ struct Overloaded : Visitors... {
 
 CudnnGraph graph_of(const EnginePattern& pattern) {
   return std::visit(Overloaded{[](const ConvPattern& conv) { return ConvGraph::of(conv); },
-                               [](const NormPattern& norm) { return NormGraph::of(norm); }},
+                               [](const NormPattern& norm) { return NormGraph::of(norm); },
+                               [](const BlasGemm&) -> CudnnGraph { fail("cuDNN is asked for no products"); }},
                     pattern);
 }
 
@@ -200,7 +202,7 @@ class Cudnn : public EngineLibrary {
       std::set<std::string> names;  // the fallback list repeats some of the heuristics'
       for (fe::ManagedOpaqueDescriptor& config : configs) {
         Engine engine = engine_of(tf32, graph, config);
-        if (names.insert(engine.name).second && engine.build) engines.push_back(std::move(engine));
+        if (names.insert(engine.algorithm.name).second && engine.build) engines.push_back(std::move(engine));
       }
       return engines;
     });
@@ -235,11 +237,11 @@ class Cudnn : public EngineLibrary {
     const cudnnBackendDescriptor_t raw = config->get_backend_descriptor();
     int64_t workspace_bytes = 0;
     Engine engine;
-    engine.name = fe::detail::get_engine_tag(config);
+    engine.algorithm.name = fe::detail::get_engine_tag(config);
     if (fe::detail::get_workspace_size(config, workspace_bytes).is_bad()) return engine;
-    engine.workspace_bytes = size_t(workspace_bytes);
-    engine.deterministic = !fe::hasNumericalNote<CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC>(raw);
-    engine.rounds_to_tf32 = tf32 == Tf32::kAllowed && uses_tensor_cores(raw);
+    engine.algorithm.workspace_bytes = size_t(workspace_bytes);
+    engine.algorithm.deterministic = !fe::hasNumericalNote<CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC>(raw);
+    if (tf32 == Tf32::kAllowed && uses_tensor_cores(raw)) engine.algorithm.epsilon = kTf32Epsilon;
     engine.compiles = fe::hasBehaviorNote<CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION>(raw);
     engine.build = [graph, config, workspace_bytes] {
       return translate<AlgorithmFailed>("build a plan", [&] {

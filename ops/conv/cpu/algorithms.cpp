@@ -3,8 +3,6 @@
 #include "taper/ops/conv/cpu/depthwise.h"
 #include "taper/ops/conv/cpu/implicit_gemm.h"
 #include "taper/ops/conv/cpu/winograd.h"
-#include "taper/ops/copy/create.h"
-#include "taper/ops/norm/batch_norm.h"
 
 namespace taper::ops {
 namespace {
@@ -29,13 +27,13 @@ double direct_flops(const Conv2dGeometry& conv) {
   return 2 * pairs * double(conv.group_c()) * double(conv.k);
 }
 
-double gemm_cost(const Conv2dCall& call, double flops) {
+double gemm_seconds(const Conv2dCall& call, double flops) {
   const double weight_bytes = double(sizeof(float)) * double(numel(call.conv.weight_shape()));
   return flops / kFlopsPerSecond +
          weight_bytes / (call.constant ? kConstantBytesPerSecond : kPackedBytesPerSecond);
 }
 
-double winograd_cost(const Conv2dCall& call, int64_t out) {
+double winograd_seconds(const Conv2dCall& call, int64_t out) {
   const Conv2dGeometry& conv = call.conv;
   // The tiles cover the result of a forward pass; the weight's gradient cuts the output's gradient alike.
   const bool backward_input = call.pass == Conv2dPass::kBackwardInput;
@@ -56,27 +54,27 @@ double winograd_cost(const Conv2dCall& call, int64_t out) {
 template <class Forward, class BackwardInput, class BackwardWeight>
 void run_pass(const Conv2dCall& call, Forward&& forward, BackwardInput&& backward_input,
               BackwardWeight&& backward_weight) {
-  dispatch_compute_float(call.result.dtype(), "conv2d", [&]<class T>() {
-    const T *first = call.first.data<T>(), *second = call.second.data<T>();
-    T* const result = call.result.data<T>();
-    const auto data = [](const Tensor& x) { return x.defined() ? x.data<T>() : nullptr; };
+  dispatch_compute_float(call.y.dtype(), "conv2d", [&]<class T>() {
+    T *const x = call.x.data<T>(), *const weight = call.weight.data<T>(), *const y = call.y.data<T>();
+    const T *const read_x = x, *const read_weight = weight, *const read_y = y;
+    const auto data = [](const Tensor& of) { return of.defined() ? of.data<T>() : nullptr; };
     const ConvEpilogue<T> epilogue = {data(call.bias), data(call.residual), call.relu};
     switch (call.pass) {
       case Conv2dPass::kForward:
-        return forward(call.conv, first, second, epilogue, result);
+        return forward(call.conv, read_x, read_weight, epilogue, y);
       case Conv2dPass::kBackwardInput:
-        return backward_input(call.conv, first, second, result);
+        return backward_input(call.conv, read_y, read_weight, x);
       case Conv2dPass::kBackwardWeight:
-        return backward_weight(call.conv, first, second, result);
+        return backward_weight(call.conv, read_y, read_x, weight);
     }
   });
 }
 
-/// What the candidate of this name makes of the weight, kept if the weight is constant.
+/// What the algorithm of this name makes of the weight, kept if the weight is constant.
 template <class Make>
-auto prepared_weight(const Conv2dCall& call, std::string_view candidate, Make&& make) {
+auto prepared_weight(const Conv2dCall& call, std::string_view algorithm, Make&& make) {
   using Form = decltype(make());
-  return call.constant ? call.constant->form(candidate, make) : std::make_shared<const Form>(make());
+  return call.constant ? call.constant->form(algorithm, make) : std::make_shared<const Form>(make());
 }
 
 template <class T>
@@ -126,72 +124,29 @@ void run_winograd(const Conv2dCall& call, void*) {
 
 }  // namespace
 
-Candidate<Conv2dCall> with_moments_after(Candidate<Conv2dCall> candidate) {
-  candidate.run = [run = std::move(candidate.run)](const Conv2dCall& call, void* workspace) {
-    run(call, workspace);
-    if (call.moments.mean.defined()) batch_moments_of(call.result, call.moments);
-  };
-  return candidate;
-}
-
-Candidate<Conv2dCall> with_prologue_before(Candidate<Conv2dCall> candidate) {
-  candidate.run = [run = std::move(candidate.run)](const Conv2dCall& call, void* workspace) {
-    const auto& [scale, shift, relu] = call.prologue;
-    if (!scale.defined()) return run(call, workspace);
-    Conv2dCall plain = call;
-    plain.prologue = {};
-    const TensorOptions like = {.dtype = scale.dtype(), .device = scale.device()};
-    plain.first = batch_norm_inference(call.first, scale, shift, zeros(scale.shape(), like),
-                                       ones(scale.shape(), like), {.eps = 0, .relu = relu});
-    run(plain, workspace);
-  };
-  return candidate;
-}
-
-Problem Conv2dCall::problem() const {
-  const auto named = [&](Literal name) { return Problem("conv2d", name, result.device()); };
-  Problem problem = pass == Conv2dPass::kForward         ? named("forward")
-                    : pass == Conv2dPass::kBackwardInput ? named("backward_input")
-                                                         : named("backward_weight");
-  const Conv2dOptions& o = conv.options;
-  problem.add("a", first).add("b", second).add("bias", bias).add("result", result);
-  if (residual.defined()) problem.add("residual", residual);
-  if (relu) problem.add("epilogue", "relu");
-  if (constant) problem.add("weight", "constant");
-  if (moments.mean.defined()) problem.add("epilogue", "moments");
-  if (prologue.scale.defined())
-    problem.add("prologue", prologue.relu ? Literal("affine relu") : Literal("affine"));
-  problem.add("stride", {o.stride.h, o.stride.w})
-      .add("padding", {o.padding.h, o.padding.w})
-      .add("dilation", {o.dilation.h, o.dilation.w})
-      .add("groups", {o.groups});
-  if (result.device().is_cpu()) return problem;
-  const auto address = [](const Tensor& x) -> const void* { return x.defined() ? x.data_ptr() : nullptr; };
-  problem.add("alignment", {common_alignment({address(first), address(second), address(bias),
-                                              address(residual), address(result)})});
-  if (result.dtype() == kFloat32) problem.add("tf32", {allow_tf32});
-  return problem;
-}
-
-std::vector<Candidate<Conv2dCall>> conv2d_cpu_candidates(const Conv2dCall& call) {
+std::vector<Algorithm> conv2d_cpu_algorithms(const Conv2dCall& call) {
   const Conv2dGeometry& conv = call.conv;
   const double flops = direct_flops(conv);
   const bool depthwise = conv.is_depthwise();
   // In double, which is asked for where accuracy counts, sums stay direct.
-  const bool winograd = call.result.dtype() == kFloat32 && supports_winograd<float>(conv);
-  std::vector<Candidate<Conv2dCall>> candidates = {
+  const bool winograd = call.y.dtype() == kFloat32 && supports_winograd<float>(conv);
+  std::vector<Algorithm> list = {
       {.name = "gemm",
-       .cost = depthwise ? flops / kScalarFlopsPerSecond : gemm_cost(call, flops),
-       .run = run_gemm},
-      with_moments_after({.name = "depthwise",
-                          .supported = depthwise,
-                          .cost = flops / (2 * kScalarFlopsPerSecond),
-                          .run = run_depthwise}),
-      {.name = "winograd 2x2", .supported = winograd, .cost = winograd_cost(call, 2), .run = run_winograd<2>},
-      {.name = "winograd 4x4", .supported = winograd, .cost = winograd_cost(call, 4), .run = run_winograd<4>},
-  };
-  for (Candidate<Conv2dCall>& candidate : candidates) candidate = with_prologue_before(std::move(candidate));
-  return candidates;
+       .rank = depthwise ? flops / kScalarFlopsPerSecond : gemm_seconds(call, flops),
+       .run = run_gemm}};
+  append(list, with_moments_after(call, {{.name = "depthwise",
+                                          .supported = depthwise,
+                                          .rank = flops / (2 * kScalarFlopsPerSecond),
+                                          .run = run_depthwise}}));
+  append(list, {{.name = "winograd 2x2",
+                 .supported = winograd,
+                 .rank = winograd_seconds(call, 2),
+                 .run = run_winograd<2>},
+                {.name = "winograd 4x4",
+                 .supported = winograd,
+                 .rank = winograd_seconds(call, 4),
+                 .run = run_winograd<4>}});
+  return with_prologue_before(call, std::move(list));
 }
 
 }  // namespace taper::ops

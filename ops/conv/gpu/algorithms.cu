@@ -1,11 +1,10 @@
 #include <algorithm>
-#include <iterator>
 
 #include "taper/core/base/error.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/ops/conv/gpu/depthwise.h"
 #include "taper/ops/conv/gpu/implicit_gemm.h"
-#include "taper/ops/conv/gpu/library_candidates.h"
+#include "taper/ops/conv/gpu/library_algorithms.h"
 #include "taper/ops/conv/gpu/product.h"
 #include "taper/ops/gemm/gpu/gemm_typed.h"
 
@@ -21,22 +20,21 @@ void check_pixels(const char* op, const Conv2dGeometry& conv) {
 }
 
 void forward(const Conv2dCall& call, GemmTiles tiles) {
-  const Conv2dGeometry& conv = call.conv;
-  const Tensor &x = call.first, &weight = call.second, &y = call.result;
   const auto data = [](const Tensor& operand) { return operand.defined() ? operand.data_ptr() : nullptr; };
-  dispatch_device_float(y.dtype(), [&]<class T>() {
+  dispatch_device_float(call.y.dtype(), [&]<class T>() {
     const ConvEpilogue<T> epilogue = {static_cast<const T*>(data(call.bias)),
                                       static_cast<const T*>(data(call.residual)), call.relu};
-    implicit_gemm_forward<T>(conv, x.data_ptr(), weight.data_ptr(), epilogue, y.data_ptr(), tiles);
+    implicit_gemm_forward<T>(call.conv, call.x.data_ptr(), call.weight.data_ptr(), epilogue,
+                             call.y.data_ptr(), tiles);
   });
 }
 
 /// Where the kernels do not gather moments, they are computed from the result.
 void forward_moments(const Conv2dCall& call, GemmTiles tiles) {
-  const Tensor& y = call.result;
+  const Tensor& y = call.y;
   PartialMoments moments;
   const auto run = [&]<class T>() {
-    moments = implicit_gemm_forward_moments<T>(call.conv, call.first.data_ptr(), call.second.data_ptr(),
+    moments = implicit_gemm_forward_moments<T>(call.conv, call.x.data_ptr(), call.weight.data_ptr(),
                                                y.data_ptr(), tiles);
   };
   switch (y.dtype()) {
@@ -57,24 +55,22 @@ void forward_moments(const Conv2dCall& call, GemmTiles tiles) {
 }
 
 void backward_input(const Conv2dCall& call, GemmTiles tiles) {
-  const Conv2dGeometry& conv = call.conv;
-  const Tensor &grad = call.first, &weight = call.second, &grad_x = call.result;
-  dispatch_device_float(grad_x.dtype(), [&]<class T>() {
-    implicit_gemm_backward_input<T>(conv, grad.data_ptr(), weight.data_ptr(), grad_x.data_ptr(), tiles);
+  dispatch_device_float(call.y.dtype(), [&]<class T>() {
+    implicit_gemm_backward_input<T>(call.conv, call.y.data_ptr(), call.weight.data_ptr(), call.x.data_ptr(),
+                                    tiles);
   });
 }
 
 void backward_weight(const Conv2dCall& call, GemmTiles tiles) {
-  const Conv2dGeometry& conv = call.conv;
-  const Tensor &grad = call.first, &x = call.second, &grad_weight = call.result;
-  dispatch_device_float(grad_weight.dtype(), [&]<class T>() {
-    implicit_gemm_backward_weight<T>(conv, grad.data_ptr(), x.data_ptr(), grad_weight.data_ptr(), tiles);
+  dispatch_device_float(call.y.dtype(), [&]<class T>() {
+    implicit_gemm_backward_weight<T>(call.conv, call.y.data_ptr(), call.x.data_ptr(), call.weight.data_ptr(),
+                                     tiles);
   });
 }
 
 template <GemmTiles kTiles>
 void run_implicit_gemm(const Conv2dCall& call, void*) {
-  const gpu::DeviceGuard guard(call.result.device().index);
+  const gpu::DeviceGuard guard(call.y.device().index);
   check_pixels("conv2d", call.conv);
   switch (call.pass) {
     case Conv2dPass::kForward:
@@ -87,56 +83,52 @@ void run_implicit_gemm(const Conv2dCall& call, void*) {
 }
 
 void run_depthwise(const Conv2dCall& call, void*) {
-  const gpu::DeviceGuard guard(call.result.device().index);
+  const gpu::DeviceGuard guard(call.y.device().index);
   check_pixels("conv2d", call.conv);
   switch (call.pass) {
     case Conv2dPass::kForward:
       return depthwise_forward_gpu(call);
     case Conv2dPass::kBackwardInput:
-      return depthwise_backward_input_gpu(call.conv, call.first, call.second, call.result);
+      return depthwise_backward_input_gpu(call.conv, call.y, call.weight, call.x);
     case Conv2dPass::kBackwardWeight:
-      return depthwise_backward_weight_gpu(call.conv, call.first, call.second, call.result);
+      return depthwise_backward_weight_gpu(call.conv, call.y, call.x, call.weight);
   }
 }
 
 }  // namespace
 
-std::vector<Candidate<Conv2dCall>> conv2d_gpu_candidates(const Conv2dCall& call) {
-  const DType dtype = call.result.dtype();
+std::vector<Algorithm> conv2d_gpu_algorithms(const Conv2dCall& call) {
+  const DType dtype = call.y.dtype();
   const bool has_shapes = dtype != kFloat64, moments = call.moments.mean.defined();
-  std::vector<Candidate<Conv2dCall>> candidates;
-  const auto add = [&](std::vector<Candidate<Conv2dCall>> more) {
-    std::move(more.begin(), more.end(), std::back_inserter(candidates));
-  };
-  const auto add_without_moments = [&](std::vector<Candidate<Conv2dCall>> more) {
-    for (Candidate<Conv2dCall>& candidate : more)
-      candidates.push_back(with_moments_after(std::move(candidate)));
-  };
-  if (is_plain_product(call.conv)) add_without_moments(conv2d_product_candidates(call));
+  std::vector<Algorithm> own;
+  if (is_plain_product(call.conv)) own = with_moments_after(call, conv2d_product_algorithms(call));
   // The usual tiles are the estimate; the others are there to be measured. f64 has one shape.
   if (!is_plain_product(call.conv) || moments) {
     // A 1x1 convolution has products besides, which would need another pass for the moments.
-    add({{.name = "implicit gemm", .cost = moments ? 1.9 : 2, .run = run_implicit_gemm<GemmTiles::kUsual>},
-         {.name = "implicit gemm, large tiles",
-          .supported = has_shapes,
-          .cost = 3,
-          .run = run_implicit_gemm<GemmTiles::kLarge>},
-         {.name = "implicit gemm, small tiles",
-          .supported = has_shapes,
-          .cost = 3,
-          .run = run_implicit_gemm<GemmTiles::kSmall>}});
+    append(own,
+           {{.name = "implicit gemm", .rank = moments ? 1.9 : 2, .run = run_implicit_gemm<GemmTiles::kUsual>},
+            {.name = "implicit gemm, large tiles",
+             .supported = has_shapes,
+             .rank = 3,
+             .run = run_implicit_gemm<GemmTiles::kLarge>},
+            {.name = "implicit gemm, small tiles",
+             .supported = has_shapes,
+             .rank = 3,
+             .run = run_implicit_gemm<GemmTiles::kSmall>}});
   }
-  add_without_moments(
-      {{.name = "depthwise", .supported = call.conv.is_depthwise(), .cost = 1, .run = run_depthwise}});
-  for (Candidate<Conv2dCall>& candidate : candidates) candidate = with_prologue_before(std::move(candidate));
-  add(conv_library_candidates(call));
+  append(
+      own,
+      with_moments_after(
+          call,
+          {{.name = "depthwise", .supported = call.conv.is_depthwise(), .rank = 1, .run = run_depthwise}}));
+  std::vector<Algorithm> list = with_prologue_before(call, std::move(own));
+  append(list, conv2d_library_algorithms(call));
   // Moments of values that were rounded otherwise differ by those roundings, though they are f32.
   if (moments && is_half(dtype)) {
     const double epsilon = dtype == kFloat16 ? 0x1p-10 : 0x1p-7;
-    for (Candidate<Conv2dCall>& candidate : candidates)
-      candidate.epsilon = std::max(candidate.epsilon, epsilon);
+    for (Algorithm& algorithm : list) algorithm.epsilon = std::max(algorithm.epsilon, epsilon);
   }
-  return candidates;
+  return list;
 }
 
 }  // namespace taper::ops

@@ -6,8 +6,8 @@
 // Libraries give sums of the result and of its squares, and a variance is the small difference of two of them
 // where the mean is large: in f32 its relative error is about 1e-6 (1 + mean^2 / variance). Values in f16 or
 // bf16 that far from zero have lost as much to their own rounding, f32 has not. So sums are asked for with
-// half types alone, and their estimated cost is that of the last resort: they are taken where they were
-// measured to be the fastest.
+// half types alone, and their rank is that of the last resort: they are taken where they were measured to be
+// the fastest.
 
 #include <vector>
 
@@ -15,8 +15,8 @@
 
 namespace taper::ops {
 
-/// What engine_library() offers for a call on the GPU; empty if it offers nothing, or if the call is f64 or
+/// Returns what cuDNN offers for a call on the GPU. Nothing if there is no library, or if the call is f64 or
 /// empty.
-std::vector<Candidate<Conv2dCall>> conv_library_candidates(const Conv2dCall& call);
+std::vector<Algorithm> conv2d_library_algorithms(const Conv2dCall& call);
 
 }  // namespace taper::ops
