@@ -47,12 +47,4 @@ std::vector<Algorithm> conv2d_cpu_algorithms(const Conv2dCall& call);
 /// (gpu/library_algorithms.h).
 std::vector<Algorithm> conv2d_gpu_algorithms(const Conv2dCall& call);
 
-// For algorithms that compute the plain convolution alone, what `call` asks for besides. Lists are made for
-// one problem, so these change nothing where `call` does not ask.
-
-/// Computes call.moments from the result, after each algorithm.
-std::vector<Algorithm> with_moments_after(const Conv2dCall& call, std::vector<Algorithm> list);
-/// Writes the prologue's relu(x * scale + shift) to memory, before each algorithm.
-std::vector<Algorithm> with_prologue_before(const Conv2dCall& call, std::vector<Algorithm> list);
-
 }  // namespace taper::ops

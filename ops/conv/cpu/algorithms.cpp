@@ -3,6 +3,7 @@
 #include "taper/ops/conv/cpu/depthwise.h"
 #include "taper/ops/conv/cpu/implicit_gemm.h"
 #include "taper/ops/conv/cpu/winograd.h"
+#include "taper/ops/conv/passes/extra_passes.h"
 
 namespace taper::ops {
 namespace {

@@ -6,6 +6,7 @@
 #include "taper/ops/conv/gpu/implicit_gemm.h"
 #include "taper/ops/conv/gpu/library_algorithms.h"
 #include "taper/ops/conv/gpu/product.h"
+#include "taper/ops/conv/passes/extra_passes.h"
 #include "taper/ops/gemm/gpu/gemm_typed.h"
 
 namespace taper::ops {

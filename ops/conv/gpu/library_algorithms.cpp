@@ -1,5 +1,6 @@
 #include "taper/ops/conv/gpu/library_algorithms.h"
 
+#include "taper/ops/conv/passes/extra_passes.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/moments/channel_statistics_gpu.h"
 #include "taper/ops/vendor/conv_pattern.h"
