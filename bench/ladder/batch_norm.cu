@@ -15,6 +15,7 @@
 #include <memory>
 
 #include "bench/ladder/ladder.h"
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
@@ -175,15 +176,15 @@ struct Task {
       : rows(rows_), channels(channels_), x(x_), residual(residual_) {
     const int64_t wanted = int64_t(gpu::properties().multiprocessors) * 8 / int64_t(strips());
     per_chunk = std::max<int64_t>(kDeep, rows / std::max<int64_t>(wanted, 1));
-    chunks = int((rows + per_chunk - 1) / per_chunk);
+    chunks = int(ceil_div(rows, per_chunk));
     partial = per_channel(3 * chunks);
   }
 
   Tensor per_channel(int64_t count) const {
     return empty({count, channels}, {.dtype = kFloat32, .device = Device("cuda")});
   }
-  unsigned strips() const { return unsigned(channels + kWide - 1) / kWide; }
-  unsigned blocks(int64_t threads) const { return unsigned((threads + kBlock - 1) / kBlock); }
+  unsigned strips() const { return unsigned(ceil_div(channels, kWide)); }
+  unsigned blocks(int64_t threads) const { return unsigned(ceil_div(threads, kBlock)); }
   gpu::LaunchConfig columns() const {
     return {.grid = dim3(strips(), unsigned(chunks)), .block = dim3(kWide, kDeep)};
   }

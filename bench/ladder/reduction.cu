@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "bench/ladder/ladder.h"
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
@@ -27,7 +28,7 @@ constexpr unsigned kBlock = 256;
 __global__ void sum_stretches(const float* x, float* partial, int64_t count) {
   const int64_t threads = int64_t(gridDim.x) * blockDim.x,
                 thread = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
-  const int64_t stretch = (count + threads - 1) / threads;
+  const int64_t stretch = ceil_div(count, threads);
   float sum = 0;
   for (int64_t i = thread * stretch; i < min((thread + 1) * stretch, count); ++i) sum += x[i];
   partial[thread] = sum;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "taper/core/base/allocator.h"
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/error.h"
 #include "taper/core/base/fork.h"
 #include "taper/core/base/profile_events.h"
@@ -31,10 +32,6 @@ constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = size_t(2) << 20;
 
 std::atomic<bool> poison_new_memory{false};
-
-size_t round_up(size_t value, size_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 size_t rounded_size(size_t size_bytes) {
   if (size_bytes <= 512) return round_up(size_bytes, kAlignment);

@@ -6,6 +6,8 @@
 #include <memory>
 #include <type_traits>
 
+#include "taper/core/base/ceil_div.h"
+
 namespace taper {
 
 /// Threads that parallel_for uses, this one included. At first available_cpus(), or as many as can be
@@ -36,7 +38,7 @@ template <class Body>
 void parallel_for(int64_t size, int64_t grain, Body&& body) {
   if (size <= 0) return;
   if (grain < 1) grain = 1;
-  parallel_chunks((size + grain - 1) / grain, [&](int64_t chunk) {
+  parallel_chunks(ceil_div(size, grain), [&](int64_t chunk) {
     const int64_t begin = chunk * grain;
     const int64_t end = begin + grain < size ? begin + grain : size;
     body(begin, end);

@@ -5,6 +5,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/ops/algorithms/algorithm_compare.h"
 #include "taper/ops/algorithms/relative_error.h"
@@ -73,7 +74,7 @@ __global__ void compare_elements(Value value, int64_t count, double* partial) {
 template <class Combine, class Value>
 double combined(Device device, const Value& value, int64_t count) {
   const gpu::DeviceGuard guard(device.index);
-  const int64_t blocks = std::clamp<int64_t>((count + kThreads - 1) / kThreads, 1, kMostBlocks);
+  const int64_t blocks = std::clamp<int64_t>(ceil_div(count, kThreads), 1, kMostBlocks);
   const Tensor partial = empty({blocks}, {.dtype = kFloat64, .device = device});
   gpu::launch("compare_elements", compare_elements<Combine, Value>,
               {.grid = unsigned(blocks), .block = kThreads}, value, count, partial.data<double>());

@@ -1,3 +1,4 @@
+#include "taper/core/base/ceil_div.h"
 #include "taper/ops/copy/copy_gpu.h"
 #include "taper/ops/copy/strided_gpu.cuh"
 #include "taper/ops/element_width.h"
@@ -70,7 +71,7 @@ bool copy_transposed(const StridedLoop& loop, size_t element_bytes) {
   const int64_t plane_axis = dims == 2 ? -1 : 1 - axis;
   const int64_t rows = loop.shape[inner], columns = loop.shape[axis];
   const int64_t planes = plane_axis < 0 ? 1 : loop.shape[plane_axis];
-  const int64_t row_tiles = (rows + kTile - 1) / kTile, column_tiles = (columns + kTile - 1) / kTile;
+  const int64_t row_tiles = ceil_div(rows, kTile), column_tiles = ceil_div(columns, kTile);
   constexpr int64_t kMaxGrid = 65535;  // of y and z
   if (planes > kMaxGrid || row_tiles > kMaxGrid || column_tiles > INT32_MAX / kTile) return false;
   dispatch_width(element_bytes, [&]<class T>() {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
 #include "taper/ops/copy/strided_loop.h"
 #include "taper/ops/element_width.h"
@@ -28,8 +29,8 @@ void transposed_copy(const StridedLoop& loop, int64_t axis) {
   const LoopOperand& src = loop.operands[1];
   const int64_t inner = loop.shape.size() - 1;
   const int64_t rows = loop.shape[inner], columns = loop.shape[axis];
-  const int64_t row_tiles = (rows + kTile - 1) / kTile;
-  const int64_t column_tiles = (columns + kTile - 1) / kTile;
+  const int64_t row_tiles = ceil_div(rows, kTile);
+  const int64_t column_tiles = ceil_div(columns, kTile);
   const int64_t planes = loop.numel / (rows * columns);
   const int64_t tiles = planes * column_tiles * row_tiles;
   parallel_for(tiles, std::max<int64_t>(kGrainSize / (kTile * kTile), 1), [&](int64_t begin, int64_t end) {
@@ -88,7 +89,7 @@ void copy_bits(const StridedLoop& loop) {
   }
   // Long rows are cut, short rows taken together, into pieces of about kGrainSize elements.
   const int64_t piece = std::min(length, kGrainSize);
-  const int64_t pieces = (length + piece - 1) / piece;
+  const int64_t pieces = ceil_div(length, piece);
   parallel_for(loop.numel / length * pieces, std::max<int64_t>(kGrainSize / piece, 1),
                [&](int64_t begin, int64_t end) {
                  for (int64_t i = begin; i < end; ++i) {

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/error.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/ops/copy/strided_loop.h"
@@ -189,8 +190,8 @@ inline constexpr unsigned kLoopBlock = 256;  // threads
 
 /// One thread for each pack.
 inline unsigned loop_grid(uint32_t numel, int pack) {
-  const uint32_t packs = (numel + uint32_t(pack) - 1) / uint32_t(pack);
-  return (packs + kLoopBlock - 1) / kLoopBlock;
+  const uint32_t packs = ceil_div(numel, uint32_t(pack));
+  return ceil_div(packs, kLoopBlock);
 }
 
 namespace detail {

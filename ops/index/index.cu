@@ -1,6 +1,7 @@
 // Reading by index. Every kernel has one thread for each word it writes, and reads and writes each once:
 // limited by memory bandwidth, for scattered indices by the 32-byte sectors that they touch.
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/device_check.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/ops/copy/walk_gpu.cuh"
@@ -13,7 +14,7 @@ namespace {
 constexpr unsigned kBlock = 256;
 
 unsigned blocks_for(int64_t threads) {
-  return unsigned((threads + kBlock - 1) / kBlock);
+  return unsigned(ceil_div(threads, kBlock));
 }
 
 /// Lanes with a division by each size, for element numbers below `limit`.

@@ -2,6 +2,7 @@
 // the source, so the sums are the same bits on every run. (PyTorch sorts the indices for that:
 // ATen/native/cuda/Indexing.cu.)
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/device_check.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/ops/copy/walk_gpu.cuh"
@@ -89,7 +90,7 @@ constexpr int64_t kMaxGrid = 65535;  // of y and z
 template <class T, class Stored>
 void launch_add_slices(const char* name, const AddTask<T, Stored>& task, int64_t outer,
                        int64_t index_outer_stride) {
-  const int64_t inner_parts = (task.inner + kBlock - 1) / kBlock;
+  const int64_t inner_parts = ceil_div(task.inner, kBlock);
   TAPER_CHECK(outer <= kMaxGrid && inner_parts <= kMaxGrid,
               "{}: on the GPU at most 65535 outer slices, of at most 65535 * 256 elements, fit; got {} of {}",
               name, outer, task.inner);
@@ -97,12 +98,11 @@ void launch_add_slices(const char* name, const AddTask<T, Stored>& task, int64_t
   // indices.
   const int64_t wanted = gpu::properties().multiprocessors * 4;
   const int64_t parts = std::clamp<int64_t>(wanted / (outer * inner_parts), 1, task.to_size);
-  const int64_t owned = (task.to_size + parts - 1) / parts;
-  gpu::launch(
-      name, add_slices<T, Stored>,
-      {.grid = dim3(unsigned((task.to_size + owned - 1) / owned), unsigned(inner_parts), unsigned(outer)),
-       .block = kBlock},
-      task, owned, index_outer_stride);
+  const int64_t owned = ceil_div(task.to_size, parts);
+  gpu::launch(name, add_slices<T, Stored>,
+              {.grid = dim3(unsigned(ceil_div(task.to_size, owned)), unsigned(inner_parts), unsigned(outer)),
+               .block = kBlock},
+              task, owned, index_outer_stride);
 }
 
 /// Calls body(lanes of the source, task) with the task in the types of the sums and of the source.
@@ -140,7 +140,7 @@ void scatter_add_gpu(const Tensor& self, int64_t axis, const Tensor& index, cons
       return launch_add_slices("scatter_add", task, from.outer, from.size);
     }
     gpu::launch("scatter_add", add_lanes<T, Stored>,
-                {.grid = unsigned((from.count() + kBlock - 1) / kBlock), .block = kBlock}, task, from.count(),
+                {.grid = unsigned(ceil_div(from.count(), kBlock)), .block = kBlock}, task, from.count(),
                 GpuDivisor(from.inner, from.count()));
   };
   dispatch_task(self, axis, index, source, add);

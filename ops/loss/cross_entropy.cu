@@ -1,3 +1,4 @@
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/device_check.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/loss/cross_entropy_gpu.h"
@@ -146,7 +147,7 @@ void cross_entropy_gpu(const Tensor& logits, const Tensor& target, const CrossEn
                        const CrossEntropy& out) {
   const gpu::DeviceGuard guard(logits.device().index);
   const int64_t positions = target.numel(), per_block = int64_t(kLaneBlock) * 4;
-  const unsigned blocks = unsigned(std::clamp<int64_t>((positions + per_block - 1) / per_block, 1, 1024));
+  const unsigned blocks = unsigned(std::clamp<int64_t>(ceil_div(positions, per_block), 1, 1024));
   const TensorOptions f64{.dtype = kFloat64, .device = logits.device()};
   const Tensor losses = empty(target.shape(), f64), partial = empty({int64_t(blocks), 2}, f64);
   auto* partial_sums = static_cast<LossSum*>(partial.data_ptr());

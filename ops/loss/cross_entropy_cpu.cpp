@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
 #include "taper/ops/softmax/lane_tile.h"
 
@@ -90,7 +91,7 @@ void cross_entropy_cpu(const Tensor& logits, const Tensor& target, const CrossEn
   double* log_sum_exp = out.log_sum_exp.data<double>();
   // Partial sums per piece, added in order: the same bits for any number of threads.
   const int64_t grain = lane_grain(lanes);
-  const int64_t pieces = (lanes.count() + grain - 1) / grain;
+  const int64_t pieces = ceil_div(lanes.count(), grain);
   std::vector<double> losses(size_t(pieces), 0), weights(size_t(pieces), 0);
   dispatch_compute_float(logits.dtype(), "cross_entropy", [&]<class T>() {
     const Terms<T> terms(options, lanes.size);

@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/optimizer/optimizer_gpu.h"
 #include "taper/ops/optimizer/tensor_table.cuh"
@@ -42,7 +43,7 @@ __global__ void __launch_bounds__(kLoopBlock) root_of_sums(const double* sums, i
 void global_norm_gpu(const std::vector<Tensor>& tensors, const Tensor& norm) {
   const gpu::DeviceGuard guard(norm.device().index);
   int64_t blocks = 0;
-  for (const Tensor& x : tensors) blocks += (x.numel() + kTableChunk - 1) / kTableChunk;
+  for (const Tensor& x : tensors) blocks += ceil_div(x.numel(), kTableChunk);
   const Tensor sums = empty({blocks}, {.dtype = kFloat64, .device = norm.device()});
   double* next = sums.data<double>();
   for_each_table<1>({&tensors}, [&]<class T>(const TensorTable<1>& table, uint32_t grid) {

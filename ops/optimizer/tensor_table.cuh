@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/tensor.h"
 #include "taper/ops/copy/strided_gpu.cuh"
 
@@ -115,7 +116,7 @@ void for_each_table(const TensorLists& lists, Body&& body) {
         const size_t pack_bytes = std::min<size_t>(size_of(x.dtype()) * kTablePack, 16);
         if (reinterpret_cast<uintptr_t>(x.data_ptr()) % pack_bytes != 0) table.aligned[row] = false;
       }
-      table.first_block[row + 1] = table.first_block[row] + uint32_t((numel + kTableChunk - 1) / kTableChunk);
+      table.first_block[row + 1] = table.first_block[row] + uint32_t(ceil_div(numel, kTableChunk));
       if (table.count == kTableTensors) flush();
     }
     flush();

@@ -1,3 +1,4 @@
+#include "taper/core/base/ceil_div.h"
 #include "taper/ops/copy/strided_gpu.cuh"
 #include "taper/ops/random/draws.h"
 #include "taper/ops/random/random_gpu.h"
@@ -72,7 +73,7 @@ bool is_aligned(const Tensor& x, int pack) {
 
 unsigned grid_for(int64_t numel, int pack) {
   const int64_t per_block = int64_t(kLoopBlock) * pack;
-  return unsigned((numel + per_block - 1) / per_block);
+  return unsigned(ceil_div(numel, per_block));
 }
 
 template <class Draw>

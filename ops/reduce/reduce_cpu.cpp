@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
 #include "taper/ops/copy/strided_loop.h"
 #include "taper/ops/reduce/reducers.h"
@@ -61,7 +62,7 @@ template <class Reducer, class T, class State>
 int64_t reduce_rows(const Matrix& matrix, std::vector<State>& states) {
   const int64_t length = matrix.reduced.numel, outputs = matrix.kept.numel;
   const int64_t piece = std::min(length, kGrainSize);
-  const int64_t pieces = (length + piece - 1) / piece;
+  const int64_t pieces = ceil_div(length, piece);
   states.assign(size_t(outputs * pieces), Reducer::start());
   const int64_t rows_at_once = std::max<int64_t>(kBlockSize / length, 1);
   const auto fold_rows = [&](int64_t begin, int64_t end) {
@@ -98,9 +99,9 @@ template <class Reducer, class T, class State>
 int64_t reduce_columns(const Matrix& matrix, std::vector<State>& states) {
   const int64_t rows = matrix.reduced.numel, columns = matrix.kept.numel;
   const int64_t width = std::min(columns, kBlockSize);
-  const int64_t column_pieces = (columns + width - 1) / width;
+  const int64_t column_pieces = ceil_div(columns, width);
   const int64_t rows_per_piece = std::max<int64_t>(2 * kGrainSize / width, 1);
-  const int64_t row_pieces = (rows + rows_per_piece - 1) / rows_per_piece;
+  const int64_t row_pieces = ceil_div(rows, rows_per_piece);
   states.assign(size_t(columns * row_pieces), Reducer::start());
   const int64_t rows_at_once = column_pieces > 1 ? 1 : kBlockSize / width;
   parallel_for(column_pieces * row_pieces, 1, [&](int64_t task, int64_t) {

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/ops/reduce/reduce_gpu.cuh"
 #include "taper/ops/reduce/reduce_gpu.h"
 
@@ -136,7 +137,7 @@ void reduce_indices_gpu(ReduceOp op, const Tensor& values, const Tensor& indices
 void topk_gpu(const Tensor& values, const Tensor& indices, const Tensor& x, bool largest) {
   const gpu::DeviceGuard guard(x.device().index);
   const int64_t size = x.size(-1), k = values.size(-1);
-  const int64_t threads = std::clamp<int64_t>((size + kWarp - 1) / kWarp * kWarp, kWarp, kReduceBlock);
+  const int64_t threads = std::clamp<int64_t>(round_up(size, kWarp), kWarp, kReduceBlock);
   dispatch_stored(x.dtype(), [&]<class Stored>() {
     gpu::launch("top_of_row", top_of_row<Stored, Compute<Stored>>,
                 {.grid = unsigned(x.numel() / size), .block = unsigned(threads)},

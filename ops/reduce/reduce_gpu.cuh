@@ -17,6 +17,7 @@
 
 #include <algorithm>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/copy/walk_gpu.cuh"
@@ -236,7 +237,7 @@ void launch_reduction(const char* name, const Tensor& x, const Tensor& out, cons
     const int64_t loads = task.in_rows ? length / kRowPack<Stored> : length;
     task.lanes = loads > 8 * kWarp ? int(kReduceBlock) : power_of_two(loads, kWarp);
     const int64_t rows_at_once = int64_t(kReduceBlock) / task.lanes;
-    groups = (outputs + rows_at_once - 1) / rows_at_once;
+    groups = ceil_div(outputs, rows_at_once);
     longest_piece =
         task.lanes <= kWarp ? length : int64_t(kReduceBlock) * 4 * (task.in_rows ? kRowPack<Stored> : 1);
   } else {
@@ -251,17 +252,16 @@ void launch_reduction(const char* name, const Tensor& x, const Tensor& out, cons
     for (int64_t axis = 0; axis < inner; ++axis) task.in_packs &= even(kept.operands[0].strides[axis]);
     for (const int64_t stride : dims.reduced.operands[0].strides)
       task.in_packs &= length == 1 || even(stride);
-    task.lanes = power_of_two((outputs + kReduceColumns - 1) / kReduceColumns, kWarp);
-    groups = (outputs + task.lanes * kReduceColumns - 1) / (task.lanes * kReduceColumns);
+    task.lanes = power_of_two(ceil_div(outputs, kReduceColumns), kWarp);
+    groups = ceil_div(outputs, task.lanes * kReduceColumns);
     longest_piece = int64_t(kReduceBlock) / task.lanes * 16;
   }
   constexpr int64_t kMaxPieces = 4096;  // also below the grid's limit
-  const int64_t most =
-      length > longest_piece ? std::min((length + longest_piece - 1) / longest_piece, kMaxPieces) : 1;
+  const int64_t most = length > longest_piece ? std::min(ceil_div(length, longest_piece), kMaxPieces) : 1;
   task.pieces = int(std::clamp<int64_t>(wanted_blocks / groups, 1, most));
-  task.piece_size = (length + task.pieces - 1) / task.pieces;
+  task.piece_size = ceil_div(length, task.pieces);
   // Pieces begin where loads do.
-  task.piece_size = (task.piece_size + kRowPack<Stored> - 1) / kRowPack<Stored> * kRowPack<Stored>;
+  task.piece_size = round_up(task.piece_size, kRowPack<Stored>);
   Tensor states;
   if (task.pieces > 1) {
     states = empty({outputs * task.pieces * int64_t(sizeof(State))}, {.dtype = kUInt8, .device = x.device()});
@@ -272,7 +272,7 @@ void launch_reduction(const char* name, const Tensor& x, const Tensor& out, cons
   if (task.pieces > 1) {
     const int64_t warps = int64_t(kReduceBlock) / kWarp;
     gpu::launch("merge_pieces", merge_pieces<Stored, Reducer>,
-                {.grid = unsigned((outputs + warps - 1) / warps), .block = kReduceBlock}, task, reducer);
+                {.grid = unsigned(ceil_div(outputs, warps)), .block = kReduceBlock}, task, reducer);
   }
 }
 

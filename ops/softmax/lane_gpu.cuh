@@ -9,6 +9,7 @@
 
 #include <cmath>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/core/gpu/wide_store.h"
 #include "taper/ops/copy/walk_gpu.cuh"
@@ -122,7 +123,7 @@ struct GpuLanes {
   /// As many blocks as hold all lanes.
   unsigned grid() const {
     const int64_t per_block = int64_t(kLaneBlock) / threads;
-    return unsigned((count + per_block - 1) / per_block);
+    return unsigned(ceil_div(count, per_block));
   }
 
   /// This thread's lane, and its number among the threads that share it.

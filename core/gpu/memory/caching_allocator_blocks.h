@@ -11,6 +11,7 @@
 #include <tuple>
 #include <vector>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/runtime.h"
 
 namespace taper::gpu::detail {
@@ -52,10 +53,6 @@ constexpr size_t kMediumRequest = 10 * kMiB;  // larger ones get segments of the
 constexpr size_t kMediumSegment = 20 * kMiB;  // what requests up to that size share
 constexpr size_t kLargeMultiple = 2 * kMiB;   // sizes of segments beyond
 constexpr size_t kNoSplitLimit = SIZE_MAX;
-
-constexpr size_t round_up(size_t value, size_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 /// The size of the block that serves a request.
 constexpr size_t block_size(size_t requested_bytes) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/error.h"
 #include "taper/core/gpu/memory/caching_allocator.h"
 
@@ -24,7 +25,7 @@ detail::Block& CachingAllocator::find_memory(const Request& request) {
   release_cached_segments();
   if (Block* block = new_segment(request, usual)) return *block;
   // The request itself may fit where the usual segment does not.
-  const size_t least = detail::round_up(request.size_bytes, detail::kLargeMultiple);
+  const size_t least = round_up(request.size_bytes, detail::kLargeMultiple);
   if (least < usual)
     if (Block* block = new_segment(request, least)) return *block;
   out_of_memory(request);

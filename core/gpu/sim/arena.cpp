@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/error.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -20,10 +21,6 @@ constexpr size_t kHugePageBytes = size_t{2} << 20;
 constexpr size_t kRememberedFrees = 4096;
 
 const size_t kPageBytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-
-size_t round_up(size_t value, size_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 void* pointer(uintptr_t address) {
   return reinterpret_cast<void*>(address);
