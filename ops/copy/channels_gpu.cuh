@@ -33,23 +33,13 @@ __device__ __forceinline__ void store_channels(T* to, const Value (&values)[kPac
 template <class Body>
 void dispatch_channels(DType dtype, int64_t channels, std::initializer_list<const void*> pointers,
                        Body&& body) {
-  const auto with_type = [&]<class T>() {
+  dispatch_device_float(dtype, [&]<class T>() {
     constexpr int kPack = int(16 / sizeof(T));
     bool aligned = channels % kPack == 0;
     for (const void* pointer : pointers) aligned = aligned && reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
     if (aligned) return body.template operator()<T, kPack>();
     body.template operator()<T, 1>();
-  };
-  switch (dtype) {
-    case kFloat64:
-      return with_type.template operator()<double>();
-    case kFloat16:
-      return with_type.template operator()<__half>();
-    case kBFloat16:
-      return with_type.template operator()<__nv_bfloat16>();
-    default:
-      return with_type.template operator()<float>();
-  }
+  });
 }
 
 }  // namespace taper::ops

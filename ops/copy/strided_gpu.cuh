@@ -11,80 +11,14 @@
 // OffsetCalculator.cuh.
 
 #include <cstdint>
-#include <type_traits>
 
 #include "taper/core/base/ceil_div.h"
 #include "taper/core/base/error.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/ops/copy/strided_loop.h"
+#include "taper/ops/device_dtype.cuh"
 
 namespace taper::ops {
-
-// ------------------------------------------------------------------------------------------ dtypes in
-// kernels
-
-/// The type of an element in device memory.
-template <class T>
-struct DeviceType {
-  using type = T;
-};
-template <>
-struct DeviceType<Half> {
-  using type = __half;
-};
-template <>
-struct DeviceType<BFloat16> {
-  using type = __nv_bfloat16;
-};
-
-/// Calls body.operator()<T>() with the device's type for `dtype`.
-template <class Body>
-__device__ __forceinline__ void dispatch_device(DType dtype, Body&& body) {
-  switch (dtype) {
-    case kFloat32:
-      return body.template operator()<float>();
-    case kFloat64:
-      return body.template operator()<double>();
-    case kFloat16:
-      return body.template operator()<__half>();
-    case kBFloat16:
-      return body.template operator()<__nv_bfloat16>();
-    case kInt64:
-      return body.template operator()<int64_t>();
-    case kInt32:
-      return body.template operator()<int32_t>();
-    case kUInt8:
-      return body.template operator()<uint8_t>();
-    case kBool:
-      return body.template operator()<bool>();
-  }
-}
-
-/// The same on the host, to choose a kernel.
-template <class Body>
-void dispatch_stored(DType dtype, Body&& body) {
-  dispatch(dtype, [&]<class T>() { body.template operator()<typename DeviceType<T>::type>(); });
-}
-
-/// As the CPU converts: to bool is "not zero", floats go to integers by truncation through int64_t.
-template <class To, class From>
-__device__ __forceinline__ To device_cast(From value) {
-  constexpr bool from_half = std::is_same_v<From, __half> || std::is_same_v<From, __nv_bfloat16>;
-  constexpr bool to_half = std::is_same_v<To, __half> || std::is_same_v<To, __nv_bfloat16>;
-  if constexpr (std::is_same_v<To, From>) {
-    return value;
-  } else if constexpr (from_half) {
-    return device_cast<To>(static_cast<float>(value));
-  } else if constexpr (to_half) {
-    return To(static_cast<float>(value));
-  } else if constexpr (std::is_same_v<To, bool>) {
-    return value != From(0);
-  } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
-    return To(static_cast<int64_t>(value));
-  } else {
-    return To(value);
-  }
-}
 
 // ------------------------------------------------------------------------------------------ the loop
 

@@ -134,13 +134,6 @@ __global__ void __launch_bounds__(kLaneBlock, kLaneBlocks<Stored>)
   });
 }
 
-template <class Body>
-void dispatch_logits(DType dtype, Body&& body) {
-  dispatch_stored(dtype, [&]<class Stored>() {
-    if constexpr (!std::is_integral_v<Stored>) body.template operator()<Stored>();
-  });
-}
-
 }  // namespace
 
 void cross_entropy_gpu(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& options,
@@ -151,7 +144,7 @@ void cross_entropy_gpu(const Tensor& logits, const Tensor& target, const CrossEn
   const TensorOptions f64{.dtype = kFloat64, .device = logits.device()};
   const Tensor losses = empty(target.shape(), f64), partial = empty({int64_t(blocks), 2}, f64);
   auto* partial_sums = static_cast<LossSum*>(partial.data_ptr());
-  dispatch_logits(logits.dtype(), [&]<class Stored>() {
+  dispatch_device_float(logits.dtype(), [&]<class Stored>() {
     const GpuLanes lanes = GpuLanes::of<Stored>(lanes_of(logits, logits.dim() == 1 ? 0 : 1));
     const Terms<LaneType<Stored>> terms(options, lanes.size);
     const bool per_position = options.reduction == Reduction::kNone;
@@ -177,7 +170,7 @@ void cross_entropy_backward_gpu(const Tensor& grad, const Tensor& logits, const 
   if (logits.numel() == 0) return;
   const bool needs_total = options.weight.defined() && options.label_smoothing > 0;
   const Tensor class_total = needs_total ? sum(options.weight) : Tensor();
-  dispatch_logits(logits.dtype(), [&]<class Stored>() {
+  dispatch_device_float(logits.dtype(), [&]<class Stored>() {
     const GpuLanes lanes = GpuLanes::of<Stored>(lanes_of(logits, logits.dim() == 1 ? 0 : 1));
     gpu::launch("cross_entropy_gradient", cross_entropy_gradient<Stored>,
                 {.grid = lanes.grid(), .block = kLaneBlock}, static_cast<const Stored*>(logits.data_ptr()),

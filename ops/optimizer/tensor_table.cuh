@@ -45,15 +45,6 @@ __device__ __forceinline__ TableChunk chunk_of_block(const TensorTable<kLists>& 
   return {row, begin, min(begin + kTableChunk, table.numel[row])};
 }
 
-/// Calls body with the C++ type of a floating-point dtype.
-template <class Body>
-__device__ __forceinline__ void dispatch_device_float(DType dtype, Body&& body) {
-  if (dtype == kFloat32) return body.template operator()<float>();
-  if (dtype == kFloat16) return body.template operator()<__half>();
-  if (dtype == kBFloat16) return body.template operator()<__nv_bfloat16>();
-  body.template operator()<double>();
-}
-
 /// Elements at, ..., at + count - 1 of a row's tensor, as T.
 template <class T>
 __device__ __forceinline__ void load_table_pack(const char* data, DType dtype, bool whole, int64_t at,

@@ -7,7 +7,7 @@
 #include "taper/ops/conv/gpu/implicit_gemm.h"
 #include "taper/ops/conv/gpu/library_candidates.h"
 #include "taper/ops/conv/gpu/product.h"
-#include "taper/ops/gemm/gpu/gemm_typed.h"
+#include "taper/ops/device_dtype.cuh"
 
 namespace taper::ops {
 namespace {
