@@ -1,6 +1,6 @@
 // Taper's matrix product on the GPU beside the vendor's library: for each problem the fastest own kernel and
-// the fastest of the library's algorithms, as the algorithm cache finds them; `own_by_library` is the speed
-// of the one as a fraction of the other's. On the simulated GPU the shapes are tiny and the times mean
+// the fastest of the library's algorithms, as the algorithm cache finds them. `own_by_library` is the own
+// kernel's speed as a fraction of the library's. On the simulated GPU the shapes are tiny and the times mean
 // nothing.
 
 #include <benchmark/benchmark.h>

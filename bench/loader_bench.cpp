@@ -1,5 +1,5 @@
-// How many pictures a second one core turns into the network's input, step by step, and how the loader adds
-// cores. The pictures are JPEG files of 500 x 375 pixels and 84 KB, 224 pixels out, much like ImageNet's.
+// How many images a second one core turns into the network's input, step by step, and how the loader adds
+// cores. The images are JPEG files of 500 x 375 pixels and 84 KB, 224 pixels out, much like ImageNet's.
 
 #include <benchmark/benchmark.h>
 

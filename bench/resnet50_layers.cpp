@@ -1,5 +1,5 @@
-// Every way to compute each convolution of ResNet-50, forward and both gradients, as the algorithm cache
-// measures them: the per-layer table of scripts/gpu_race.py, beside pytorch_layers.py.
+// Every candidate for each convolution of ResNet-50, forward and both gradients, as the algorithm cache
+// measures it: the per-layer table of scripts/gpu_race.py, beside pytorch_layers.py.
 //
 //   resnet50_layers --device cuda --batch 256 --size 224 --dtype bf16 --json layers.json
 
@@ -44,7 +44,7 @@ Tensor random_images(const Shape& shape, DType dtype, Device device) {
   return ops::contiguous(ops::cast(ops::randn(shape, {.device = device}), dtype), kChannelsLast);
 }
 
-/// Milliseconds that `compute` takes as a program calls it: the median of `repeats`.
+/// Returns the milliseconds that `compute` takes as a program calls it: the median of `repeats`.
 template <class Compute>
 double median_ms(Device device, int repeats, Compute&& compute) {
   std::vector<double> times;
@@ -67,14 +67,14 @@ double median_ms(Device device, int repeats, Compute&& compute) {
   return times[size_t(repeats) / 2];
 }
 
-/// How long `compute` takes with the candidate that the cache chose for it, and how the others did:
+/// Returns how long `compute` takes with the candidate that the cache chose, and how long the others took:
 /// {"ms": milliseconds, "winner": name, "candidates": [{"name", "ms" or "rejected"}]}.
 template <class Compute>
 Json measure(Device device, int repeats, Compute&& compute) {
   algorithm_cache().clear();
   compute();
   for (const AlgorithmRecord& record : algorithm_cache().decisions()) {
-    if (!record.problem.starts_with("conv2d ")) continue;  // a candidate may be made of ops that choose, too
+    if (!record.problem.starts_with("conv2d ")) continue;  // a candidate may consist of ops that choose too
     Json candidates = Json::array();
     for (const AlgorithmTiming& timing : record.candidates) {
       Json& entry = candidates.emplace_back(Json{{"name", timing.name}});
@@ -117,7 +117,7 @@ void run(const Options& options) {
   AtomicFile::check(options.json);  // before the work, not after
   set_allow_tf32_conv(options.dtype == "tf32");
   set_allow_tf32_matmul(options.dtype == "tf32");
-  algorithm_cache().set_file("");  // measured anew, whatever was measured before
+  algorithm_cache().set_file("");  // measure again, whatever was measured before
   algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
   Json layers = Json::array();
   fmt::print("{:<24}{:>12}{:>12}{:>12}  ms, {} pictures of {} px, {}\n", "", "forward", "d input", "d weight",

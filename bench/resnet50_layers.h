@@ -1,5 +1,5 @@
 #pragma once
-// The convolutions of ResNet-50: what benchmarks of convolution measure.
+// The convolutions of ResNet-50, which the benchmarks of convolution measure.
 
 #include <array>
 #include <cstdint>
@@ -8,9 +8,9 @@ namespace taper {
 
 struct ResnetLayer {
   const char* name;  ///< stage, kernel, stride, channels
-  int64_t shrink;    ///< picture size / input size of the layer
+  int64_t shrink;    ///< image size / input size of the layer
   int64_t in, out, kernel, stride;
-  int count;  ///< how many of the 53 convolutions are like this
+  int count;  ///< how many of the 53 convolutions have this shape
 
   int64_t input_size(int64_t picture_size) const { return picture_size / shrink; }
   int64_t padding() const { return kernel / 2; }

@@ -18,7 +18,7 @@
 namespace taper::ladder {
 namespace {
 
-/// Of what the rung has just written. Throws Error if it is wrong.
+/// Returns the error of what the rung has just written. Throws Error if it is too large.
 double checked_error(const Rung& rung) {
   const double error = rung.error();
   TAPER_CHECK(error <= 1, "{}: the result is wrong: {:.3g} times the error that rounding allows", rung.name,
@@ -57,7 +57,8 @@ nlohmann::json run(const Ladder& ladder) {
 
 #else
 
-/// Milliseconds of `run` on the current stream: the median of `repeats`, after one run to warm up.
+/// Returns the milliseconds of `run` on the current stream: the median of `repeats`, after one run to warm
+/// up.
 double median_ms(const std::function<void()>& run, int repeats) {
   run();
   std::vector<double> times;

@@ -44,7 +44,7 @@ class CpuAllocator final : public Allocator {
 
   void* allocate(size_t size_bytes) override {
     if (size_bytes == 0) return nullptr;
-    // Nothing real is this large; the bound keeps the rounding from overflowing.
+    // No real request is this large; the bound keeps the rounding from overflowing.
     if (size_bytes > size_t(1) << 62) out_of_memory(size_bytes);
     const size_t rounded = rounded_size(size_bytes);
     void* ptr = nullptr;

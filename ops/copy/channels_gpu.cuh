@@ -1,6 +1,6 @@
 #pragma once
-// How kernels on channels_last images move channels: neighbouring channels of a pixel lie next to each other,
-// and a thread takes as many of them as 16 bytes hold. For .cu files only.
+// How kernels on channels_last images move channels. Neighbouring channels of a pixel lie next to each other,
+// and a thread takes as many as 16 bytes hold. For .cu files only.
 
 #include <initializer_list>
 
@@ -8,7 +8,7 @@
 
 namespace taper::ops {
 
-/// What a kernel adds up elements of T in.
+/// The type in which a kernel adds up elements of T.
 template <class T>
 using AccumulationType = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
@@ -28,8 +28,8 @@ __device__ __forceinline__ void store_channels(T* to, const Value (&values)[kPac
   *reinterpret_cast<Pack<T, kPack>*>(to) = pack;
 }
 
-/// Calls body.operator()<T, kPack>() with the device's type for a floating-point dtype and 16 bytes' worth of
-/// elements, or one element where the number of channels or a pointer does not allow more.
+/// Calls body.operator()<T, kPack>() with the device's type for a floating-point dtype. kPack is 16 bytes'
+/// worth of elements, or 1 where the number of channels or a pointer does not allow more.
 template <class Body>
 void dispatch_channels(DType dtype, int64_t channels, std::initializer_list<const void*> pointers,
                        Body&& body) {

@@ -11,8 +11,8 @@
 namespace taper::ops {
 namespace {
 
-/// Copies rows x columns elements: rows of src are contiguous, columns of dst are. Tiles keep both sides'
-/// cache lines in use until they are done.
+/// Copies rows x columns elements: rows of src are contiguous, columns of dst are. Works in tiles, so that
+/// the cache lines of both sides stay in use until they are done.
 template <class T>
 void transpose_tile(const T* src, int64_t src_stride, T* dst, int64_t dst_stride, int64_t rows,
                     int64_t columns) {
@@ -21,7 +21,7 @@ void transpose_tile(const T* src, int64_t src_stride, T* dst, int64_t dst_stride
   }
 }
 
-/// dst is contiguous along the innermost axis of the loop, src along `axis`.
+/// Copies a loop where dst is contiguous along the innermost axis, and src along `axis`.
 template <class T>
 void transposed_copy(const StridedLoop& loop, int64_t axis) {
   constexpr int64_t kTile = 32;
@@ -53,7 +53,7 @@ void transposed_copy(const StridedLoop& loop, int64_t axis) {
   });
 }
 
-/// Element offset of each operand at the beginning of row `row` of the loop.
+/// Returns the element offset of each operand at the beginning of row `row` of the loop.
 std::array<int64_t, 2> row_offsets(const StridedLoop& loop, int64_t row) {
   std::array<int64_t, 2> offsets{};
   for (int64_t axis = loop.shape.size() - 2; axis >= 0; --axis) {
@@ -75,7 +75,7 @@ void copy_row(T* dst, int64_t dst_stride, const T* src, int64_t src_stride, int6
   }
 }
 
-/// T is an unsigned integer of the dtype's size: bits move, values do not matter.
+/// Copies bits, whatever their meaning. T is an unsigned integer of the dtype's size.
 template <class T>
 void copy_bits(const StridedLoop& loop) {
   const LoopOperand& dst = loop.operands[0];
@@ -87,7 +87,7 @@ void copy_bits(const StridedLoop& loop) {
       if (src.strides[axis] == 1) return transposed_copy<T>(loop, axis);
     }
   }
-  // Long rows are cut, short rows taken together, into pieces of about kGrainSize elements.
+  // Cuts long rows, and groups short rows, into pieces of about kGrainSize elements.
   const int64_t piece = std::min(length, kGrainSize);
   const int64_t pieces = ceil_div(length, piece);
   parallel_for(loop.numel / length * pieces, std::max<int64_t>(kGrainSize / piece, 1),
@@ -116,8 +116,8 @@ void copy_converted(const StridedLoop& loop) {
   });
 }
 
-/// What a conversion goes through: the wider float if one side is a float, else int64_t. Float to integer is
-/// rounded by the float's own type.
+/// Returns the type that a conversion goes through: the wider float if one side is a float, else int64_t.
+/// Float to integer is rounded by the float's own type.
 DType conversion_type(DType to, DType from) {
   if (to == kFloat64 || from == kFloat64) return kFloat64;
   if (is_floating_point(to) || is_floating_point(from)) return kFloat32;

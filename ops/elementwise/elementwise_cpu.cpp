@@ -1,3 +1,4 @@
+// The CPU's elementwise operations: loads, converts and stores around the block kernels.
 #include <algorithm>
 #include <array>
 
@@ -62,7 +63,7 @@ constexpr std::array<std::string_view, 52> kNames = {"neg",
                                                      "where"};
 static_assert(size_t(ElementwiseOp::kWhere) + 1 == kNames.size());
 
-/// T is what the kernel reads, Result what it writes: T or bool.
+/// Runs `function` on every block. T is what it reads, Result what it writes: T or bool.
 template <class T, class Result>
 void run_blocks(const StridedLoop& loop, BlockFunction function) {
   const int inputs = loop.count - 1;

@@ -1,5 +1,5 @@
 #pragma once
-// The list of elementwise operations. Every backend implements one function per list:
+// The list of elementwise operations. Every backend implements one function for the whole list:
 //   out[i] = op(inputs[0][i], inputs[1][i], ...)
 // Numbers arrive as inputs without dimensions, so an operation has no parameters.
 
@@ -69,12 +69,12 @@ enum class ElementwiseOp : uint8_t {
   kWhere,
 };
 
-/// "neg", "abs", ...: the public function's name.
+/// Returns the public function's name: "neg", "abs", ...
 std::string_view name(ElementwiseOp op);
 
-/// Inputs have out's shape (or stride 0 where they are broadcast). They are converted to `compute` (f32, f64
-/// or i64), the result from there, or from bool for predicates, to out's dtype. `out` may be one of the
-/// inputs.
+/// Computes out[i] = op(inputs[0][i], ...). Inputs have out's shape, with stride 0 where they are broadcast.
+/// They are converted to `compute` (f32, f64 or i64). The result is converted to out's dtype from `compute`,
+/// or from bool for predicates. `out` may be one of the inputs.
 void elementwise_cpu(ElementwiseOp op, const Tensor& out, std::span<const Tensor> inputs, DType compute);
 
 }  // namespace taper::ops

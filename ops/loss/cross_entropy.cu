@@ -8,7 +8,7 @@
 namespace taper::ops {
 namespace {
 
-/// The part of the loss that is the same for every position.
+/// The part of the loss that is equal for every position.
 template <class T>
 struct Terms {
   const T* weight;  ///< of each class, or null
@@ -29,9 +29,9 @@ __device__ __forceinline__ void check_target(int64_t target, int64_t classes) {
                     "cross_entropy: a target is neither a class of the logits nor ignore_index");
 }
 
-/// Loss (0 if ignored) and log-sum-exp of every position; launch as lane_gpu.cuh describes. Reads the logits
-/// once, with label smoothing a second time from the caches, and writes 16 bytes a position: limited by
-/// memory bandwidth.
+/// Writes the loss (0 if ignored) and log-sum-exp of every position; launch as lane_gpu.cuh describes. Reads
+/// the logits once, with label smoothing a second time from the caches, and writes 16 bytes a position.
+/// Limited by memory bandwidth.
 template <class Stored>
 __global__ void __launch_bounds__(kLaneBlock, kLaneBlocks<Stored>)
     cross_entropy_lanes(const Stored* x, const int64_t* targets, GpuLanes lanes,
@@ -73,8 +73,8 @@ struct AddLossSums {
   __device__ LossSum operator()(LossSum a, LossSum b) const { return {a.loss + b.loss, a.weight + b.weight}; }
 };
 
-/// The block's part of the sums of losses and of the targets' weights: one partial sum a block. Reads 16
-/// bytes a position, for which memory sets the pace; blocks of kLaneBlock threads.
+/// Adds up the block's losses and the weights of its targets, one partial sum a block of kLaneBlock threads.
+/// Reads 16 bytes a position; limited by memory bandwidth.
 template <class T>
 __global__ void __launch_bounds__(kLaneBlock)
     sum_losses(const double* losses, const int64_t* targets, int64_t positions, Terms<T> terms,
@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(kLaneBlock)
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-/// One block adds the partial sums, 16 bytes each, and writes the results: limited by its latency.
+/// Adds the partial sums, 16 bytes each, in one block, and writes the results. Limited by latency.
 template <class Stored>
 __global__ void __launch_bounds__(kLaneBlock)
     finish_losses(const LossSum* partial, int count, bool mean, Stored* loss, double* total_weight) {
@@ -101,8 +101,8 @@ __global__ void __launch_bounds__(kLaneBlock)
   if (loss) *loss = device_cast<Stored>(LaneType<Stored>(mean ? sum.loss / sum.weight : sum.loss));
 }
 
-/// d loss / d x[c] = scale * (mass * p[c] - class_share * w[c]), less the target's own share at c = target;
-/// launch as lane_gpu.cuh describes. Reads the logits once and writes as much: limited by memory bandwidth.
+/// d loss / d x[c] = scale * (mass * p[c] - class_share * w[c]), minus the target's own share at c = target;
+/// launch as lane_gpu.cuh describes. Reads and writes the logits' size once; limited by memory bandwidth.
 template <class Stored>
 __global__ void __launch_bounds__(kLaneBlock, kLaneBlocks<Stored>)
     cross_entropy_gradient(const Stored* x, Stored* dx, const int64_t* targets, GpuLanes lanes,
@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(kLaneBlock, kLaneBlocks<Stored>)
   const double all = class_total ? double(*class_total) : double(lanes.size);
   const T mass = T(scale * (own + terms.class_share * all));
   const T target_part = T(scale * own), class_part = T(scale * terms.class_share);
-  // The log-sum-exp in two parts, so that it keeps its digits where T is float.
+  // The log-sum-exp in two parts, so that it keeps its precision where T is float.
   const T high = T(log_sum_exp[lane]), low = T(log_sum_exp[lane] - double(high));
   map_lane<T>(lanes, x, dx, thread, [&](T v, int64_t c) {
     T result = mass * lane_exp<Stored>(v - high - low);

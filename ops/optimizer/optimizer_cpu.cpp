@@ -13,8 +13,8 @@ namespace {
 /// Elements per parallel piece, counted over all tensors of a list.
 constexpr int64_t kPieceSize = 32768;
 
-/// A list of tensors as one long row of elements, cut into pieces that may hold many small tensors or part of
-/// one.
+/// A list of tensors as one long row of elements, cut into pieces. A piece holds many small tensors or part
+/// of one.
 class Row {
  public:
   explicit Row(const std::vector<Tensor>& tensors) {

@@ -12,7 +12,8 @@
 namespace taper::ops {
 namespace {
 
-/// Takes the counters for x and calls fill(row-major tensor, state); other layouts get a copy of its values.
+/// Takes the counters for x and calls fill(row-major tensor, state). Other layouts get a copy of the filled
+/// values.
 template <class Fill>
 void fill_random(std::string_view op, const Tensor& x, bool two_lanes, Generator& generator, Fill fill) {
   check_writable(op, x);

@@ -9,7 +9,7 @@
 namespace taper::ops {
 namespace {
 
-/// Whether `a` beats `b`: larger (or smaller), or the first NaN.
+/// Returns whether `a` beats `b`: larger (or smaller), or a NaN against a number.
 template <class T>
 __device__ __forceinline__ bool beats(T a, T b, bool largest) {
   return (largest ? a > b : a < b) || (a != a && b == b);
@@ -38,7 +38,7 @@ struct Choice {
   int64_t index;
 };
 
-/// Among equals the lower index wins, so that values may come in any order.
+/// Among equal values the lower index wins, so that values may come in any order.
 template <class Stored, class T>
 struct IndexedReducer {
   using State = Choice<T>;
@@ -62,7 +62,7 @@ struct IndexedReducer {
   }
 };
 
-/// What every value equals or beats.
+/// The value that every value equals or beats.
 template <class T>
 T worst_value(bool largest) {
   using Limits = std::numeric_limits<T>;
@@ -70,10 +70,9 @@ T worst_value(bool largest) {
   return largest ? Limits::lowest() : Limits::max();
 }
 
-/// One row's k best, in order. A block of 32 to 256 threads finds them one after the other: each time the
-/// best of those that come after the last in the order of the results. Reads the row k times, from the caches
-/// for all but long rows: made for the few best of many classes, and limited by the latency of k block
-/// reductions.
+/// Writes one row's k best, in order. A block of 32 to 256 threads finds them one after the other: each time
+/// the best of the elements that come after the last one found. Reads the row k times, from the caches unless
+/// the row is long. Made for the few best of many classes; limited by the latency of k block reductions.
 template <class Stored, class T>
 __global__ void __launch_bounds__(kReduceBlock)
     top_of_row(const Stored* x, Stored* values, int64_t* indices, int64_t size, int64_t k, bool largest) {

@@ -1,5 +1,5 @@
-// Each way to compute a convolution on the CPU, by itself: against direct sums in f64, and how much accuracy
-// Winograd's costs.
+// Each candidate for a convolution on the CPU by itself: against direct sums in f64, and how much accuracy
+// Winograd's algorithms lose.
 
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -77,7 +77,7 @@ Conv2dCall make_call(Conv2dPass pass, const ConvCase& test, const Operands& oper
           empty(shape, {.dtype = dtype, .memory_format = kChannelsLast})};
 }
 
-/// The plainest candidate in f64, which conv_test.cpp holds against the definition.
+/// Returns the result of the plainest candidate in f64, which conv_test.cpp compares with the definition.
 Tensor expected(Conv2dPass pass, const ConvCase& test, const Operands& operands) {
   const Conv2dCall call = make_call(pass, test, operands, kFloat64);
   run_candidate(ops::conv2d_cpu_candidates(call).front(), call);
@@ -107,7 +107,7 @@ Errors errors(const Tensor& actual, const Tensor& truth) {
 
 const Conv2dPass kPasses[] = {Conv2dPass::kForward, Conv2dPass::kBackwardInput, Conv2dPass::kBackwardWeight};
 
-/// How many times larger than those of direct sums a candidate's errors may be.
+/// Returns how many times larger than the errors of direct sums a candidate's errors may be.
 double allowance(const std::string& candidate) {
   if (candidate == "winograd 2x2") return kWinograd2x2Errors;
   if (candidate == "winograd 4x4") return kWinograd4x4Errors;

@@ -62,7 +62,7 @@ struct References {
   Tensor y, grad_x, grad_weight;
 };
 
-/// All three results by the definition, in f64.
+/// Returns all three results by the definition, in f64.
 References by_definition(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& o,
                          const Shape& output, const Tensor& grad) {
   const auto values = ops::to_vector<double>(x), weights = ops::to_vector<double>(weight);
@@ -427,7 +427,7 @@ TEST_CASE("convolution's derivatives on a GPU are the CPU's") {
                           inputs, terms);
     std::vector<Tensor> fused = inputs;
     fused.push_back(random_tensor(y.shape(), kFloat64, 4));
-    // Rounded to a half type, a result may come to lie on the other side of 0.
+    // Rounded to a half type, a result may move to the other side of 0.
     check_gpu_derivatives(
         [&](const std::vector<Tensor>& in) {
           return conv2d_fused(in[0], in[1], {.bias = in[2], .residual = in[3], .relu = true}, options);

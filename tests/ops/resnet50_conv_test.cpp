@@ -1,5 +1,5 @@
-// Every way to compute each of ResNet-50's convolutions on the GPU, own kernels and the vendors', against
-// exact sums. On hardware alone: for the simulated GPU these are too large, and it has no vendors' libraries.
+// Every candidate for each of ResNet-50's convolutions on the GPU, own kernels and the vendors', against
+// exact sums. Only on hardware: these are too large for the simulated GPU, which has no vendors' libraries.
 
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -49,8 +49,8 @@ struct ConvProblem {
   bool fused;
 };
 
-/// One size of each kind of layer first, in all precisions and passes: mixed, so that what a time limit
-/// leaves out has none of them alone.
+/// Returns one size of each kind of layer first, in all precisions and passes. The order is mixed, so that a
+/// time limit does not cut off all problems of one kind.
 std::vector<ConvProblem> problems() {
   std::vector<ConvProblem> problems;
   for (const RankedLayer& ranked : smallest_first()) {
@@ -89,7 +89,7 @@ Conv2dCall random_call(const ConvProblem& problem) {
           .allow_tf32 = precision.allow_tf32};
 }
 
-/// The same operands in f32, computed by Taper's plainest kernel.
+/// Returns the result for these operands in f32, computed by Taper's plainest kernel.
 Tensor exact_result(Conv2dCall call) {
   for (Tensor* operand : {&call.first, &call.second, &call.bias, &call.result, &call.residual})
     if (operand->defined()) *operand = ops::cast(*operand, kFloat32);

@@ -1,6 +1,6 @@
-// Every way to compute each of ResNet-50's batch norms on the GPU, own kernels and the vendors', against the
-// own kernel on the same numbers in f32. On hardware alone: for the simulated GPU these are too large, and it
-// has no vendors' libraries.
+// Every candidate for each of ResNet-50's batch norms on the GPU, own kernels and the vendors', against the
+// own kernel on these numbers in f32. Only on hardware: these are too large for the simulated GPU, which has
+// no vendors' libraries.
 
 #include <algorithm>
 #include <bit>
@@ -36,7 +36,7 @@ struct Precision {
 const std::vector<Precision> kPrecisions = {
     {"bf16", kBFloat16, 0x1p-7}, {"f16", kFloat16, 0x1p-9}, {"f32", kFloat32, 0x1p-15}};
 
-/// Far enough from 0 for a variance that is a difference of two sums of squares to lose digits.
+/// Far enough from 0 that a variance computed as a difference of two sums of squares loses digits.
 Tensor random_images(const Shape& shape, DType dtype, double mean) {
   return ops::as_columns(ops::cast(ops::add(ops::randn(shape, {.device = kCUDA}), mean), dtype));
 }

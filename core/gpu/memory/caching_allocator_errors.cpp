@@ -45,7 +45,7 @@ void CachingAllocator::out_of_memory(const Request& request) {
       way_out(request, device.total_bytes));
 }
 
-// The three ops whose live blocks are largest, in all: " (conv2d 1.50 GiB, linear 20.00 MiB)".
+// Returns the three ops whose live blocks take the most memory: " (conv2d 1.50 GiB, linear 20.00 MiB)".
 std::string CachingAllocator::largest_holders() const {
   std::map<std::string_view, size_t> bytes_by_op;
   for (const auto& [begin, block] : blocks_)
