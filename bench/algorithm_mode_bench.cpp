@@ -8,12 +8,12 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <vector>
 
 #include "taper/autograd/functions.h"
+#include "taper/core/base/median.h"
 #include "taper/core/base/parallel.h"
 #include "taper/core/files/program.h"
 #include "taper/nn/models/resnet.h"
@@ -28,14 +28,14 @@ namespace {
 
 struct Training {
   Training(int64_t size, int64_t batch)
-      : pictures(ops::contiguous(ops::randn({batch, 3, size, size}), kChannelsLast)),
+      : images(ops::contiguous(ops::randn({batch, 3, size, size}), kChannelsLast)),
         labels(from_vector(std::vector<int64_t>(size_t(batch), 1))) {}
 
   /// Runs one step. Returns its seconds.
   double step() {
     const auto start = std::chrono::steady_clock::now();
     optimizer.zero_grad();
-    const Tensor loss = cross_entropy(model(pictures), labels);
+    const Tensor loss = cross_entropy(model(images), labels);
     loss.backward();
     optimizer.step();
     loss.item();
@@ -44,13 +44,8 @@ struct Training {
 
   ResNet model = resnet50();
   SGD optimizer{model.named_parameters(), {.lr = 0.01, .momentum = 0.9}};
-  Tensor pictures, labels;
+  Tensor images, labels;
 };
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + int64_t(values.size()) / 2, values.end());
-  return values[values.size() / 2];
-}
 
 }  // namespace
 

@@ -37,7 +37,7 @@ constexpr Task kTasks[] = {
     {"1x1 convolution", 1, 256 * 56 * 56, 256, 64, false, true},
     {"its weight's gradient", 1, 256, 64, 256 * 56 * 56, true, false},
     {"last layer of ResNet-50", 1, 256, 1000, 2048, false, true},
-    {"one picture", 1, 1, 1000, 2048, false, true},
+    {"one image", 1, 1, 1000, 2048, false, true},
     {"attention scores", 192, 512, 512, 64, false, true},
 };
 

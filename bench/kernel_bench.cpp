@@ -157,7 +157,7 @@ void add_optimizer(bool small) {
   add_benchmark("unscale", 2 * bytes, [=] { ops::unscale_(grads, one, found); });
 }
 
-void add_pictures(bool small, DType dtype) {
+void add_images(bool small, DType dtype) {
   const Tensor pixels =
       ops::zeros(small ? Shape{2, 8, 8, 3} : Shape{512, 256, 256, 3}, {.dtype = kUInt8, .device = kGpu});
   const Tensor mirrored = ops::ones({pixels.size(0)}, {.dtype = kBool, .device = kGpu});
@@ -270,7 +270,7 @@ int main(int argc, char** argv) {
     add_convolutions(small, dtype);
     add_elementwise(early);
     add_random(early);
-    add_pictures(small, dtype);
+    add_images(small, dtype);
   }
   add_optimizer(small);
   for (const DType dtype : {kFloat32, kBFloat16}) {

@@ -6,12 +6,13 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "bench/resnet50_layers.h"
+#include "taper/core/base/median.h"
 #include "taper/core/files/atomic_file.h"
 #include "taper/core/files/program.h"
 #include "taper/core/gpu/runtime.h"
@@ -63,8 +64,7 @@ double median_ms(Device device, int repeats, Compute&& compute) {
       times.push_back(double(end.elapsed_ms(start)));
     }
   }
-  std::nth_element(times.begin(), times.begin() + repeats / 2, times.end());
-  return times[size_t(repeats) / 2];
+  return median(std::move(times));
 }
 
 /// Returns how long `compute` takes with the candidate that the cache chose, and how long the others took:
@@ -120,7 +120,7 @@ void run(const Options& options) {
   algorithm_cache().set_file("");  // measure again, whatever was measured before
   algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
   Json layers = Json::array();
-  fmt::print("{:<24}{:>12}{:>12}{:>12}  ms, {} pictures of {} px, {}\n", "", "forward", "d input", "d weight",
+  fmt::print("{:<24}{:>12}{:>12}{:>12}  ms, {} images of {} px, {}\n", "", "forward", "d input", "d weight",
              options.batch, options.size, options.dtype);
   for (const ResnetLayer& layer : kResnet50Layers) {
     if (std::string_view(layer.name).find(options.filter) == std::string_view::npos) continue;
@@ -146,7 +146,7 @@ int main(int argc, char** argv) {
   Options options;
   CLI::App app("Times every way to compute ResNet-50's convolutions.");
   app.add_option("--device", options.device, "cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--batch", options.batch, "pictures")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--batch", options.batch, "images")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--size", options.size, "their height and width; at least 32")
       ->check(CLI::Range(32, 4096))
       ->capture_default_str();

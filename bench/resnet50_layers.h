@@ -12,9 +12,9 @@ struct ResnetLayer {
   int64_t in, out, kernel, stride;
   int count;  ///< how many of the 53 convolutions have this shape
 
-  int64_t input_size(int64_t picture_size) const { return picture_size / shrink; }
+  int64_t input_size(int64_t image_size) const { return image_size / shrink; }
   int64_t padding() const { return kernel / 2; }
-  int64_t output_size(int64_t picture_size) const { return (input_size(picture_size) - 1) / stride + 1; }
+  int64_t output_size(int64_t image_size) const { return (input_size(image_size) - 1) / stride + 1; }
 };
 
 inline constexpr std::array kResnet50Layers = {

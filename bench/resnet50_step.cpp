@@ -204,7 +204,7 @@ int main(int argc, char** argv) {
   const auto positive = CLI::PositiveNumber;
   app.add_option("--device", options.device, "cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--arch", options.arch, "resnet18, 34, 50, 101 or 152")->capture_default_str();
-  app.add_option("--batch", options.batch, "pictures a step")->check(positive)->capture_default_str();
+  app.add_option("--batch", options.batch, "images a step")->check(positive)->capture_default_str();
   app.add_option("--size", options.size, "their height and width")->check(positive)->capture_default_str();
   app.add_option("--classes", options.classes, "of the model")->check(positive)->capture_default_str();
   app.add_option("--precision", options.precision,

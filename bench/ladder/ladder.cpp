@@ -3,11 +3,12 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "taper/core/base/error.h"
+#include "taper/core/base/median.h"
 #include "taper/core/files/atomic_file.h"
 #include "taper/core/files/program.h"
 #if TAPER_SIMULATED_GPU
@@ -70,8 +71,7 @@ double median_ms(const std::function<void()>& run, int repeats) {
     end.synchronize();
     times.push_back(double(end.elapsed_ms(start)));
   }
-  std::nth_element(times.begin(), times.begin() + repeats / 2, times.end());
-  return times[size_t(repeats) / 2];
+  return median(std::move(times));
 }
 
 nlohmann::json run(const Ladder& ladder) {

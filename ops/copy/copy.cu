@@ -1,4 +1,5 @@
 #include "taper/core/base/ceil_div.h"
+#include "taper/ops/copy/conversion_type.h"
 #include "taper/ops/copy/copy_gpu.h"
 #include "taper/ops/copy/strided_gpu.cuh"
 #include "taper/ops/element_width.h"
@@ -99,13 +100,6 @@ DType bits_of(DType dtype) {
     default:
       return kUInt8;
   }
-}
-
-/// Returns the type that a conversion goes through: the wider float if one side is a float, else int64_t.
-DType conversion_type(DType to, DType from) {
-  if (to == kFloat64 || from == kFloat64) return kFloat64;
-  if (is_floating_point(to) || is_floating_point(from)) return kFloat32;
-  return kInt64;
 }
 
 template <class T>

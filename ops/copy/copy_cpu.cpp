@@ -5,6 +5,7 @@
 
 #include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
+#include "taper/ops/copy/conversion_type.h"
 #include "taper/ops/copy/strided_loop.h"
 #include "taper/ops/element_width.h"
 
@@ -114,14 +115,6 @@ void copy_converted(const StridedLoop& loop) {
       store_block(dst, loop.shape, at, count, load_block<T>(src, loop.shape, at, count, buffer));
     }
   });
-}
-
-/// Returns the type that a conversion goes through: the wider float if one side is a float, else int64_t.
-/// Float to integer is rounded by the float's own type.
-DType conversion_type(DType to, DType from) {
-  if (to == kFloat64 || from == kFloat64) return kFloat64;
-  if (is_floating_point(to) || is_floating_point(from)) return kFloat32;
-  return kInt64;
 }
 
 }  // namespace

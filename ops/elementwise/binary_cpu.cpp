@@ -1,4 +1,5 @@
 // The CPU's kernels of the operations with two and three inputs.
+
 #include "taper/ops/elementwise/block_kernel.h"
 
 namespace taper::ops {

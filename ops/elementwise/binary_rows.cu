@@ -1,4 +1,5 @@
 // The fast kernels (elementwise_rows.cuh) of the operations with two inputs.
+
 #include "taper/ops/elementwise/elementwise_rows.cuh"
 
 namespace taper::ops {

@@ -1,4 +1,5 @@
 // The CPU's elementwise operations: loads, converts and stores around the block kernels.
+
 #include <algorithm>
 #include <array>
 

@@ -1,4 +1,5 @@
 // The CPU's kernels of the operations with one input.
+
 #include "taper/ops/elementwise/block_kernel.h"
 
 namespace taper::ops {

@@ -1,4 +1,5 @@
 // The GPU's norm over all elements of many tensors.
+
 #include <cmath>
 
 #include "taper/core/base/ceil_div.h"

@@ -1,4 +1,5 @@
 // The CPU's topk.
+
 #include <algorithm>
 #include <numeric>
 #include <vector>

@@ -25,13 +25,13 @@ namespace {
 
 const std::vector<ConvCase> kCases = {
     {"3x3", {2, 16, 12, 12}, 32, 3, {.padding = 1}},
-    {"3x3, odd pictures", {3, 32, 7, 9}, 16, 3, {.padding = 1}},
+    {"3x3, odd images", {3, 32, 7, 9}, 16, 3, {.padding = 1}},
     {"3x3 without padding", {2, 48, 9, 6}, 80, 3, {}},
     {"3x3, padding 2", {2, 16, 5, 4}, 16, 3, {.padding = 2}},
     {"3x3, padding 3", {2, 16, 5, 4}, 16, 3, {.padding = 3}},
     {"3x3, padding 0 and 2", {1, 16, 6, 5}, 32, 3, {.padding = {0, 2}}},
     {"3x3, one pixel", {5, 16, 1, 1}, 16, 3, {.padding = 1}},
-    {"3x3, pictures of nine pixels give one", {3, 16, 3, 3}, 16, 3, {}},
+    {"3x3, images of nine pixels give one", {3, 16, 3, 3}, 16, 3, {}},
     {"3x3, more channels than a panel is deep", {2, 304, 5, 5}, 272, 3, {.padding = 1}},
     {"3x3, more tiles than a batch", {2, 16, 94, 90}, 16, 3, {.padding = 1}},
     {"3x3, few channels", {2, 3, 8, 7}, 5, 3, {.padding = 1}},

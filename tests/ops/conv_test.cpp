@@ -292,12 +292,12 @@ TEST_CASE("every candidate on the GPU computes the same convolution") {
   limit.report();
 }
 
-TEST_CASE("a shifted picture gives a shifted result") {
+TEST_CASE("a shifted image gives a shifted result") {
   const Device device = GENERATE(from_range(test_devices()));
-  const Tensor picture = random_tensor({1, 3, 8, 8}).to(device),
+  const Tensor image = random_tensor({1, 3, 8, 8}).to(device),
                weight = random_tensor({4, 3, 3, 3}, kFloat64, 2).to(device);
-  const Tensor y = ops::conv2d(picture, weight);
-  const Tensor shifted = ops::conv2d(views::slice(views::slice(picture, 2, 2, 8), 3, 1, 8), weight);
+  const Tensor y = ops::conv2d(image, weight);
+  const Tensor shifted = ops::conv2d(views::slice(views::slice(image, 2, 2, 8), 3, 1, 8), weight);
   check_close(shifted, views::slice(views::slice(y, 2, 2, 6), 3, 1, 6), tolerance(kFloat64, 27));
 }
 

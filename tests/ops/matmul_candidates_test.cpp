@@ -135,9 +135,9 @@ TEST_CASE("what a candidate of matmul supports, and where it is expected to be b
   const auto candidates = [](const ops::MatmulCall& call) { return ops::matmul_cpu_candidates(call); };
   const auto dots = [&](const ops::MatmulCall& call) { return find(candidates(call), "dot products"); };
   const auto packed = [&](const ops::MatmulCall& call) { return find(candidates(call), "packed"); };
-  const auto one_picture = matmul_call(1, 2048, 1000, kFloat32, 0, true);
-  CHECK(dots(one_picture).supported);
-  CHECK(dots(one_picture).cost < packed(one_picture).cost);
+  const auto one_image = matmul_call(1, 2048, 1000, kFloat32, 0, true);
+  CHECK(dots(one_image).supported);
+  CHECK(dots(one_image).cost < packed(one_picture).cost);
   const auto a_batch = matmul_call(256, 2048, 1000, kFloat32, 0, true);
   CHECK(dots(a_batch).supported);
   CHECK(dots(a_batch).cost > packed(a_batch).cost);

@@ -23,7 +23,7 @@ using ops::Conv2dPass;
 
 namespace {
 
-constexpr int64_t kBatch = 8, kPictureSize = 224;
+constexpr int64_t kBatch = 8, kImageSize = 224;
 
 struct Precision {
   const char* name;
@@ -71,7 +71,7 @@ std::vector<ConvProblem> problems() {
 Conv2dCall random_call(const ConvProblem& problem) {
   const auto& [ranked, precision, pass, fused] = problem;
   const ResnetLayer& layer = ranked.layer;
-  const int64_t size = layer.input_size(kPictureSize);
+  const int64_t size = layer.input_size(kImageSize);
   const Shape weight = {layer.out, layer.in, layer.kernel, layer.kernel};
   const auto conv = ops::conv2d_geometry("conv2d", {kBatch, layer.in, size, size}, weight,
                                          {.stride = layer.stride, .padding = layer.padding()});

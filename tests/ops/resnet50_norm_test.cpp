@@ -24,7 +24,7 @@ using namespace taper;
 
 namespace {
 
-constexpr int64_t kBatch = 8, kPictureSize = 224;
+constexpr int64_t kBatch = 8, kImageSize = 224;
 constexpr double kUndecidedBits = 1e-3;
 
 struct Precision {
@@ -136,7 +136,7 @@ void check_candidates(const Call& call, const List& list, double tolerance, Seen
 std::vector<Shape> shapes() {
   std::vector<Shape> shapes;
   for (const ResnetLayer& layer : kResnet50Layers) {
-    const int64_t size = layer.output_size(kPictureSize);
+    const int64_t size = layer.output_size(kImageSize);
     const Shape shape = {kBatch, layer.out, size, size};
     if (std::find(shapes.begin(), shapes.end(), shape) == shapes.end()) shapes.push_back(shape);
   }

@@ -1,5 +1,6 @@
 // Reports misaligned accesses of kernels (shim/alignment.h): the messages, and the functions that the
 // compiler's checks call.
+
 #include "taper/core/gpu/sim/shim/alignment.h"
 
 #include <dlfcn.h>

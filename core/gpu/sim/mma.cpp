@@ -1,4 +1,5 @@
 // Tensor core instructions and asynchronous copies of the simulated GPU (shim/mma.h).
+
 #include "taper/core/gpu/sim/shim/mma.h"
 
 #include <cstring>

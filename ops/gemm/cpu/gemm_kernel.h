@@ -10,9 +10,9 @@
 //   |  a  |  |c|  <- up to kRows x kCols
 //   +-----+  +-+
 //
-// Panels are packed: copied into the order in which the kernel reads them, so that each load is sequential and
-// comes from the first- or second-level cache. Whoever packs decides what the matrix is: a convolution packs
-// its columns straight from the image (ops/conv/cpu/implicit_gemm.cpp).
+// Panels are packed: copied into the order in which the kernel reads them, so that each load is sequential
+// and comes from the first- or second-level cache. Whoever packs decides what the matrix is: a convolution
+// packs its columns straight from the image (ops/conv/cpu/implicit_gemm.cpp).
 //
 // Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008. Written with the
 // compiler's vector extensions, which become AVX-512, AVX2 or SSE instructions by the build's -march. The sum

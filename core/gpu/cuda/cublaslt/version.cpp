@@ -1,4 +1,5 @@
 // The version of the cuBLASLt that this process has opened, as text.
+
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>

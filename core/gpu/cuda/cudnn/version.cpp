@@ -1,4 +1,5 @@
 // The version of the cuDNN that this process has opened, as text.
+
 #include <cuda_runtime_api.h>
 #include <cudnn_version.h>
 #include <fmt/format.h>

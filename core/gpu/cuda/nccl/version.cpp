@@ -1,4 +1,5 @@
 // The version of the NCCL that this process has loaded, as text.
+
 #include <fmt/format.h>
 #include <nccl.h>
 
