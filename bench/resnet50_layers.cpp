@@ -38,7 +38,7 @@ DType dtype_of(const std::string& name) {
   for (const DType dtype : {kFloat32, kFloat16, kBFloat16}) {
     if (fmt::format("{}", dtype) == name) return dtype;
   }
-  fail("--dtype {}: there are f32, tf32, f16 and bf16", name);
+  fail("--dtype {}: use f32, tf32, f16 or bf16", name);
 }
 
 Tensor random_images(const Shape& shape, DType dtype, Device device) {

@@ -5,7 +5,7 @@
 namespace taper::ops {
 
 void launch_rows(ElementwiseOp op, const ElementwiseLoop<2, float>& loop, DType stored) {
-  launch_rows<ElementwiseOp::kAdd, ElementwiseOp::kLogicalOr>(op, loop, stored);
+  launch_rows<kFirstBinary, kLastBinary>(op, loop, stored);
 }
 
 }  // namespace taper::ops

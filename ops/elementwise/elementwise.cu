@@ -9,13 +9,13 @@ namespace {
 constexpr int kAnyPack = 4;
 
 template <int kInputs>
-constexpr ElementwiseOp kFirstOp = kInputs == 1   ? ElementwiseOp::kNeg
+constexpr ElementwiseOp kFirstOp = kInputs == 1   ? kFirstUnary
                                    : kInputs == 2 ? kFirstBinary
                                                   : kFirstTernary;
 template <int kInputs>
-constexpr ElementwiseOp kFinalOp = kInputs == 1   ? ElementwiseOp::kIsFinite
-                                   : kInputs == 2 ? ElementwiseOp::kLogicalOr
-                                                  : kLastOp;
+constexpr ElementwiseOp kLastOp = kInputs == 1   ? kLastUnary
+                                  : kInputs == 2 ? kLastBinary
+                                                 : kLastTernary;
 
 /// Sets `result` to op(inputs...), where `op` is known only at run time, and is `first` or later in the list.
 template <ElementwiseOp first, class T, class... Inputs>
@@ -26,7 +26,7 @@ __device__ __forceinline__ void evaluate_from(ElementwiseOp op, T& result, Input
       return;
     }
   }
-  if constexpr (first < kFinalOp<sizeof...(Inputs)>) evaluate_from<next(first)>(op, result, inputs...);
+  if constexpr (first < kLastOp<sizeof...(Inputs)>) evaluate_from<next(first)>(op, result, inputs...);
 }
 
 /// All threads take one path. Not inlined: compiling every formula four times would take minutes.

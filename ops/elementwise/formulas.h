@@ -13,9 +13,6 @@
 
 namespace taper::ops {
 
-constexpr ElementwiseOp kFirstBinary = ElementwiseOp::kAdd, kFirstTernary = ElementwiseOp::kAddScaled;
-constexpr ElementwiseOp kLastOp = ElementwiseOp::kWhere;
-
 /// Returns the number of inputs.
 TAPER_HOST_DEVICE constexpr int arity(ElementwiseOp op) {
   return op < kFirstBinary ? 1 : op < kFirstTernary ? 2 : 3;

@@ -5,7 +5,7 @@
 namespace taper::ops {
 
 void launch_rows(ElementwiseOp op, const ElementwiseLoop<3, float>& loop, DType stored) {
-  launch_rows<ElementwiseOp::kAddScaled, ElementwiseOp::kWhere>(op, loop, stored);
+  launch_rows<kFirstTernary, kLastTernary>(op, loop, stored);
 }
 
 }  // namespace taper::ops

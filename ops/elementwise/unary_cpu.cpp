@@ -5,7 +5,7 @@
 namespace taper::ops {
 
 BlockKernel unary_kernel(ElementwiseOp op, DType compute) {
-  return block_kernel<ElementwiseOp::kNeg, ElementwiseOp::kIsFinite>(op, compute);
+  return block_kernel<kFirstUnary, kLastUnary>(op, compute);
 }
 
 }  // namespace taper::ops

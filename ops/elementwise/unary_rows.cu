@@ -5,7 +5,7 @@
 namespace taper::ops {
 
 void launch_rows(ElementwiseOp op, const ElementwiseLoop<1, float>& loop, DType stored) {
-  launch_rows<ElementwiseOp::kNeg, ElementwiseOp::kIsFinite>(op, loop, stored);
+  launch_rows<kFirstUnary, kLastUnary>(op, loop, stored);
 }
 
 }  // namespace taper::ops

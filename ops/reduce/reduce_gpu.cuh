@@ -2,7 +2,7 @@
 // The kernels of all reductions, for any reducer. For .cu files only.
 //
 // The tensor is seen as a matrix of kept by reduced elements. Where the reduced ones lie closer in memory, a
-// group of threads folds each row: part of a warp for short rows, a block for long ones. Where the kept ones
+// group of threads folds each row: 1 to 32 threads for short rows, a block for long ones. Where the kept ones
 // do, each thread folds four columns, and a warp reads them side by side. If that gives too few blocks to
 // fill the device, the reduced side is cut into pieces, whose states a second kernel merges. The cut depends
 // on shape and device alone, so results repeat to the bit. PyTorch's counterpart:
@@ -11,7 +11,7 @@
 // A reducer says what is done with the values of a tensor of `Stored`:
 //   State start()                            the state of no values
 //   State add(State, Stored, int64_t at)     adds one value, at index `at` of the reduced elements
-//   State add_pack(State, values)            adds kRowPack values; only if not as one by one
+//   State add_pack(State, values)            adds kRowPack values otherwise than one by one
 //   State merge(State, State)                merges two states, in any order
 //   void finish(State, int64_t output)       writes the result to element `output` of the output(s)
 

@@ -210,7 +210,7 @@ TEST_CASE("an OutOfMemoryError leaks nothing and says who holds what") {
     CHECK(
         message ==
         "cuda:0: cannot allocate 40.00 MiB for batch_norm: the device has " + std::to_string(total / kMiB) +
-            ".00 MiB, 22.00 MiB of it free; reserved here are 42.00 MiB, of which 42.00 MiB are allocated "
+            ".00 MiB, 22.00 MiB of it free; reserved here are 42.00 MiB: 42.00 MiB allocated "
             "(conv2d 30.00 MiB, linear 12.00 MiB) and 0 bytes cached, the largest free block 0 bytes; use a "
             "smaller batch or image size, accumulate gradients over several, or checkpoint activations");
     CHECK(allocator.memory_stats().num_ooms == attempt);
