@@ -1,5 +1,5 @@
-// What the choice of an algorithm costs an op on every call, in ns: the key of a convolution, the look-up,
-// and both with the call of a candidate that does nothing. `allocations` counts operator new in the loop.
+// What choosing an algorithm costs an op on every call, in ns: the key of a convolution, the look-up, and
+// both with the call of a candidate that does nothing. `allocations` counts operator new in the loop.
 
 #include <benchmark/benchmark.h>
 
@@ -13,7 +13,7 @@ namespace {
 thread_local int64_t allocations = 0;
 }
 
-// Not inlined: GCC would take malloc and free for a pair that does not fit new and delete.
+// Not inlined: GCC would treat malloc and free as a pair that does not match new and delete.
 [[gnu::noinline]] void* operator new(size_t size_bytes) {
   ++allocations;
   if (void* ptr = std::malloc(size_bytes)) return ptr;
@@ -46,7 +46,7 @@ struct ConvCall {
   std::vector<Tensor*> outputs() { return {&y}; }
 };
 
-/// A convolution of ResNet-50 with `size` pixels a side.
+/// Returns a convolution of ResNet-50 on `size` x `size` pixels.
 ConvCall conv_call(int64_t size) {
   const Tensor x = empty({1, 64, size, size}, {.memory_format = kChannelsLast});
   return {x, empty({64, 64, 3, 3}, {.memory_format = kChannelsLast}), {}, empty_like(x)};

@@ -1,21 +1,19 @@
-// What benchmark mode is worth in a ResNet-50's training step on the CPU: steps with measured and with
+// How much benchmark mode speeds up a training step of ResNet-50 on the CPU: steps with measured and with
 // estimated algorithms in turns, within one process, and how long the first step of each takes.
 //
-//   algorithm_mode_bench SIZE BATCH STEPS THREADS     (224 8 12 2; set TAPER_ALGORITHM_CACHE to begin with a
-//   file of
-//                                                      your own)
+//   algorithm_mode_bench SIZE BATCH STEPS THREADS     (for example 224 8 12 2)
 //
-// Run it twice: the second process finds everything measured, and its first measured step costs nothing
-// extra.
+// Set TAPER_ALGORITHM_CACHE to a new file to begin without measurements. Then run it twice: the second
+// process finds everything measured, and its first measured step costs nothing extra.
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <vector>
 
 #include "taper/autograd/functions.h"
+#include "taper/core/base/median.h"
 #include "taper/core/base/parallel.h"
 #include "taper/core/files/program.h"
 #include "taper/nn/models/resnet.h"
@@ -30,14 +28,14 @@ namespace {
 
 struct Training {
   Training(int64_t size, int64_t batch)
-      : pictures(ops::contiguous(ops::randn({batch, 3, size, size}), kChannelsLast)),
+      : images(ops::contiguous(ops::randn({batch, 3, size, size}), kChannelsLast)),
         labels(from_vector(std::vector<int64_t>(size_t(batch), 1))) {}
 
-  /// Seconds of one step.
+  /// Runs one step. Returns its seconds.
   double step() {
     const auto start = std::chrono::steady_clock::now();
     optimizer.zero_grad();
-    const Tensor loss = cross_entropy(model(pictures), labels);
+    const Tensor loss = cross_entropy(model(images), labels);
     loss.backward();
     optimizer.step();
     loss.item();
@@ -46,13 +44,8 @@ struct Training {
 
   ResNet model = resnet50();
   SGD optimizer{model.named_parameters(), {.lr = 0.01, .momentum = 0.9}};
-  Tensor pictures, labels;
+  Tensor images, labels;
 };
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + int64_t(values.size()) / 2, values.end());
-  return values[values.size() / 2];
-}
 
 }  // namespace
 
@@ -65,7 +58,7 @@ int main(int argc, char** argv) {
   const int64_t steps = std::atoll(argv[3]);
   set_num_threads(std::atoi(argv[4]));
   Training training(std::atoll(argv[1]), std::atoll(argv[2]));
-  training.step();  // fetches memory from the system
+  training.step();  // takes memory from the system
 
   struct Mode {
     const char* name;
@@ -77,7 +70,7 @@ int main(int argc, char** argv) {
   for (int64_t round = 0; round < 3; ++round) {
     for (Mode& mode : modes) {
       algorithm_cache().set_mode(mode.mode);
-      const double first = training.step();  // decides on every problem
+      const double first = training.step();  // chooses for every problem
       if (round == 0) mode.first = first;
       for (int64_t i = 0; i < (steps + 2) / 3; ++i) mode.seconds.push_back(training.step());
     }

@@ -1,5 +1,5 @@
 // What a block of device memory costs, in ns per allocate and free: from the caching allocator with one
-// thread and four, from the runtime underneath, and over the recorded allocations of a training step.
+// thread and with four, from the runtime underneath, and over the recorded allocations of a training step.
 
 #include <benchmark/benchmark.h>
 
@@ -20,8 +20,8 @@ namespace {
 
 constexpr int64_t kKiB = 1024, kMiB = 1024 * kKiB;
 
-/// An allocator with a warm cache, the same for all threads of a benchmark. Poisoning is the simulated GPU's
-/// own business and not measured.
+/// Returns an allocator with a warm cache, shared by all threads of a benchmark. Does not measure poisoning,
+/// which only the simulated GPU does.
 gpu::CachingAllocator& warm_allocator() {
   static gpu::CachingAllocator allocator(0);
 #if TAPER_SIMULATED_GPU
@@ -30,7 +30,7 @@ gpu::CachingAllocator& warm_allocator() {
   return allocator;
 }
 
-// The block is whole when it comes back: found and put back, nothing more. In a training step that repeats,
+// The block is whole when it comes back, so it is only found and put back. In a training step that repeats,
 // nearly all requests are of this kind.
 void cached(benchmark::State& state) {
   gpu::CachingAllocator& allocator = warm_allocator();
@@ -51,7 +51,7 @@ void cached(benchmark::State& state) {
 }
 BENCHMARK(cached)->Arg(512)->Arg(64 * kKiB)->Arg(4 * kMiB)->Threads(1)->Threads(4)->UseRealTime();
 
-// Cut from a larger free block and merged into it again.
+// The block is cut from a larger free block and merged into it again.
 void split_and_merge(benchmark::State& state) {
   gpu::CachingAllocator& allocator = warm_allocator();
   const gpu::StreamGuard guard(gpu::stream_from_pool(0));
@@ -64,7 +64,7 @@ void split_and_merge(benchmark::State& state) {
 }
 BENCHMARK(split_and_merge)->Arg(512)->Arg(4 * kMiB)->Threads(1)->Threads(4)->UseRealTime();
 
-// 200 blocks of mixed sizes alive, a random one replaced each time.
+// 200 blocks of mixed sizes are live; each time a random one is replaced.
 void mixed(benchmark::State& state) {
   gpu::CachingAllocator& allocator = warm_allocator();
   const gpu::StreamGuard guard(gpu::stream_from_pool(0));
@@ -83,7 +83,7 @@ void mixed(benchmark::State& state) {
 }
 BENCHMARK(mixed)->Threads(1)->Threads(4)->UseRealTime();
 
-// Blocks that a second stream uses wait for an event each.
+// Each block that a second stream uses waits for an event.
 void with_record_stream(benchmark::State& state) {
   gpu::CachingAllocator& allocator = warm_allocator();
   const gpu::Stream own = gpu::stream_from_pool(0), other = gpu::stream_from_pool(0);
@@ -96,7 +96,7 @@ void with_record_stream(benchmark::State& state) {
 }
 BENCHMARK(with_record_stream);
 
-// What the cache saves.
+// What a request would cost without the cache.
 void runtime(benchmark::State& state) {
   const auto size = size_t(state.range(0));
   for (auto _ : state) {

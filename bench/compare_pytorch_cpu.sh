@@ -59,7 +59,7 @@ import json, statistics, sys
 work, problem = sys.argv[1:]
 mode, size, batch = problem.split()
 speed = {name: statistics.median(map(float, open(f"{work}/{name}.{problem}"))) for name in ("taper", "nchw", "nhwc")}
-# Direct sums of the convolutions: 4.09e9 multiply-adds forward for a picture of 224 pixels, twice that backward.
+# Direct sums of the convolutions: 4.09e9 multiply-adds forward for an image of 224 pixels, twice that backward.
 # Winograd needs fewer, so that the share can pass 100%.
 gflops = speed["taper"] * 2 * 4.087 * (int(size) / 224) ** 2 * (3 if mode == "train" else 1)
 product = max(b["GFLOP/s"] for b in json.load(open(f"{work}/ceiling.json"))["benchmarks"] if "/peak" not in b["name"])

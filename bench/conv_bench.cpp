@@ -1,9 +1,9 @@
-// How close do ResNet-50's convolutions come to the arithmetic limit of the machine? Each layer shape at
-// 32x32 pictures in batches of 64 and at 224x224 in batches of 8: forward, gradient by the input, gradient by
-// the weight. GFLOP/s counts multiplications and additions of pixels inside the picture, not of padding, as
-// direct sums need them. algorithm/... is each way to compute the 3x3 convolutions by itself; ceiling/... a
-// matrix product of 2048 without a convolution around it, ours and other libraries', and the processor's
-// multiply-add instructions alone.
+// How close do ResNet-50's convolutions come to the arithmetic limit of the machine? Measures each layer
+// shape at 32x32 pixels in batches of 64 and at 224x224 in batches of 8: forward, gradient with respect to
+// the input, gradient with respect to the weight. GFLOP/s counts the multiplications and additions of direct
+// sums, for pixels inside the image, not for padding. algorithm/... is each candidate for the 3x3
+// convolutions by itself. ceiling/... is a matrix product of 2048 without a convolution around it, ours and
+// other libraries', and the processor's multiply-add instructions alone.
 //
 //   conv_bench --benchmark_filter='/32/' --benchmark_out=conv.json --benchmark_min_time=0.2
 
@@ -24,7 +24,7 @@ using namespace taper;
 
 namespace {
 
-/// (Output position, kernel tap) pairs along one axis that meet inside the picture.
+/// Returns how many (output position, kernel tap) pairs along one axis meet inside the image.
 int64_t pairs_inside(int64_t input, int64_t output, const ResnetLayer& layer) {
   int64_t count = 0;
   for (int64_t i = 0; i < output * layer.kernel; ++i) {
@@ -77,7 +77,7 @@ void algorithm(benchmark::State& state, int64_t batch, int64_t size, int64_t cha
   state.SetLabel(candidate.name);
 }
 
-/// The compiler must assume that the vector has changed, but need not store it.
+/// Makes the compiler assume that the vector has changed, without storing it.
 void keep_in_register(ops::Simd<float>::Vector& x) {
 #if defined(__AVX512F__)
   asm volatile("" : "+v"(x));
@@ -88,7 +88,7 @@ void keep_in_register(ops::Simd<float>::Vector& x) {
 #endif
 }
 
-/// Independent multiply-adds in registers on all threads.
+/// Runs independent multiply-adds in registers on all threads.
 void peak(benchmark::State& state) {
   using V = ops::Simd<float>::Vector;
   constexpr int64_t kSums = 24, kSteps = 100000;
@@ -117,7 +117,7 @@ void add(const std::string& name, auto run) {
 
 int main(int argc, char** argv) {
   start_program("conv_bench");
-  // Each candidate for a matrix product of 2048: ours, and those of the libraries there are.
+  // Each candidate for a matrix product of 2048: ours, and those of the libraries in this build.
   algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
   const ops::MatmulCall square{ops::ones({2048, 2048}), ops::ones({2048, 2048}), empty({2048, 2048})};
   for (const auto& candidate : ops::matmul_cpu_algorithms(square)) {
@@ -132,7 +132,7 @@ int main(int argc, char** argv) {
   for (const int64_t batch : {1, 8, 64}) {
     for (const auto& [size, channels] :
          {std::pair<int64_t, int64_t>{56, 64}, {28, 128}, {14, 256}, {7, 512}, {8, 64}, {4, 128}, {2, 256}}) {
-      if ((batch == 64) == (size >= 14 || size == 7)) continue;  // 64 small pictures or a few large ones
+      if ((batch == 64) == (size >= 14 || size == 7)) continue;  // 64 small images or a few large ones
       const char* const passes[] = {"forward", "backward_input", "backward_weight"};
       for (const int pass : {0, 1, 2}) {
         for (const size_t candidate : {0, 2, 3}) {

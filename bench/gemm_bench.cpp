@@ -1,6 +1,6 @@
 // Taper's matrix product on the GPU beside the vendor's library: for each problem the fastest own kernel and
-// the fastest of the library's algorithms, as the algorithm cache finds them; `own_by_library` is the speed
-// of the one as a fraction of the other's. On the simulated GPU the shapes are tiny and the times mean
+// the fastest of the library's algorithms, as the algorithm cache finds them. `own_by_library` is the own
+// kernel's speed as a fraction of the library's. On the simulated GPU the shapes are tiny and the times mean
 // nothing.
 
 #include <benchmark/benchmark.h>
@@ -37,7 +37,7 @@ constexpr Task kTasks[] = {
     {"1x1 convolution", 1, 256 * 56 * 56, 256, 64, false, true},
     {"its weight's gradient", 1, 256, 64, 256 * 56 * 56, true, false},
     {"last layer of ResNet-50", 1, 256, 1000, 2048, false, true},
-    {"one picture", 1, 1, 1000, 2048, false, true},
+    {"one image", 1, 1, 1000, 2048, false, true},
     {"attention scores", 192, 512, 512, 64, false, true},
 };
 

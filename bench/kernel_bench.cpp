@@ -1,5 +1,5 @@
 // What the GPU's kernels reach: for each operation, shape and dtype the bytes per second it moves, counting
-// every tensor once for each pass that cannot do without it. `copy` is the measure: the same bytes without
+// every tensor once for each pass that needs it. `copy` is the measure: it moves as many bytes without
 // arithmetic. For matrix products and convolutions, floating-point operations per second. Timed by events; on
 // the simulated GPU the shapes are tiny and the times mean nothing.
 
@@ -31,8 +31,8 @@ namespace {
 
 const Device kGpu("cuda");
 
-/// `run` enqueues one call on the current stream. `flops`: its floating-point operations, where they are what
-/// counts.
+/// Adds a benchmark of `run`, which enqueues one call on the current stream. `flops` is its number of
+/// floating-point operations, if its speed is measured in those.
 void add_benchmark(const std::string& name, double bytes, const std::function<void()>& run,
                    double flops = 0) {
   const auto measure = [=](benchmark::State& state) {
@@ -54,7 +54,7 @@ void add_benchmark(const std::string& name, double bytes, const std::function<vo
   benchmark::RegisterBenchmark(name.c_str(), measure)->UseManualTime()->Unit(benchmark::kMicrosecond);
 }
 
-/// Random numbers in channels_last, or in the order of their axes where there are not four.
+/// Returns random numbers in channels_last, or in row-major order unless there are four axes.
 Tensor random_images(const Shape& shape, DType dtype) {
   const Tensor x = ops::cast(ops::randn(shape), dtype);
   return ops::to_device(shape.size() == 4 ? ops::contiguous(x, kChannelsLast) : x, kGpu);
@@ -70,7 +70,7 @@ void add_copy(const Tensor& x) {
 }
 
 void add_batch_norm(const Tensor& x) {
-  const double size = double(x.size_bytes()), bits = double(x.numel()) / 8;  // of the ReLU's mask
+  const double size = double(x.size_bytes()), bits = double(x.numel()) / 8;  // bits: of the ReLU's mask
   const TensorOptions wide = {.dtype = compute_dtype(x.dtype()), .device = kGpu};
   const Tensor weight = ops::ones({x.size(1)}, wide), bias = ops::zeros({x.size(1)}, wide);
   const Tensor mean = ops::clone(bias), var = ops::clone(weight);
@@ -123,7 +123,7 @@ void add_elementwise(const Tensor& x) {
   add_benchmark(label("gelu_backward", x), 3 * size, [=] { ops::gelu_backward(x, y); });
   add_benchmark(label("lerp", x), 3 * size, [=] { ops::lerp(x, y, 0.25); });
   if (x.dtype() == kFloat32) return;
-  // Dtypes that differ take the general kernel.
+  // Tensors of different dtypes take the general kernel.
   const Tensor wide = ops::cast(x, kFloat32);
   add_benchmark(label("add_inplace_to_f32", x), 5 * size, [=] { ops::add_(wide, x); });
 }
@@ -157,7 +157,7 @@ void add_optimizer(bool small) {
   add_benchmark("unscale", 2 * bytes, [=] { ops::unscale_(grads, one, found); });
 }
 
-void add_pictures(bool small, DType dtype) {
+void add_images(bool small, DType dtype) {
   const Tensor pixels =
       ops::zeros(small ? Shape{2, 8, 8, 3} : Shape{512, 256, 256, 3}, {.dtype = kUInt8, .device = kGpu});
   const Tensor mirrored = ops::ones({pixels.size(0)}, {.dtype = kBool, .device = kGpu});
@@ -270,7 +270,7 @@ int main(int argc, char** argv) {
     add_convolutions(small, dtype);
     add_elementwise(early);
     add_random(early);
-    add_pictures(small, dtype);
+    add_images(small, dtype);
   }
   add_optimizer(small);
   for (const DType dtype : {kFloat32, kBFloat16}) {

@@ -1,5 +1,5 @@
-// How many pictures a second one core turns into the network's input, step by step, and how the loader adds
-// cores. The pictures are JPEG files of 500 x 375 pixels and 84 KB, 224 pixels out, much like ImageNet's.
+// How many images a second one core turns into the network's input, step by step, and how the loader adds
+// cores. The images are JPEG files of 500 x 375 pixels and 84 KB, 224 pixels out, much like ImageNet's.
 
 #include <benchmark/benchmark.h>
 
@@ -27,25 +27,25 @@ const std::vector<uint8_t>& jpeg_file() {
   return bytes;
 }
 
-void count_pictures(benchmark::State& state) {
-  state.counters["pictures/s"] = benchmark::Counter(double(state.iterations()), benchmark::Counter::kIsRate);
+void count_images(benchmark::State& state) {
+  state.counters["images/s"] = benchmark::Counter(double(state.iterations()), benchmark::Counter::kIsRate);
 }
 
 void decode(benchmark::State& state) {
-  for (auto _ : state) benchmark::DoNotOptimize(decode_image(jpeg_file(), "picture"));
-  count_pictures(state);
+  for (auto _ : state) benchmark::DoNotOptimize(decode_image(jpeg_file(), "image"));
+  count_images(state);
   state.counters["file_bytes"] = double(jpeg_file().size());
 }
 BENCHMARK(decode);
 
 void transform(benchmark::State& state, const ImageTransform& transform) {
-  const Image image = decode_image(jpeg_file(), "picture");
+  const Image image = decode_image(jpeg_file(), "image");
   uint64_t index = 0;
   for (auto _ : state) {
     RandomStream random(0, RandomPurpose::kAugment, 0, index++);
     benchmark::DoNotOptimize(transform.apply(image, random));
   }
-  count_pictures(state);
+  count_images(state);
 }
 BENCHMARK_CAPTURE(transform, evaluation, evaluation_transform(224));
 BENCHMARK_CAPTURE(transform, training, training_transform(224));
@@ -57,7 +57,7 @@ void normalize(benchmark::State& state) {
     normalize_pixels(image, out.data());
     benchmark::ClobberMemory();
   }
-  count_pictures(state);
+  count_images(state);
 }
 BENCHMARK(normalize);
 
@@ -67,12 +67,12 @@ void loader(benchmark::State& state, const ImageTransform& transform) {
   for (int i = 0; i < 256; ++i) write_file(folder / ("class/" + std::to_string(i) + ".jpg"), jpeg_file());
   DataLoader loader(std::make_shared<ImageFolderDataset>(folder.path()), transform,
                     {.batch_size = 64, .shuffle = true, .workers = int(state.range(0))});
-  int64_t epoch = 0, pictures = 0;
+  int64_t epoch = 0, images = 0;
   for (auto _ : state) {
     loader.start(epoch++);
-    while (const auto batch = loader.next()) pictures += batch->size();
+    while (const auto batch = loader.next()) images += batch->size();
   }
-  state.counters["pictures/s"] = benchmark::Counter(double(pictures), benchmark::Counter::kIsRate);
+  state.counters["images/s"] = benchmark::Counter(double(images), benchmark::Counter::kIsRate);
 }
 void worker_counts(benchmark::internal::Benchmark* bench) {
   bench->Arg(0);

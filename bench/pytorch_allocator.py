@@ -98,7 +98,7 @@ def read_trace(path):
 
 
 def compile_loops(cuda):
-    """The C++ loops as a module. Throws where there is no compiler or no header."""
+    """Returns the C++ loops as a module. Throws without a compiler or a header."""
     from torch.utils import cpp_extension
     with tempfile.TemporaryDirectory() as folder:
         return cpp_extension.load_inline("taper_allocator_loops", CPP, functions=["cached_ns", "replay_ns"],

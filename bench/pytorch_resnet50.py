@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Training steps of ResNet-50 in PyTorch on pictures that stay on the device, as resnet50_step measures Taper's.
+"""Training steps of ResNet-50 in PyTorch on images that stay on the device, as resnet50_step measures Taper's.
 
   pytorch_resnet50.py --device cuda --batch 256 --size 224 --precision f32|tf32|bf16|fp16 --layout nchw|channels_last
                       [--mode eager|compile|graph] [--serve]

@@ -1,17 +1,18 @@
-// Every way to compute each convolution of ResNet-50, forward and both gradients, as the algorithm cache
-// measures them: the per-layer table of scripts/gpu_race.py, beside pytorch_layers.py.
+// Every candidate for each convolution of ResNet-50, forward and both gradients, as the algorithm cache
+// measures it: the per-layer table of scripts/gpu_race.py, beside pytorch_layers.py.
 //
 //   resnet50_layers --device cuda --batch 256 --size 224 --dtype bf16 --json layers.json
 
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "bench/resnet50_layers.h"
+#include "taper/core/base/median.h"
 #include "taper/core/files/atomic_file.h"
 #include "taper/core/files/program.h"
 #include "taper/core/gpu/runtime.h"
@@ -37,14 +38,14 @@ DType dtype_of(const std::string& name) {
   for (const DType dtype : {kFloat32, kFloat16, kBFloat16}) {
     if (fmt::format("{}", dtype) == name) return dtype;
   }
-  fail("--dtype {}: there are f32, tf32, f16 and bf16", name);
+  fail("--dtype {}: use f32, tf32, f16 or bf16", name);
 }
 
 Tensor random_images(const Shape& shape, DType dtype, Device device) {
   return ops::contiguous(ops::cast(ops::randn(shape, {.device = device}), dtype), kChannelsLast);
 }
 
-/// Milliseconds that `compute` takes as a program calls it: the median of `repeats`.
+/// Returns the milliseconds that `compute` takes as a program calls it: the median of `repeats`.
 template <class Compute>
 double median_ms(Device device, int repeats, Compute&& compute) {
   std::vector<double> times;
@@ -63,18 +64,17 @@ double median_ms(Device device, int repeats, Compute&& compute) {
       times.push_back(double(end.elapsed_ms(start)));
     }
   }
-  std::nth_element(times.begin(), times.begin() + repeats / 2, times.end());
-  return times[size_t(repeats) / 2];
+  return median(std::move(times));
 }
 
-/// How long `compute` takes with the candidate that the cache chose for it, and how the others did:
+/// Returns how long `compute` takes with the candidate that the cache chose, and how long the others took:
 /// {"ms": milliseconds, "winner": name, "candidates": [{"name", "ms" or "rejected"}]}.
 template <class Compute>
 Json measure(Device device, int repeats, Compute&& compute) {
   algorithm_cache().clear();
   compute();
   for (const AlgorithmRecord& record : algorithm_cache().decisions()) {
-    if (!record.problem.starts_with("conv2d ")) continue;  // a candidate may be made of ops that choose, too
+    if (!record.problem.starts_with("conv2d ")) continue;  // a candidate may consist of ops that choose too
     Json candidates = Json::array();
     for (const AlgorithmTiming& timing : record.candidates) {
       Json& entry = candidates.emplace_back(Json{{"name", timing.name}});
@@ -117,10 +117,10 @@ void run(const Options& options) {
   AtomicFile::check(options.json);  // before the work, not after
   set_allow_tf32_conv(options.dtype == "tf32");
   set_allow_tf32_matmul(options.dtype == "tf32");
-  algorithm_cache().set_file("");  // measured anew, whatever was measured before
+  algorithm_cache().set_file("");  // measure again, whatever was measured before
   algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
   Json layers = Json::array();
-  fmt::print("{:<24}{:>12}{:>12}{:>12}  ms, {} pictures of {} px, {}\n", "", "forward", "d input", "d weight",
+  fmt::print("{:<24}{:>12}{:>12}{:>12}  ms, {} images of {} px, {}\n", "", "forward", "d input", "d weight",
              options.batch, options.size, options.dtype);
   for (const ResnetLayer& layer : kResnet50Layers) {
     if (std::string_view(layer.name).find(options.filter) == std::string_view::npos) continue;
@@ -146,7 +146,7 @@ int main(int argc, char** argv) {
   Options options;
   CLI::App app("Times every way to compute ResNet-50's convolutions.");
   app.add_option("--device", options.device, "cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--batch", options.batch, "pictures")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--batch", options.batch, "images")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--size", options.size, "their height and width; at least 32")
       ->check(CLI::Range(32, 4096))
       ->capture_default_str();

@@ -1,5 +1,5 @@
 #pragma once
-// The convolutions of ResNet-50: what benchmarks of convolution measure.
+// The convolutions of ResNet-50, which the benchmarks of convolution measure.
 
 #include <array>
 #include <cstdint>
@@ -8,13 +8,13 @@ namespace taper {
 
 struct ResnetLayer {
   const char* name;  ///< stage, kernel, stride, channels
-  int64_t shrink;    ///< picture size / input size of the layer
+  int64_t shrink;    ///< image size / input size of the layer
   int64_t in, out, kernel, stride;
-  int count;  ///< how many of the 53 convolutions are like this
+  int count;  ///< how many of the 53 convolutions have this shape
 
-  int64_t input_size(int64_t picture_size) const { return picture_size / shrink; }
+  int64_t input_size(int64_t image_size) const { return image_size / shrink; }
   int64_t padding() const { return kernel / 2; }
-  int64_t output_size(int64_t picture_size) const { return (input_size(picture_size) - 1) / stride + 1; }
+  int64_t output_size(int64_t image_size) const { return (input_size(image_size) - 1) / stride + 1; }
 };
 
 inline constexpr std::array kResnet50Layers = {

@@ -1,12 +1,12 @@
-// Training steps of ResNet-50 on pictures that stay on the device: what scripts/gpu_race.py puts beside
-// PyTorch's (pytorch_resnet50.py: the same options, the same output).
+// Training steps of ResNet-50 on images that stay on the device. scripts/gpu_race.py puts them beside
+// PyTorch's (pytorch_resnet50.py: equal options, equal output).
 //
 //   resnet50_step --device cuda --batch 256 --size 224 --precision f32
 //
 // Prints one JSON object for a block of steps: speed by the wall clock from an idle device to an idle device,
-// and how long the host was busy enqueuing. With --serve a block is run for each line of the input, so that
-// two programs can take turns; at its end, and without --serve after --blocks blocks, comes a summary:
-// memory, what an op costs the host, and with --kernels the time of each kernel in one step.
+// and how long the host was busy enqueuing. With --serve it runs a block for each line of the input, so that
+// two programs can take turns. The last object, at the end of the input or after --blocks blocks, is a
+// summary: memory, what an op costs the host, and with --kernels the time of each kernel in one step.
 
 #include <fmt/format.h>
 
@@ -107,7 +107,7 @@ class StepRace {
     if (device_.is_cuda()) gpu::synchronize(device_.index);
   }
 
-  /// What benchmark mode measured, and what it left out for lack of time.
+  /// Returns what benchmark mode measured, and what it left out for lack of time.
   static Json benchmark_statistics() {
     const AlgorithmStatistics done = algorithm_cache().statistics();
     return {{"problems", done.benchmarked},      {"recalled", done.recalled},
@@ -115,7 +115,7 @@ class StepRace {
             {"unmeasured", done.unmeasured},     {"struck_off", done.rejected}};
   }
 
-  /// Of the host, to enqueue an op that is next to nothing for the device.
+  /// Returns the host's time to enqueue an op that is next to nothing for the device.
   double seconds_per_op() const {
     constexpr int kCalls = 500;  // fewer than a device's queue holds
     const NoGradGuard no_grad;
@@ -131,7 +131,7 @@ class StepRace {
     return *std::min_element(times.begin(), times.end());
   }
 
-  /// [{"kernel", "op", "calls", "bytes", "seconds"}], the longest first; bytes as in ProfileSpan.
+  /// Returns [{"kernel", "op", "calls", "bytes", "seconds"}], the longest first; bytes as in ProfileSpan.
   Json kernels_of_a_step() {
     Profiler profiler({.memory = false});
     step();
@@ -203,7 +203,7 @@ int main(int argc, char** argv) {
   const auto positive = CLI::PositiveNumber;
   app.add_option("--device", options.device, "cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--arch", options.arch, "resnet18, 34, 50, 101 or 152")->capture_default_str();
-  app.add_option("--batch", options.batch, "pictures a step")->check(positive)->capture_default_str();
+  app.add_option("--batch", options.batch, "images a step")->check(positive)->capture_default_str();
   app.add_option("--size", options.size, "their height and width")->check(positive)->capture_default_str();
   app.add_option("--classes", options.classes, "of the model")->check(positive)->capture_default_str();
   app.add_option("--precision", options.precision,

@@ -1,5 +1,5 @@
-// What the GPU's runtime costs, simulated or real: ns per launch, per launch waited for, bytes per second of
-// copies; and on the simulated GPU what a thread and a barrier cost.
+// What the GPU's runtime costs, simulated or real: ns per launch, ns per launch that is waited for, bytes per
+// second of copies. On the simulated GPU, also what a thread and a barrier cost.
 
 #include <benchmark/benchmark.h>
 
@@ -34,7 +34,7 @@ class DeviceBytes {
   void* data_;
 };
 
-// Enqueued and not waited for, a queue's worth at a time, as ops launch in a training step.
+// Enqueues without waiting, a queue's worth at a time, as ops launch in a training step.
 void launch(benchmark::State& state) {
   constexpr int kLaunches = 256;
   for (auto _ : state) {
@@ -67,7 +67,7 @@ void threads(benchmark::State& state) {
 }
 BENCHMARK(threads)->UseRealTime();
 
-// Items are threads times barriers: each is a switch of fibers on the simulated GPU.
+// Items are threads times barriers. On the simulated GPU each is a switch of fibers.
 void barriers(benchmark::State& state) {
   constexpr unsigned kBlocks = 16;
   const auto threads_per_block = unsigned(state.range(0));

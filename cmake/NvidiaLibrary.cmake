@@ -27,7 +27,7 @@ function(taper_find_nvidia_library name header library soname wheel)
   mark_as_advanced(${name}_LIBRARY)
 endfunction()
 
-# The Python whose wheels are searched: that on PATH. Empty if there is none.
+# The Python whose wheels are searched: the one on PATH. Empty if there is none.
 function(taper_wheels_python result)
   find_program(TAPER_WHEELS_PYTHON NAMES python3 python)
   mark_as_advanced(TAPER_WHEELS_PYTHON)
@@ -38,7 +38,7 @@ function(taper_wheels_python result)
   endif()
 endfunction()
 
-# The folders .../site-packages/nvidia that Python's packages are in.
+# The folders .../site-packages/nvidia of that Python's packages.
 function(taper_nvidia_wheel_dirs result)
   taper_wheels_python(python)
   set(found "")

@@ -73,8 +73,8 @@ else()
   endif()
 endif()
 
-# Shared libraries that the GPU machine may lack and Debian has no static archive of: copied to lib/ in the build
-# folder, where the programs look for them (scripts/gpu_pack.sh takes both along).
+# Shared libraries that the GPU machine may lack, and that have no static archive in Debian. They are copied to lib/ in the
+# build folder, where the programs look for them (scripts/gpu_pack.sh packs both).
 if(TAPER_GPU STREQUAL "cuda" AND TAPER_BUILD_PROGRAMS)
   set(CMAKE_BUILD_RPATH "$ORIGIN/../lib")
   add_custom_target(taper_travelling_libraries ALL COMMAND ${CMAKE_COMMAND} -E make_directory ${PROJECT_BINARY_DIR}/lib

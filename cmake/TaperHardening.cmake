@@ -1,7 +1,7 @@
 # TAPER_HARDENING: what makes a memory fault hard to exploit. Canaries on the stack; copies and prints that check their
 # buffers (_FORTIFY_SOURCE); programs at addresses that differ from run to run (PIE), whose tables of library functions
 # are filled at the start and are read-only from then on (BIND_NOW, RELRO). tests/hardening_test.py reads all of it back
-# from the programs. Sanitizers find more, but do not know the functions of _FORTIFY_SOURCE: their builds go without.
+# from the programs. Sanitizers find more, but do not know the functions of _FORTIFY_SOURCE, so their builds go without.
 option(TAPER_HARDENING "Stack protector, _FORTIFY_SOURCE, RELRO and BIND_NOW; not in builds with sanitizers" ON)
 if(TAPER_SANITIZE OR TAPER_SIM_RACES)
   set(TAPER_HARDENING OFF)

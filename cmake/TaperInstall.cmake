@@ -10,7 +10,7 @@ set(taper_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Taper)
 list(TRANSFORM taper_rooms PREPEND taper_ OUTPUT_VARIABLE taper_libraries)
 install(TARGETS taper ${taper_libraries} EXPORT TaperTargets)
 
-# As in taper_room: what this build has no GPU or library for would not compile for anyone.
+# As in taper_room: headers for a GPU or library that this build lacks would compile for nobody.
 set(taper_foreign_headers)
 if(TAPER_GPU STREQUAL "sim")
   list(APPEND taper_foreign_headers PATTERN "cuda" EXCLUDE)

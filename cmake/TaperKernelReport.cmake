@@ -1,5 +1,5 @@
-# taper_kernel_report(TARGET...): with TAPER_GPU=cuda, part of the build: the registers, shared memory and spills of
-# every kernel in the targets, in kernel_report.txt of the build folder. A spill that cmake/allowed_spills.txt does not
+# taper_kernel_report(TARGET...): with TAPER_GPU=cuda, makes the build write the registers, shared memory and spills of
+# every kernel in the targets to kernel_report.txt of the build folder. A spill that cmake/allowed_spills.txt does not
 # explain fails the build. scripts/kernel_report.py does the work.
 function(taper_kernel_report)
   if(NOT TAPER_GPU STREQUAL "cuda")

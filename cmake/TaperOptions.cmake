@@ -23,7 +23,7 @@ if(TAPER_FUZZ)
   set(TAPER_SANITIZE fuzzer-no-link,address,undefined)
 endif()
 # GPUs fault on misaligned accesses, x86 does not: the compiler tests the addresses that kernels use, and calls
-# core/gpu/sim/alignment.cpp instead of the sanitizer's runtime. Where that one is linked, it has its own flags.
+# core/gpu/sim/alignment.cpp instead of the sanitizer's runtime. Builds with that runtime have its own flags.
 set(TAPER_ALIGNMENT_FLAGS "")
 if(TAPER_GPU STREQUAL "sim" AND NOT TAPER_SANITIZE MATCHES "undefined|alignment")
   set(TAPER_ALIGNMENT_FLAGS -fsanitize=alignment -fno-sanitize-recover=alignment)
@@ -55,7 +55,7 @@ target_compile_features(taper_build_flags INTERFACE cxx_std_20)
 set(taper_flags
   -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-psabi
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> # GCC 12 warns of `"text" + std::string` (GCC bug 105651)
-  # What only a header would do wrong, and the files of a unity build are included like headers.
+  # These warn about headers only, and a unity build includes its files like headers.
   $<$<BOOL:${CMAKE_UNITY_BUILD}>:-Wno-subobject-linkage>
   $<$<BOOL:${TAPER_WARNINGS_AS_ERRORS}>:-Werror>
   $<$<BOOL:${TAPER_MARCH}>:-march=${TAPER_MARCH}>

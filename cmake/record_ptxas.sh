@@ -1,6 +1,6 @@
 #!/bin/sh
-# record_ptxas.sh COMPILER ARGUMENT... -o OBJECT ...: runs nvcc and keeps what ptxas says of each kernel in OBJECT.ptxas,
-# for scripts/kernel_report.py. Everything else that nvcc says stays visible.
+# record_ptxas.sh COMPILER ARGUMENT... -o OBJECT ...: runs nvcc and keeps what ptxas reports about each kernel
+# in OBJECT.ptxas, for scripts/kernel_report.py. Everything else that nvcc says stays visible.
 previous='' object=''
 for argument in "$@"; do
   if [ "$previous" = -o ]; then object=$argument; fi

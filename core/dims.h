@@ -27,7 +27,7 @@ class Dims {
     size_ = int(values.size());
     std::copy(values.begin(), values.end(), values_);
   }
-  /// `count` times `value`.
+  /// Returns `count` entries of `value`.
   static Dims filled(int64_t count, int64_t value) {
     Dims dims;
     for (int64_t i = 0; i < count; ++i) dims.push_back(value);
@@ -60,7 +60,7 @@ class Dims {
 
   bool operator==(const Dims& other) const { return std::equal(begin(), end(), other.begin(), other.end()); }
 
-  /// "[8, 3, 224, 224]".
+  /// Returns text like "[8, 3, 224, 224]".
   std::string str() const;
 
  private:
@@ -71,25 +71,26 @@ class Dims {
 using Shape = Dims;
 using Strides = Dims;
 
-// Sizes and strides come from users and from files, so all arithmetic on them is checked, here. Within these
-// bounds sums of two and products with a dtype's size are int64_t.
+// Sizes and strides come from users and from files, so all arithmetic on them is checked, here. The bounds
+// below keep sums of two sizes, and products with a dtype's size, within int64_t.
 
-/// The most elements of a tensor, and the farthest that strides reach.
+/// The most elements that a tensor has, and the farthest that its strides reach.
 inline constexpr int64_t kMaxElements = int64_t(1) << 59;
 
-/// The product of all sizes; 1 for a scalar's empty shape. Throws Error for a negative size, and when the
-/// sizes other than 0, which strides are made of, multiply to more than kMaxElements.
+/// Returns the product of all sizes; 1 for a scalar's empty shape. Throws Error for a negative size, and when
+/// the nonzero sizes, from which strides are made, multiply to more than kMaxElements.
 int64_t numel(const Shape& shape);
-/// How many elements of memory a tensor spans: 1 + the offset of its last element, 0 if it has none. Sizes
-/// are numel()'s to check. Throws Error naming `op` for lists of different length, a negative stride, and one
-/// that leads past kMaxElements.
+/// Returns how many elements of memory a tensor spans: 1 + the offset of its last element, 0 if it has none.
+/// Does not check sizes; numel() does. Throws Error naming `op` for lists of different length, a negative
+/// stride, or a stride that leads past kMaxElements.
 int64_t span_of(const Shape& shape, const Strides& strides, std::string_view op);
-/// a + b and a * b. Throw Error naming `op` if the result is not an int64_t.
+/// Return a + b and a * b. Throw Error naming `op` if the result does not fit int64_t.
 int64_t checked_add(int64_t a, int64_t b, std::string_view op);
 int64_t checked_mul(int64_t a, int64_t b, std::string_view op);
-/// Maps -dim..dim-1 to 0..dim-1, throws Error naming `op` otherwise. A scalar accepts 0 and -1.
+/// Maps -dim..dim-1 to 0..dim-1. A scalar accepts 0 and -1. Throws Error naming `op` for any other axis.
 int64_t normalize_axis(int64_t axis, int64_t dim, std::string_view op);
-/// The shape two operands broadcast to, by NumPy's rule. Throws Error naming `op` when they do not fit.
+/// Returns the shape two operands broadcast to, by NumPy's rule. Throws Error naming `op` when they do not
+/// fit.
 Shape broadcast_shapes(const Shape& a, const Shape& b, std::string_view op);
 
 }  // namespace taper

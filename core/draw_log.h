@@ -1,7 +1,7 @@
 #pragma once
-// What a stretch of code drew from generators, so that it can run again on the same random numbers:
-// activation checkpointing does. The generators are left alone while it runs again, so that neither an
-// exception nor another thread can find them rewound. PyTorch's counterpart: preserve_rng_state in
+// What a stretch of code drew from generators, so that it can run again on the same random numbers, as
+// activation checkpointing does. The second run leaves the generators alone, so neither an exception nor
+// another thread can find them rewound. PyTorch's counterpart: preserve_rng_state in
 // torch/utils/checkpoint.py, which rewinds the default generators.
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace taper {
 
-/// The ranges of counters that one thread took, from whichever generators, in their order.
+/// The ranges of counters that one thread drew, from whichever generators, in order.
 class DrawLog {
  public:
   class Scope;
@@ -23,7 +23,7 @@ class DrawLog {
  private:
   friend class Generator;
 
-  /// Through the scopes of this thread, or from `generator` itself.
+  /// Draws through the scopes of this thread, or from `generator` itself if there are none.
   static GeneratorState draw(Generator& generator, uint64_t blocks);
   static bool is_replaying();
 
@@ -34,7 +34,7 @@ class DrawLog {
   std::vector<Draw> draws_;
 };
 
-/// Scopes nest: what an inner one replays, an outer one does not see.
+/// Scopes nest. An outer scope does not see what an inner one replays.
 class DrawLog::Scope {
  public:
   Scope(const Scope&) = delete;
@@ -53,7 +53,7 @@ class DrawLog::Scope {
   friend class DrawLog;
 };
 
-/// While it lives, what this thread draws is written down in the log.
+/// While it lives, writes what this thread draws to the log.
 class DrawLog::Recording final : public Scope {
  public:
   explicit Recording(DrawLog& log) : log_(log) {}
@@ -63,14 +63,14 @@ class DrawLog::Recording final : public Scope {
   DrawLog& log_;
 };
 
-/// While it lives, this thread draws what is in the log, and neither draws nor calls of set_state() and
-/// manual_seed() change any generator.
+/// While it lives, this thread draws what is in the log. No generator changes meanwhile, neither by draws nor
+/// by set_state() and manual_seed().
 class DrawLog::Replay final : public Scope {
  public:
   /// Messages begin with `who`.
   Replay(const DrawLog& log, std::string_view who) : log_(log), who_(who) {}
 
-  /// Throws Error if less was drawn than the log has.
+  /// Throws Error if the code drew less than the log has.
   void check_finished() const;
 
  private:

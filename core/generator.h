@@ -1,7 +1,8 @@
 #pragma once
 // A stream of random numbers with a state that can be saved and restored. Each op that draws takes a range of
-// counters and computes element i from counter start + i/4, so the numbers do not depend on the device or on
-// the number of threads. PyTorch's counterpart: ATen/core/Generator.h and CUDAGeneratorImpl's philox offset.
+// counters and computes element i from counter start + i/4, so the numbers depend neither on the device nor
+// on the number of threads. PyTorch's counterpart: ATen/core/Generator.h and CUDAGeneratorImpl's philox
+// offset.
 
 #include <cstdint>
 #include <mutex>
@@ -17,21 +18,21 @@ struct GeneratorState {
   bool operator==(const GeneratorState&) const = default;
 };
 
-/// Safe to use from several threads: each reserve() gets its own range.
+/// Safe to use from several threads: each reserve() returns its own range.
 class Generator {
  public:
   explicit Generator(uint64_t seed = 0) : state_{seed, 0} {}
 
-  /// Restarts the stream at the beginning of `seed`'s.
+  /// Restarts at the beginning of the stream of `seed`.
   void manual_seed(uint64_t seed) { set_state({seed, 0}); }
   GeneratorState state() const {
     const std::lock_guard lock(mutex_);
     return state_;
   }
-  /// Does nothing while a DrawLog is replayed on this thread (core/draw_log.h).
+  /// Does nothing while this thread replays a DrawLog (core/draw_log.h).
   void set_state(GeneratorState state);
-  /// Takes the next `blocks` counters, for numbers that are drawn on `device`; returns the state whose
-  /// counter is the first of them. Throws Error while that GPU's current stream captures a graph: the state
+  /// Takes the next `blocks` counters, for numbers that are drawn on `device`. Returns the state whose
+  /// counter is the first one taken. Throws Error while that GPU's current stream captures a graph: the state
   /// would be captured, and every replay would draw the same numbers. The scopes of DrawLog see every call.
   GeneratorState reserve(uint64_t blocks, Device device = kCPU);
 
@@ -43,7 +44,7 @@ class Generator {
   GeneratorState state_;
 };
 
-/// The generator used where none is given. Seeded with 0 at the start; see manual_seed().
+/// The generator that ops use by default. Initially seeded with 0; see manual_seed().
 Generator& default_generator();
 /// Seeds the default generator. (torch.manual_seed)
 void manual_seed(uint64_t seed);

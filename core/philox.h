@@ -17,7 +17,7 @@ struct RandomBits {
   bool operator==(const RandomBits&) const = default;
 };
 
-/// The 128 random bits at `counter` of the stream `subsequence` under `seed`.
+/// Returns the 128 random bits at `counter` of the stream `subsequence` under `seed`.
 struct Philox {
   uint64_t seed = 0;
   uint64_t subsequence = 0;
@@ -40,12 +40,12 @@ struct Philox {
   }
 };
 
-/// 24 bits of `bits` as a float in [0, 1).
+/// Returns 24 bits of `bits` as a float in [0, 1).
 TAPER_HOST_DEVICE inline float uniform_float(uint32_t bits) {
   return float(bits >> 8) * 0x1p-24f;
 }
 
-/// 53 of 64 bits as a double in [0, 1).
+/// Returns 53 of the 64 bits as a double in [0, 1).
 TAPER_HOST_DEVICE inline double uniform_double(uint32_t high, uint32_t low) {
   return double((uint64_t(high) << 32 | low) >> 11) * 0x1p-53;
 }

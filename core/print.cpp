@@ -1,5 +1,5 @@
-// Tensor printing: one common width for all shown numbers, long axes shortened to their ends, the layout
-// PyTorch users know (torch/_tensor_str.py).
+// Tensor printing: one common width for all shown numbers, long axes shortened to their ends, in PyTorch's
+// layout (torch/_tensor_str.py).
 
 #include <fmt/format.h>
 
@@ -13,7 +13,7 @@
 namespace taper {
 namespace {
 
-constexpr int64_t kThreshold = 1000;  ///< more elements than this are shortened
+constexpr int64_t kThreshold = 1000;  ///< tensors with more elements are shortened
 constexpr int64_t kEdge = 3;          ///< elements shown at each end of a shortened axis
 constexpr int kLineWidth = 100;
 
@@ -124,12 +124,12 @@ class Printer {
   size_t width_ = 0;
 };
 
-/// The nested brackets of a tensor that has elements.
+/// Returns the nested brackets of a tensor that has elements.
 std::string print_values(const Tensor& x) {
   return Printer(x).print(x, 7);
 }
 
-/// x itself, or the same view of a copy of its storage on the CPU.
+/// Returns x itself, or the same view of a copy of its storage on the CPU.
 Tensor on_cpu(const Tensor& x) {
   if (x.device().is_cpu()) return x;
   const Storage& from = *x.storage();

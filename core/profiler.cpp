@@ -19,13 +19,13 @@ namespace {
 
 std::atomic<bool> one_records{false};
 
-/// What work on GPUs belongs to: the innermost op around the call that set it off.
+/// Returns whether spans of this kind can own GPU work: work belongs to the innermost op around the call.
 bool names_an_op(SpanKind kind) {
   return kind == SpanKind::kOp || kind == SpanKind::kBackward || kind == SpanKind::kOptimizer ||
          kind == SpanKind::kData;
 }
 
-/// What set off a piece of work on a GPU.
+/// The call and the op that set off a piece of work on a GPU.
 struct Cause {
   const std::string* op;
   const ProfileSpan* moves_bytes;  ///< the innermost op around the call whose bytes are known, or null
@@ -42,7 +42,7 @@ void share_bytes(const std::vector<std::pair<ProfileSpan*, const ProfileSpan*>>&
   }
 }
 
-/// Sets depths of the bars on host threads, and the ops of calls and of the work they set off.
+/// Sets the depths of the bars on host threads, and the ops of calls and of the work they set off.
 void relate(std::vector<ProfileSpan>& spans) {
   std::unordered_map<uint64_t, Cause> causes;
   std::vector<std::pair<ProfileSpan*, const ProfileSpan*>> kernels_and_ops;
@@ -76,7 +76,7 @@ void relate(std::vector<ProfileSpan>& spans) {
   share_bytes(kernels_and_ops);
 }
 
-/// Host threads first, streams after; on each by time, outer bars before inner.
+/// Orders host threads before streams; on each by time, outer bars before inner ones.
 bool comes_before(const ProfileSpan& a, const ProfileSpan& b) {
   const auto key = [](const ProfileSpan& span) {
     return std::tuple(span.thread < 0, span.thread, span.device, span.stream, span.begin_ns, -span.end_ns,
@@ -85,7 +85,7 @@ bool comes_before(const ProfileSpan& a, const ProfileSpan& b) {
   return key(a) < key(b);
 }
 
-/// Gathers what the threads and devices have recorded.
+/// Gathers what threads and devices have recorded.
 class Collector {
  public:
   explicit Collector(int64_t end_ns) : end_ns_(end_ns) {}
@@ -138,7 +138,7 @@ class Collector {
 
   int64_t end_ns_;
   Profile profile_;
-  std::map<int, int> index_;  // by the system's number
+  std::map<int, int> index_;  // by the system's thread number
 };
 
 }  // namespace
@@ -170,7 +170,7 @@ Profiler::~Profiler() {
   end_recording();
   try {
     gpu::detail::stop_device_profiling();
-  } catch (const Error&) {  // work on the device failed; whoever waits for it next is told
+  } catch (const Error&) {  // work on the device failed; the next wait for it throws
   }
   one_records = false;
 }

@@ -1,15 +1,15 @@
 #pragma once
-// Profiler: what ran, when and where. Ops and waits on every host thread, kernels and copies on every GPU
-// stream, and each allocation with the bytes then held, from one clock.
+// Profiler: what ran, when and where. One clock times ops and waits on every host thread, kernels and copies
+// on every GPU stream, and each allocation with the bytes then held.
 //
 //   Profiler profiler;
 //   step();
 //   write_chrome_trace("trace.json", profiler.stop());      // nn/report/chrome_trace.h
 //
 // OpScope (core/base/op_scope.h) names what is recorded: ops name themselves, programs add scopes of their
-// own. Each thread writes into a buffer of its own; with no Profiler alive an op costs one relaxed load more
-// than without. Kernels come from CUPTI on NVIDIA's GPUs, and from the simulated GPU as it runs them.
-// PyTorch's counterparts: torch/csrc/autograd/profiler_kineto.h and libkineto.
+// own. Each thread writes into its own buffer. Without a living Profiler, an op costs one more relaxed load.
+// Kernels come from CUPTI on NVIDIA's GPUs, and from the simulated GPU as it runs them. PyTorch's
+// counterparts: torch/csrc/autograd/profiler_kineto.h and libkineto.
 
 #include <cstdint>
 #include <span>
@@ -33,7 +33,7 @@ struct Profile {
 };
 
 struct ProfilerOptions {
-  /// At most this many bars and allocations are kept, at some 250 bytes each; the rest is counted.
+  /// Keeps at most this many bars and allocations, at about 250 bytes each, and counts the rest.
   int64_t max_events = 1'000'000;
   bool memory = true;  ///< record allocations
 };
@@ -42,16 +42,16 @@ class Profiler {
  public:
   /// Starts to record on all threads. Throws Error if another Profiler records.
   explicit Profiler(ProfilerOptions options = {});
-  /// Stops; what was not asked for with stop() is lost.
+  /// Stops. What stop() has not returned is lost.
   ~Profiler();
   Profiler(const Profiler&) = delete;
   Profiler& operator=(const Profiler&) = delete;
 
-  /// Waits for the GPUs that worked meanwhile, and returns what happened. Scopes that are still open end
-  /// here. Throws Error if it has been called before.
+  /// Waits for the GPUs that worked since the start, and returns what was recorded. Scopes that are still
+  /// open end here. Throws Error when called again.
   Profile stop();
 
-  /// True while one records.
+  /// Returns whether any Profiler records.
   static bool is_recording() { return detail::profiler_records(); }
 
  private:
@@ -63,7 +63,7 @@ class Profiler {
 };
 
 namespace detail {
-/// As note_bytes() of core/base/profile_events.h: each of `tensors` once.
+/// As note_bytes() in core/base/profile_events.h, counting each of `tensors` once.
 void note_bytes(std::span<const Tensor> tensors);
 }  // namespace detail
 

@@ -5,7 +5,8 @@
 namespace taper {
 namespace {
 
-/// Whether truncation leaves an int64_t. 2^63 is a double, 2^63 - 1 is not; NaN fails both comparisons.
+/// Returns whether truncation gives an int64_t. 2^63 is a double, 2^63 - 1 is not; NaN fails both
+/// comparisons.
 bool fits_int64(double value) {
   return value >= -0x1p63 && value < 0x1p63;
 }

@@ -1,6 +1,6 @@
 #pragma once
-// A number that has not chosen its dtype: the 2 in x * 2. Integers stay integers, so that no 64-bit value is
-// rounded on its way in or out. PyTorch's counterpart: c10/core/Scalar.h.
+// A number without a dtype yet: the 2 in x * 2. Integers stay integers, so no 64-bit value is rounded on its
+// way in or out. PyTorch's counterpart: c10/core/Scalar.h.
 
 #include <concepts>
 #include <cstdint>
@@ -15,7 +15,7 @@ namespace taper {
 class Scalar {
  public:
   Scalar(bool value) : kind_(kBool), integer_(value), real_(value) {}
-  /// Throws Error for an unsigned number of 2^63 or more, which i64 does not hold.
+  /// Throws Error for an unsigned number of 2^63 or more, which does not fit i64.
   template <std::integral T>
   Scalar(T value) : kind_(kInt64), integer_(int64_t(value)), real_(double(value)) {
     if constexpr (std::unsigned_integral<T> && sizeof(T) == sizeof(int64_t)) {
@@ -26,10 +26,10 @@ class Scalar {
   Scalar(T value) : kind_(kFloat64), integer_(0), real_(double(value)) {}
 
   double to_double() const { return real_; }
-  /// Floating-point numbers are truncated. Throws Error for one that i64 does not hold, NaN among them.
+  /// Truncates a floating-point number. Throws Error if it does not fit i64, or is NaN.
   int64_t to_int64() const { return is_floating_point() ? truncated() : integer_; }
-  /// The number as a T: truncated for integers, "not 0" for bool. Throws Error for an integer T that does not
-  /// hold it.
+  /// Returns the number as a T: truncated for integers, "not 0" for bool. Throws Error if it does not fit an
+  /// integer T.
   template <class T>
   T to() const {
     if constexpr (std::same_as<T, bool>) {
@@ -45,32 +45,32 @@ class Scalar {
       return T(float(real_));
     }
   }
-  /// The number as an element of `dtype` holds it: truncated to an integer, rounded to a float of fewer bits,
-  /// true for anything but 0. Every number that is written into a tensor comes through here. Throws Error
-  /// naming `op` if `dtype` does not hold it: 300 or -1 as u8, NaN as an integer, 1e6 as f16.
+  /// Returns the number as an element of `dtype` holds it: truncated for integers, rounded for floats, "not
+  /// 0" for bool. Every number that is written into a tensor passes through here. Throws Error naming `op` if
+  /// the number does not fit: 300 or -1 as u8, NaN as an integer, 1e6 as f16.
   Scalar as_element(DType dtype, std::string_view op) const;
-  /// The number rounded to a float of fewer bits, or infinite if it is too large for one.
+  /// Returns the number rounded to the float `dtype`; infinite if it is too large for it.
   Scalar rounded(DType dtype) const;
 
   bool is_floating_point() const { return kind_ == kFloat64; }
   bool is_bool() const { return kind_ == kBool; }
 
-  /// The dtype of `tensor op scalar`: the tensor's own, unless the scalar is of a higher category (a float
-  /// with an integer tensor gives f32, an integer with a bool tensor gives i64). As in PyTorch.
+  /// Returns the dtype of `tensor op scalar`: the tensor's own, unless the scalar is of a higher category. A
+  /// float with an integer tensor gives f32, an integer with a bool tensor gives i64. As in PyTorch.
   DType result_type(DType tensor) const {
     if (is_floating_point()) return taper::is_floating_point(tensor) ? tensor : kFloat32;
     if (kind_ == kInt64 && tensor == kBool) return kInt64;
     return tensor;
   }
 
-  /// "300", "0.5", "nan", "true".
+  /// Returns text like "300", "0.5", "nan" or "true".
   std::string str() const;
 
  private:
   int64_t truncated() const;
 
   DType kind_;
-  int64_t integer_;  ///< of bool and integers
+  int64_t integer_;  ///< value of bool and integers
   double real_;
 };
 

@@ -17,20 +17,20 @@ namespace gpu {
 class Stream;
 }
 
-/// The allocator of `device`: the CPU's, or the GPU's caching allocator
+/// Returns the allocator of `device`: the CPU's, or the GPU's caching allocator
 /// (core/gpu/memory/caching_allocator.h). Throws Error if the machine has no such device.
 Allocator& allocator_for(Device device);
 
 class Storage {
  public:
-  /// Fresh memory from `allocator`, whose memory is on `device`. Throws OutOfMemoryError.
+  /// Takes fresh memory from `allocator`, whose memory is on `device`. Throws OutOfMemoryError.
   Storage(size_t size_bytes, Device device, Allocator& allocator)
       : allocator_(&allocator), size_bytes_(size_bytes), device_(device) {
     data_ = allocator_->allocate(size_bytes);
   }
-  /// Fresh memory from the device's own allocator.
+  /// Takes fresh memory from the device's own allocator. Throws OutOfMemoryError.
   Storage(size_t size_bytes, Device device) : Storage(size_bytes, device, allocator_for(device)) {}
-  /// Memory owned by someone else; `release` is called when the last view is gone.
+  /// Views memory owned by someone else. Calls `release` when the last view is gone.
   Storage(void* data, size_t size_bytes, Device device, std::function<void()> release)
       : data_(data), size_bytes_(size_bytes), device_(device), release_(std::move(release)) {}
   ~Storage() {
@@ -43,10 +43,11 @@ class Storage {
   void* data() const { return data_; }
   size_t size_bytes() const { return size_bytes_; }
   Device device() const { return device_; }
-  /// Null if the memory is owned by someone else.
+  /// Returns null if the memory is owned by someone else.
   const Allocator* allocator() const { return allocator_; }
 
-  /// Counts in-place writes by any view: the tape compares it to refuse a gradient from overwritten values.
+  /// Returns how many in-place writes have gone through any view. The tape compares it, to refuse a gradient
+  /// from overwritten values.
   uint32_t version() const { return version_.load(std::memory_order_acquire); }
   void bump_version() { version_.fetch_add(1, std::memory_order_acq_rel); }
 
@@ -60,8 +61,8 @@ class Storage {
 };
 
 namespace gpu {
-/// Work enqueued on `stream` uses this memory, which may be given back before the work is done. For device
-/// memory and for pinned host memory; memory from elsewhere is left to its owner. (Tensor.record_stream)
+/// Keeps device memory or pinned host memory from being handed out again before work enqueued on `stream` is
+/// done. Does nothing for memory owned by someone else. (Tensor.record_stream)
 void record_stream(const Storage& storage, Stream stream);
 }  // namespace gpu
 

@@ -79,7 +79,7 @@ bool Tensor::is_contiguous(MemoryFormat format) const {
 
 bool Tensor::is_dense() const {
   if (numel() <= 1) return true;
-  // Walk the axes from the smallest stride up: each must start where the last one ended.
+  // Walks the axes from the smallest stride up: each must start where the last one ended.
   Dims order;
   for (int64_t axis = 0; axis < dim(); ++axis) {
     if (shape()[axis] != 1) order.push_back(axis);

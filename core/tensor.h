@@ -3,11 +3,10 @@
 // Tensor copies the handle; views share storage. PyTorch's counterparts: c10/core/TensorImpl.h and
 // ATen/core/TensorBody.h.
 //
-// The class is declared whole here so that x.relu() and x.view() read the same everywhere, but its methods
-// have two homes. What a tensor *is* (this floor, core/tensor.cpp) never computes. What the tape must see,
-// views and copies included, is defined where the tape lives (autograd/tensor_methods.cpp). Code in ops/
-// works below the tape: it uses views:: (core/views.h) and ops:: functions, never the methods of the second
-// group.
+// The class is declared whole here so that x.relu() and x.view() read alike everywhere, but its methods have
+// two homes. core/tensor.cpp defines what a tensor *is*, and never computes. autograd/tensor_methods.cpp,
+// where the tape lives, defines what the tape must see, views and copies included. Code in ops/ works below
+// the tape: it uses views:: (core/views.h) and ops:: functions, never the methods of the second group.
 
 #include <functional>
 #include <memory>
@@ -27,12 +26,13 @@ class Node;
 class Tensor;
 struct TensorImpl;
 
-/// The order of a 4-d tensor's elements in memory. Sizes are always given as [N, C, H, W]; channels_last
-/// (NHWC) changes the strides alone. Image ops run in channels_last.
+/// The order of a 4-d tensor's elements in memory. Sizes are always [N, C, H, W]; channels_last (NHWC)
+/// changes only the strides. Image ops run in channels_last.
 enum class MemoryFormat : uint8_t { kContiguous, kChannelsLast };
 using enum MemoryFormat;
 
-/// Row-major strides, or NHWC strides for a 4-d shape. Throws Error for channels_last of another dimension.
+/// Returns row-major strides, or NHWC strides for a 4-d shape. Throws Error for channels_last unless the
+/// shape is 4-d.
 Strides strides_for(const Shape& shape, MemoryFormat format = kContiguous);
 
 /// What a new tensor is made of: zeros({2, 3}, {.dtype = kFloat64}).
@@ -45,7 +45,7 @@ struct TensorOptions {
 
 class Tensor {
  public:
-  /// An undefined tensor: no shape, no storage; defined() is false.
+  /// An undefined tensor: no shape, no storage, and defined() is false.
   Tensor() = default;
   explicit Tensor(std::shared_ptr<TensorImpl> impl) : impl_(std::move(impl)) {}
   Tensor(const Tensor&) = default;
@@ -54,12 +54,12 @@ class Tensor {
   /// x = y makes the variable x another handle on y's tensor.
   Tensor& operator=(const Tensor&) & = default;
   Tensor& operator=(Tensor&&) & noexcept = default;
-  /// x[0] = y has no variable to change, so it writes y's elements into the tensor on the left, as
+  /// x[0] = y has no variable to change, so it writes y's elements into the tensor on the left, like
   /// x[0].copy_(y). So do x.slice(...) = y and std::move(x) = y. Returns the tensor on the left. As in
   /// LibTorch.
   // NOLINTNEXTLINE(bugprone-unhandled-self-assignment): copying onto itself changes nothing
   Tensor operator=(const Tensor& source) && { return copy_(source); }
-  /// x[0] = 1: as x[0].fill_(1).
+  /// x[0] = 1 is x[0].fill_(1).
   Tensor operator=(Scalar value) && { return fill_(value); }
 
   // ---- What it is (core/tensor.cpp). All throw Error on an undefined tensor. ----
@@ -68,26 +68,27 @@ class Tensor {
   const Shape& shape() const;
   const Strides& strides() const;
   int64_t dim() const { return shape().size(); }
-  /// The size along `axis`; negative counts from the end.
+  /// Returns the size along `axis`; a negative axis counts from the end.
   int64_t size(int64_t axis) const;
   int64_t numel() const;
   DType dtype() const;
   Device device() const;
   const std::shared_ptr<Storage>& storage() const;
-  /// In elements.
+  /// Returns the offset in elements.
   int64_t storage_offset() const;
   size_t size_bytes() const { return size_t(numel()) * size_of(dtype()); }
-  /// True if the elements are in page-locked CPU memory from Taper's allocator.
+  /// Returns whether the elements are in page-locked CPU memory from Taper's allocator.
   bool is_pinned() const;
 
-  /// True when the elements lie in `format`'s order without gaps (dimensions of size 1 do not matter).
+  /// Returns whether the elements lie in `format`'s order without gaps. Dimensions of size 1 do not matter.
   bool is_contiguous(MemoryFormat format = kContiguous) const;
-  /// True when every storage element of the view is used exactly once, in any order of dimensions.
+  /// Returns whether the view uses every element of its span exactly once, in any order of dimensions.
   bool is_dense() const;
-  /// kChannelsLast for a 4-d tensor that lies in that order and not in row-major order; else kContiguous.
+  /// Returns kChannelsLast for a 4-d tensor that lies in that order and not in row-major order; else
+  /// kContiguous.
   MemoryFormat memory_format() const;
 
-  /// The first element. Throws Error if T is not the tensor's dtype.
+  /// Returns the address of the first element. Throws Error if T is not the tensor's dtype.
   template <class T>
   T* data() const {
     check_dtype(dtype_of<T>);
@@ -95,34 +96,34 @@ class Tensor {
   }
   void* data_ptr() const;
 
-  /// The storage's count of in-place writes; see Storage::version.
+  /// Returns the storage's count of in-place writes; see Storage::version.
   uint32_t version() const { return storage()->version(); }
-  /// Every function that writes into an existing tensor calls this once.
+  /// Every function that writes into an existing tensor must call this once.
   void bump_version() const { storage()->bump_version(); }
 
-  /// True when both handles are the same tensor (not merely equal or sharing storage).
+  /// Returns whether both handles are of one tensor, not merely of equal tensors or of views on one storage.
   bool is_same(const Tensor& other) const { return impl_ == other.impl_; }
   const std::shared_ptr<TensorImpl>& impl() const { return impl_; }
 
   // ---- What the tape sees (autograd/tensor_methods.cpp). ----
 
-  /// Whether operations on this tensor are recorded.
+  /// Returns whether the tape records operations on this tensor.
   bool requires_grad() const;
   /// Marks a leaf as wanting a gradient. Throws Error for non-float dtypes and for results of recorded ops.
   Tensor& set_requires_grad(bool requires_grad = true);
-  /// True for tensors the user made, false for results of recorded ops.
+  /// Returns true for tensors that the user made, false for results of recorded ops.
   bool is_leaf() const;
-  /// The accumulated gradient; undefined before the first backward().
+  /// Returns the accumulated gradient; undefined before the first backward().
   Tensor grad() const;
   void set_grad(const Tensor& grad) const;
-  /// The node that computes this tensor's gradient; null for leaves.
+  /// Returns the node that computes this tensor's gradient; null for leaves.
   std::shared_ptr<Node> grad_fn() const;
-  /// Keeps the gradient of a non-leaf too. (torch.Tensor.retain_grad)
+  /// Keeps the gradient although this tensor is not a leaf. (torch.Tensor.retain_grad)
   void retain_grad() const;
   /// Computes the gradients of all leaves below this tensor and adds them to their grad(). `gradient` may be
-  /// left out for a scalar. Throws Error if shapes differ or no gradient is required.
+  /// omitted for a scalar. Throws Error if shapes differ, or if no tensor requires a gradient.
   void backward(const Tensor& gradient = {}, bool retain_graph = false, bool create_graph = false) const;
-  /// A tensor on the same storage that the tape does not see.
+  /// Returns a tensor on the same storage that the tape does not see.
   Tensor detach() const;
 
   /// Views: no copy, gradients flow through. Sizes may hold one -1. All throw Error with both shapes.
@@ -140,7 +141,7 @@ class Tensor {
   Tensor select(int64_t axis, int64_t index) const;
   Tensor operator[](int64_t index) const { return select(0, index); }
 
-  /// Copies where needed; this tensor itself when nothing would change.
+  /// Returns this tensor if it already has the layout, dtype or device; else a copy.
   Tensor contiguous(MemoryFormat format = kContiguous) const;
   Tensor to(DType dtype) const;
   /// With `non_blocking`, a copy between pinned CPU memory and a GPU is only enqueued on the GPU's current
@@ -151,25 +152,25 @@ class Tensor {
   Tensor cuda(int index = 0, bool non_blocking = false) const {
     return to(Device(kCUDA, index), non_blocking);
   }
-  /// This tensor if it is in pinned memory, else a copy there. Throws Error for a tensor on a GPU.
+  /// Returns this tensor if it is in pinned memory, else a copy there. Throws Error for a tensor on a GPU.
   Tensor pin_memory() const;
-  /// A copy on its own storage, in the same memory format.
+  /// Returns a copy on its own storage, in the same memory format.
   Tensor clone() const;
 
-  /// The value of a one-element tensor, as Scalar::to gives it: exact for integers. Throws Error if the
-  /// tensor has not one element, or T does not hold the value.
+  /// Returns the value of a one-element tensor, converted by Scalar::to: exact for integers. Throws Error if
+  /// the tensor does not have exactly one element, or if the value does not fit T.
   template <class T = double>
   T item() const {
     return item_as_scalar().to<T>();
   }
 
-  /// In place; each returns this tensor, bumps the version and is recorded.
-  /// Broadcasts; converts the dtype; may cross devices. For `non_blocking` see to().
+  /// In place; each returns this tensor, bumps the version and is recorded. copy_ broadcasts, converts the
+  /// dtype, and may cross devices. For `non_blocking` see to().
   const Tensor& copy_(const Tensor& source, bool non_blocking = false) const;
   const Tensor& fill_(Scalar value) const;
   const Tensor& zero_() const { return fill_(0); }
-  /// Sums and products of integers that leave the dtype wrap around: add_(-1) makes 255 of a 0 in u8. The
-  /// number itself must fit; a negative one fits u8 if its opposite does.
+  /// Integer sums and products that leave the dtype wrap around: add_(-1) turns 0 into 255 in u8. The number
+  /// itself must fit the dtype; a negative number fits u8 if its negation does.
   const Tensor& add_(const Tensor& other, Scalar alpha = 1) const;
   const Tensor& add_(Scalar value) const;
   const Tensor& sub_(const Tensor& other) const { return add_(other, -1); }
@@ -217,19 +218,21 @@ struct TensorImpl {
 
 // ---- Making tensors without arithmetic ----
 
-/// Uninitialised memory. All throw Error if the machine has no such device, OutOfMemoryError if it is full.
+/// Returns uninitialised memory. Like all functions below, throws Error if the machine has no such device,
+/// and OutOfMemoryError if it is full.
 Tensor empty(const Shape& shape, const TensorOptions& options = {});
-/// Uninitialised, with given strides (in elements, non-negative; see span_of).
+/// Returns uninitialised memory with given strides (in elements, non-negative; see span_of).
 Tensor empty_strided(const Shape& shape, const Strides& strides, DType dtype = kFloat32, Device device = {});
-/// As empty_strided, with memory from `allocator`, which must be `device`'s or of pinned CPU memory.
+/// As empty_strided, with memory from `allocator`, which must belong to `device` or hold pinned CPU memory.
 Tensor empty_from(Allocator& allocator, const Shape& shape, const Strides& strides, DType dtype,
                   Device device);
-/// Uninitialised, with the dtype, device and (if dense) the strides of `other`.
+/// Returns uninitialised memory with the dtype, device and (if dense) the strides of `other`.
 Tensor empty_like(const Tensor& other);
 Tensor empty_like(const Tensor& other, DType dtype);
-/// A row-major CPU tensor over memory owned by someone else; `release` runs when its last view is gone.
+/// Returns a row-major CPU tensor over memory owned by someone else. Calls `release` when its last view is
+/// gone.
 Tensor from_blob(void* data, const Shape& shape, DType dtype, std::function<void()> release = {});
-/// A CPU tensor with a copy of `values` in row-major order. Throws Error if the counts differ.
+/// Returns a CPU tensor with a copy of `values` in row-major order. Throws Error if the counts differ.
 template <class T>
 Tensor from_vector(const std::vector<T>& values, const Shape& shape) {
   Tensor result = empty(shape, {.dtype = dtype_of<T>});
@@ -243,16 +246,16 @@ Tensor from_vector(const std::vector<T>& values) {
   return from_vector(values, {int64_t(values.size())});
 }
 
-/// The dtype of `a op b` by PyTorch's rule: a tensor without dimensions does not widen one with dimensions
-/// of the same category. (torch.result_type)
+/// Returns the dtype of `a op b` by PyTorch's rule: a tensor without dimensions does not widen one with
+/// dimensions of the same category. (torch.result_type)
 DType result_type(const Tensor& a, const Tensor& b);
 
-/// Readable text as PyTorch prints it: values in brackets, long axes shortened, then dtype and device if not
-/// f32 on the cpu. The values come from `x`, which must be on the CPU.
+/// Returns readable text as PyTorch prints it: values in brackets, long axes shortened, then dtype and device
+/// unless they are f32 and cpu. x must be on the CPU.
 std::string to_string(const Tensor& x);
 
 namespace detail {
-/// Set by inference_mode (autograd/tape/grad_mode.h) for the calling thread.
+/// True while the calling thread is in inference_mode (autograd/tape/grad_mode.h).
 bool& inference_mode_flag();
 }  // namespace detail
 

@@ -5,7 +5,7 @@
 namespace taper::views {
 namespace {
 
-/// No bounds check: for geometry derived from x's own.
+/// Makes a view without a bounds check: the geometry must be derived from x's own.
 Tensor make_view(const Tensor& x, const Shape& shape, const Strides& strides, int64_t offset) {
   auto impl = std::make_shared<TensorImpl>();
   impl->storage = x.storage();
@@ -18,8 +18,9 @@ Tensor make_view(const Tensor& x, const Shape& shape, const Strides& strides, in
   return Tensor(std::move(impl));
 }
 
-/// Strides for `shape` on x's memory, or nothing if a copy would be needed. Axes of x that lie evenly in
-/// memory form runs; every new axis must fit inside one run. As computeStride in ATen/TensorUtils.cpp.
+/// Finds strides for `shape` on x's memory. Returns false if a copy would be needed. Axes of x that lie
+/// evenly in memory form runs, and every new axis must fit inside one run. As computeStride in
+/// ATen/TensorUtils.cpp.
 bool view_strides(const Tensor& x, const Shape& shape, Strides& strides) {
   strides = Dims::filled(shape.size(), 1);
   if (x.numel() == 0) {
@@ -183,7 +184,7 @@ Tensor slice(const Tensor& x, int64_t axis, int64_t begin, int64_t end, int64_t 
   Shape shape = x.shape();
   Strides strides = x.strides();
   shape[axis] = begin < end ? (end - begin - 1) / step + 1 : 0;
-  if (shape[axis] > 1) strides[axis] *= step;  // a step past the end leads nowhere
+  if (shape[axis] > 1) strides[axis] *= step;  // a step past the end is never taken
   return make_view(x, shape, strides, x.storage_offset() + begin * x.strides()[axis]);
 }
 

@@ -6,10 +6,10 @@
 
 namespace taper {
 
-/// kGeluTanh is gelu in the form with tanh (ops/elementwise/elementwise.h), the one that cuBLASLt fuses.
+/// kGeluTanh is gelu in the form with tanh (ops/elementwise/elementwise.h), which cuBLASLt can fuse.
 enum class Activation : uint8_t { kNone, kRelu, kGeluTanh };
 
-/// "none", "relu", "gelu_tanh".
+/// Returns "none", "relu" or "gelu_tanh".
 constexpr std::string_view name(Activation activation) {
   switch (activation) {
     case Activation::kRelu:

@@ -1,5 +1,5 @@
 #pragma once
-// Checks that every op family makes at its door.
+// Checks at the door of every op family.
 
 #include <string_view>
 
@@ -31,11 +31,12 @@ void check_same_device(std::string_view op, const Tensor& a, const Tensor& b, co
 /// Throws Error naming `op` unless x's dtype is f32, f64, f16 or bf16.
 void check_floating_point(std::string_view op, const Tensor& x);
 
-/// Throws Error naming `op` if two elements of `self` share memory, as after expand(): a write would be lost.
+/// Throws Error naming `op` if two elements of `self` share memory, as after expand(): one of two writes
+/// would be lost.
 void check_writable(std::string_view op, const Tensor& self);
 
-/// True if x's memory range touches `self`'s in another geometry, so that writing self in place would change
-/// elements of x before they are read.
+/// Returns whether x's memory range touches `self`'s with another geometry, so that writing self in place
+/// would change elements of x before they are read.
 bool overlaps_partly(const Tensor& self, const Tensor& x);
 
 }  // namespace taper::ops

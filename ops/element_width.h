@@ -1,5 +1,6 @@
 #pragma once
-// For ops that move elements and do not care what their bits mean: one loop for each width serves all dtypes.
+// For ops that move elements without regard to what their bits mean: one loop for each width serves all
+// dtypes.
 
 #include <cstddef>
 #include <cstdint>

@@ -1,5 +1,5 @@
 #pragma once
-// A size, stride or padding of a 2-d window: one number for both axes, or one each.
+// A size, stride or padding of a 2-d window: one number for both axes, or one for each.
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 
 namespace taper {
 
-/// `IntPair stride = 2` means 2 down and 2 across; `IntPair padding{1, 0}` pads the height alone.
+/// `IntPair stride = 2` means 2 down and 2 across; `IntPair padding{1, 0}` pads only the height.
 struct IntPair {
   int64_t h = 0;  ///< along the height
   int64_t w = 0;  ///< along the width

@@ -10,12 +10,12 @@ struct Lanes {
   int64_t outer, size, inner;
 
   int64_t count() const { return outer * inner; }
-  /// Where a lane begins, in elements from the tensor's first. Lanes count up in memory order.
+  /// Returns the offset of a lane's first element, in elements. Lanes count up in memory order.
   int64_t start(int64_t lane) const { return lane / inner * (size * inner) + lane % inner; }
 };
 
-/// The lanes of a dense tensor. In a row-major or channels_last tensor (there along axis 1) lane l belongs to
-/// position l of the other axes counted in row-major order.
+/// Returns the lanes of a dense tensor. If it is row-major, or channels_last with axis 1, then lane l belongs
+/// to position l of the other axes in row-major order.
 inline Lanes lanes_of(const Tensor& dense, int64_t axis) {
   if (dense.dim() == 0) return {1, 1, 1};
   const int64_t size = dense.shape()[axis];
@@ -25,7 +25,7 @@ inline Lanes lanes_of(const Tensor& dense, int64_t axis) {
     for (int64_t i = axis + 1; i < dense.dim(); ++i) inner *= dense.shape()[i];
     return {outer, size, inner};
   }
-  // Everything with a smaller stride lies inside one step along the axis.
+  // Everything with a smaller stride lies within one step along the axis.
   const int64_t inner = size == 1 ? 1 : dense.strides()[axis];
   return {dense.numel() / (size * inner), size, inner};
 }

@@ -1,11 +1,11 @@
 #pragma once
-// How a public function of ops/ names itself: one line at its door.
+// How a public function of ops/ names itself, in its first line:
 //
 //   Tensor softmax(const Tensor& x, int64_t axis) {
 //     const OpCall call("softmax", x);
 //
-// From there to the return, memory is asked for in that name and a Profiler sees a bar with the inputs'
-// dtypes and shapes. Where the tape has just said the same, it is not said twice.
+// From there to the return, memory is requested in that name, and a Profiler sees a bar with the inputs'
+// dtypes and shapes. If the tape has just announced this call, it is not announced twice.
 
 #include <span>
 #include <string>
@@ -16,7 +16,8 @@
 
 namespace taper::ops {
 
-/// "f32 [8, 3, 32, 32], f32 [64, 3, 7, 7], none"; beyond four tensors, how many and their elements.
+/// Returns "f32 [8, 3, 32, 32], f32 [64, 3, 7, 7], none". For more than four tensors, returns how many they
+/// are and how many elements they have.
 std::string types_and_shapes(std::span<const Tensor* const> tensors);
 std::string types_and_shapes(std::span<const Tensor> tensors);
 

@@ -45,7 +45,7 @@ def find_problems(root):
 
 
 def judge(root, name, room, quoted, target):
-    """What is wrong with file `name` of `room` including `target`, or None."""
+    """Returns what is wrong when file `name` of `room` includes `target`, or None."""
     if GPU_RUNTIME.match(target) and not name.startswith("core/gpu/"):
         return f"{target} may be included in core/gpu/ only; include taper/core/gpu/ headers instead"
     part_of_cpp = "/cudnn/" in name and target.startswith("cudnn")
@@ -91,7 +91,7 @@ def folders(root):
 
 
 def below(graph, folder):
-    """All folders that can be reached from `folder`, itself only by a circle."""
+    """Returns all folders that can be reached from `folder`; a circle makes `folder` one of these."""
     seen, left = set(), list(graph.get(folder, ()))
     while left:
         folder = left.pop()
@@ -119,7 +119,7 @@ def find_circles(root):
 
 
 def draw(root):
-    """The folders, the highest first, each with those that it stands on directly."""
+    """Returns the folders, the highest first, each with the folders that it stands on directly."""
     graph = folders(root)
     reached = {folder: below(graph, folder) for folder in graph}
     floors = sorted(graph, key=lambda folder: (-FLOORS[folder.split("/")[0]], -len(reached[folder]), folder))

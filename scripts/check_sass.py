@@ -4,8 +4,8 @@
     scripts/check_sass.py --expect FILE PROGRAM_OR_OBJECT...
 
 A line of FILE is KERNEL: INSTRUCTION..., the kernel's name as in kernel_report.txt, where * and ? may stand, and
-instructions without their suffixes; A|B asks for either. Each kernel that fits must have them on every architecture
-it was compiled for, and each line must fit a kernel. Exit code 1 if not, 77 if there is no cuobjdump to ask.
+instructions without their suffixes; A|B asks for either. Each kernel that matches must have the instructions on every
+architecture it was compiled for, and each line must match a kernel. Exit code 1 if not, 77 without cuobjdump.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def parse(text):
 
 
 def judge(kernels, expected):
-    """What is missing, line by line. expected: [(kernel pattern, instructions)]."""
+    """Returns what is missing, line by line. expected: [(kernel pattern, instructions)]."""
     problems = []
     for pattern, instructions in expected:
         fitting = [key for key in kernels if fnmatch.fnmatchcase(key[0], pattern)]
@@ -68,7 +68,7 @@ def read_expected(path):
 
 
 def tool_folders():
-    """Where cuobjdump and the nvdisasm it calls may be: PATH, beside nvcc, in NVIDIA's Python wheels."""
+    """Returns where cuobjdump, and the nvdisasm that it calls, may be: PATH, beside nvcc, in NVIDIA's Python wheels."""
     folders = os.environ["PATH"].split(os.pathsep) + ["/usr/local/cuda/bin"]
     if nvcc := shutil.which("nvcc"):
         folders.append(str(pathlib.Path(nvcc).resolve().parent))

@@ -4,9 +4,9 @@
 #
 #   scripts/fuzz.sh [--seconds N] [TARGET...]     20 seconds; all targets, or png safetensors ...
 #
-# Prints how many inputs each was given. Exits with 1 if one crashed, hung, took too much memory or broke a promise: the
-# input, and what the target said, are in build/fuzz/found. The inputs that libFuzzer learned are thrown away, unless
-# TAPER_FUZZ_CORPUS names a folder that keeps them from run to run.
+# Prints how many inputs each was given. Exits with 1 if a target crashed, hung, took too much memory or broke a
+# promise; the input and the target's output are then in build/fuzz/found. The inputs that libFuzzer learned are thrown
+# away, unless TAPER_FUZZ_CORPUS names a folder that keeps them from run to run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -41,7 +41,7 @@ KEPT = {"device": "gpu", "build": None, "parts": ",".join(gpu_steps.PARTS), "qui
 
 
 class Output:
-    """Standard output, which whoever reads it may close: that ends nothing here."""
+    """Standard output. Its reader may close it, which does not end the run."""
 
     def __init__(self, stream):
         self.stream = stream or open(os.devnull, "w", encoding="utf-8")  # pylint: disable=consider-using-with
@@ -104,7 +104,7 @@ def read_options():
     parser.add_argument("--limit", type=float, metavar="SECONDS", help="of a family of tests; default: 60, simulated 600")
     parser.add_argument("--quick", action="store_true", default=None,
                         help="the GPU layer's own tests, and short benchmarks")
-    parser.add_argument("--batch", type=int, help="pictures of a step in the race; default: 128")
+    parser.add_argument("--batch", type=int, help="images of a step in the race; default: 128")
     parser.add_argument("--compile", action="store_true", default=None, help="torch.compile too, which takes minutes")
     parser.add_argument("--build", type=os.path.abspath, metavar="DIR",
                         help="default: build/cuda, or build/default for the simulated GPU")
@@ -115,7 +115,7 @@ def read_options():
 
 
 def complete(options, before):
-    """Fills what was not given from the run before, or with defaults. Throws CannotCheck for what cannot be."""
+    """Takes options that were not given from the run before, or from the defaults. Throws CannotCheck for wrong ones."""
     for name, default in KEPT.items():
         if getattr(options, name) is None:
             setattr(options, name, before["options"].get(name, default) if before else default)
@@ -137,7 +137,7 @@ def complete(options, before):
 
 
 def earlier(options):
-    """The Results in --out that --continue or --only go on with; None where the run begins anew."""
+    """Returns the Results in --out that --continue or --only continue; None where the run begins anew."""
     if not options.go_on and not options.only:
         return None
     try:
@@ -156,7 +156,7 @@ def earlier(options):
 
 
 def wanted_of(options, plan, results):
-    """The names of the steps that this call should run."""
+    """Returns the names of the steps that this call should run."""
     names = [step.name for step in plan]
     if not options.only:
         return [name for name in names if results.steps.get(name, {"result": "out of time"})["result"] == "out of time"]
@@ -168,7 +168,7 @@ def wanted_of(options, plan, results):
 
 
 def record(log, results, name, part, result, first_failure, data):
-    """Writes down a step that is no program of its own."""
+    """Records a step that is not a separate program."""
     line = {"kind": "step", "name": name, "part": part, "result": result, "seconds": round(time.monotonic() - START, 2),
             "exit_code": None, "first_failure": first_failure, "output": "", "cases": [], "data": data}
     log.add(**line)
@@ -177,8 +177,8 @@ def record(log, results, name, part, result, first_failure, data):
 
 
 def beware_of_unfinished(names, log, results, plan):
-    """A step that was running when a run came to its end is tried once more, by itself and after all others, since it may
-    only have run beside the one at fault. When that ends a run, too, it has failed. Returns the names that are left."""
+    """Tries a step that was running when a run ended once more, alone and after all others, since it may only have
+    run beside the step at fault. If that ends a run too, the step has failed. Returns the names of the steps that are left."""
     left = []
     for step in plan:
         started = results.unfinished.get(step.name, 0)

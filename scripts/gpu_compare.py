@@ -23,7 +23,7 @@ DIFFER = ("date", "commit", "command", "version", "driver", "pack", "budget")
 
 
 class NoResults(Exception):
-    """Not a result folder, and why, in one line."""
+    """The folder is not a result folder; says why in one line."""
 
 
 class Table(typing.NamedTuple):
@@ -142,7 +142,7 @@ def differences(old, new):
 
 
 def results_table(old, new):
-    """The steps whose result changed; those that one of the two did not run are counted below."""
+    """Returns the steps whose result changed, and how many steps only one of the two has run."""
     rows = []
     for name, record in new.steps.items():
         before = old.steps.get(name, {"result": ""})["result"]
@@ -163,8 +163,8 @@ def newly_failed(old, new):
 
 
 def change(old, new, key):
-    """How the speed of a program changed as far as the two runs compare: by the ratio to PyTorch where both have one, else
-    by the speed itself if the device is one; else None."""
+    """Returns how the speed of a program changed: by the ratio to PyTorch if both runs have one, else by the speed itself if
+    both ran on one device, else None."""
     before, after = speeds(old).get(key), speeds(new).get(key)
     if not before or not after:
         return None
@@ -216,8 +216,8 @@ def layer_table(old, new):
 
 
 def regressions(old, new, allowed):
-    """One line for each step that passed and fails now, for each of Taper's speeds that fell by more than `allowed` or is
-    not known now, and one for all steps that passed and were not run: what was not looked at may have got worse."""
+    """Returns one line for each step that passed and fails now, and for each of Taper's speeds that fell by more than
+    `allowed` or is not known now. One more line is for all steps that passed and were not run: they may have got worse."""
     found = [f"{name} passed before and {new.steps[name]['result']} now" for name in newly_failed(old, new)]
     now = speeds(new)
     for key in (key for key in speeds(old) if key[0].startswith("Taper")):

@@ -1,4 +1,4 @@
-"""What gpu_check.sh stands on: the programs, NVIDIA's libraries, the GPU under them, and Python with PyTorch."""
+"""What gpu_check.sh needs: the programs, NVIDIA's libraries, the GPU under them, and Python with PyTorch."""
 
 import datetime
 import functools
@@ -19,11 +19,11 @@ SAMPLES, SAMPLE_BYTES = 64, 65536
 
 
 class CannotCheck(Exception):
-    """Nothing can be checked, and why, in one line."""
+    """Nothing can be checked; says why in one line."""
 
 
 def output_of(*command, seconds=20, env=None):
-    """(exit code, what the command printed); 124 where it took longer than `seconds`, 127 where there is none."""
+    """Returns (exit code, what the command printed); 124 if it took longer than `seconds`, 127 if it does not exist."""
     try:
         result = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, timeout=seconds, env=env, check=False)
@@ -53,13 +53,13 @@ class Machine:
 
     @functools.cached_property
     def torch_python(self):
-        """A Python that has PyTorch, or this one."""
+        """Returns a Python that has PyTorch, or this one."""
         ask = "import importlib.util as u, sys; sys.exit(u.find_spec('torch') is None)"
         return next((python for python in pythons() if output_of(python, "-c", ask)[0] == 0), sys.executable)
 
     def find_libraries(self):
-        """Puts the folders of NVIDIA's wheels in front of LD_LIBRARY_PATH. Always: the loader finds what programs are
-        linked with elsewhere too, but cuDNN, and the NVRTC that cuDNN looks for, are opened by name while they run."""
+        """Puts the folders of NVIDIA's wheels in front of LD_LIBRARY_PATH. Always does so: the loader finds
+        linked libraries elsewhere too, but programs open cuDNN by name while they run, and cuDNN opens NVRTC so."""
         folders = library_folders(self.train_program)
         self.env["LD_LIBRARY_PATH"] = ":".join([*folders, self.env.get("LD_LIBRARY_PATH", "")]).strip(":")
         missing = re.findall(r"(\S+) => not found", output_of("ldd", self.train_program, env=self.env)[1])
@@ -69,14 +69,14 @@ class Machine:
                 "Python's packages (nvidia-cuda-runtime, nvidia-cublas, nvidia-cudnn-cu13, nvidia-nccl-cu13)")
 
     def env_of(self, program):
-        """The environment for a program: PyTorch's Python keeps the libraries that it comes with."""
+        """Returns the environment for a program. PyTorch's Python keeps the libraries that it comes with."""
         if str(program) != self.torch_python:
             return self.env
         return {**self.env, "LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", ""),
                 "TAPER_LIBRARY_PATH": self.env.get("LD_LIBRARY_PATH", "")}
 
     def ask_version(self):
-        """(Taper's version, {library: version}, [device]) as resnet50_train --version has them."""
+        """Returns (Taper's version, {library: version}, [device]) as resnet50_train --version prints them."""
         code, output = output_of(self.train_program, "--version", env=self.env)
         if code != 0:
             raise CannotCheck(
@@ -105,7 +105,7 @@ class Machine:
         return output.splitlines()[0], libraries, devices
 
     def find_library(self, name):
-        """The file that the loader would take for a library of that name, whatever its version."""
+        """Returns the file that the loader would take for a library of that name, whatever its version."""
         for folder in self.env["LD_LIBRARY_PATH"].split(":"):
             if folder and (files := sorted(pathlib.Path(folder).glob(name + ".*"))):
                 return str(files[0])
@@ -113,11 +113,11 @@ class Machine:
         return known[1] if known else "not found"
 
     def gpu_answers(self):
-        """Whether a new process still sees the GPU."""
+        """Returns whether a new process still sees the GPU."""
         return self.simulated or "\nDevice " in output_of(self.train_program, "--version", env=self.env)[1]
 
     def describe(self):
-        """The members of a "run" line that tell of the machine; see gpu_results.py."""
+        """Returns the members of a "run" line that describe the machine; see gpu_results.py."""
         return {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
                 "commit": commit(), "version": self.version, "device": "simulated" if self.simulated else self.devices,
                 "driver": "none" if self.simulated else self.ask_driver("driver_version"), "libraries": self.libraries,
@@ -129,7 +129,7 @@ class Machine:
         return output.strip().splitlines()[0] if code == 0 and output.strip() else "unknown"
 
     def pack(self):
-        """Names these programs of this commit: two runs whose packs are equal have tried the same thing."""
+        """Returns an id of these programs of this commit: runs with equal ids have tried the same programs."""
         total = hashlib.sha256(commit().encode())
         for path in sorted([self.tests_program, self.train_program, *self.build.glob("bench/*")]):
             if path.is_file() and os.access(path, os.X_OK):
@@ -162,7 +162,7 @@ def processor_name():
 
 
 def find_tool(name):
-    """The path of a program of the CUDA toolkit, or None."""
+    """Returns the path of a program of the CUDA toolkit, or None."""
     folders = [os.environ.get("PATH", ""), "/usr/local/cuda/bin"]
     folders += [str(path) for root in wheel_roots() for path in root.glob("*/bin")]
     return shutil.which(name, path=os.pathsep.join(folders))

@@ -37,7 +37,7 @@ On the GPU machine, with Python 3, a driver for CUDA 13, and PyTorch for CUDA 13
 
 
 class CannotPack(Exception):
-    """There is no pack, and why, in one line."""
+    """There is no pack; says why in one line."""
 
 
 def say(text):
@@ -63,7 +63,7 @@ def find_nvcc():
 
 
 def architectures(text):
-    """CMake's list for "90a,80"."""
+    """Returns CMake's list for "90a,80"."""
     names = text.split(",")
     if not all(re.fullmatch(r"\d+[af]?", name) for name in names):
         raise CannotPack(f"--arch {text}: compute capabilities such as 90a or 90a,80")
@@ -110,7 +110,7 @@ def check_programs(folder):
 
 
 def make_answers(folder, python):
-    """{name: folder} of PyTorch's answers that are small enough to travel; says which are not."""
+    """Returns {name: folder} of PyTorch's answers that are small enough to carry; prints which are not."""
     names = [path.stem.removesuffix("_oracle") for path in sorted((ROOT / "tests/oracle").glob("*_oracle.py"))]
     found, large = {}, []
     say("==> PyTorch's answers for the tests")
@@ -141,7 +141,7 @@ def make_answers(folder, python):
 # ---- packing ----
 
 def stripped(path, folder):
-    """A copy without symbols, if it is a program for this system; else the path."""
+    """Returns a copy without symbols, if the file is a program for this system; else its path."""
     with path.open("rb") as file:
         if file.read(4) != b"\x7fELF":
             return path
@@ -151,7 +151,7 @@ def stripped(path, folder):
 
 
 def contents(build_folder, answers, temporary):
-    """{name in the archive: path or text}"""
+    """Returns {name in the archive: path or text}."""
     files = {}
     for name in output_of("git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *TRACKED).splitlines():
         if (ROOT / name).is_file():
@@ -170,7 +170,7 @@ def contents(build_folder, answers, temporary):
 
 
 def write_archive(out, files):
-    """Writes the same bytes for the same files: sorted, without owners, at the commit's time."""
+    """Writes equal bytes for equal files: sorted, without owners, at the commit's time."""
     moment = int(output_of("git", "log", "-1", "--format=%ct"))
     with lzma.open(out, "wb", filters=XZ) as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, source in sorted(files.items()):

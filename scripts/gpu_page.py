@@ -6,7 +6,7 @@ import os
 import gpu_results
 
 PAGE = "summary.md"
-# Multiplications and additions of a training step for one picture of 224x224: three passes of 4.05e9 multiply-adds each.
+# Multiplications and additions of a training step for one image of 224x224: three passes of 4.05e9 multiply-adds each.
 STEP_FLOPS = 24.3e9
 PASSES = {"forward": "forward", "backward_input": "gradient by the input", "backward_weight": "gradient by the weight"}
 NAMES = 12  # of one kind that are listed before "and N more"
@@ -14,7 +14,7 @@ KERNELS = 10
 
 
 def write(folder, results):
-    """Replaces the page, at once: whoever reads it finds the old one or the new one."""
+    """Replaces the page in one step: a reader finds the old page or the new one."""
     part = folder / (PAGE + ".part")
     with part.open("w", encoding="utf-8") as file:
         file.write(text(results))
@@ -31,7 +31,7 @@ def text(results):
 
 
 def written(make, *arguments):
-    """A section's lines. What steps measured comes from many programs: one that writes something else costs its section."""
+    """Returns a section's lines. Many programs write measurements: one that writes something unknown loses its section."""
     try:
         lines = make(*arguments)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -205,7 +205,7 @@ def kernel_section(results, ceilings):
 
 
 def kernel_table(rows, ceilings):
-    """Bytes: the least that the op has to move; beside the copy's rate a kernel at 100% leaves nothing to gain."""
+    """Returns the table. Bytes are the least that the op has to move; at 100% of the copy's rate nothing is left to gain."""
     total = sum(row["seconds"] for row in rows)
     copy = ceilings.get("bytes_per_second")
     lines = [
@@ -241,7 +241,7 @@ def layer_section(results, ceilings):
 
 
 def fastest(measured, own):
-    """Milliseconds of the fastest of Taper's own kernels, or of the vendors' libraries; None where there is none."""
+    """Returns the milliseconds of the fastest of Taper's own kernels, or of the vendors' libraries; None without any."""
     libraries = ("cudnn", "cublas")
     times = [candidate["ms"] for candidate in measured["candidates"]
              if "ms" in candidate and candidate["name"].lower().startswith(libraries) != own]

@@ -3,9 +3,9 @@
   gpu_race.py PRECISION --json FILE --seconds S [--taper PROGRAM] [--pytorch-device DEVICE] [--batch N] [--rounds N] ...
 
 A step of gpu_check.sh. The programs take turns, a block of steps each, so that whatever happens to the clock or the
-temperature happens to all of them. Where the device's memory holds them together all stay alive; else each turn starts
-its program anew. FILE is there after the first round and grows with each: what a kill leaves is worth reading. After the
-first no round begins that would leave too little of S seconds for the summaries.
+temperature happens to all of them. If the device's memory holds all programs together, all stay alive; else each turn
+starts its program anew. FILE exists after the first round and grows with each, so that a kill leaves something worth
+reading. After the first round, none begins that would leave too little of S seconds for the summaries.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import time
 import typing
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-GIB_PER_PICTURE = 0.12  # of 224 pixels: what a program holds in a step, its activations above all
+GIB_PER_IMAGE = 0.12  # of 224 pixels: what a program holds in a step, its activations above all
 OVERHEAD_GIB = 3  # of one program: weights, workspaces, the context
 BLOCK_SECONDS = 120
 BLOCKS_A_TURN, TURNS = 3, 3  # where each turn starts its program anew
@@ -64,7 +64,7 @@ def start(racer, seconds):
 
 
 def hear(racer, seconds):
-    """The next line of JSON that the program prints, or None, with racer.trouble set and the program ended."""
+    """Returns the next line of JSON that the program prints; or None, with racer.trouble set and the program ended."""
     with selectors.DefaultSelector() as selector:
         selector.register(racer.process.stdout, selectors.EVENT_READ)
         line = racer.process.stdout.readline() if selector.select(max(seconds, 0)) else None
@@ -103,7 +103,7 @@ def finish(racer, seconds=BLOCK_SECONDS):
 
 
 class Clock:
-    """Says whether another round would still end in time: one that takes as long as the longest before."""
+    """Tells whether another round, as long as the longest so far, would still end in time."""
 
     def __init__(self, seconds):
         self.end = time.monotonic() + seconds
@@ -154,7 +154,7 @@ def race_one_at_a_time(racers, rounds, clock, keep):
 
 
 def free_gib():
-    """Of the first GPU's memory; None where nvidia-smi does not say."""
+    """Returns the free memory of the first GPU; None if nvidia-smi does not say."""
     try:
         result = subprocess.run(["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"],
                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=20, check=True)
@@ -164,7 +164,7 @@ def free_gib():
 
 
 def needed_gib(racers, batch):
-    return len(racers) * (GIB_PER_PICTURE * batch + OVERHEAD_GIB)
+    return len(racers) * (GIB_PER_IMAGE * batch + OVERHEAD_GIB)
 
 
 def racers_of(options):

@@ -15,8 +15,8 @@ def one_line(text):
 
 
 def read_cases(path):
-    """{"cases": [{name, seconds, result, message}], "first_failure"} of what Catch2's xml reporter wrote until the
-    program ended, however it ended: the case that it was in has failed. The message of a case that passed: its warnings."""
+    """Returns {"cases": [{name, seconds, result, message}], "first_failure"} from what Catch2's xml reporter wrote until the
+    program ended. However it ended, the case that was running has failed. A case that passed has its warnings as message."""
     parser = xml.XMLPullParser(("start", "end"))
     try:
         parser.feed(path.read_text(errors="replace") if path.exists() else "")
@@ -56,7 +56,7 @@ def read_cases(path):
 
 
 def trouble(element, infos):
-    """One line for a failed assertion: where, what, with which values, and what INFO said before it."""
+    """Returns one line for a failed assertion: where, what, with which values, and what INFO said before it."""
     place = f"{os.path.basename(element.get('filename', ''))}:{element.get('line', '')}"
     texts = {child.tag: one_line(child.text or "") for child in element}
     words = texts.get("Original", one_line(element.text or ""))
@@ -69,7 +69,7 @@ def trouble(element, infos):
 
 
 def json_lines(output):
-    """The JSON objects among a program's lines."""
+    """Returns the JSON objects among a program's lines."""
     objects = []
     for line in output.splitlines():
         if line.startswith("{"):
@@ -94,7 +94,7 @@ def read_json(path):
 
 
 def read_benchmarks(path):
-    """What Google Benchmark wrote; of a program that was stopped, what it had measured until then."""
+    """Returns what Google Benchmark wrote; for a program that was stopped, what it had measured until then."""
     text = path.read_text(encoding="utf-8")
     try:
         return {"data": json.loads(text)}
@@ -104,7 +104,7 @@ def read_benchmarks(path):
 
 
 def read_race(path):
-    """A program of Taper's that failed is the step's failure; of PyTorch's it is a remark."""
+    """Returns the race. A failed program of Taper's fails the step; one of PyTorch's is only a remark."""
     measured = read_json(path)
     failed = [program for program in measured["data"]["programs"]
               if program["name"].startswith("Taper") and program.get("trouble", "").startswith("failed")]

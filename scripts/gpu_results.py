@@ -9,7 +9,7 @@
     {"kind": "end", "reason": "done" | "budget" | "interrupted" | "device lost"}
 
 A run begins with its "run" line; a later run in the same folder (--continue, --only) appends its own. Of two "step" lines
-of one name the later counts. A file whose program was killed may end in half a line, which is no line.
+of one name the later one counts. A file whose program was killed may end in half a line, which does not count.
 """
 
 import json
@@ -32,18 +32,18 @@ class Results(typing.NamedTuple):
     reason: typing.Optional[str]  # of the last run's end; None if it was killed, or is running
 
     def failed(self):
-        """The records of steps that say that something is wrong."""
+        """Returns the records of steps that say that something is wrong."""
         return [record for record in self.steps.values() if record["result"] in FAILED]
 
 
 def not_run(results):
-    """The names of steps that some run wanted and that have not ended, or that its budget ended."""
+    """Returns the names of steps that a run wanted and that have not ended, or that its budget ended."""
     wanted = dict.fromkeys(name for run in results.runs for name in run.get("plan", ()))
     return [name for name in wanted if results.steps.get(name, {"result": "out of time"})["result"] == "out of time"]
 
 
 def lines(folder):
-    """All objects of the folder's results.jsonl, in order. Raises OSError without the file, ValueError if it is none."""
+    """Returns all objects of the folder's results.jsonl, in order. Raises OSError without the file, ValueError if it is none."""
     path = pathlib.Path(folder, FILE)
     texts = path.read_bytes().split(b"\n")[:-1]  # behind the last line's end is nothing, or half a line
     objects = []
@@ -60,7 +60,7 @@ def lines(folder):
 
 
 def read(folder):
-    """The Results in the folder."""
+    """Returns the Results in the folder."""
     runs, steps, unfinished, reason = [], {}, {}, None
     for line in lines(folder):
         kind, name = line["kind"], line.get("name")

@@ -49,7 +49,7 @@ class Step:
 
 
 class Log:
-    """DIR/results.jsonl, to which each line is added by one write and brought to the disk."""
+    """DIR/results.jsonl. Adds each line by one write and flushes it to the disk."""
 
     def __init__(self, folder, anew):
         self.file = os.open(folder / gpu_results.FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -58,7 +58,7 @@ class Log:
         os.ftruncate(self.file, text.rfind(b"\n") + 1)  # half a line from a run that was killed
 
     def lock(self, folder):
-        """Throws CannotCheck if another run writes there. One that was killed has gone in a moment."""
+        """Throws CannotCheck if another run writes there. A killed run disappears within a moment."""
         for patience in (True, False):
             try:
                 fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -114,7 +114,7 @@ class Keeper:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def begin(self):
-        """In the child, before it becomes another program: a group of its own, which the keeper knows first."""
+        """Runs in the child before it becomes another program. Gives it its own group, and tells the keeper first."""
         os.setpgid(0, 0)
         os.write(self.tell, b"%d\n" % os.getpid())
 
@@ -122,7 +122,7 @@ class Keeper:
         os.write(self.tell, b"-%d\n" % group)
 
     def close(self):
-        """Lets it finish. It is waited for no longer than a moment, since removing gigabytes is nobody's budget."""
+        """Lets the keeper finish, and waits only a moment: no budget covers the removal of gigabytes."""
         os.close(self.tell)
         patience = time.monotonic() + CLEANING_SECONDS
         while os.waitpid(self.process, os.WNOHANG)[0] == 0 and time.monotonic() < patience:
@@ -167,7 +167,7 @@ class Runner:
         self.shares = [cpus[i * len(cpus) // jobs:(i + 1) * len(cpus) // jobs] or cpus for i in range(jobs)]
 
     def left(self):
-        """Seconds of the budget."""
+        """Returns the seconds left of the budget."""
         return self.deadline - time.monotonic()
 
     def run(self, steps):
@@ -261,7 +261,7 @@ class Runner:
 
     @staticmethod
     def judge(run, code, output):
-        """(result, its first line) by how the program ended."""
+        """Returns (result, its first line), from how the program ended."""
         if run.killed:
             stubborn = "" if code is not None else " and did not die when killed"
             return run.killed, f"stopped after {run.limit:.0f} s{stubborn}"
@@ -300,7 +300,7 @@ class Runner:
         return record
 
     def keep_algorithms(self):
-        """Brings what was measured, and which algorithms were at fault, to where --only and --continue find it."""
+        """Moves what was measured, and which algorithms were at fault, to where --only and --continue find it."""
         if (made := self.keeper.scratch / ALGORITHMS).exists():
             part = self.folder / (ALGORITHMS + ".part")
             shutil.copyfile(made, part)
@@ -328,7 +328,7 @@ class Runner:
 
 
 def pending_of(plan, wanted, results):
-    """The steps of the plan that are wanted, by name, and those that provide files for them."""
+    """Returns the wanted steps of the plan, by name, and the steps that provide files for them."""
     by_name = {step.name: step for step in plan}
     queue = collections.deque(wanted)
     names = set()

@@ -22,7 +22,7 @@ FOLDER = re.compile(r"\d{4}-\d\d-\d\d-[\w.-]+")  # DATE-DEVICE
 
 
 class Wrong(Exception):
-    """The pages cannot be made, or are not what they should be, and why, in one line."""
+    """The pages cannot be made, or are not what they should be; says why in one line."""
 
 
 def read_folders(root):
@@ -58,7 +58,7 @@ def cell(text, most=160):
 # ---- docs/GPU_STATUS.md ----
 
 def on_hardware(part, folders):
-    """What hardware says of a part: "not yet", what passed, or the first failure."""
+    """Returns what hardware showed about a part: "not yet", what passed, or the first failure."""
     newest = {}  # step: (its record, its run)
     for _, results in folders:
         newest.update({name: (results.steps[name], results.runs[-1]) for name in part["steps"] if name in results.steps})
@@ -83,7 +83,7 @@ def status(parts, folders):
 
 
 def speeds(folders):
-    """Training steps: of each program in each precision the newest run that timed it."""
+    """Returns the training steps: for each program and precision, the newest run that timed it."""
     newest = {}  # (program, precision): (speed, its folder, its results)
     for folder, results in folders:
         newest.update({which: (speed, folder, results) for which, speed in gpu_compare.speeds(results).items()})
@@ -115,7 +115,7 @@ def index(folders):
 
 
 def replaced(path, lines):
-    """The page with the lines between its marks."""
+    """Returns the page with the lines put between its marks."""
     before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

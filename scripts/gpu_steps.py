@@ -1,4 +1,4 @@
-"""What there is to do in gpu_check.sh: its steps, the most valuable first."""
+"""The steps of gpu_check.sh, the most valuable first."""
 
 import json
 import os
@@ -29,7 +29,7 @@ LEAST_TOP1 = 0.8  # of three epochs on the digits
 
 
 def plan(machine, options, scratch):
-    """All steps, in the order of their value."""
+    """Returns all steps, in the order of their value."""
     parts = {"tests": tests, "race": race, "benchmarks": benchmarks, "sanitizer": sanitizer}
     found = families(machine, options)
     steps = [step for name in PARTS if name in options.parts for step in parts[name](machine, options, scratch, found)]
@@ -43,7 +43,7 @@ AFTER_RACE = ("parity_64px", "resnet50_train")  # of the tests, what teaches lea
 
 
 def families(machine, options):
-    """The names of the test files in taper_tests that --quick and --families leave."""
+    """Returns the names of the test files in taper_tests that --quick and --families leave."""
     code, output = output_of(machine.tests_program, "-#", "--list-tags", env=machine.env)
     found = re.findall(r"\[#(\w+)\]", output)
     if not found:

@@ -6,7 +6,7 @@ import subprocess
 
 
 def readable(symbols):
-    """{symbol: name} with name as in the source, template arguments included, without return type, parameters and
+    """Returns {symbol: name}, with names as in the source, template arguments included, without return type, parameters and
     anonymous namespaces; the symbol itself where there is no c++filt."""
     symbols = sorted(set(symbols))
     if not symbols or not shutil.which("c++filt"):

@@ -47,7 +47,7 @@ SHARED = re.compile(r"(\d+) bytes smem")
 
 
 def parse(text):
-    """The Usage of each kernel in the output of `nvcc -Xptxas -v`. A function that a kernel calls counts with it."""
+    """Returns the Usage of each kernel in the output of `nvcc -Xptxas -v`. A function that a kernel calls counts with it."""
     kernels = []
     for line in text.splitlines():
         if match := COMPILING.search(line):
@@ -84,7 +84,7 @@ def read_allowed(path):
 
 
 def judge(kernels, allowed, where):
-    """What is wrong, line by line. `where` names the list of allowed spills."""
+    """Returns what is wrong, line by line. `where` names the list of allowed spills."""
     problems = []
     used = set()
     for kernel in kernels:
@@ -103,13 +103,13 @@ def judge(kernels, allowed, where):
 
 
 def calls_device_code(path):
-    """Whether the object's host code calls a __device__ function."""
+    """Returns whether the object's host code calls a __device__ function."""
     symbols = subprocess.run(["nm", "--undefined-only", "--format=posix", path], capture_output=True, text=True, check=True)
     return any(line.split()[0] == "exit" for line in symbols.stdout.splitlines())
 
 
 def table(kernels):
-    """The report, one line to a kernel and architecture."""
+    """Returns the report, one line for each kernel and architecture."""
     rows = [("kernel", "arch", "registers", "shared", "stack", "spill stores", "spill loads")]
     rows += [(k.name, k.arch, str(k.registers), str(k.shared), str(k.stack), str(k.spill_stores), str(k.spill_loads))
              for k in sorted(kernels, key=lambda k: (k.name, k.symbol, k.arch))]

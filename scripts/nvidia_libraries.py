@@ -20,14 +20,14 @@ USUAL_FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/conda/bin", "/opt/venv/bin"
 
 
 def pythons():
-    """The paths of all Pythons in PATH and in the usual folders; the one that runs this first."""
+    """Returns the paths of all Pythons in PATH and in the usual folders, the one that runs this first."""
     folders = [*os.environ.get("PATH", "").split(os.pathsep), *USUAL_FOLDERS]
     paths = [sys.executable, *(shutil.which(name, path=folder) for folder in folders for name in ("python3", "python"))]
     return list(dict.fromkeys(path for path in paths if path))
 
 
 def wheel_roots():
-    """The folders .../site-packages/nvidia of all Pythons."""
+    """Returns the folders .../site-packages/nvidia of all Pythons."""
     running = []
     for python in pythons():
         try:
@@ -47,7 +47,7 @@ def wheel_roots():
 
 
 def cuda_runtime(program):
-    """The CUDA runtime that the program names: "libcudart.so.13"; None if it names none or cannot be read."""
+    """Returns the CUDA runtime that the program names, "libcudart.so.13"; None if it names none or cannot be read."""
     path = shutil.which(program)
     try:
         match = re.search(rb"libcudart\.so\.\d+", pathlib.Path(path).read_bytes()) if path else None
@@ -57,7 +57,7 @@ def cuda_runtime(program):
 
 
 def library_folders(program=None):
-    """The wheels' folders with libraries, those that suit the program first."""
+    """Returns the wheels' folders with libraries, those that suit the program first."""
     roots = wheel_roots()
     runtime = cuda_runtime(program) if program else None
     if runtime:

@@ -3,10 +3,10 @@
 //
 //   ladder_batch_norm [--size ROWS] [--json FILE]
 //
-// x is an image batch in channels_last memory: a matrix with one row for each pixel and one column for each
-// channel, f32. A few operations fall on each number, so memory sets the pace. The statistics need all of x
-// before the first result can be written: x is read twice, residual once, y written once, and that is what
-// the table's GB/s count, whatever a rung moves in truth.
+// x is an image batch in channels_last memory: an f32 matrix with one row for each pixel and one column for
+// each channel. Each number takes only a few operations, so memory limits the speed. The statistics need all
+// of x before the first result can be written, so x is read twice, residual once, and y written once. The
+// table's GB/s count these bytes, whatever a rung really moves.
 
 #include <fmt/format.h>
 
@@ -15,6 +15,7 @@
 #include <memory>
 
 #include "bench/ladder/ladder.h"
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
@@ -59,9 +60,9 @@ __global__ void clamp_at_zero(float* y, int64_t count) {
 // ------------------------------------------------------------------------------------------ rung 2
 
 constexpr int kWide = 32;  // channels of a block: a warp reads 128 bytes in one piece
-constexpr int kDeep = 8;   // its rows
+constexpr int kDeep = 8;   // rows of a block
 
-/// For each chunk of rows and each channel the sum of x, or with `mean` given of (x - mean)^2.
+/// Sums, for each chunk of rows and each channel, x, or with `mean` given (x - mean)^2.
 __global__ void sum_columns(const float* x, const float* mean, float* partial, int64_t rows,
                             int64_t per_chunk, int channels) {
   __shared__ float sums[kDeep][kWide];
@@ -82,7 +83,8 @@ __global__ void sum_columns(const float* x, const float* mean, float* partial, i
   partial[int64_t(blockIdx.y) * channels + channel] = sum;
 }
 
-/// One thread for each channel adds up the chunks: the mean, or of the squares 1 / sqrt(variance + eps).
+/// One thread for each channel adds up the chunks and writes the mean, or for squares 1 / sqrt(variance +
+/// eps).
 __global__ void finish_columns(const float* partial, int chunks, int64_t rows, int channels, bool squares,
                                float* result) {
   const int channel = int(blockIdx.x * blockDim.x + threadIdx.x);
@@ -102,7 +104,7 @@ __global__ void normalize(const float* x, const float* mean, const float* invstd
 
 // ------------------------------------------------------------------------------------------ rung 3
 
-/// Count, mean and sum of squared distances: Welford's for one more number, Chan's for one more group.
+/// Count, mean and sum of squared distances. Adds a number by Welford's formula, and a group by Chan's.
 struct Moments {
   float count, mean, m2;
 
@@ -121,7 +123,7 @@ struct Moments {
   }
 };
 
-/// The moments of each chunk of rows in one pass over x.
+/// Writes the moments of each chunk of rows, in one pass over x.
 __global__ void welford_columns(const float* x, Moments* partial, int64_t rows, int64_t per_chunk,
                                 int channels) {
   __shared__ Moments groups[kDeep][kWide];
@@ -161,7 +163,7 @@ __global__ void normalize_add_clamp(const float* x, const float* mean, const flo
 
 // ------------------------------------------------------------------------------------------ the climb
 
-/// What all rungs work on; each function is a step that several of them share.
+/// The tensors that all rungs work on. Each function is a step that several rungs share.
 struct Task {
   int64_t rows;
   int channels;
@@ -175,15 +177,15 @@ struct Task {
       : rows(rows_), channels(channels_), x(x_), residual(residual_) {
     const int64_t wanted = int64_t(gpu::properties().multiprocessors) * 8 / int64_t(strips());
     per_chunk = std::max<int64_t>(kDeep, rows / std::max<int64_t>(wanted, 1));
-    chunks = int((rows + per_chunk - 1) / per_chunk);
+    chunks = int(ceil_div(rows, per_chunk));
     partial = per_channel(3 * chunks);
   }
 
   Tensor per_channel(int64_t count) const {
     return empty({count, channels}, {.dtype = kFloat32, .device = Device("cuda")});
   }
-  unsigned strips() const { return unsigned(channels + kWide - 1) / kWide; }
-  unsigned blocks(int64_t threads) const { return unsigned((threads + kBlock - 1) / kBlock); }
+  unsigned strips() const { return unsigned(ceil_div(channels, kWide)); }
+  unsigned blocks(int64_t threads) const { return unsigned(ceil_div(threads, kBlock)); }
   gpu::LaunchConfig columns() const {
     return {.grid = dim3(strips(), unsigned(chunks)), .block = dim3(kWide, kDeep)};
   }
@@ -220,7 +222,7 @@ struct Task {
   }
 };
 
-/// The result in f64, computed on the host.
+/// Returns the result in f64, computed on the host.
 std::vector<double> expected_result(const Task& task) {
   const std::vector<double> x = ops::to_vector<double>(task.x),
                             residual = ops::to_vector<double>(task.residual);
@@ -238,7 +240,7 @@ std::vector<double> expected_result(const Task& task) {
   return y;
 }
 
-/// Numbers that repeat only after a prime number of them, so that channels differ.
+/// Returns numbers that repeat only after a prime number of elements, so that channels differ.
 Tensor numbers(int64_t rows, int64_t channels, int64_t step) {
   std::vector<float> values(size_t(rows * channels));
   for (size_t i = 0; i < values.size(); ++i) values[i] = float(int64_t(i) * step % 1009) / 504.5f - 0.7f;
@@ -251,7 +253,7 @@ ladder::Ladder make_ladder(int64_t rows) {
       std::make_shared<Task>(rows, channels, numbers(rows, channels, 617), numbers(rows, channels, 389));
   const auto expected = std::make_shared<const std::vector<double>>(expected_result(*task));
   const double size_bytes = double(task->x.size_bytes());
-  // As a share of the 1e-4 that f32 sums over so many rows may be off; y is poisoned for the next rung.
+  // As a share of 1e-4, the allowed error of f32 sums over so many rows. Poisons y for the next rung.
   const auto error = [=] {
     const std::vector<double> y = ops::to_vector<double>(task->y);
     double worst = 0;
@@ -312,6 +314,6 @@ ladder::Ladder make_ladder(int64_t rows) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // ResNet-50's first stage at 64 pictures, 205 MB; far smaller where threads are simulated.
+  // ResNet-50's first stage for 64 images, 205 MB; far smaller where threads are simulated.
   return ladder::climb(argc, argv, {.simulated = 500, .hardware = 64 * 56 * 56, .multiple = 4}, make_ladder);
 }

@@ -1,6 +1,6 @@
-// The ladder of the matrix product: c = a b for square row-major matrices, the same 2 n^3 operations on every
-// rung. The first five multiply in f32, the last two in bf16 with f32 sums. Kernels here take sizes that are
-// multiples of 128 and say so; the shipped ones at the end of each half take any.
+// The ladder of the matrix product: c = a b for square row-major matrices, with 2 n^3 operations on every
+// rung. The first five multiply in f32, the last two in bf16 with f32 sums. Kernels here take multiples of
+// 128 and say so; the shipped ones at the end of each half take any size.
 //
 //   ladder_gemm [--size N] [--json FILE]
 
@@ -21,11 +21,10 @@ using namespace taper;
 
 namespace {
 
-// ------------------------------------------------------------------------------------------ f32, ordinary
-// cores
+// ---------------------------------------------------------------------------------- f32, ordinary cores
 
-/// One thread for each element of c. Neighbouring threads compute elements below each other, so each load of
-/// a by a warp touches 32 rows: 32 transactions for 128 bytes that are used.
+/// One thread for each element of c. Neighbouring threads compute elements of one column, so each load of a
+/// by a warp touches 32 rows: 32 transactions for 128 useful bytes.
 __global__ void naive(const float* a, const float* b, float* c, int n) {
   const int row = int(blockIdx.x * blockDim.x + threadIdx.x),
             column = int(blockIdx.y * blockDim.y + threadIdx.y);
@@ -34,7 +33,7 @@ __global__ void naive(const float* a, const float* b, float* c, int n) {
   c[row * n + column] = sum;
 }
 
-/// The same with neighbouring threads along a row of c: a warp reads one element of a and one line of b.
+/// Neighbouring threads go along a row of c: a warp reads one element of a and one line of b.
 __global__ void coalesced(const float* a, const float* b, float* c, int n) {
   const int row = int(blockIdx.y * blockDim.y + threadIdx.y),
             column = int(blockIdx.x * blockDim.x + threadIdx.x);
@@ -45,8 +44,8 @@ __global__ void coalesced(const float* a, const float* b, float* c, int n) {
 
 constexpr int kTile = 32;
 
-/// A block computes 32 x 32 elements and shares its rows of a and columns of b through shared memory: each is
-/// read from device memory once for 32 uses.
+/// A block computes 32 x 32 elements and shares its rows of a and columns of b through shared memory. Each
+/// element is read from device memory once for 32 uses.
 __global__ void __launch_bounds__(kTile* kTile) tiled(const float* a, const float* b, float* c, int n) {
   __shared__ float tile_a[kTile][kTile], tile_b[kTile][kTile];
   const int x = int(threadIdx.x), y = int(threadIdx.y);
@@ -62,7 +61,7 @@ __global__ void __launch_bounds__(kTile* kTile) tiled(const float* a, const floa
   c[row * n + column] = sum;
 }
 
-/// A thread computes 8 x 8 elements: 16 reads of shared memory for 64 multiply-adds, where the rung below
+/// A thread computes 8 x 8 elements: 16 reads of shared memory for 64 multiply-adds, where the rung before
 /// needs 128. A block of 16 x 16 threads has a tile of 128 x 128.
 __global__ void __launch_bounds__(256) register_blocked(const float* a, const float* b, float* c, int n) {
   constexpr int kBlock = 128, kDepth = 16, kSums = 8, kThreads = 16;
@@ -99,11 +98,10 @@ __global__ void __launch_bounds__(256) register_blocked(const float* a, const fl
   }
 }
 
-// ------------------------------------------------------------------------------------------ bf16, tensor
-// cores
+// ----------------------------------------------------------------------------------- bf16, tensor cores
 
-/// Four warps compute 64 x 64 elements, each 32 x 32 of them in pieces of 16 x 8 x 16. Tiles go to shared
-/// memory by way of registers, and everyone waits for them.
+/// Four warps compute 64 x 64 elements, each of them 32 x 32 in pieces of 16 x 8 x 16. Tiles go to shared
+/// memory through registers, and all threads wait for them.
 __global__ void __launch_bounds__(128)
     tensor_cores(const __nv_bfloat16* a, const __nv_bfloat16* b, __nv_bfloat16* c, int n) {
   constexpr int kBlock = 64, kDepth = 32, kPad = 8;  // the padding puts a matrix's rows into different banks
@@ -155,7 +153,7 @@ __global__ void __launch_bounds__(128)
 
 // ------------------------------------------------------------------------------------------ the ladder
 
-/// Uniform in [-1, 1).
+/// Returns a matrix uniform in [-1, 1).
 Tensor random_matrix(int64_t n, DType dtype, uint64_t seed) {
   std::mt19937_64 engine(seed);
   std::vector<float> values(size_t(n * n));
@@ -163,7 +161,7 @@ Tensor random_matrix(int64_t n, DType dtype, uint64_t seed) {
   return ops::cast(from_vector(values, {n, n}), dtype);
 }
 
-/// The operands and the result of one half of the ladder, and the truth at some places of it.
+/// The operands and the result of one half of the ladder, and the true value of some elements.
 struct Problem {
   int64_t n;
   DType dtype;
@@ -188,8 +186,8 @@ struct Problem {
     c = empty({n, n}, {.dtype = dtype, .device = Device("cuda")});
   }
 
-  /// The largest error at those places, relative to what f32 sums and one rounding to the dtype allow; and
-  /// forgets the result.
+  /// Returns the largest error of those elements, relative to what f32 sums and one rounding to the dtype
+  /// allow. Then poisons the result.
   double error() const {
     const auto values = ops::to_vector<float>(c);
     const double rounding = dtype == kBFloat16 ? 0x1p-8 : 0;
@@ -233,7 +231,7 @@ ladder::Ladder make_ladder(int64_t size) {
   const auto error = [](const std::shared_ptr<const Problem>& p) { return [p] { return p->error(); }; };
   const double work = 2 * std::pow(double(n), 3);
   const dim3 square(kTile, kTile);
-  // For a and b, `bytes` for each multiply-add, and c written once, of the three matrices.
+  // For a and b, `bytes` for each multiply-add, and c written once, as a multiple of the three matrices.
   const auto traffic = [&](double bytes, DType dtype) {
     const double matrix = std::pow(double(n), 2) * double(size_of(dtype));
     return (bytes * std::pow(double(n), 3) + matrix) / (3 * matrix);

@@ -3,11 +3,12 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "taper/core/base/error.h"
+#include "taper/core/base/median.h"
 #include "taper/core/files/atomic_file.h"
 #include "taper/core/files/program.h"
 #if TAPER_SIMULATED_GPU
@@ -18,7 +19,7 @@
 namespace taper::ladder {
 namespace {
 
-/// Of what the rung has just written. Throws Error if it is wrong.
+/// Returns the error of what the rung has just written. Throws Error if it is too large.
 double checked_error(const Rung& rung) {
   const double error = rung.error();
   TAPER_CHECK(error <= 1, "{}: the result is wrong: {:.3g} times the error that rounding allows", rung.name,
@@ -57,7 +58,8 @@ nlohmann::json run(const Ladder& ladder) {
 
 #else
 
-/// Milliseconds of `run` on the current stream: the median of `repeats`, after one run to warm up.
+/// Returns the milliseconds of `run` on the current stream: the median of `repeats`, after one run to warm
+/// up.
 double median_ms(const std::function<void()>& run, int repeats) {
   run();
   std::vector<double> times;
@@ -69,8 +71,7 @@ double median_ms(const std::function<void()>& run, int repeats) {
     end.synchronize();
     times.push_back(double(end.elapsed_ms(start)));
   }
-  std::nth_element(times.begin(), times.begin() + repeats / 2, times.end());
-  return times[size_t(repeats) / 2];
+  return median(std::move(times));
 }
 
 nlohmann::json run(const Ladder& ladder) {

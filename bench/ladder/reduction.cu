@@ -2,14 +2,15 @@
 //
 //   ladder_reduction [--size ELEMENTS]
 //
-// Every number is read once and used once, so memory sets the pace: a rung is as good as the share of a
-// copy's bandwidth it reaches.
+// Every number is read once and used once, so memory limits the speed: a rung is as good as the share of a
+// copy's bandwidth that it reaches.
 
 #include <fmt/format.h>
 
 #include <cmath>
 
 #include "bench/ladder/ladder.h"
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
@@ -23,11 +24,11 @@ namespace {
 
 constexpr unsigned kBlock = 256;
 
-/// Rung 1. Each thread adds a stretch of its own.
+/// Rung 1. Each thread adds one contiguous stretch.
 __global__ void sum_stretches(const float* x, float* partial, int64_t count) {
   const int64_t threads = int64_t(gridDim.x) * blockDim.x,
                 thread = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
-  const int64_t stretch = (count + threads - 1) / threads;
+  const int64_t stretch = ceil_div(count, threads);
   float sum = 0;
   for (int64_t i = thread * stretch; i < min((thread + 1) * stretch, count); ++i) sum += x[i];
   partial[thread] = sum;
@@ -65,7 +66,7 @@ __global__ void sum_by_shuffles(const float* x, float* partial, int64_t count) {
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-/// Rung 5. Loads of 16 bytes, four of them on their way at once.
+/// Rung 5. Loads of 16 bytes, four in flight at once.
 __global__ void sum_vectors(const float* x, float* partial, int64_t count) {
   const int threads = int(gridDim.x * blockDim.x), thread = int(blockIdx.x * blockDim.x + threadIdx.x);
   float sum = 0;
@@ -78,7 +79,7 @@ __global__ void sum_vectors(const float* x, float* partial, int64_t count) {
 
 using Kernel = void (*)(const float*, float*, int64_t);
 
-/// result = the kernel once on x with `blocks` blocks, then on what it left with one.
+/// Sets result to the sum: the kernel once on x with `blocks` blocks, then on its partial sums with one.
 void sum_with(Kernel kernel, const char* name, const Tensor& x, const Tensor& result, unsigned blocks,
               bool one_per_block) {
   const int64_t left = int64_t(blocks) * (one_per_block ? 1 : kBlock);

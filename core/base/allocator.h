@@ -10,7 +10,7 @@
 
 namespace taper {
 
-/// Bytes held, now and at most since reset_peak().
+/// Bytes held now, and the most held since reset_peak().
 struct MemoryStats {
   int64_t allocated_bytes = 0;  ///< in live storages
   int64_t peak_allocated_bytes = 0;
@@ -22,7 +22,7 @@ struct MemoryStats {
 class Allocator {
  public:
   virtual ~Allocator() = default;
-  /// At least `size_bytes` bytes, aligned to 64 or more; null for 0. Throws OutOfMemoryError.
+  /// Returns at least `size_bytes` bytes, aligned to 64 or more; null for 0. Throws OutOfMemoryError.
   virtual void* allocate(size_t size_bytes) = 0;
   /// Takes back what allocate(size_bytes) returned.
   virtual void deallocate(void* ptr, size_t size_bytes) noexcept = 0;

@@ -25,9 +25,9 @@ double quota(double microseconds, double period) {
   return microseconds > 0 && period > 0 ? microseconds / period : kNoQuota;
 }
 
-/// CPUs that the group in `folder` allows by itself. Version 2: cpu.max holds "QUOTA PERIOD", or "max
-/// PERIOD". Version 1: two files; a quota of -1 is none. (Linux: Documentation/admin-guide/cgroup-v2.rst,
-/// sched-bwc.)
+/// Returns how many CPUs the cgroup in `folder` itself allows. Version 2: cpu.max holds "QUOTA PERIOD", or
+/// "max PERIOD". Version 1: two files; a quota of -1 means no limit. (Linux:
+/// Documentation/admin-guide/cgroup-v2.rst, sched-bwc.)
 double quota_of_group(const std::string& folder) {
   double microseconds = 0, period = 0;
   std::ifstream(folder + "/cpu.max") >> microseconds >> period;
@@ -38,11 +38,12 @@ double quota_of_group(const std::string& folder) {
   return quota(microseconds, period);
 }
 
-/// The least of the group at `path` under `root` and the groups around it. In a container the path may be one
-/// of the host's that is not there; the root then is the container's own group.
+/// Returns the smallest quota of the group at `path` under `root` and of the groups around it. In a container
+/// `path` may name a group of the host that the container does not see; `root` then is the container's own
+/// group.
 double quota_of_path(const std::string& root, std::string path) {
   double least = quota_of_group(root);
-  if (path.find("/..") != std::string::npos) return least;  // a group outside of what is seen here
+  if (path.find("/..") != std::string::npos) return least;  // a group outside the visible tree
   for (; path.size() > 1; path.resize(path.rfind('/'))) least = std::min(least, quota_of_group(root + path));
   return least;
 }

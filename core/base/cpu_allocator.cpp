@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "taper/core/base/allocator.h"
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/error.h"
 #include "taper/core/base/fork.h"
 #include "taper/core/base/profile_events.h"
@@ -32,10 +33,6 @@ constexpr size_t kHugePage = size_t(2) << 20;
 
 std::atomic<bool> poison_new_memory{false};
 
-size_t round_up(size_t value, size_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
 size_t rounded_size(size_t size_bytes) {
   if (size_bytes <= 512) return round_up(size_bytes, kAlignment);
   return round_up(size_bytes, std::bit_floor(size_bytes) / 8);
@@ -47,7 +44,7 @@ class CpuAllocator final : public Allocator {
 
   void* allocate(size_t size_bytes) override {
     if (size_bytes == 0) return nullptr;
-    // Nothing real is this large; the bound keeps the rounding from overflowing.
+    // No real request is this large; the bound keeps the rounding from overflowing.
     if (size_bytes > size_t(1) << 62) out_of_memory(size_bytes);
     const size_t rounded = rounded_size(size_bytes);
     void* ptr = nullptr;

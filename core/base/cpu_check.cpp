@@ -1,4 +1,4 @@
-// Compiled for the oldest CPU there is (core/CMakeLists.txt), and linked into every program (-u
+// Compiled for the oldest x86-64 CPU (core/CMakeLists.txt) and linked into every program (-u
 // taper_check_cpu).
 
 #include <unistd.h>
@@ -53,8 +53,8 @@ bool cpu_has(const char* feature) {
 }  // namespace
 }  // namespace taper::detail
 
-/// Ends the program if the CPU lacks something. Runs before the constructors of static objects, which are
-/// compiled for the CPU of the build.
+/// Ends the program if the CPU lacks an instruction set. Runs before the constructors of static objects,
+/// because they are compiled for the CPU of the build.
 extern "C" [[gnu::constructor(101)]] void taper_check_cpu() {
   char lacking[512] = "";
   for (const char* const* feature = taper::detail::kNeededCpuFeatures; *feature != nullptr; ++feature) {

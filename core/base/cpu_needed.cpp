@@ -1,6 +1,6 @@
-// Compiled with the flags of the whole build, and for that reason data alone: no code from here may run
-// before the CPU is checked. Listed are the sets that compilers use for plain C++; F16C, LZCNT and MOVBE come
-// with AVX2.
+// Compiled with the flags of the whole build, so it holds data alone: no code from here may run before the
+// CPU is checked. The list has the sets that compilers use for plain C++. F16C, LZCNT and MOVBE come with
+// AVX2.
 
 #include "taper/core/base/cpu_features.h"
 

@@ -25,7 +25,7 @@ struct Device {
   constexpr bool is_cuda() const { return type == DeviceType::kCUDA; }
   bool operator==(const Device&) const = default;
 
-  /// "cpu", or "cuda:0".
+  /// Returns "cpu" or, for example, "cuda:0".
   std::string str() const;
 };
 

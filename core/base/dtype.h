@@ -26,9 +26,9 @@ enum class DType : uint8_t {
 };
 using enum DType;
 
-/// "f32", "f64", "f16", "bf16", "i64", "i32", "u8", "bool".
+/// Returns "f32", "f64", "f16", "bf16", "i64", "i32", "u8" or "bool".
 std::string_view name(DType dtype);
-/// The dtype of that name (see name()). Throws Error on another word.
+/// Returns the dtype that name() calls `text`. Throws Error on any other text.
 DType parse_dtype(std::string_view text);
 
 constexpr size_t size_of(DType dtype) {
@@ -59,7 +59,7 @@ constexpr bool is_integral(DType dtype) {
   return dtype == kInt64 || dtype == kInt32 || dtype == kUInt8;
 }
 
-/// The numbers that an integer dtype holds; 0 and 1 for bool.
+/// The range of numbers that an integer dtype holds; 0 and 1 for bool.
 struct IntegerRange {
   int64_t lowest = 0, highest = 0;
 };
@@ -76,11 +76,11 @@ constexpr IntegerRange integer_range(DType dtype) {
   }
 }
 
-/// The smallest dtype that holds values of both, by PyTorch's table: bool < integers < floats; f16 with bf16
-/// gives f32. (torch.promote_types)
+/// Returns the smallest dtype that holds the values of both, by PyTorch's table: bool < integers < floats;
+/// f16 with bf16 gives f32. (torch.promote_types)
 DType promote_types(DType a, DType b);
 
-/// What half types compute in: f32 for f16 and bf16, else the type itself.
+/// Returns the dtype that arithmetic uses: f32 for f16 and bf16, else `dtype` itself.
 constexpr DType compute_dtype(DType dtype) {
   return is_half(dtype) ? kFloat32 : dtype;
 }
@@ -123,7 +123,8 @@ struct dtype_traits<bool> {
 template <class T>
 inline constexpr DType dtype_of = dtype_traits<T>::value;
 
-/// Calls body.operator()<T>() with the C++ type of `dtype`: dispatch(x.dtype(), [&]<class T>() { ... }).
+/// Calls body.operator()<T>() with the C++ type of `dtype` and returns its result: dispatch(x.dtype(),
+/// [&]<class T>() { ... }).
 template <class Body>
 decltype(auto) dispatch(DType dtype, Body&& body) {
   switch (dtype) {
@@ -147,7 +148,8 @@ decltype(auto) dispatch(DType dtype, Body&& body) {
   fail("dtype {} is not known", int(dtype));
 }
 
-/// As dispatch, over f32 and f64 alone: for kernels whose caller has converted half types already.
+/// As dispatch, but for f32 and f64 only: the caller has converted half types already. Throws Error naming
+/// `op` for any other dtype.
 template <class Body>
 decltype(auto) dispatch_compute_float(DType dtype, std::string_view op, Body&& body) {
   if (dtype == kFloat32) return body.template operator()<float>();

@@ -14,11 +14,11 @@ namespace taper {
 /// A wrong argument or a failed operation. The message is one line and names the fix where there is one.
 class Error : public std::runtime_error {
  public:
-  /// Keeps the message as printable() writes it: it may quote names that come from files.
+  /// Passes the message through printable(), because it may quote names that come from files.
   explicit Error(const std::string& message);
 };
 
-/// Memory could not be had. The message says what was asked and what is held.
+/// Memory ran out. The message says how much was asked for and how much is held.
 class OutOfMemoryError : public Error {
  public:
   using Error::Error;

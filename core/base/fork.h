@@ -1,14 +1,14 @@
 #pragma once
-// Locks and fork(). The child has the forking thread alone: a lock that another thread held would stay held
-// for ever.
+// Locks and fork(). Only the forking thread exists in the child, so a lock that another thread held would
+// stay held there for ever.
 
 #include <mutex>
 
 namespace taper {
 
-/// From now on fork() waits until nobody holds `mutex`, and the child finds it free. For locks that are held
-/// for a moment, around nothing that takes another one of these, and are never destroyed: those that every op
-/// takes.
+/// Makes fork() wait until nobody holds `mutex`, so that the child finds it free. For locks that every op
+/// takes. Such a lock must be held only briefly, must not enclose another one of this kind, and must never be
+/// destroyed.
 void hold_over_fork(std::mutex& mutex);
 
 }  // namespace taper

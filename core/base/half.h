@@ -1,5 +1,5 @@
 #pragma once
-// The two 16-bit float types, as storage: arithmetic converts to float, computes, and rounds back to nearest
+// The two 16-bit float types, for storage. Arithmetic converts to float, computes, and rounds back to nearest
 // even. PyTorch's counterparts: c10/util/Half.h, c10/util/BFloat16.h.
 
 #include <bit>

@@ -1,5 +1,5 @@
 #pragma once
-// For functions that run on the CPU and in kernels alike.
+// Marks functions that run both on the CPU and in kernels.
 
 #if defined(__CUDACC__)
 #define TAPER_HOST_DEVICE __host__ __device__

@@ -16,14 +16,14 @@
 #include "taper/core/base/profile_events.h"
 #include "taper/core/base/warning.h"
 
-// The pool's life: its threads start with the first shared loop and live as long as the process, for ops may
-// run in destructors of static objects. A child of fork() has none of them, and starts its own. Where the
-// system starts fewer than were asked for, fewer compute.
+// The pool's threads start with the first shared loop and live as long as the process, because destructors of
+// static objects may run ops. A child of fork() has no copy of these threads and starts its own. If the
+// system starts fewer threads than asked for, the pool works with those.
 
 namespace taper {
 namespace {
 
-/// The loop that a thread is in: none, one that it runs by itself, or a piece of one that threads share.
+/// The loop that a thread is in: none, one that it runs by itself, or one that threads share.
 enum class Loop : uint8_t { kNone, kInPlace, kShared };
 constinit thread_local Loop loop_around = Loop::kNone;
 
@@ -38,11 +38,11 @@ class LoopScope {
   Loop outer_;
 };
 
-/// One loop at a time. Workers take chunks from a shared counter; between loops they spin for a moment and
+/// Runs one loop at a time. Workers take chunks from a shared counter. Between loops they spin briefly and
 /// then sleep, because a training step is hundreds of short loops in a row.
 class ThreadPool {
  public:
-  /// Starts `workers` threads, or fewer: failure() then says why.
+  /// Starts `workers` threads. If it starts fewer, failure() says why.
   explicit ThreadPool(int workers) {
     try {
       threads_.reserve(size_t(workers));
@@ -84,17 +84,17 @@ class ThreadPool {
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
 
-  /// In the child of a fork(), which has none of the threads: nobody may wait for them.
+  /// For the child of a fork(), where the threads do not exist: makes sure that nobody waits for them.
   void leave_behind() {
     busy_ = kLeftBehind;
     stop();
   }
 
  private:
-  /// Some 50 us. Training ResNet-50 on two cores gains 5% over a tenth of it; what is lost is that long of a
-  /// core when others wait for it.
+  /// About 50 us. Training ResNet-50 on two cores is 5% faster than with a tenth of it. The price is a core
+  /// that spins for that long while other work could use it.
   static constexpr int kSpins = 200000;
-  static constexpr int kLeftBehind = -1;  ///< busy_ of a pool whose threads are another process's
+  static constexpr int kLeftBehind = -1;  ///< busy_ of a pool whose threads belong to another process
 
   void stop() {
     stopping_ = true;
@@ -108,7 +108,7 @@ class ThreadPool {
       function_(context_, chunk);
   }
 
-  /// Calls body(). What it throws ends the loop on all threads.
+  /// Calls body(). An exception that it throws ends the loop on all threads.
   template <class Body>
   void work(Body&& body) {
     try {
@@ -144,7 +144,7 @@ class ThreadPool {
   std::atomic<int64_t> next_{0};
   std::atomic<bool> stopping_{false};
   int64_t count_ = 0;
-  std::string_view op_;  ///< of the thread whose loop it is
+  std::string_view op_;  ///< the op that the loop's thread runs
   detail::ChunkFunction function_ = nullptr;
   void* context_ = nullptr;
   std::mutex error_mutex_;
@@ -155,13 +155,14 @@ struct PoolState {
   std::mutex mutex;  ///< held while a loop runs; a second thread's loop then runs in place
   std::atomic<int> threads;
   std::unique_ptr<ThreadPool> pool;    ///< made by the first loop that is shared
-  const PoolState* parents = nullptr;  ///< in the child of a fork(): what it cannot use, and cannot free
+  const PoolState* parents = nullptr;  ///< in the child of a fork(): the parent's state
 };
 
-/// Never destroyed: ops may run while static objects are.
+/// Never destroyed: destructors of static objects may run ops.
 std::atomic<PoolState*> state_of_process{nullptr};
 
-/// A child of fork() begins with no threads and an open lock, whatever its parent's other threads were doing.
+/// Gives a child of fork() a state without threads and with an open lock, whatever the parent's threads were
+/// doing.
 void begin_anew_in_child() {
   PoolState* const parents = state_of_process;
   if (parents->pool) parents->pool->leave_behind();
@@ -182,8 +183,8 @@ void run_in_place(int64_t count, detail::ChunkFunction function, void* context) 
   for (int64_t chunk = 0; chunk < count; ++chunk) function(context, chunk);
 }
 
-/// With the lock held: starts the threads. Returns what to warn of: those that could not be started. Empty if
-/// there are none.
+/// Starts the threads; the caller holds the lock. Returns a warning about threads that could not be started,
+/// or an empty text.
 std::string start_pool(PoolState& shared) {
   shared.pool = std::make_unique<ThreadPool>(shared.threads - 1);
   const int started = 1 + shared.pool->workers(), wanted = shared.threads.exchange(started);

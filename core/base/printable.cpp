@@ -7,7 +7,8 @@
 namespace taper {
 namespace {
 
-/// The first character of a text; length 0 if its bytes are no UTF-8 (The Unicode Standard, table 3-7).
+/// The first character of a text. Its length is 0 if the bytes are not UTF-8 (The Unicode Standard, table
+/// 3-7).
 struct Character {
   uint32_t code = 0;
   size_t length = 0;
@@ -34,13 +35,14 @@ bool is_control(uint32_t code) {
   return code < 0x20 || (code >= 0x7F && code < 0xA0);
 }
 
-/// Line separators, and the marks that turn the direction of writing (Unicode's Bidi_Control).
+/// Returns whether `code` is a line separator or changes the direction of writing (Unicode's Bidi_Control).
 bool reorders_line(uint32_t code) {
   return code == 0x061C || code == 0x200E || code == 0x200F || (code >= 0x2028 && code <= 0x202E) ||
          (code >= 0x2066 && code <= 0x2069);
 }
 
-/// Appends the first character of `text`, which is not empty, to `line`. Returns how many bytes it has.
+/// Appends the first character of `text`, which is not empty, to `line`. Returns the character's size in
+/// bytes.
 size_t append_character(std::string_view text, std::string& line) {
   const Character character = first_character(text);
   if (character.length == 0) {

@@ -1,5 +1,6 @@
 #pragma once
-// What allocators and runtimes tell a Profiler. Each call costs one relaxed load while none records.
+// What allocators and runtimes report to a Profiler. While no Profiler records, each call costs one relaxed
+// load.
 
 #include <array>
 #include <cstdint>
@@ -18,24 +19,25 @@ void set_thread_name(std::string name);
 
 namespace taper::detail {
 
-/// Nanoseconds of the clock all events are timed with.
+/// Returns the time in nanoseconds of the clock that times all events.
 int64_t profile_clock_ns();
 
 void record_memory(Device device, int64_t delta_bytes, int64_t allocated_bytes, int64_t reserved_bytes);
 
-/// An allocator calls this, after its counters, where it hands out (positive) or takes back a block.
+/// An allocator calls this after it has updated its counters. `delta_bytes` is positive for a block that it
+/// hands out, negative for one that it takes back.
 inline void profile_memory(Device device, int64_t delta_bytes, int64_t allocated_bytes,
                            int64_t reserved_bytes) {
   if (profiler_records()) [[unlikely]]
     record_memory(device, delta_bytes, allocated_bytes, reserved_bytes);
 }
 
-/// Adds to the bytes of memory that the innermost open scope on this thread moves at least. Only while that
+/// Adds to the least number of bytes that the innermost open scope on this thread moves. Only while that
 /// scope is recorded (OpScope::is_recorded).
 void note_bytes(int64_t bytes);
 
-/// A call of the GPU's runtime, as a bar on this thread. Where the vendor's profiler sees the calls itself,
-/// nobody uses it.
+/// A call of the GPU's runtime, as a bar on this thread. Not used where the vendor's profiler sees the calls
+/// itself.
 class CallSpan {
  public:
   explicit CallSpan(std::string_view name) {
@@ -49,7 +51,7 @@ class CallSpan {
   CallSpan(const CallSpan&) = delete;
   CallSpan& operator=(const CallSpan&) = delete;
 
-  /// What the work that the call sets off is recorded with; 0 while nothing records.
+  /// The number that ties this call to the work it sets off; 0 while nothing records.
   uint64_t correlation() const { return correlation_; }
 
  private:
@@ -57,7 +59,7 @@ class CallSpan {
   uint64_t correlation_ = 0;
 };
 
-/// A piece of work on a GPU stream. An empty name: nothing worth a bar.
+/// A piece of work on a GPU stream. Work with an empty name gets no bar.
 struct DeviceWork {
   SpanKind kind = SpanKind::kKernel;
   std::string_view name = {};  ///< a literal, or what intern() returned
@@ -67,7 +69,7 @@ struct DeviceWork {
   uint64_t correlation = 0;
 };
 
-/// Records `work` from here to the end of the scope, as what `stream` of `device` did.
+/// Records `work` from here to the end of the scope, as work of `stream` on `device`.
 class DeviceSpan {
  public:
   DeviceSpan(const DeviceWork& work, int device, int stream) : work_(work), device_(device), stream_(stream) {

@@ -1,12 +1,12 @@
 #pragma once
-// Objects that every thread has one of, usable in destructors of static objects too.
+// Objects with one instance for each thread, usable in destructors of static objects too.
 
 #include <utility>
 
 namespace taper {
 
-/// The calling thread's T, made by its first call and destroyed when the thread ends. Static objects are
-/// destroyed after the main thread's thread-local ones: their destructors get another T, which lives on.
+/// Returns the calling thread's T, which its first call makes and the thread's end destroys. Destructors of
+/// static objects run after that on the main thread: they get another T, which is never destroyed.
 template <class T>
 T& thread_object() {
   static constinit thread_local T* object = nullptr;

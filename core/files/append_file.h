@@ -1,5 +1,5 @@
 #pragma once
-// A file that one process writes piece by piece, as a log, while others may read it.
+// A file that one process writes piece by piece, such as a log, while others may read it.
 
 #include <cstdint>
 #include <string>
@@ -12,12 +12,13 @@ namespace taper {
 
 class AppendFile {
  public:
-  /// Makes the file, or empties the one that is there, and keeps other AppendFiles away from it while it
-  /// lives. Streams (core/files/output_target.h) are written as they are. Throws FileError, with the file as
-  /// it was, if it cannot be written or another AppendFile, as a rule another process's, is writing it.
+  /// Makes the file, or empties an existing one, and keeps other AppendFiles away from it while this one
+  /// lives. Streams (core/files/output_target.h) are written as they are. Throws FileError if the file cannot
+  /// be written, or if another AppendFile, usually in another process, is writing it; the file then stays as
+  /// it was.
   explicit AppendFile(const std::string& path);
 
-  /// Appends all of `text`, or if the disk is full none of it. Throws FileError.
+  /// Appends all of `text`, or nothing if the disk is full. Throws FileError.
   void write(std::string_view text);
 
  private:

@@ -38,19 +38,20 @@ void remove_orphans(const std::string& folder) {
     if (!is_temporary_name(entry->path().filename().native())) continue;
     constexpr int kFlags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
     FileDescriptor orphan(
-        ::open(entry->path().c_str(), O_RDWR | kFlags));  // NFS locks no file opened to read
+        ::open(entry->path().c_str(), O_RDWR | kFlags));  // NFS locks only files that are open for writing
     if (!orphan.is_open()) orphan = FileDescriptor(::open(entry->path().c_str(), O_RDONLY | kFlags));
     if (orphan.is_open() && orphan.try_lock() == 0) ::unlink(entry->path().c_str());
   }
 }
 
-/// Makes the renaming itself durable. File systems that cannot flush a folder say so; nothing is lost by it.
+/// Makes the renaming itself durable. Some file systems cannot flush a folder and report an error; that loses
+/// nothing.
 void flush_folder(const std::string& folder) {
   const FileDescriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (opened.is_open()) ::fsync(opened.get());
 }
 
-/// Whether a process that looked for orphans took the file for one, between its creation and its lock.
+/// Returns whether a process that looked for orphans removed the file between its creation and its lock.
 bool was_taken_for_an_orphan(const FileDescriptor& file) {
   if (file.try_lock() == EWOULDBLOCK) return true;
   struct stat status = {};
@@ -103,7 +104,7 @@ void AtomicFile::rename_to(const std::string& path) {
 void AtomicFile::commit() {
   if (!target_.is_stream()) {
     if (const auto& old = target_.status()) {
-      // Only the system's administrator may give files away; whoever else replaces one becomes its owner.
+      // Only the administrator may give files away; any other user who replaces a file becomes its owner.
       [[maybe_unused]] const int ignored = ::fchown(fd_.get(), old->st_uid, old->st_gid);
       ::fchmod(fd_.get(), old->st_mode & 0777);
     }
@@ -123,8 +124,8 @@ void AtomicFile::check(const std::string& path) {
   const std::string other = target.folder() + random_name();
   file.rename_to(other);
   file.temporary_path_ = other;
-  // A file may be protected from being replaced: by the sticky bit of its folder, or by being immutable. The
-  // system looks at that first when asked to remove it as a folder, and only then finds that it is none.
+  // A file may be protected from being replaced, by the sticky bit of its folder or by being immutable.
+  // rmdir() checks that protection first, and only then fails because the file is not a folder.
   if (target.status() && ::rmdir(target.path().c_str()) != 0 && errno != ENOTDIR && errno != ENOENT)
     target.fail_to_write(errno);
 }

@@ -1,10 +1,9 @@
 #pragma once
-// Files that are there whole or not at all: written under a temporary name in the folder of the file, flushed
-// to disk, then renamed. A reader, or a machine that loses power, sees the old content or the new, never a
-// part.
+// Files that exist whole or not at all: written under a temporary name in the folder of the file, flushed to
+// disk, then renamed. A reader sees the old content or the new, never a part, even after a power failure.
 //
-// The temporary name is random, so that no other process ever has it, and its writer holds a lock on it. What
-// a process leaves behind when it is killed has no lock: the next AtomicFile in that folder removes it.
+// The temporary name is random, so no other process ever uses it, and its writer holds a lock on it. A
+// process that is killed leaves a file without a lock, and the next AtomicFile in that folder removes it.
 
 #include <cstddef>
 #include <string>
@@ -17,24 +16,24 @@ namespace taper {
 
 class AtomicFile {
  public:
-  /// Creates the temporary file, in place of which the destination of a symbolic link is written. Streams
+  /// Creates the temporary file. For a symbolic link, the link's destination will be replaced. Streams
   /// (core/files/output_target.h) are opened and written as they are. Throws FileError if the file is a
-  /// folder, or its folder is missing or not writable.
+  /// folder, or if its folder is missing or not writable.
   explicit AtomicFile(const std::string& path);
   /// Removes the temporary file unless commit() has run.
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
-  /// Throws the FileError that writing `path` would end with, as far as it can be known now; for programs
+  /// Throws the FileError that writing `path` would end with, as far as it can be known now. For programs
   /// that work for hours before they write. Tries all that commit() does, and leaves the file as it is.
   static void check(const std::string& path);
 
-  /// Appends. Throws FileError, as when the disk is full.
+  /// Appends. Throws FileError, for example when the disk is full.
   void write(const void* data, size_t size_bytes);
   void write(std::string_view text) { write(text.data(), text.size()); }
-  /// Flushes to disk and puts the file in its place, with the owner and the permissions of the one before it.
-  /// Throws FileError; the old file is then still there.
+  /// Flushes to disk and puts the file in place, with the owner and the permissions of the old one. Throws
+  /// FileError; the old file then still exists.
   void commit();
 
  private:
@@ -47,7 +46,7 @@ class AtomicFile {
   FileDescriptor fd_;
 };
 
-/// Writes `text` as the whole of the file at `path`. Throws FileError.
+/// Writes `text` as the whole content of the file at `path`. Throws FileError.
 void write_file_atomically(const std::string& path, std::string_view text);
 
 }  // namespace taper

@@ -44,7 +44,7 @@ std::string FileDescriptor::lock_holder() const {
     std::istringstream words(line);
     std::string number, kind, manner, access, process, what;
     words >> number >> kind >> manner >> access >> process >> what;
-    // By the inode alone: layered file systems show another device here than fstat() does.
+    // Compares the inode alone, because layered file systems show another device here than fstat() does.
     if (kind != "FLOCK" || process == "-1" || !what.ends_with(inode)) continue;
     std::string name;
     std::getline(std::ifstream("/proc/" + process + "/comm"), name);

@@ -1,6 +1,5 @@
 #pragma once
-// An open file as the system counts them, owned: what the classes that read, write and lock files are made
-// of.
+// An open file of the operating system, owned. The classes that read, write and lock files are made of it.
 
 #include <cstddef>
 #include <string>
@@ -10,7 +9,7 @@ namespace taper {
 
 class FileDescriptor {
  public:
-  /// Takes over `fd`; a negative one is none.
+  /// Takes ownership of `fd`. A negative number means no file.
   explicit FileDescriptor(int fd = -1) : fd_(fd) {}
   ~FileDescriptor() { close(); }
   FileDescriptor(FileDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
@@ -22,14 +21,14 @@ class FileDescriptor {
   int get() const { return fd_; }
   bool is_open() const { return fd_ >= 0; }
 
-  /// Writes all of it. Returns 0, or the errno of what stopped it.
+  /// Writes all bytes. Returns 0, or the errno of the failure.
   int write(const void* data, size_t size_bytes) const;
   /// Takes the file's lock (flock) if nobody has it. Returns 0, EWOULDBLOCK if somebody has it, or the errno
   /// of a file system without locks.
   int try_lock() const;
-  /// Who holds the file's lock, as far as the system tells: "process 1234 (resnet50_train)".
+  /// Returns who holds the file's lock, as far as the system tells: "process 1234 (resnet50_train)".
   std::string lock_holder() const;
-  /// Returns 0, or the errno of a file system that reports only now that it could not write.
+  /// Closes the file. Returns 0, or the errno of a file system that reports a failed write only now.
   int close();
 
  private:

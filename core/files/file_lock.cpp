@@ -24,7 +24,7 @@ std::string reason(int error) {
 FileLock::FileLock(const std::string& path, double patience_seconds) {
   using Clock = std::chrono::steady_clock;
   const std::string lock_path = path + ".lock";
-  // Whoever may write to the folder could point a link at a file of this user's.
+  // Without O_NOFOLLOW, anybody who may write to the folder could point a link at a file of this user's.
   file_ = FileDescriptor(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
   if (!file_.is_open()) fail<FileError>("{}: cannot be locked: {}", lock_path, reason(errno));
   const auto end = Clock::now() + std::chrono::duration<double>(patience_seconds);
@@ -38,7 +38,7 @@ FileLock::FileLock(const std::string& path, double patience_seconds) {
     else if (Clock::now() >= end)
       why = fmt::format("{} has held it for {:g} s", file_.lock_holder(), patience_seconds);
     if (!why.empty()) fail<FileError>("{}: cannot be locked: {}", lock_path, why);
-    // Not a wait in flock(), which would go on after a signal whose handler has SA_RESTART.
+    // Does not wait in flock(), which would continue after a signal whose handler has SA_RESTART.
     const timespec pause = {.tv_sec = 0, .tv_nsec = kPauseNanoseconds};
     interrupted = ::nanosleep(&pause, nullptr) != 0;
   }

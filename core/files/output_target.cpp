@@ -19,7 +19,7 @@ bool is_same(const struct stat& a, const struct stat& b) {
   return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-/// Links there stand for a process's open files: what they say is not where they lead.
+/// Links in /proc stand for a process's open files: their text is not where they lead.
 bool is_in_proc(const std::string& folder) {
   struct statfs file_system = {};
   return ::statfs(folder.c_str(), &file_system) == 0 && file_system.f_type == PROC_SUPER_MAGIC;

@@ -1,7 +1,7 @@
 #pragma once
-// What a path that is to be written stands for: a file, which is made or replaced, or a stream, which bytes
-// go through and nothing may replace. Streams are devices, pipes and sockets, and what the program's standard
-// output or error goes to, also where that is a file: `--summary /dev/stdout > results`.
+// What an output path stands for: a file, which is made or replaced, or a stream, which bytes go through and
+// nothing may replace. Streams are devices, pipes and sockets. The program's standard output and error are
+// streams even if they go to a file: `--summary /dev/stdout > results`.
 
 #include <sys/stat.h>
 
@@ -14,24 +14,24 @@ namespace taper {
 
 class OutputTarget {
  public:
-  /// Follows symbolic links, also one to a name that nothing has yet: the file will be made there. Throws
-  /// FileError if `path` is a folder or cannot be looked at.
+  /// Follows symbolic links, including one to a name that does not exist yet: the file will be made there.
+  /// Throws FileError if `path` is a folder or cannot be examined.
   explicit OutputTarget(const std::string& path);
 
-  /// Where the links lead.
+  /// Returns the path that the links lead to.
   const std::string& path() const { return path_; }
-  /// The folder of path(), with a slash at its end.
+  /// Returns the folder of path(), with a slash at its end.
   std::string folder() const;
   bool is_stream() const { return is_stream_; }
-  /// What is there; nothing if the file is to be made.
+  /// Returns what exists at path(); nothing if the file is still to be made.
   const std::optional<struct stat>& status() const { return status_; }
-  /// Whether the paths name one file, also by different links. Streams are nobody's: false.
+  /// Returns whether both paths name one file, even through different links. False for streams.
   bool is_same_file(const OutputTarget& other) const;
 
-  /// Opens the stream; on a pipe, waits for a reader. What was printed before comes first. Throws FileError.
+  /// Opens the stream; on a pipe, waits for a reader. Flushes earlier printed output first. Throws FileError.
   FileDescriptor open_stream() const;
-  /// Throws the FileError of open_stream() as far as it can be known without opening, which a pipe's reader
-  /// would notice.
+  /// Throws the FileError of open_stream() as far as it can be known without opening: a pipe's reader would
+  /// notice that.
   void check_stream() const;
 
   /// Throws FileError: "PATH: cannot be written: ...".
@@ -43,7 +43,7 @@ class OutputTarget {
   std::string given_, path_;
   std::optional<struct stat> status_;
   bool is_stream_ = false;
-  int standard_fd_ = -1;  // of the standard stream that it is
+  int standard_fd_ = -1;  // the standard stream that the target is; -1: none
 };
 
 }  // namespace taper

@@ -12,7 +12,7 @@
 namespace taper {
 
 void make_private_folder(const std::string& folder) {
-  // As the XDG Base Directory Specification has it, whatever the umask.
+  // Mode 0700 as the XDG Base Directory Specification requires, whatever the umask.
   std::filesystem::path made;
   for (const std::filesystem::path& part : std::filesystem::path(folder)) {
     made /= part;

@@ -16,7 +16,7 @@ namespace {
 
 const char* program_name = "taper";
 
-/// Whether standard output is a pipe or socket that nobody reads any more.
+/// Returns whether standard output is a pipe or socket that nobody reads any more.
 bool reader_is_gone() {
   pollfd output = {.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
   return ::poll(&output, 1, 0) == 1 && (output.revents & POLLERR) != 0;
@@ -44,7 +44,7 @@ void start_program(const char* name) {
 }
 
 void print_error(std::string_view message) {
-  std::fflush(stdout);  // what was printed before comes first where both go to one place
+  std::fflush(stdout);  // earlier printed output comes first if both go to one place
   std::fprintf(stderr, "%s: %s\n", program_name, printable(message).c_str());
 }
 

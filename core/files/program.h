@@ -1,6 +1,6 @@
 #pragma once
-// What every program owes to whoever calls it, whatever it is for. The only part of the library that prints
-// and ends a process: it belongs to main.
+// What every program owes its caller. This is the only part of the library that prints and ends a process; it
+// belongs to main.
 
 #include <fmt/format.h>
 
@@ -15,14 +15,15 @@ namespace taper {
 
 /// The first line of main. `name` begins the messages and must outlive the program.
 ///
-/// Of standard input, output and error, those that the caller has closed (`>&-`, some daemons) are opened on
-/// /dev/null: else the first file that the program opens would get the number of its output. A file that
-/// outgrows its limit (SIGXFSZ) becomes an error of the write, as on a full disk, instead of the end of the
-/// process. At exit, if standard output could not be written, that is said and the exit code is 1; not if its
-/// reader went away, as after `| head -1`, who has what it wanted.
+/// - Opens standard input, output and error on /dev/null where the caller has closed them (`>&-`, some
+///   daemons). Else the first file that the program opens would get the number of its output.
+/// - Makes a file that outgrows its limit (SIGXFSZ) an error of the write, as on a full disk, instead of the
+///   end of the process.
+/// - At exit, if standard output could not be written, says so and makes the exit code 1. Not if its reader
+///   went away, as after `| head -1`: the reader has what it wanted.
 void start_program(const char* name);
 
-/// As fmt::print on standard output, but never throws: what cannot be written is told at exit.
+/// As fmt::print on standard output, but never throws. A failed write is reported at exit.
 template <class... Args>
 void print_out(fmt::format_string<Args...> format, Args&&... args) {
   const std::string text = fmt::format(format, std::forward<Args>(args)...);

@@ -19,8 +19,8 @@
 
 namespace taper::gpu {
 
-/// Copies kBytes (4, 8 or 16; both addresses aligned to them), or writes zeros where `valid` is false; then
-/// `global` is not read and need only be an address. 16-byte copies bypass the L1 cache.
+/// Copies kBytes (4, 8 or 16; both addresses aligned to them). Where `valid` is false, writes zeros and does
+/// not read `global`, which need only be an address. 16-byte copies bypass the L1 cache.
 #if TAPER_SIMULATED_GPU
 template <int kBytes>
 void async_copy(void* shared, const void* global, bool valid = true,
@@ -54,7 +54,7 @@ __device__ __forceinline__ void async_copy_commit() {
 #endif
 }
 
-/// Waits until at most the kInFlight latest groups of this thread are still on their way.
+/// Waits until at most the kInFlight latest groups of this thread are still running.
 template <int kInFlight>
 __device__ __forceinline__ void async_copy_wait() {
   static_assert(kInFlight >= 0);

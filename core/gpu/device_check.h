@@ -8,8 +8,8 @@
 namespace taper::gpu {
 
 /// Ends the kernel unless `condition` holds. `message` names the operation and what it needed. On the
-/// simulated GPU the launch fails with the message, kernel, block and thread; with CUDA the message is
-/// printed and the kernel traps, after which the process can use its GPU no more, as after a failed device
+/// simulated GPU the launch fails with the message, kernel, block and thread. With CUDA the message is
+/// printed and the kernel traps. The process can then no longer use its GPU, as after a failed device
 /// assertion in PyTorch (CUDA_KERNEL_ASSERT). The error surfaces at the next synchronising call.
 __device__ __forceinline__ void device_check(bool condition, const char* message) {
   if (condition) return;

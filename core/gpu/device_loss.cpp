@@ -12,7 +12,7 @@
 namespace taper::gpu {
 namespace {
 
-std::atomic<uint64_t> lost_devices{0};  // a bit each
+std::atomic<uint64_t> lost_devices{0};  // one bit for each device
 std::atomic<bool> forked{false};
 
 std::mutex reasons_mutex;

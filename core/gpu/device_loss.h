@@ -1,7 +1,7 @@
 #pragma once
-// Devices that this process can use no more. After a kernel's fault CUDA answers every call with the same
+// Devices that this process can no longer use. After a kernel's fault CUDA answers every call with the same
 // error, whoever makes it. The first one is remembered here, so that all later failures name their cause. A
-// child of fork() has none of its parent's devices at all.
+// child of fork() can use none of its parent's devices.
 
 #include <string>
 
@@ -9,8 +9,8 @@
 
 namespace taper {
 
-/// A kernel has faulted, or this process was forked from one that used the GPU: it can use the GPU no more.
-/// Only a new process can.
+/// A kernel has faulted, or this process was forked from one that used the GPU. This process can no longer
+/// use the GPU; only a new process can.
 class DeviceLostError : public Error {
  public:
   using Error::Error;
@@ -18,9 +18,9 @@ class DeviceLostError : public Error {
 
 namespace gpu {
 
-/// True once a kernel has faulted on `device`: every call of runtime.h then throws DeviceLostError with the
-/// reason of the first, except that memory may still be given back. (On the simulated GPU only if sim.h asks
-/// for it.) True for every device in a child of fork() whose parent had used a GPU.
+/// Returns whether a kernel has faulted on `device`. Every call of runtime.h then throws DeviceLostError with
+/// the reason of the first fault; only giving memory back is still allowed. (On the simulated GPU only if
+/// sim.h asks for it.) Returns true for every device in a child of fork() whose parent had used a GPU.
 bool is_lost(int device);
 
 namespace detail {
@@ -32,17 +32,17 @@ namespace detail {
 /// Throws DeviceLostError if `device` is lost.
 void refuse_if_lost(int device);
 
-/// From now on a child of fork() loses all devices. For the first use of a GPU.
+/// Makes every later child of fork() lose all devices. Called at the first use of a GPU.
 void lose_devices_in_children();
 
-/// Whether this is such a child. Locks around a device's state may then be held for ever, by threads that are
-/// the parent's.
+/// Returns whether this process is such a child. Locks around a device's state may then be held for ever, by
+/// threads of the parent.
 bool is_forked();
 
-/// Throws DeviceLostError if it is.
+/// Throws DeviceLostError if is_forked().
 void refuse_if_forked();
 
-/// The simulated GPU can be repaired, in a forked child, too.
+/// Makes all devices usable again: the simulated GPU can be repaired, even in a forked child.
 void forget_losses();
 
 }  // namespace detail

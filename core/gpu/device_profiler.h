@@ -1,5 +1,5 @@
 #pragma once
-// How a Profiler hears of the GPU's work: one implementation for each runtime.
+// How a Profiler learns of the GPU's work. Each runtime has one implementation.
 
 #include <string>
 #include <vector>
@@ -9,16 +9,16 @@
 namespace taper::gpu::detail {
 
 struct DeviceRecording {
-  /// What is not with record_device_work already; times are of profile_clock_ns(), `thread` of calls is the
-  /// system's number.
+  /// What record_device_work has not recorded already. Times are of profile_clock_ns(); `thread` of a call is
+  /// the system's thread number.
   std::vector<ProfileSpan> spans;
-  std::string note;  ///< one line on why nothing was recorded, though a device worked; empty if all is well
+  std::string note;  ///< one line on why nothing was recorded although a device worked; else empty
 };
 
-/// Starts to record kernels, copies and fills. Returns one line on why that cannot be, or nothing.
+/// Starts to record kernels, copies and fills. Returns one line on why it cannot, or an empty text.
 std::string start_device_profiling();
 
-/// Waits for the devices that worked since then, stops, and returns what was recorded.
+/// Waits for the devices that worked since start_device_profiling(), stops, and returns what was recorded.
 DeviceRecording stop_device_profiling();
 
 }  // namespace taper::gpu::detail

@@ -1,5 +1,5 @@
 #pragma once
-// Launching kernels: the only way in Taper. Included by .cu files, after which
+// How Taper launches every kernel. Included by .cu files, after which
 //
 //   gpu::launch("relu", relu<float>, {.grid = blocks, .block = 256}, x, y, count);
 //

@@ -1,5 +1,5 @@
 #pragma once
-// How errors name a launch.
+// How errors describe a launch.
 
 #include <string>
 
@@ -7,7 +7,7 @@
 
 namespace taper::gpu::detail {
 
-/// "launch of NAME on cuda:0 with grid (..), block (..), N bytes of dynamic shared memory"
+/// Returns "launch of NAME on cuda:0 with grid (..), block (..), N bytes of dynamic shared memory".
 std::string launch_text(const char* name, const LaunchConfig& config);
 
 }  // namespace taper::gpu::detail

@@ -1,5 +1,5 @@
 #pragma once
-// What libraries.cpp is made of: one function to a vendor library, each in the file that may see its headers.
+// The parts of libraries.cpp: one function for each vendor library, in the one file that may see its headers.
 
 #include <string>
 

@@ -33,7 +33,7 @@ struct FragmentC {
   float x[4];
 };
 
-/// c += a b, the products summed in f32. T: __half or __nv_bfloat16.
+/// c += a b, with the products summed in f32. T: __half or __nv_bfloat16.
 template <class T>
 __device__ __forceinline__ void mma(FragmentC& c, const FragmentA& a, const FragmentB& b) {
   static_assert(std::is_same_v<T, __half> || std::is_same_v<T, __nv_bfloat16>);
@@ -55,8 +55,8 @@ __device__ __forceinline__ void mma(FragmentC& c, const FragmentA& a, const Frag
 }
 
 /// Loads `count` (1, 2 or 4) 8x8 matrices of 16-bit values from shared memory. Lane 8 i + r passes the
-/// address of row r of matrix i, 16 bytes and so aligned; other lanes' addresses are ignored. Then x[i] holds
-/// row g, columns 2t and 2t+1 of matrix i; with kTransposed, rows 2t and 2t+1 of column g.
+/// address of row r of matrix i, a multiple of 16; addresses of other lanes are ignored. Then x[i] holds row
+/// g, columns 2t and 2t+1 of matrix i; with kTransposed, rows 2t and 2t+1 of column g.
 #if TAPER_SIMULATED_GPU
 template <bool kTransposed = false, int count>
 void load_matrices(uint32_t (&x)[count], const void* shared_row,

@@ -1,6 +1,6 @@
 #pragma once
-// Which host memory is pinned, kept by whoever allocates it. CUDA knows, too, but to ask it
-// (cudaPointerGetAttributes) creates a context, hundreds of megabytes, on a GPU that the program may leave
+// Which host memory is pinned, recorded by whoever allocates it. CUDA knows too, but asking it
+// (cudaPointerGetAttributes) creates a context of hundreds of megabytes on a GPU that the program may leave
 // alone.
 
 #include <atomic>
@@ -11,7 +11,7 @@
 
 namespace taper::gpu::detail {
 
-/// Ranges of addresses that do not overlap. Safe to use from several threads; a look-up takes no lock while
+/// Ranges of addresses that do not overlap. Safe to use from several threads. A look-up takes no lock while
 /// there is no range.
 class PinnedRanges {
  public:
@@ -20,7 +20,7 @@ class PinnedRanges {
     ranges_[address(begin)] = size_bytes;
     count_ = ranges_.size();
   }
-  /// False if no range begins at `begin`.
+  /// Removes the range that begins at `begin`. Returns false if there is none.
   bool remove(const void* begin) {
     const std::lock_guard lock(mutex_);
     const bool found = ranges_.erase(address(begin)) > 0;

@@ -22,13 +22,13 @@ namespace taper::gpu {
 
 // ---------------------------------------------------------------------------------------------- devices
 
-/// True if this build's GPU is the simulated one.
+/// Returns whether this build's GPU is the simulated one.
 bool is_simulated();
 
-/// Number of devices; 0 on a machine without a GPU or driver, never an error.
+/// Returns the number of devices; 0 on a machine without a GPU or driver, never an error.
 int device_count();
 
-/// The device that calls without a device argument use on this thread; 0 at first.
+/// Returns the device that calls without a device argument use on this thread; initially 0.
 int current_device();
 
 /// Changes this thread's current device. Throws Error if there is no such device.
@@ -60,8 +60,8 @@ struct DeviceProperties {
   int threads_per_multiprocessor = 0;
 };
 
-/// What `device` is. The reference stays valid for the life of the program. Throws Error if there is no such
-/// device.
+/// Returns what `device` is. The reference stays valid for the life of the program. Throws Error if there is
+/// no such device.
 const DeviceProperties& properties(int device = current_device());
 
 struct MemoryInfo {
@@ -69,7 +69,7 @@ struct MemoryInfo {
   size_t total_bytes = 0;
 };
 
-/// What the device itself reports as free; memory held by the caching allocator counts as used.
+/// Returns what the device itself reports as free. Memory held by the caching allocator counts as used.
 MemoryInfo memory_info(int device = current_device());
 
 /// Waits for all work on all streams of `device`. Throws what failed in that work.
@@ -77,20 +77,21 @@ void synchronize(int device = current_device());
 
 // ---------------------------------------------------------------------------------------------- memory
 
-/// Raw device memory, aligned to 256 bytes; contents undefined. Slow (the driver may synchronise): the
-/// caching allocator stands above it. Allowed while capturing a graph. Throws OutOfMemoryError.
+/// Returns raw device memory, aligned to 256 bytes; contents are undefined. Slow (the driver may
+/// synchronise): ops use the caching allocator on top of it. Allowed while capturing a graph. Throws
+/// OutOfMemoryError.
 void* allocate(size_t size_bytes, int device = current_device());
 
-/// Gives back what allocate returned; waits for the device's work first. Null is allowed.
-/// Throws Error for any other pointer, and while this thread captures a graph.
+/// Gives back what allocate returned; waits for the device's work first. Null is allowed. Throws Error for
+/// any other pointer, and while this thread captures a graph.
 void deallocate(void* device_ptr, int device = current_device());
 
-/// Page-locked host memory, the only kind that copies run asynchronously from and to. Throws
+/// Returns page-locked host memory. Only copies from and to such memory are asynchronous. Throws
 /// OutOfMemoryError.
 void* allocate_pinned(size_t size_bytes);
 void deallocate_pinned(void* host_ptr);
 
-/// True if `host_ptr` points into memory from allocate_pinned.
+/// Returns whether `host_ptr` points into memory from allocate_pinned.
 bool is_pinned(const void* host_ptr);
 
 // ---------------------------------------------------------------------------------------------- streams
@@ -99,22 +100,22 @@ class Event;
 
 enum class StreamPriority : int8_t { kNormal = 0, kHigh = -1 };
 
-/// A queue of work on one device. A small value, compared by identity; copies name the same queue. Streams
-/// never wait for each other except through events; the default stream is no exception.
+/// A queue of work on one device. A small value, compared by identity; copies name one queue. Streams wait
+/// for each other only through events; the default stream is no exception.
 class Stream {
  public:
   int device() const { return device_; }
-  /// Distinguishes streams of one device; 0 is the default stream.
+  /// Returns a number that distinguishes streams of one device; 0 is the default stream.
   int id() const { return id_; }
   StreamPriority priority() const { return priority_; }
-  /// The cudaStream_t, for vendor libraries; null for the default stream and in the simulated build.
+  /// Returns the cudaStream_t, for vendor libraries; null for the default stream and in the simulated build.
   CUstream_st* handle() const { return handle_; }
 
-  /// Later work on this stream runs after what `event` recorded last. Does nothing if it never recorded.
+  /// Makes later work on this stream wait for what `event` recorded last. Does nothing if it never recorded.
   void wait(const Event& event) const;
   /// Waits for all work enqueued so far. Throws what failed in that work.
   void synchronize() const;
-  /// True if all work enqueued so far is done.
+  /// Returns whether all work enqueued so far is done.
   bool query() const;
 
   bool operator==(const Stream& other) const { return device_ == other.device_ && id_ == other.id_; }
@@ -132,11 +133,11 @@ class Stream {
 
 Stream default_stream(int device = current_device());
 
-/// A side stream from a pool of 32 per device and priority, handed out in turn; the pool is never destroyed,
-/// so a Stream stays valid for ever. (c10::cuda::getStreamFromPool)
+/// Returns a side stream from a pool of 32 per device and priority, handed out in turn. The pool is never
+/// destroyed, so a Stream stays valid for ever. (c10::cuda::getStreamFromPool)
 Stream stream_from_pool(int device = current_device(), StreamPriority priority = StreamPriority::kNormal);
 
-/// Where ops on `device` enqueue their work on this thread; the default stream at first.
+/// Returns where ops on `device` enqueue their work on this thread; initially the default stream.
 Stream current_stream(int device = current_device());
 void set_current_stream(Stream stream);
 
@@ -157,8 +158,8 @@ class StreamGuard {
 
 enum class EventTiming : uint8_t { kOff, kOn };
 
-/// A point in a stream that others can wait for. Recording again moves the point; waits already enqueued keep
-/// the old one.
+/// A point in a stream that others can wait for. Recording again moves the point; waits that are already
+/// enqueued keep the old one.
 class Event {
  public:
   explicit Event(EventTiming timing = EventTiming::kOff);
@@ -168,12 +169,12 @@ class Event {
 
   /// Marks the end of the work enqueued on `stream` so far.
   void record(Stream stream = current_stream());
-  /// True if the recorded point is reached, or if nothing was recorded.
+  /// Returns whether the recorded point is reached; true if nothing was recorded.
   bool query() const;
   /// Waits for the recorded point. Throws what failed before it.
   void synchronize() const;
-  /// Milliseconds from `start` to this event. Both must have timing on, be recorded and be reached; throws
-  /// Error otherwise.
+  /// Returns the milliseconds from `start` to this event. Throws Error unless both have timing on, are
+  /// recorded and are reached.
   float elapsed_ms(const Event& start) const;
 
   struct State;  // for the implementations
@@ -187,9 +188,8 @@ class Event {
 
 enum class CopyKind : uint8_t { kHostToDevice, kDeviceToHost, kDeviceToDevice };
 
-/// Copies `size_bytes` on `stream`. From or to pageable host memory, the host buffer is free for reuse on
-/// return; pinned host memory and device memory must stay untouched until the copy has run. kDeviceToDevice
-/// may cross devices.
+/// Copies `size_bytes` on `stream`. Pageable host memory may be reused on return. Pinned host memory and
+/// device memory must stay untouched until the copy has run. kDeviceToDevice may cross devices.
 void copy_async(void* dst, const void* src, size_t size_bytes, CopyKind kind, Stream stream);
 
 /// Sets every one of `size_bytes` bytes of device memory to `byte`.
@@ -197,7 +197,7 @@ void fill_async(void* device_ptr, uint8_t byte, size_t size_bytes, Stream stream
 
 // ---------------------------------------------------------------------------------------------- graphs
 
-/// A captured piece of work, ready to run again with one call: same kernels, same arguments, same addresses.
+/// Captured work, ready to run again with one call: same kernels, same arguments, same addresses.
 class Graph {
  public:
   Graph();
@@ -207,7 +207,7 @@ class Graph {
 
   /// Enqueues the whole graph on `stream`. Throws Error if the graph is empty (default-constructed).
   void replay(Stream stream = current_stream()) const;
-  /// Number of kernels, copies and fills in it.
+  /// Returns the number of kernels, copies and fills in the graph.
   size_t node_count() const;
 
   struct State;
@@ -217,23 +217,22 @@ class Graph {
   std::unique_ptr<State> state_;
 };
 
-/// From here to end_capture, work on `stream`, and on streams that wait for its events, is recorded instead
-/// of run. Meanwhile this thread may not synchronise or query these streams, nor deallocate. The default
-/// stream cannot capture.
+/// Records, from here to end_capture, the work on `stream` and on streams that wait for its events, instead
+/// of running it. Meanwhile this thread may neither synchronise nor query these streams, nor deallocate. The
+/// default stream cannot capture.
 void begin_capture(Stream stream);
 
-/// Ends the capture. Every stream that joined it must have been waited for by `stream` again; throws Error
-/// otherwise.
+/// Ends the capture and returns the graph. Throws Error unless `stream` has waited again for every stream
+/// that joined the capture.
 Graph end_capture(Stream stream);
 
-/// True between begin_capture and end_capture, for streams that joined the capture too.
+/// Returns whether the stream captures, or has joined a capture, between begin_capture and end_capture.
 bool is_capturing(Stream stream);
 
-// ---------------------------------------------------------------------------------------------- what
-// allocators tell
+// ------------------------------------------------------------------------------- what allocators report
 
 /// An allocator calls these where it hands out, and takes back, a piece of a block from allocate. The
-/// simulated GPU fills the piece with NaNs in stream order, and its checks learn what kernels may touch; with
+/// simulated GPU fills the piece with NaNs in stream order, and its checks learn what kernels may touch. With
 /// CUDA they do nothing. They never throw.
 void annotate_allocated(void* device_ptr, size_t size_bytes, Stream stream);
 void annotate_freed(void* device_ptr, size_t size_bytes, Stream stream);

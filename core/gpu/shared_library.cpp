@@ -17,7 +17,7 @@ SharedLibrary::SharedLibrary(const std::vector<std::string>& names) {
       failure_.clear();
       return;
     }
-    if (failure_.empty()) failure_ = dlerror();  // of the name that the system was asked for
+    if (failure_.empty()) failure_ = dlerror();  // the error for the first name
   }
 }
 
@@ -30,8 +30,9 @@ void* SharedLibrary::find(const char* name) {
 
 namespace {
 
-/// The file that the code at `address` was loaded from; empty if nobody knows. The loader tells the name that
-/// it was given. Where that is relative, to a folder that the program may have left since, the kernel tells.
+/// Returns the file that the code at `address` was loaded from, or an empty text. The loader reports the name
+/// it was given. That name may be relative to a folder that the program has left since; the kernel then
+/// reports the file.
 std::string file_of(const void* address) {
   Dl_info info;
   if (dladdr(address, &info) == 0 || info.dli_fname == nullptr) return {};

@@ -32,7 +32,7 @@
 
 namespace taper::gpu {
 
-/// The block's dynamic shared memory as an array of T: as many bytes as the launch asked for.
+/// Returns the block's dynamic shared memory as an array of T, with as many bytes as the launch asked for.
 template <class T>
 T* dynamic_shared() {
   return static_cast<T*>(sim::dynamic_shared_memory());

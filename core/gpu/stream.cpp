@@ -1,4 +1,4 @@
-// Current streams, guards and the stream pool: the same for both runtimes.
+// Current streams, guards and the stream pool, for both runtimes.
 
 #include <array>
 #include <atomic>
@@ -26,11 +26,11 @@ Pool& pool(int device, StreamPriority priority) {
   return pools[static_cast<size_t>(device)][priority == StreamPriority::kHigh];
 }
 
-/// By device; 0 is the default stream. Without a destructor: static objects' destructors, which run after
-/// those of thread-local objects, may use the GPU.
+/// By device; 0 is the default stream. Has no destructor, because destructors of static objects may use the
+/// GPU, and they run after those of thread-local objects.
 constinit thread_local std::array<uint8_t, kMaxDevices> current_stream_ids{};
 
-/// The stream of this id. One of the pool has been made by stream_from_pool.
+/// Returns the stream with this id. stream_from_pool has made it if it belongs to the pool.
 Stream stream_of_id(int device, int id) {
   if (id == 0) return StreamAccess::make(device, 0, StreamPriority::kNormal, nullptr);
   const bool high = id > kPoolSize;
@@ -51,7 +51,7 @@ void detail::check_device(const char* call, int device) {
 DeviceGuard::~DeviceGuard() {
   try {
     if (current_device() != previous_) set_device(previous_);
-  } catch (const Error&) {  // only of a device that is lost, which whoever uses it next will hear
+  } catch (const Error&) {  // only for a lost device; the next use of it throws
   }
 }
 

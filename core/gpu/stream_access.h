@@ -1,5 +1,5 @@
 #pragma once
-// What the runtime's implementations share and nobody else needs.
+// What the runtime's two implementations share. Nobody else needs it.
 
 #include "taper/core/gpu/runtime.h"
 
@@ -15,7 +15,7 @@ namespace detail {
 
 constexpr int kMaxDevices = 64;
 
-/// A new non-blocking cudaStream_t; null in the simulated build.
+/// Returns a new non-blocking cudaStream_t; null in the simulated build.
 CUstream_st* create_stream_handle(int device, StreamPriority priority);
 
 /// Throws Error unless `device` exists.

@@ -1,6 +1,6 @@
 #pragma once
-// Stores of 16 bytes by one instruction. Of an assignment of 16 bytes the compiler makes one as a rule, but
-// up to five where it has moved some of the elements' computation elsewhere.
+// Stores of 16 bytes by one instruction. For an assignment of 16 bytes the compiler usually emits one store,
+// but up to five where it has moved some of the elements' computation elsewhere.
 
 #include <cstring>
 
@@ -8,7 +8,7 @@
 
 namespace taper::gpu {
 
-/// Writes `value`, of 16 bytes, to global memory; `address` is a multiple of 16.
+/// Writes the 16-byte `value` to global memory; `address` is a multiple of 16.
 #if TAPER_SIMULATED_GPU
 template <class T>
 void store_16_bytes(void* address, const T& value, const sim::Where& where = sim::Where::current()) {

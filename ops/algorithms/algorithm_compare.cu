@@ -5,9 +5,11 @@
 #include <type_traits>
 #include <vector>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/ops/algorithms/algorithm_compare.h"
 #include "taper/ops/algorithms/relative_error.h"
+#include "taper/ops/device_dtype.cuh"
 
 namespace taper::detail {
 namespace {
@@ -73,7 +75,7 @@ __global__ void compare_elements(Value value, int64_t count, double* partial) {
 template <class Combine, class Value>
 double combined(Device device, const Value& value, int64_t count) {
   const gpu::DeviceGuard guard(device.index);
-  const int64_t blocks = std::clamp<int64_t>((count + kThreads - 1) / kThreads, 1, kMostBlocks);
+  const int64_t blocks = std::clamp<int64_t>(ceil_div(count, kThreads), 1, kMostBlocks);
   const Tensor partial = empty({blocks}, {.dtype = kFloat64, .device = device});
   gpu::launch("compare_elements", compare_elements<Combine, Value>,
               {.grid = unsigned(blocks), .block = kThreads}, value, count, partial.data<double>());
@@ -87,20 +89,6 @@ double combined(Device device, const Value& value, int64_t count) {
   return result;
 }
 
-/// Calls body.operator()<T>() with the device's type for `dtype`.
-template <class Body>
-double dispatch_on_device(DType dtype, Body&& body) {
-  return dispatch(dtype, [&]<class T>() {
-    if constexpr (std::is_same_v<T, Half>) {
-      return body.template operator()<__half>();
-    } else if constexpr (std::is_same_v<T, BFloat16>) {
-      return body.template operator()<__nv_bfloat16>();
-    } else {
-      return body.template operator()<T>();
-    }
-  });
-}
-
 template <class T>
 const T* data_of(const Tensor& x) {
   return static_cast<const T*>(x.data_ptr());
@@ -109,12 +97,12 @@ const T* data_of(const Tensor& x) {
 }  // namespace
 
 double sum_of_squares_on_gpu(const Tensor& x, int64_t count) {
-  return dispatch_on_device(
+  return ops::dispatch_stored(
       x.dtype(), [&]<class T>() { return combined<Sum>(x.device(), Square<T>{data_of<T>(x)}, count); });
 }
 
 double worst_error_on_gpu(const Tensor& actual, const Tensor& expected, int64_t count, double magnitude) {
-  return dispatch_on_device(actual.dtype(), [&]<class T>() {
+  return ops::dispatch_stored(actual.dtype(), [&]<class T>() {
     return combined<Largest>(actual.device(), Error<T>{data_of<T>(actual), data_of<T>(expected), magnitude},
                              count);
   });

@@ -8,6 +8,7 @@
 #include <new>
 #include <optional>
 
+#include "taper/core/base/median.h"
 #include "taper/core/base/op_scope.h"
 #include "taper/core/base/parallel.h"
 #include "taper/core/gpu/device_loss.h"
@@ -94,12 +95,6 @@ double time_algorithm(const Algorithm& algorithm, const ScratchCall& scratch, De
     for (int i = 0; i < repetitions; ++i) algorithm.run.run_at(scratch.get(), workspace.data());
   });
   return total / repetitions;
-}
-
-double median(std::vector<double> values) {
-  const size_t middle = values.size() / 2;
-  std::nth_element(values.begin(), values.begin() + ptrdiff_t(middle), values.end());
-  return values[middle];
 }
 
 /// A candidate's way through the rounds.

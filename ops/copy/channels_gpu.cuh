@@ -1,6 +1,6 @@
 #pragma once
-// How kernels on channels_last images move channels: neighbouring channels of a pixel lie next to each other,
-// and a thread takes as many of them as 16 bytes hold. For .cu files only.
+// How kernels on channels_last images move channels. Neighbouring channels of a pixel lie next to each other,
+// and a thread takes as many as 16 bytes hold. For .cu files only.
 
 #include <initializer_list>
 
@@ -8,7 +8,7 @@
 
 namespace taper::ops {
 
-/// What a kernel adds up elements of T in.
+/// The type in which a kernel adds up elements of T.
 template <class T>
 using AccumulationType = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
@@ -28,28 +28,18 @@ __device__ __forceinline__ void store_channels(T* to, const Value (&values)[kPac
   *reinterpret_cast<Pack<T, kPack>*>(to) = pack;
 }
 
-/// Calls body.operator()<T, kPack>() with the device's type for a floating-point dtype and 16 bytes' worth of
-/// elements, or one element where the number of channels or a pointer does not allow more.
+/// Calls body.operator()<T, kPack>() with the device's type for a floating-point dtype. kPack is 16 bytes'
+/// worth of elements, or 1 where the number of channels or a pointer does not allow more.
 template <class Body>
 void dispatch_channels(DType dtype, int64_t channels, std::initializer_list<const void*> pointers,
                        Body&& body) {
-  const auto with_type = [&]<class T>() {
+  dispatch_device_float(dtype, [&]<class T>() {
     constexpr int kPack = int(16 / sizeof(T));
     bool aligned = channels % kPack == 0;
     for (const void* pointer : pointers) aligned = aligned && reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
     if (aligned) return body.template operator()<T, kPack>();
     body.template operator()<T, 1>();
-  };
-  switch (dtype) {
-    case kFloat64:
-      return with_type.template operator()<double>();
-    case kFloat16:
-      return with_type.template operator()<__half>();
-    case kBFloat16:
-      return with_type.template operator()<__nv_bfloat16>();
-    default:
-      return with_type.template operator()<float>();
-  }
+  });
 }
 
 }  // namespace taper::ops

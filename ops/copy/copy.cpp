@@ -11,7 +11,7 @@
 namespace taper::ops {
 namespace {
 
-/// For a destination of src's shape that is fresh or has been checked.
+/// Copies without checks: dst has src's shape, and is fresh or has been checked.
 void copy_unchecked(const Tensor& dst, const Tensor& src, bool non_blocking = false) {
   if (dst.numel() == 0) return;
   if (dst.device() != src.device()) return transfer(dst, src, non_blocking);

@@ -1,3 +1,5 @@
+#include "taper/core/base/ceil_div.h"
+#include "taper/ops/copy/conversion_type.h"
 #include "taper/ops/copy/copy_gpu.h"
 #include "taper/ops/copy/strided_gpu.cuh"
 #include "taper/ops/element_width.h"
@@ -7,8 +9,8 @@ namespace {
 
 // ------------------------------------------------------------------------------------------ kernels
 
-/// dst = src, converted through T. One thread for each pack of 4, 256 to a block; reads and writes every
-/// element once, which is all that limits it.
+/// dst = src, converted through T. One thread for each pack of 4, 256 to a block. Reads and writes every
+/// element once; limited by memory bandwidth.
 template <class T>
 __global__ void __launch_bounds__(kLoopBlock) copy_converted(GpuLoop<2> loop) {
   constexpr int kPack = 4;
@@ -20,7 +22,8 @@ __global__ void __launch_bounds__(kLoopBlock) copy_converted(GpuLoop<2> loop) {
   store_pack(loop, loop.operands[0], first, count, values);
 }
 
-/// dst = value. One thread for each pack of 4, 256 to a block; writes every element once, which limits it.
+/// dst = value. One thread for each pack of 4, 256 to a block. Writes every element once; limited by memory
+/// bandwidth.
 template <class T>
 __global__ void __launch_bounds__(kLoopBlock) fill(GpuLoop<1> loop, T value) {
   constexpr int kPack = 4;
@@ -34,10 +37,10 @@ constexpr int kTile = 32;
 constexpr int kTileRows = 8;  // threads along a tile's other side
 
 /// For each plane, dst[c][r] = src[r][c]: src's columns and dst's rows are contiguous. A block of 32 x 8
-/// threads moves one 32 x 32 tile through shared memory, so that both sides are touched in rows of 32, each
-/// element read and written once: limited by memory. The
-/// column of padding puts the tile's columns into different banks (Ruetsch and Micikevicius, "Optimizing
-/// matrix transpose in CUDA", 2009). NCHW to NHWC is this with r = channel and c = pixel.
+/// threads moves one 32 x 32 tile through shared memory, so that both sides are touched in rows of 32. Reads
+/// and writes every element once; limited by memory bandwidth. The column of padding puts the tile's columns
+/// into different banks (Ruetsch and Micikevicius, "Optimizing matrix transpose in CUDA", 2009). NCHW to NHWC
+/// is this with r = channel and c = pixel.
 template <class T>
 __global__ void __launch_bounds__(kTile* kTileRows)
     transpose_planes(const T* src, T* dst, int rows, int columns, int64_t src_row, int64_t dst_row,
@@ -59,7 +62,8 @@ __global__ void __launch_bounds__(kTile* kTileRows)
 
 // ------------------------------------------------------------------------------------------ choosing
 
-/// Launches transpose_planes if the loop is a batch of transpositions, at most one other dimension deep.
+/// Launches transpose_planes if the loop is a batch of transpositions with at most one other dimension.
+/// Returns whether it is.
 bool copy_transposed(const StridedLoop& loop, size_t element_bytes) {
   const int64_t dims = loop.shape.size(), inner = dims - 1;
   const LoopOperand& dst = loop.operands[0];
@@ -70,8 +74,8 @@ bool copy_transposed(const StridedLoop& loop, size_t element_bytes) {
   const int64_t plane_axis = dims == 2 ? -1 : 1 - axis;
   const int64_t rows = loop.shape[inner], columns = loop.shape[axis];
   const int64_t planes = plane_axis < 0 ? 1 : loop.shape[plane_axis];
-  const int64_t row_tiles = (rows + kTile - 1) / kTile, column_tiles = (columns + kTile - 1) / kTile;
-  constexpr int64_t kMaxGrid = 65535;  // of y and z
+  const int64_t row_tiles = ceil_div(rows, kTile), column_tiles = ceil_div(columns, kTile);
+  constexpr int64_t kMaxGrid = 65535;  // along y and z
   if (planes > kMaxGrid || row_tiles > kMaxGrid || column_tiles > INT32_MAX / kTile) return false;
   dispatch_width(element_bytes, [&]<class T>() {
     gpu::launch("transpose_planes", transpose_planes<T>,
@@ -84,7 +88,7 @@ bool copy_transposed(const StridedLoop& loop, size_t element_bytes) {
   return true;
 }
 
-/// The integer dtype that moves the bits of `dtype` unchanged, or bool and u8 themselves.
+/// Returns the integer dtype that moves the bits of `dtype` unchanged; bool and u8 themselves.
 DType bits_of(DType dtype) {
   switch (size_of(dtype)) {
     case 8:
@@ -96,13 +100,6 @@ DType bits_of(DType dtype) {
     default:
       return kUInt8;
   }
-}
-
-/// What a conversion goes through: the wider float if one side is a float, else int64_t.
-DType conversion_type(DType to, DType from) {
-  if (to == kFloat64 || from == kFloat64) return kFloat64;
-  if (is_floating_point(to) || is_floating_point(from)) return kFloat32;
-  return kInt64;
 }
 
 template <class T>

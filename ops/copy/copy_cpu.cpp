@@ -3,15 +3,17 @@
 #include <algorithm>
 #include <cstring>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
+#include "taper/ops/copy/conversion_type.h"
 #include "taper/ops/copy/strided_loop.h"
 #include "taper/ops/element_width.h"
 
 namespace taper::ops {
 namespace {
 
-/// Copies rows x columns elements: rows of src are contiguous, columns of dst are. Tiles keep both sides'
-/// cache lines in use until they are done.
+/// Copies rows x columns elements: rows of src are contiguous, columns of dst are. Works in tiles, so that
+/// the cache lines of both sides stay in use until they are done.
 template <class T>
 void transpose_tile(const T* src, int64_t src_stride, T* dst, int64_t dst_stride, int64_t rows,
                     int64_t columns) {
@@ -20,7 +22,7 @@ void transpose_tile(const T* src, int64_t src_stride, T* dst, int64_t dst_stride
   }
 }
 
-/// dst is contiguous along the innermost axis of the loop, src along `axis`.
+/// Copies a loop where dst is contiguous along the innermost axis, and src along `axis`.
 template <class T>
 void transposed_copy(const StridedLoop& loop, int64_t axis) {
   constexpr int64_t kTile = 32;
@@ -28,8 +30,8 @@ void transposed_copy(const StridedLoop& loop, int64_t axis) {
   const LoopOperand& src = loop.operands[1];
   const int64_t inner = loop.shape.size() - 1;
   const int64_t rows = loop.shape[inner], columns = loop.shape[axis];
-  const int64_t row_tiles = (rows + kTile - 1) / kTile;
-  const int64_t column_tiles = (columns + kTile - 1) / kTile;
+  const int64_t row_tiles = ceil_div(rows, kTile);
+  const int64_t column_tiles = ceil_div(columns, kTile);
   const int64_t planes = loop.numel / (rows * columns);
   const int64_t tiles = planes * column_tiles * row_tiles;
   parallel_for(tiles, std::max<int64_t>(kGrainSize / (kTile * kTile), 1), [&](int64_t begin, int64_t end) {
@@ -52,7 +54,7 @@ void transposed_copy(const StridedLoop& loop, int64_t axis) {
   });
 }
 
-/// Element offset of each operand at the beginning of row `row` of the loop.
+/// Returns the element offset of each operand at the beginning of row `row` of the loop.
 std::array<int64_t, 2> row_offsets(const StridedLoop& loop, int64_t row) {
   std::array<int64_t, 2> offsets{};
   for (int64_t axis = loop.shape.size() - 2; axis >= 0; --axis) {
@@ -74,7 +76,7 @@ void copy_row(T* dst, int64_t dst_stride, const T* src, int64_t src_stride, int6
   }
 }
 
-/// T is an unsigned integer of the dtype's size: bits move, values do not matter.
+/// Copies bits, whatever their meaning. T is an unsigned integer of the dtype's size.
 template <class T>
 void copy_bits(const StridedLoop& loop) {
   const LoopOperand& dst = loop.operands[0];
@@ -86,9 +88,9 @@ void copy_bits(const StridedLoop& loop) {
       if (src.strides[axis] == 1) return transposed_copy<T>(loop, axis);
     }
   }
-  // Long rows are cut, short rows taken together, into pieces of about kGrainSize elements.
+  // Cuts long rows, and groups short rows, into pieces of about kGrainSize elements.
   const int64_t piece = std::min(length, kGrainSize);
-  const int64_t pieces = (length + piece - 1) / piece;
+  const int64_t pieces = ceil_div(length, piece);
   parallel_for(loop.numel / length * pieces, std::max<int64_t>(kGrainSize / piece, 1),
                [&](int64_t begin, int64_t end) {
                  for (int64_t i = begin; i < end; ++i) {
@@ -113,14 +115,6 @@ void copy_converted(const StridedLoop& loop) {
       store_block(dst, loop.shape, at, count, load_block<T>(src, loop.shape, at, count, buffer));
     }
   });
-}
-
-/// What a conversion goes through: the wider float if one side is a float, else int64_t. Float to integer is
-/// rounded by the float's own type.
-DType conversion_type(DType to, DType from) {
-  if (to == kFloat64 || from == kFloat64) return kFloat64;
-  if (is_floating_point(to) || is_floating_point(from)) return kFloat32;
-  return kInt64;
 }
 
 }  // namespace

@@ -1,13 +1,13 @@
 #pragma once
-// The CPU's copy and fill; the checks are made in copy.cpp.
+// The CPU's copy and fill. copy.cpp has checked the arguments.
 
 #include "taper/core/tensor.h"
 
 namespace taper::ops {
 
-/// dst and src have one shape; they do not overlap.
+/// Copies src to dst. Their shapes are equal, and they do not overlap.
 void copy_cpu(const Tensor& dst, const Tensor& src);
-/// `value` is an element of x's dtype.
+/// Fills x with `value`, which is an element of x's dtype.
 void fill_cpu(const Tensor& x, Scalar value);
 
 }  // namespace taper::ops

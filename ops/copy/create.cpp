@@ -9,7 +9,8 @@
 namespace taper::ops {
 namespace {
 
-/// Computes on the CPU in the widest type, then converts and moves: these run once, never in a training step.
+/// Computes on the CPU in the widest type, then converts and moves: creation runs once, never in a training
+/// step.
 template <class T, class Value>
 Tensor from_formula(int64_t count, const TensorOptions& options, Value value) {
   const Tensor values = empty({count}, {.dtype = dtype_of<T>});
@@ -18,7 +19,7 @@ Tensor from_formula(int64_t count, const TensorOptions& options, Value value) {
   return to_device(cast(values, options.dtype), options.device);
 }
 
-/// Throws Error if the ends of a range, and so what lies between them, do not fit the dtype.
+/// Throws Error if an end of a range does not fit the dtype. What lies between fits if both ends do.
 void check_ends(std::string_view op, Scalar first, Scalar last, DType dtype) {
   for (const Scalar& end : {first, last}) end.as_element(dtype, op);
 }
@@ -30,22 +31,23 @@ void check_step(T begin, T end, T step) {
               "arange: a step of {} leads away from {} when starting at {}", step, end, begin);
 }
 
-/// arange of integers, exact to the last of 64 bits.
+/// arange of integers, exact in all 64 bits.
 Tensor integer_steps(int64_t begin, int64_t end, int64_t step, const TensorOptions& options) {
   check_step(begin, end, step);
-  // Unsigned, the distance between any two int64_t has room.
+  // As an unsigned number, the distance between any two int64_t fits.
   const uint64_t distance = step > 0 ? uint64_t(end) - uint64_t(begin) : uint64_t(begin) - uint64_t(end);
   const uint64_t stride = step > 0 ? uint64_t(step) : -uint64_t(step);
   const uint64_t count = distance / stride + (distance % stride != 0 ? 1 : 0);
   TAPER_CHECK(count <= uint64_t(kMaxElements), "arange: from {} to {} in steps of {} are too many elements",
               begin, end, step);
-  // i * step alone may not be an int64_t where the sum is one; unsigned, both wrap to it.
+  // i * step alone may not fit int64_t where the sum does. As unsigned numbers, both wrap around to the right
+  // sum.
   const auto element = [&](int64_t i) { return int64_t(uint64_t(begin) + uint64_t(i) * uint64_t(step)); };
   if (count > 0) check_ends("arange", begin, element(int64_t(count) - 1), options.dtype);
   return from_formula<int64_t>(int64_t(count), options, element);
 }
 
-/// arange if a number is floating-point.
+/// arange if any of the numbers is floating-point.
 Tensor real_steps(double begin, double end, double step, const TensorOptions& options) {
   const double count = std::ceil((end - begin) / step);
   TAPER_CHECK(std::isfinite(count), "arange: from {} to {} in steps of {} is not a finite range", begin, end,
@@ -111,7 +113,7 @@ Tensor linspace(double begin, double end, int64_t count, const TensorOptions& op
   TAPER_CHECK(count >= 0, "linspace: count must not be negative, got {}", count);
   check_ends("linspace", begin, end, options.dtype);
   const double step = count > 1 ? (end - begin) / double(count - 1) : 0;
-  // Counted from the nearer end, so that both ends are exact.
+  // Counts from the nearer end, so that both ends are exact.
   return from_formula<double>(count, options, [&](int64_t i) {
     return i < (count + 1) / 2 ? begin + double(i) * step : end - double(count - 1 - i) * step;
   });

@@ -1,11 +1,11 @@
 #pragma once
-// Working memory of one op or one of its tasks.
+// Working memory of one op, or of one of its tasks.
 
 #include "taper/ops/copy/create.h"
 
 namespace taper::ops {
 
-/// Uninitialised memory for one task, from the caching allocator, on a boundary of 64 bytes.
+/// Uninitialised memory for one task, from the caching allocator, aligned to 64 bytes.
 template <class T>
 class Scratch {
  public:

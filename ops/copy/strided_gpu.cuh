@@ -1,94 +1,30 @@
 #pragma once
-// The GPU's way through tensors of any strides and dtype: the counterpart of strided_loop.h, shared by
-// copies and elementwise kernels. For .cu files only.
+// How the GPU walks tensors of any strides and dtype: the counterpart of strided_loop.h, shared by copies and
+// elementwise kernels. For .cu files only.
 //
-// Each thread takes kPack neighbouring elements of the loop. Where they lie next to each other in memory they
-// move in one load of up to 16 bytes; where an operand repeats (a broadcast) one load serves all; else each
-// element finds its own place by dividing its index by the loop's sizes. Which of the three holds is one
-// value per operand, equal for the whole launch, so a warp never diverges on it. Elements are converted to
-// the compute type as they are loaded and from it as they are stored. Indices are 32 bits wide: larger loops
-// are launched in parts. PyTorch's counterparts: ATen/native/cuda/CUDALoops.cuh, MemoryAccess.cuh,
-// OffsetCalculator.cuh.
+// Each thread takes kPack neighbouring elements of the loop. An operand lies in memory in one of three ways:
+// - The elements are neighbours in memory: one load of up to 16 bytes moves them.
+// - One element repeats (a broadcast): one load serves all.
+// - Else each element computes its own offset, by dividing its index by the loop's sizes.
+// The way is one value per operand, equal for the whole launch, so a warp never diverges on it. Elements are
+// converted to the compute type as they are loaded, and from it as they are stored. Indices are 32 bits wide;
+// larger loops are launched in parts. PyTorch's counterparts: ATen/native/cuda/CUDALoops.cuh,
+// MemoryAccess.cuh, OffsetCalculator.cuh.
 
 #include <cstdint>
-#include <type_traits>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/error.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/ops/copy/strided_loop.h"
+#include "taper/ops/device_dtype.cuh"
 
 namespace taper::ops {
 
-// ------------------------------------------------------------------------------------------ dtypes in
-// kernels
-
-/// The type of an element in device memory.
-template <class T>
-struct DeviceType {
-  using type = T;
-};
-template <>
-struct DeviceType<Half> {
-  using type = __half;
-};
-template <>
-struct DeviceType<BFloat16> {
-  using type = __nv_bfloat16;
-};
-
-/// Calls body.operator()<T>() with the device's type for `dtype`.
-template <class Body>
-__device__ __forceinline__ void dispatch_device(DType dtype, Body&& body) {
-  switch (dtype) {
-    case kFloat32:
-      return body.template operator()<float>();
-    case kFloat64:
-      return body.template operator()<double>();
-    case kFloat16:
-      return body.template operator()<__half>();
-    case kBFloat16:
-      return body.template operator()<__nv_bfloat16>();
-    case kInt64:
-      return body.template operator()<int64_t>();
-    case kInt32:
-      return body.template operator()<int32_t>();
-    case kUInt8:
-      return body.template operator()<uint8_t>();
-    case kBool:
-      return body.template operator()<bool>();
-  }
-}
-
-/// The same on the host, to choose a kernel.
-template <class Body>
-void dispatch_stored(DType dtype, Body&& body) {
-  dispatch(dtype, [&]<class T>() { body.template operator()<typename DeviceType<T>::type>(); });
-}
-
-/// As the CPU converts: to bool is "not zero", floats go to integers by truncation through int64_t.
-template <class To, class From>
-__device__ __forceinline__ To device_cast(From value) {
-  constexpr bool from_half = std::is_same_v<From, __half> || std::is_same_v<From, __nv_bfloat16>;
-  constexpr bool to_half = std::is_same_v<To, __half> || std::is_same_v<To, __nv_bfloat16>;
-  if constexpr (std::is_same_v<To, From>) {
-    return value;
-  } else if constexpr (from_half) {
-    return device_cast<To>(static_cast<float>(value));
-  } else if constexpr (to_half) {
-    return To(static_cast<float>(value));
-  } else if constexpr (std::is_same_v<To, bool>) {
-    return value != From(0);
-  } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
-    return To(static_cast<int64_t>(value));
-  } else {
-    return To(value);
-  }
-}
-
 // ------------------------------------------------------------------------------------------ the loop
 
-/// Division of numbers below 2^31 by one divisor, as a multiplication (Granlund and Montgomery, "Division by
-/// invariant integers using multiplication", 1994).
+/// Division of numbers below 2^31 by one fixed divisor, as a multiplication (Granlund and Montgomery,
+/// "Division by invariant integers using multiplication", 1994).
 struct FastDivisor {
   uint32_t divisor = 1, multiplier = 1, shift = 0;
 
@@ -113,7 +49,7 @@ struct GpuOperand {
   int32_t strides[kMaxDims] = {};
 };
 
-/// A loop of fewer than 2^31 elements as kernels take it, by value.
+/// A loop of fewer than 2^31 elements, passed to kernels by value.
 template <int kOperands>
 struct GpuLoop {
   uint32_t numel = 0;
@@ -121,7 +57,7 @@ struct GpuLoop {
   FastDivisor sizes[kMaxDims];
   GpuOperand operands[kOperands];  ///< operands[0] is written
 
-  /// Elements from `x`'s first to the loop's element `index`.
+  /// Returns the offset, in elements, of the loop's element `index` in `x`.
   __device__ __forceinline__ int32_t offset(const GpuOperand& x, uint32_t index) const {
     int32_t result = 0;
 #pragma unroll 1
@@ -134,13 +70,13 @@ struct GpuLoop {
   }
 };
 
-/// kPack elements that one memory instruction moves (two for more than 16 bytes).
+/// kPack elements that one memory instruction moves. (More than 16 bytes take two.)
 template <class T, int kPack>
 struct alignas(sizeof(T) * kPack < 16 ? sizeof(T) * kPack : 16) Pack {
   T values[kPack];
 };
 
-/// values[i] = the operand's element first + i, converted to T; `count` of them.
+/// Sets values[i] to the operand's element first + i, converted to T, for i < count.
 template <class T, int kPack, int kOperands>
 __device__ __forceinline__ void load_pack(const GpuLoop<kOperands>& loop, const GpuOperand& x, uint32_t first,
                                           int count, T (&values)[kPack]) {
@@ -163,7 +99,7 @@ __device__ __forceinline__ void load_pack(const GpuLoop<kOperands>& loop, const 
   });
 }
 
-/// The operand's element first + i = values[i], converted to its dtype; `count` of them.
+/// Sets the operand's element first + i to values[i], converted to the operand's dtype, for i < count.
 template <class T, int kPack, int kOperands>
 __device__ __forceinline__ void store_pack(const GpuLoop<kOperands>& loop, const GpuOperand& y,
                                            uint32_t first, int count, const T (&values)[kPack]) {
@@ -187,15 +123,15 @@ __device__ __forceinline__ void store_pack(const GpuLoop<kOperands>& loop, const
 
 inline constexpr unsigned kLoopBlock = 256;  // threads
 
-/// One thread for each pack.
+/// Returns the grid with one thread for each pack.
 inline unsigned loop_grid(uint32_t numel, int pack) {
-  const uint32_t packs = (numel + uint32_t(pack) - 1) / uint32_t(pack);
-  return (packs + kLoopBlock - 1) / kLoopBlock;
+  const uint32_t packs = ceil_div(numel, uint32_t(pack));
+  return ceil_div(packs, kLoopBlock);
 }
 
 namespace detail {
 
-/// Whether every index and offset of the loop is below `limit`.
+/// Returns whether every index and offset of the loop is below `limit`.
 inline bool fits(const StridedLoop& loop, int64_t limit) {
   if (loop.numel > limit) return false;
   for (int k = 0; k < loop.count; ++k) {
@@ -212,7 +148,7 @@ template <int kOperands>
 GpuLoop<kOperands> gpu_loop(const StridedLoop& loop, int pack) {
   GpuLoop<kOperands> result;
   const int64_t inner = loop.shape.size() - 1;
-  // A pack must not wrap around into the next row; the last pack of a single row may be short.
+  // A pack must not continue in the next row; the last pack of a single row may be short.
   const bool whole_packs = inner == 0 || loop.shape[inner] % pack == 0;
   result.numel = uint32_t(loop.numel);
   result.dims = int(loop.shape.size());
@@ -239,11 +175,11 @@ GpuLoop<kOperands> gpu_loop(const StridedLoop& loop, int pack) {
 
 }  // namespace detail
 
-/// What 31 bits can index, with room for the last pack.
+/// The largest loop that 31 bits can index, with room for the last pack.
 inline constexpr int64_t kMaxGpuLoop = INT32_MAX - 1024;
 
-/// Calls body(GpuLoop<kOperands>) for the loop, in parts of at most `limit` elements and reach; `loop` has
-/// kOperands operands and at least one element.
+/// Calls body(GpuLoop<kOperands>) for the loop, in parts whose elements and offsets stay below `limit`.
+/// `loop` has kOperands operands and at least one element.
 template <int kOperands, class Body>
 void for_each_gpu_loop(const StridedLoop& loop, int pack, Body&& body, int64_t limit = kMaxGpuLoop) {
   if (detail::fits(loop, limit)) return body(detail::gpu_loop<kOperands>(loop, pack));

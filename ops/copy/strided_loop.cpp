@@ -6,7 +6,8 @@
 namespace taper::ops {
 namespace {
 
-/// Conversion of one value: to bool is "not zero"; floats go to integers by truncation through int64_t.
+/// Converts one value: anything becomes bool by "not zero"; floats become integers by truncation through
+/// int64_t.
 template <class To, class From>
 To convert(From value) {
   if constexpr (std::is_same_v<To, bool>) {
@@ -28,7 +29,7 @@ To convert(From value) {
 template <class From, class To>
 void convert_row(const From* from, int64_t from_stride, To* to, int64_t to_stride, int64_t count) {
   if constexpr (std::is_same_v<From, bool> && !std::is_same_v<To, bool>) {
-    // As bytes of 0 and 1, which vectorise.
+    // Converts bytes of 0 and 1, which vectorise.
     return convert_row(reinterpret_cast<const uint8_t*>(from), from_stride, to, to_stride, count);
   }
   if (from_stride == 1 && to_stride == 1) {
@@ -38,7 +39,7 @@ void convert_row(const From* from, int64_t from_stride, To* to, int64_t to_strid
     }
     int64_t i = 0;
 #if defined(__F16C__)
-    // The compiler does not vectorise the scalar conversions of f16 by itself.
+    // The compiler does not vectorise the scalar conversions of f16.
     if constexpr (std::is_same_v<From, Half> && std::is_same_v<To, float>) {
       for (; i + 8 <= count; i += 8) {
         _mm256_storeu_ps(to + i,
@@ -59,7 +60,7 @@ void convert_row(const From* from, int64_t from_stride, To* to, int64_t to_strid
   }
 }
 
-/// Calls row(offset of the first element, elements) for each stretch along the innermost dimension.
+/// Calls row(offset of the first element, number of elements) for each stretch along the innermost dimension.
 template <class Row>
 void for_each_row(const LoopOperand& operand, const Shape& shape, int64_t begin, int64_t count, Row row) {
   const int64_t inner = shape.size() - 1;
@@ -89,7 +90,7 @@ void for_each_row(const LoopOperand& operand, const Shape& shape, int64_t begin,
   }
 }
 
-/// The operand's memory at `begin` if the block lies there as one row of T, else null.
+/// Returns the operand's memory at `begin` if the block lies there as one row of T, else null.
 template <class T>
 T* direct(const LoopOperand& operand, const Shape& shape, int64_t begin, int64_t count) {
   const int64_t inner = shape.size() - 1;

@@ -15,7 +15,8 @@ bool same_layout(const Tensor& x, const Strides& strides, DType dtype) {
   return true;
 }
 
-/// Between two GPUs: on src's stream, after dst's earlier work; dst's later work waits for it.
+/// Copies between two GPUs, on src's stream and after dst's earlier work. dst's later work waits for the
+/// copy.
 void copy_across(const Tensor& dst, const Tensor& src) {
   const gpu::Stream from = gpu::current_stream(src.device().index);
   const gpu::Stream to = gpu::current_stream(dst.device().index);
@@ -31,7 +32,7 @@ void copy_across(const Tensor& dst, const Tensor& src) {
   to.wait(done);
 }
 
-/// Both sides are dense in one layout and dtype.
+/// Copies bytes: both sides are dense in one layout and dtype.
 void copy_bytes(const Tensor& dst, const Tensor& src, bool non_blocking) {
   if (dst.device().is_cuda() && src.device().is_cuda()) return copy_across(dst, src);
   const bool to_gpu = dst.device().is_cuda();
@@ -42,14 +43,15 @@ void copy_bytes(const Tensor& dst, const Tensor& src, bool non_blocking) {
                   to_gpu ? gpu::CopyKind::kHostToDevice : gpu::CopyKind::kDeviceToHost, stream);
   const bool pinned = host.is_pinned();
   if (pinned) gpu::record_stream(*host.storage(), stream);
-  // The runtime has taken pageable memory's bytes when a copy to the GPU returns.
+  // When a copy to the GPU returns, the runtime has read pageable memory already.
   if (pinned ? !non_blocking : !to_gpu) stream.synchronize();
 }
 
 }  // namespace
 
 void transfer(const Tensor& dst, const Tensor& src, bool non_blocking) {
-  // Only bytes can cross: each side brings its own into one layout, in the smaller of the two dtypes.
+  // Only bytes can cross: each side converts its own elements to one layout, in the smaller of the two
+  // dtypes.
   const DType dtype = size_of(dst.dtype()) <= size_of(src.dtype()) ? dst.dtype() : src.dtype();
   const Strides strides = dst.is_dense() ? dst.strides() : strides_for(dst.shape());
   Tensor sent = src;

@@ -5,9 +5,10 @@
 
 namespace taper::ops {
 
-/// Writes src into dst, converted to dst's dtype. One shape with at least one element, any strides (src may
-/// repeat elements), two devices. Runs on the current stream of the GPU, of src's for two. Returns when the
-/// copy is done, unless `non_blocking` and the CPU's side is pinned; between GPUs it never waits.
+/// Writes src into dst, converted to dst's dtype. They have equal shapes with at least one element, any
+/// strides (src may repeat elements) and different devices. Runs on the current stream of the GPU, or of
+/// src's GPU if there are two. Returns when the copy is done, unless `non_blocking` and the CPU's side is
+/// pinned. Between GPUs it never waits.
 void transfer(const Tensor& dst, const Tensor& src, bool non_blocking);
 
 }  // namespace taper::ops

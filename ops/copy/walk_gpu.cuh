@@ -1,6 +1,6 @@
 #pragma once
-// From the number of an element to its place in memory, for tensors of any size and strides. For .cu files
-// only. Numbers below 2^31 are divided by multiplication; larger tensors pay for real divisions.
+// From the index of an element to its offset in memory, for tensors of any size and strides. For .cu files
+// only. Indices below 2^31 are divided by multiplication; larger tensors pay for real divisions.
 
 #include <cstdint>
 
@@ -8,7 +8,7 @@
 
 namespace taper::ops {
 
-/// Division of numbers below `limit` by one divisor.
+/// Division of numbers below `limit` by one fixed divisor.
 class GpuDivisor {
  public:
   GpuDivisor() = default;
@@ -16,7 +16,7 @@ class GpuDivisor {
     is_fast_ = limit <= INT32_MAX && divisor_ <= INT32_MAX;
     if (is_fast_) fast_ = FastDivisor(uint32_t(divisor_));
   }
-  /// n / divisor, and n % divisor in `rest`.
+  /// Returns n / divisor. Sets `rest` to n % divisor.
   __device__ __forceinline__ int64_t divide(int64_t n, int64_t& rest) const {
     const int64_t quotient = is_fast_ ? int64_t(fast_.quotient(uint32_t(n))) : n / divisor_;
     rest = n - quotient * divisor_;
@@ -29,7 +29,7 @@ class GpuDivisor {
   bool is_fast_ = true;
 };
 
-/// The dimensions of a StridedLoop as kernels take them, for its first kOperands operands.
+/// The dimensions of a StridedLoop, and the strides of its first kOperands operands, as kernels take them.
 template <int kOperands>
 struct GpuWalk {
   int64_t numel = 1;
@@ -45,7 +45,7 @@ struct GpuWalk {
     }
   }
 
-  /// Elements from operand k's first to its element `index`.
+  /// Returns the offset, in elements, of operand k's element `index`.
   __device__ __forceinline__ int64_t offset(int64_t index, int k = 0) const {
     int64_t result = 0;
 #pragma unroll 1

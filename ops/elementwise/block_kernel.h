@@ -1,6 +1,6 @@
 #pragma once
-// A block kernel applies one operation to contiguous arrays of one type. Loading, converting and storing are
-// shared by all (elementwise_cpu.cpp).
+// A block kernel applies one operation to contiguous arrays of one type. elementwise_cpu.cpp loads, converts
+// and stores for all of them.
 
 #include <cstdint>
 #include <utility>
@@ -23,7 +23,7 @@ BlockKernel typed_kernel(std::index_sequence<k...>) {
   const auto loop = [](void* result, const void* const* inputs, int64_t count) {
     Result* const out = static_cast<Result*>(result);
     const T* const in[] = {static_cast<const T*>(inputs[k])...};
-    // The result may be an input itself, but never a shifted one: iterations are independent.
+    // The result may be an input itself, but never a shifted one, so iterations are independent.
 #pragma GCC ivdep
     for (int64_t i = 0; i < count; ++i) out[i] = evaluate<op>(in[k][i]...);
   };
@@ -40,7 +40,7 @@ BlockKernel block_kernel(DType compute) {
   return typed_kernel<op, float>(inputs);
 }
 
-/// The kernel of an `op` from `first` to `last`.
+/// Returns the kernel of an `op` from `first` to `last`.
 template <ElementwiseOp first, ElementwiseOp last>
 BlockKernel block_kernel(ElementwiseOp op, DType compute) {
   BlockKernel kernel;
@@ -48,7 +48,7 @@ BlockKernel block_kernel(ElementwiseOp op, DType compute) {
   return kernel;
 }
 
-// By the number of inputs; `op` takes so many.
+// By the number of inputs that `op` takes.
 BlockKernel unary_kernel(ElementwiseOp op, DType compute);
 BlockKernel binary_kernel(ElementwiseOp op, DType compute);
 BlockKernel ternary_kernel(ElementwiseOp op, DType compute);

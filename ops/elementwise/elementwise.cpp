@@ -18,14 +18,15 @@ namespace {
 using Op = ElementwiseOp;
 using Inputs = std::vector<Tensor>;
 
-/// A number as an input without dimensions, in the widest type of its kind; on the CPU, wherever it is used.
+/// Returns a number as an input without dimensions, in the widest type of its kind, on the CPU for any
+/// device.
 Tensor number(Scalar value) {
   return scalar_tensor(value, {.dtype = value.is_floating_point() ? kFloat64 : kInt64});
 }
 
-/// The number of an arithmetic op on tensors of dtype `common`. Throws Error if it does not fit an integer
-/// dtype; a negative one fits u8, whose arithmetic wraps around, if its opposite does. Floats take it as it
-/// is, since half types compute in f32.
+/// Returns the number of an arithmetic op on tensors of dtype `common`. Throws Error if it does not fit an
+/// integer dtype. A negative number fits u8, whose arithmetic wraps around, if its negation does. Floats take
+/// the number unrounded, since half types compute in f32.
 Tensor term(Op op, Scalar value, DType common) {
   if (is_integral(common)) {
     const auto [lowest, highest] = integer_range(common);
@@ -37,18 +38,18 @@ Tensor term(Op op, Scalar value, DType common) {
   return number(value);
 }
 
-/// A number that may itself become an element of the result.
+/// Returns a number that may itself become an element of the result.
 Tensor choice(Op op, Scalar value, DType common) {
   return number(value.as_element(common, name(op)));
 }
 
-/// A number to compare elements of dtype `common` with: rounded as they are, or no half-precision tensor
-/// would ever equal 0.1. Integers are compared exactly, whatever their dtypes.
+/// Returns a number to compare elements of dtype `common` with. It is rounded like them, or no half-precision
+/// tensor would ever equal 0.1. Integers are compared exactly, whatever their dtypes.
 Tensor comparand(Scalar value, DType common) {
   return number(is_floating_point(common) ? value.rounded(common) : value);
 }
 
-/// The factor of b in a + alpha * b.
+/// Returns the factor of b in a + alpha * b.
 Tensor factor(Scalar alpha, DType common) {
   if (is_floating_point(common)) return number(alpha);
   TAPER_CHECK(alpha.to_double() == std::floor(alpha.to_double()),
@@ -56,12 +57,12 @@ Tensor factor(Scalar alpha, DType common) {
   return number(alpha.to_int64());
 }
 
-/// CPU tensors without dimensions meet tensors of any device, as numbers do.
+/// Returns whether x is a CPU tensor without dimensions, which meets tensors of any device, as numbers do.
 bool is_number(const Tensor& x) {
   return x.dim() == 0 && x.device().is_cpu();
 }
 
-/// What (float) functions give for `dtype`.
+/// Returns the dtype of the results of functions marked (float), for inputs of `dtype`.
 DType floating(DType dtype) {
   return is_floating_point(dtype) ? dtype : kFloat32;
 }
@@ -72,7 +73,7 @@ Shape common_shape(Op op, const Inputs& inputs) {
   return shape;
 }
 
-/// Where the op runs: the device of all inputs that are not numbers.
+/// Returns where the op runs: the device of all inputs that are not numbers.
 Device common_device(Op op, const Inputs& inputs) {
   const Tensor* first = nullptr;
   for (const Tensor& input : inputs) {
@@ -83,7 +84,7 @@ Device common_device(Op op, const Inputs& inputs) {
   return first ? first->device() : inputs[0].device();
 }
 
-/// Computes in `common` (half types in f32) and writes to `out`, whose shape the inputs broadcast to.
+/// Computes in `common` (half types in f32) and writes to `out`, to whose shape the inputs broadcast.
 void run(Op op, const Tensor& out, Inputs& inputs, DType common) {
   if (out.numel() == 0) return;
   for (Tensor& input : inputs) {
@@ -94,7 +95,7 @@ void run(Op op, const Tensor& out, Inputs& inputs, DType common) {
                          : elementwise_cpu(op, out, inputs, compute);
 }
 
-/// A new tensor of `dtype` in the memory format of the first input of full shape.
+/// Returns a new tensor of `dtype` in the memory format of the first input that has the result's shape.
 Tensor compute(Op op, Inputs inputs, DType common, DType dtype) {
   const OpCall call(name(op), inputs);
   const Device device = common_device(op, inputs);
@@ -171,7 +172,7 @@ Tensor compare(Op op, const Tensor& a, Scalar b) {
   return compute(op, {a, comparand(b, common)}, common, kBool);
 }
 
-/// Checks, then self = op(self, others...) computed in `common`.
+/// Checks, then sets self to op(self, others...), computed in `common`.
 void in_place(Op op, const Tensor& self, const Inputs& others, DType common) {
   check_writable(name(op), self);
   Inputs inputs = {self};
@@ -242,7 +243,7 @@ Tensor pow(const Tensor& a, Scalar b) {
   const double exponent = b.to_double();
   TAPER_CHECK(is_floating_point(common) || exponent >= 0,
               "pow: an integer tensor has no power {}; convert it with .to(kFloat32)", exponent);
-  // The powers that training uses have instructions of their own.
+  // The powers that training uses have their own instructions.
   if (common == a.dtype()) {
     if (exponent == 2) return unary(Op::kSquare, a);
     if (exponent == 0.5) return unary(Op::kSqrt, a);

@@ -9,15 +9,15 @@ namespace {
 constexpr int kAnyPack = 4;
 
 template <int kInputs>
-constexpr ElementwiseOp kFirstOp = kInputs == 1   ? ElementwiseOp::kNeg
+constexpr ElementwiseOp kFirstOp = kInputs == 1   ? kFirstUnary
                                    : kInputs == 2 ? kFirstBinary
                                                   : kFirstTernary;
 template <int kInputs>
-constexpr ElementwiseOp kFinalOp = kInputs == 1   ? ElementwiseOp::kIsFinite
-                                   : kInputs == 2 ? ElementwiseOp::kLogicalOr
-                                                  : kLastOp;
+constexpr ElementwiseOp kLastOp = kInputs == 1   ? kLastUnary
+                                  : kInputs == 2 ? kLastBinary
+                                                 : kLastTernary;
 
-/// result = op(inputs...) for an op known at run time only, `first` or later in the list.
+/// Sets `result` to op(inputs...), where `op` is known only at run time, and is `first` or later in the list.
 template <ElementwiseOp first, class T, class... Inputs>
 __device__ __forceinline__ void evaluate_from(ElementwiseOp op, T& result, Inputs... inputs) {
   if constexpr (std::is_floating_point_v<T> || !needs_float(first)) {
@@ -26,10 +26,10 @@ __device__ __forceinline__ void evaluate_from(ElementwiseOp op, T& result, Input
       return;
     }
   }
-  if constexpr (first < kFinalOp<sizeof...(Inputs)>) evaluate_from<next(first)>(op, result, inputs...);
+  if constexpr (first < kLastOp<sizeof...(Inputs)>) evaluate_from<next(first)>(op, result, inputs...);
 }
 
-/// All threads go the same way. Not inlined: every formula four times over would take minutes to compile.
+/// All threads take one path. Not inlined: compiling every formula four times would take minutes.
 template <class T, class... Inputs>
 __device__ __attribute__((noinline)) T evaluate_any(ElementwiseOp op, Inputs... inputs) {
   T result = 0;
@@ -38,8 +38,8 @@ __device__ __attribute__((noinline)) T evaluate_any(ElementwiseOp op, Inputs... 
 }
 
 /// out[i] = op(inputs[0][i], ...) for tensors of any dtypes and strides, computed in T. One thread for each
-/// pack of 4, 256 to a block. Moves every element once; limited by that for rows, by index arithmetic for
-/// scattered elements.
+/// pack of 4, 256 to a block. Moves every element once. Limited by memory bandwidth for rows, by index
+/// arithmetic for scattered elements.
 template <class T, int kInputs>
 __global__ void __launch_bounds__(kLoopBlock)
     elementwise_any(ElementwiseOp op, ElementwiseLoop<kInputs, T> loop) {
@@ -65,7 +65,8 @@ __global__ void __launch_bounds__(kLoopBlock)
   store_pack(loop, loop.operands[0], first, count, result);
 }
 
-/// The dtype that launch_rows would see, or nothing if tensors differ in theirs or compute in another type.
+/// Returns the dtype for launch_rows, or nothing if the tensors' dtypes differ or they compute in another
+/// type.
 std::optional<DType> common_dtype(ElementwiseOp op, const Tensor& out, std::span<const Tensor> inputs) {
   std::optional<DType> common;
   if (!is_predicate(op)) common = out.dtype();
@@ -77,7 +78,7 @@ std::optional<DType> common_dtype(ElementwiseOp op, const Tensor& out, std::span
   return common == kFloat32 || (common && is_half(*common)) ? common : std::nullopt;
 }
 
-/// Whether the tensors of the loop lie as launch_rows needs them, in packs of `pack`.
+/// Returns whether the tensors of the loop lie as launch_rows needs them, in packs of `pack`.
 template <int kInputs>
 bool lies_in_rows(const StridedLoop& loop, std::span<const Tensor> inputs, int pack) {
   bool result = true;

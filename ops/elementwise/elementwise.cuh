@@ -6,7 +6,7 @@
 
 namespace taper::ops {
 
-/// A loop as elementwise kernels take it: operands[0] is the result, operands[k + 1] the k-th input unless
+/// A loop as elementwise kernels take it. operands[0] is the result; operands[k + 1] is the k-th input unless
 /// that is a number.
 template <int kInputs, class T>
 struct ElementwiseLoop : GpuLoop<kInputs + 1> {
@@ -14,7 +14,7 @@ struct ElementwiseLoop : GpuLoop<kInputs + 1> {
   T numbers[kInputs];
 };
 
-/// result[i] = op(inputs[0][i], ...), as T: 1 or 0 for predicates.
+/// Sets result[i] to op(inputs[0][i], ...), as T: 1 or 0 for predicates.
 template <ElementwiseOp op, class T, int kPack, int kInputs>
 __device__ __forceinline__ void evaluate_pack(const T (&inputs)[kInputs][kPack], T (&result)[kPack]) {
 #pragma unroll
@@ -31,7 +31,7 @@ void launch_rows(ElementwiseOp op, const ElementwiseLoop<1, float>& loop, DType 
 void launch_rows(ElementwiseOp op, const ElementwiseLoop<2, float>& loop, DType stored);
 void launch_rows(ElementwiseOp op, const ElementwiseLoop<3, float>& loop, DType stored);
 
-/// Elements in a thread's 16 bytes of `stored`.
+/// Returns how many elements of `stored` a thread's 16 bytes hold.
 inline int row_pack(DType stored) {
   return int(16 / size_of(stored));
 }

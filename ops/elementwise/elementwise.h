@@ -1,13 +1,13 @@
 #pragma once
 // Arithmetic on each element by itself, with broadcasting and PyTorch's type promotion.
 //
-// Two tensors meet in result_type(a, b); a number takes the tensor's dtype unless it is of a higher category
-// (x * 0.5 of an integer tensor is f32), and must fit it: an i32 tensor takes no 2^40. Comparisons round it
-// to the tensor's dtype first, so that an f16 tensor of 0.1 equals 0.1; they compare integers exactly, and of
-// whatever size. Half types compute in f32 and round once. Functions marked (float)
-// turn integers and bool into f32. Results keep the memory format of the first input of full shape. All throw
-// Error if shapes do not broadcast or devices differ. PyTorch's counterparts: ATen/native/BinaryOps.cpp,
-// UnaryOps.cpp, TensorCompare.cpp, Activation.cpp.
+// Two tensors meet in result_type(a, b). A number takes the tensor's dtype unless it is of a higher category
+// (x * 0.5 of an integer tensor is f32), and must fit it: an i32 tensor takes no 2^40. Comparisons round the
+// number to the tensor's dtype first, so that an f16 tensor of 0.1 equals 0.1. They compare integers of any
+// size exactly. Half types compute in f32 and round once. Functions marked (float) turn integers and bool
+// into f32. Results keep the memory format of the first input that has the result's shape. All throw Error if
+// shapes do not broadcast or devices differ. PyTorch's counterparts: ATen/native/BinaryOps.cpp, UnaryOps.cpp,
+// TensorCompare.cpp, Activation.cpp.
 
 #include <optional>
 
@@ -34,14 +34,14 @@ Tensor div(Scalar a, const Tensor& b);
 Tensor pow(const Tensor& a, const Tensor& b);
 Tensor pow(const Tensor& a, Scalar b);
 Tensor pow(Scalar a, const Tensor& b);
-/// The larger (smaller) of the two; NaN if either is.
+/// The larger (smaller) of the two; NaN if either is NaN.
 Tensor maximum(const Tensor& a, const Tensor& b);
 Tensor maximum(const Tensor& a, Scalar b);
 Tensor minimum(const Tensor& a, const Tensor& b);
 Tensor minimum(const Tensor& a, Scalar b);
 /// a + weight * (b - a), floating-point. (torch.lerp)
 Tensor lerp(const Tensor& a, const Tensor& b, double weight);
-/// x limited to [low, high]; either may be left out. NaN stays NaN. (torch.clamp)
+/// x limited to [low, high]; either bound may be left out. NaN stays NaN. (torch.clamp)
 Tensor clamp(const Tensor& x, std::optional<Scalar> low, std::optional<Scalar> high = {});
 
 // ---- Functions of one tensor ----
@@ -55,7 +55,7 @@ Tensor square(const Tensor& x);
 /// Integers are returned unchanged.
 Tensor floor(const Tensor& x);
 Tensor ceil(const Tensor& x);
-/// To the nearest integer, halves to even.
+/// Rounds to the nearest integer, halves to even.
 Tensor round(const Tensor& x);
 
 // (float)
@@ -73,7 +73,7 @@ Tensor erf(const Tensor& x);
 
 /// max(x, 0); NaN stays NaN.
 Tensor relu(const Tensor& x);
-/// 0 where y <= 0, else grad: relu's gradient from its output. NaN lets its gradient pass.
+/// relu's gradient from its output: 0 where y <= 0, else grad. Where y is NaN, returns grad.
 Tensor relu_backward(const Tensor& grad, const Tensor& y);
 /// (float) Gradients of the activations below from their output y or input x.
 Tensor sigmoid_backward(const Tensor& grad, const Tensor& y);
@@ -123,8 +123,8 @@ Tensor where(const Tensor& condition, const Tensor& a, Scalar b);
 Tensor where(const Tensor& condition, Scalar a, const Tensor& b);
 
 // ---- In place ----
-// self gets the result, converted to its dtype, and a new version. All throw Error if the result's shape or
-// category (float into integer, integer into bool) does not fit self, or elements of self share memory.
+// self gets the result, converted to its dtype, and a new version. All throw Error if the result does not fit
+// self's shape or category (float into integer, integer into bool), or if elements of self share memory.
 
 /// self += alpha * other.
 void add_(const Tensor& self, const Tensor& other, Scalar alpha = 1);

@@ -1,3 +1,5 @@
+// The CPU's elementwise operations: loads, converts and stores around the block kernels.
+
 #include <algorithm>
 #include <array>
 
@@ -8,61 +10,13 @@
 namespace taper::ops {
 namespace {
 
-constexpr std::array<std::string_view, 52> kNames = {"neg",
-                                                     "abs",
-                                                     "sign",
-                                                     "square",
-                                                     "relu",
-                                                     "exp",
-                                                     "log",
-                                                     "log1p",
-                                                     "sqrt",
-                                                     "rsqrt",
-                                                     "reciprocal",
-                                                     "sigmoid",
-                                                     "tanh",
-                                                     "gelu",
-                                                     "gelu_tanh",
-                                                     "silu",
-                                                     "sin",
-                                                     "cos",
-                                                     "erf",
-                                                     "floor",
-                                                     "ceil",
-                                                     "round",
-                                                     "logical_not",
-                                                     "isnan",
-                                                     "isinf",
-                                                     "isfinite",
-                                                     "add",
-                                                     "sub",
-                                                     "mul",
-                                                     "div",
-                                                     "pow",
-                                                     "maximum",
-                                                     "minimum",
-                                                     "leaky_relu",
-                                                     "relu_backward",
-                                                     "sigmoid_backward",
-                                                     "tanh_backward",
-                                                     "gelu_backward",
-                                                     "gelu_tanh_backward",
-                                                     "silu_backward",
-                                                     "eq",
-                                                     "ne",
-                                                     "lt",
-                                                     "le",
-                                                     "gt",
-                                                     "ge",
-                                                     "logical_and",
-                                                     "logical_or",
-                                                     "add",
-                                                     "clamp",
-                                                     "lerp",
-                                                     "where"};
-static_assert(size_t(ElementwiseOp::kWhere) + 1 == kNames.size());
+constexpr std::string_view kNames[] = {
+#define TAPER_NAME(op, name) name,
+    TAPER_ELEMENTWISE_OPS(TAPER_NAME)
+#undef TAPER_NAME
+};
 
-/// T is what the kernel reads, Result what it writes: T or bool.
+/// Runs `function` on every block. T is what it reads, Result what it writes: T or bool.
 template <class T, class Result>
 void run_blocks(const StridedLoop& loop, BlockFunction function) {
   const int inputs = loop.count - 1;

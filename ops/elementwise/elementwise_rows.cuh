@@ -1,13 +1,13 @@
 #pragma once
-// The fast way through elementwise operations: one kernel for each operation and dtype, where all tensors are
-// of that dtype and lie in aligned rows or repeat. PyTorch's counterpart: ATen/native/cuda/CUDALoops.cuh,
+// The fast elementwise kernels, one for each operation and dtype. All tensors are of that dtype and lie in
+// aligned rows or repeat. PyTorch's counterpart: ATen/native/cuda/CUDALoops.cuh,
 // vectorized_elementwise_kernel. For .cu files only.
 
 #include "taper/ops/elementwise/elementwise.cuh"
 
 namespace taper::ops {
 
-/// The elements first, ... of a row or a repeated element, as they are stored.
+/// The elements from `first` on, of a row or a repeated element, as they are stored.
 template <class Stored, int kPack, int kOperands>
 __device__ __forceinline__ void load_row(const GpuLoop<kOperands>& loop, const GpuOperand& x, uint32_t first,
                                          int count, Pack<Stored, kPack>& pack) {
@@ -26,9 +26,9 @@ __device__ __forceinline__ void load_row(const GpuLoop<kOperands>& loop, const G
   }
 }
 
-/// out[i] = op(inputs[0][i], ...). One thread for each pack of 16 bytes, 256 to a block; every element is
-/// moved once, which is all that limits the simple operations: all loads are issued before the first
-/// conversion, so that they wait for memory together.
+/// out[i] = op(inputs[0][i], ...). One thread for each pack of 16 bytes, 256 to a block. Moves every element
+/// once, and simple operations are limited by that. Issues all loads before the first conversion, so that
+/// they wait for memory together.
 template <ElementwiseOp op, class Stored>
 __global__ void __launch_bounds__(kLoopBlock) elementwise_rows(ElementwiseLoop<arity(op), float> loop) {
   constexpr int kInputs = arity(op), kPack = 16 / sizeof(Stored);
@@ -73,7 +73,7 @@ void launch_rows(const ElementwiseLoop<arity(op), float>& loop, DType stored) {
               loop);
 }
 
-/// For an `op` from `first` to `last`.
+/// Launches the kernel of an `op` from `first` to `last`.
 template <ElementwiseOp first, ElementwiseOp last>
 void launch_rows(ElementwiseOp op, const ElementwiseLoop<arity(first), float>& loop, DType stored) {
   dispatch_op<first, last>(op, [&]<ElementwiseOp each>() { launch_rows<each>(loop, stored); });

@@ -13,28 +13,25 @@
 
 namespace taper::ops {
 
-constexpr ElementwiseOp kFirstBinary = ElementwiseOp::kAdd, kFirstTernary = ElementwiseOp::kAddScaled;
-constexpr ElementwiseOp kLastOp = ElementwiseOp::kWhere;
-
-/// The number of inputs.
+/// Returns the number of inputs.
 TAPER_HOST_DEVICE constexpr int arity(ElementwiseOp op) {
   return op < kFirstBinary ? 1 : op < kFirstTernary ? 2 : 3;
 }
 
-/// Whether integers are converted to floating point before they come here.
+/// Returns whether integers are converted to floating point before they come here.
 TAPER_HOST_DEVICE constexpr bool needs_float(ElementwiseOp op) {
   using enum ElementwiseOp;
   return (op >= kExp && op <= kErf) || op == kDiv || op == kLeakyRelu ||
          (op >= kSigmoidBackward && op <= kSiluBackward) || op == kLerp;
 }
 
-/// Whether results are bool.
+/// Returns whether results are bool.
 TAPER_HOST_DEVICE constexpr bool is_predicate(ElementwiseOp op) {
   using enum ElementwiseOp;
   return (op >= kLogicalNot && op <= kIsFinite) || (op >= kEq && op <= kLogicalOr);
 }
 
-/// The one after `op` in the list.
+/// Returns the operation after `op` in the list.
 TAPER_HOST_DEVICE constexpr ElementwiseOp next(ElementwiseOp op) {
   return ElementwiseOp(uint8_t(op) + 1);
 }
@@ -48,8 +45,8 @@ void dispatch_op(ElementwiseOp op, Body&& body) {
 
 namespace formulas {
 
-// Functions beyond arithmetic: a GPU's own precise ones there (within 2 ulp by CUDA's programming guide),
-// vectorisable ones on the CPU.
+// Functions beyond arithmetic. On the GPU: its own precise ones (within 2 ulp by CUDA's programming guide).
+// On the CPU: vectorisable ones.
 #if defined(__CUDA_ARCH__)
 namespace math {
 template <class T>
@@ -79,7 +76,7 @@ inline constexpr bool is_integer = std::is_integral_v<T>;
 template <class T>
 inline constexpr T kInfinity = std::numeric_limits<T>::infinity();  // 0 for integers
 
-/// Integers wrap around, as in PyTorch; signed overflow itself is undefined in C++.
+/// Integers wrap around, as in PyTorch. Signed overflow itself is undefined in C++.
 template <class T>
 using Wrapping = std::conditional_t<is_integer<T>, uint64_t, T>;
 
@@ -88,7 +85,7 @@ TAPER_HOST_DEVICE T product_of(T a, T b) {
   return T(Wrapping<T>(a) * Wrapping<T>(b));
 }
 
-/// NaN in either wins: a > b is false for both, and a + b is NaN.
+/// NaN in either operand wins: a > b is false for both orders, and a + b is NaN.
 template <class T>
 TAPER_HOST_DEVICE T larger(T a, T b) {
   if constexpr (is_integer<T>)
@@ -156,7 +153,7 @@ TAPER_HOST_DEVICE T silu_slope(T x) {
   return s * (1 + x * (1 - s));
 }
 
-/// Exact at both ends: from a for small weights, from b for large ones.
+/// Exact at both ends: computed from a for small weights, from b for large ones.
 template <class T>
 TAPER_HOST_DEVICE T between(T a, T b, T weight) {
   return weight < T(0.5) ? a + weight * (b - a) : b - (b - a) * (1 - weight);
@@ -170,7 +167,7 @@ TAPER_HOST_DEVICE auto evaluate(T x) {
   using enum ElementwiseOp;
   using namespace formulas;
   constexpr bool kInteger = is_integer<T>;
-  // Two's complement: -INT64_MIN is INT64_MIN, as in PyTorch, and not undefined.
+  // Two's complement: -INT64_MIN is INT64_MIN, as in PyTorch, without undefined behaviour.
   if constexpr (op == kNeg && kInteger) return T(-uint64_t(x));
   if constexpr (op == kNeg && !kInteger) return -x;
   if constexpr (op == kAbs) return T(std::abs(x));
@@ -214,7 +211,7 @@ TAPER_HOST_DEVICE auto evaluate(T a, T b) {
   if constexpr (op == kMaximum) return larger(a, b);
   if constexpr (op == kMinimum) return smaller(a, b);
   if constexpr (op == kLeakyRelu) return a > 0 ? a : a * b;
-  if constexpr (op == kReluBackward) return b <= 0 ? T(0) : a;  // of NaN: the gradient, as in PyTorch
+  if constexpr (op == kReluBackward) return b <= 0 ? T(0) : a;  // where b is NaN: the gradient, as in PyTorch
   if constexpr (op == kSigmoidBackward) return a * (1 - b) * b;
   if constexpr (op == kTanhBackward) return a * (1 - b * b);
   if constexpr (op == kGeluBackward) return a * gelu_slope(b);

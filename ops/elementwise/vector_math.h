@@ -1,9 +1,8 @@
 #pragma once
-// exp, log, tanh and erf as straight lines of arithmetic, so that a loop over them vectorises (GCC
-// calls the C library once per element otherwise). f32 results are within 1.5 units in the last place of
-// the exact value, tested over the whole range; f64 uses the C library. Range reduction as
-// in Muller, "Elementary Functions", ch. 11; the polynomials are weighted least-squares fits iterated towards
-// minimax.
+// exp, log, tanh and erf as straight-line arithmetic, so that a loop over them vectorises. (Otherwise GCC
+// calls the C library once per element.) f32 results are within 1.5 units in the last place of the exact
+// value, tested over the whole range; f64 uses the C library. Range reduction as in Muller, "Elementary
+// Functions", ch. 11; the polynomials are weighted least-squares fits iterated towards minimax.
 
 #include <bit>
 #include <cmath>
@@ -29,7 +28,7 @@ inline float exp(float x) {
   // x = n ln2 + r with |r| <= ln2/2. Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
   constexpr float kShift = 0x1.8p23f;
   constexpr float kLn2High = 0x1.62e400p-1f, kLn2Low = 0x1.7f7d1cp-20f;
-  x = x < -104.0f ? -104.0f : x;  // below is 0, above infinity; a NaN passes both
+  x = x < -104.0f ? -104.0f : x;  // below is 0, above is infinity; a NaN passes both comparisons
   x = x > 89.0f ? 89.0f : x;
   const float shifted = x * 0x1.715476p0f + kShift;
   const float n = shifted - kShift;
@@ -37,7 +36,7 @@ inline float exp(float x) {
   const float q = 0x1.fffffcp-2f +
                   r * (0x1.555492p-3f + r * (0x1.5558f2p-5f + r * (0x1.1239e2p-7f + r * 0x1.6a2434p-10f)));
   const float p = 1.0f + (r + r * r * q);
-  // 2^n in two factors, since n reaches past the exponents of normal numbers on both sides.
+  // 2^n in two factors, since n exceeds the exponents of normal numbers on both sides.
   const int32_t power = int32_t(std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kShift));
   const int32_t half = power >> 1;
   const float a = std::bit_cast<float>(uint32_t(half + 127) << 23);
@@ -86,7 +85,7 @@ inline float erf(float x) {
            u * (0x1.ce2d20p-4f +
                 u * (-0x1.b7fbb4p-6f + u * (0x1.5419f6p-8f + u * (-0x1.a485ecp-11f + u * 0x1.4ae4d0p-14f)))));
   const float near_zero = x + x * p;
-  // 1 - exp(-r(|x|)), where r is a polynomial for -log(erfc) up to 4; erf is 1 in f32 from there on.
+  // 1 - exp(-r(|x|)), where r is a polynomial for -log(erfc) up to 4; beyond 4, erf is 1 in f32.
   const float a = magnitude > 4.0f ? 4.0f : magnitude;
   const float r = 0x1.2ed738p-15f +
                   a * (0x1.20eb8ap+0f +

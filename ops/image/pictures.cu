@@ -1,3 +1,4 @@
+#include "taper/core/base/ceil_div.h"
 #include "taper/ops/copy/strided_gpu.cuh"
 #include "taper/ops/image/pictures_backend.h"
 
@@ -98,7 +99,7 @@ void launch(const PictureArgs& args) {
   // Rows of whole runs keep every run of an aligned tensor aligned, in both formats.
   const size_t run_bytes = std::min<size_t>(sizeof(Out) * kRun, 16);
   k.aligned = width % kRun == 0 && reinterpret_cast<uintptr_t>(y.data_ptr()) % run_bytes == 0;
-  const int64_t runs_of_row = (width + kRun - 1) / kRun;
+  const int64_t runs_of_row = ceil_div(width, kRun);
   k.runs_of_row = FastDivisor(uint32_t(runs_of_row));
   k.rows_of_picture = FastDivisor(uint32_t(height));
   // As many pictures at a time as 31 bits can count the runs of.
@@ -111,7 +112,7 @@ void launch(const PictureArgs& args) {
     k.runs = uint32_t(std::min(batch, y.size(0) - first) * height * runs_of_row);
     const unsigned resident = unsigned(gpu::properties(y.device().index).multiprocessors) * 8;
     gpu::launch("normalize_pictures", channels == 1 ? normalize_runs<Out, 1> : normalize_runs<Out, 3>,
-                {.grid = std::min(resident, (k.runs + kLoopBlock - 1) / kLoopBlock), .block = kLoopBlock}, k);
+                {.grid = std::min(resident, ceil_div(k.runs, kLoopBlock)), .block = kLoopBlock}, k);
   }
 }
 

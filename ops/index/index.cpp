@@ -10,7 +10,7 @@
 namespace taper::ops {
 namespace {
 
-/// `position`, counted in row-major order, as coordinates in `shape`.
+/// Returns `position`, counted in row-major order, as coordinates in `shape`.
 Dims coordinates(int64_t position, const Shape& shape) {
   Dims result = shape;
   for (int64_t axis = shape.size() - 1; axis >= 0; --axis) {
@@ -20,7 +20,8 @@ Dims coordinates(int64_t position, const Shape& shape) {
   return result;
 }
 
-/// Checks dtype and, on the CPU, range, which on the GPU the kernels check; returns the index row-major.
+/// Checks the dtype and, on the CPU, the range. On the GPU the kernels check the range. Returns the index
+/// row-major.
 Tensor prepare_index(std::string_view op, const Tensor& index, int64_t limit) {
   TAPER_CHECK(index.dtype() == kInt64, "{}: index must be i64, got {}; convert with .to(kInt64)", op,
               index.dtype());
@@ -32,7 +33,7 @@ Tensor prepare_index(std::string_view op, const Tensor& index, int64_t limit) {
   return dense;
 }
 
-/// The axis in range, and the index fit for slices of x along it.
+/// Brings the axis into range and prepares the index for slices of x along it.
 Tensor prepare_slices(std::string_view op, const Tensor& x, int64_t& axis, const Tensor& index) {
   check_same_device(op, x, index);
   TAPER_CHECK(x.dim() > 0, "{}: a tensor without dimensions has no slices", op);
@@ -41,7 +42,7 @@ Tensor prepare_slices(std::string_view op, const Tensor& x, int64_t& axis, const
   return prepare_index(op, index, x.shape()[axis]);
 }
 
-/// The axis in range, and the index fit for elements of x along it.
+/// Brings the axis into range and prepares the index for elements of x along it.
 Tensor prepare_elements(std::string_view op, const Tensor& x, int64_t& axis, const Tensor& index) {
   check_same_device(op, x, index);
   axis = normalize_axis(axis, x.dim(), op);
@@ -52,7 +53,7 @@ Tensor prepare_elements(std::string_view op, const Tensor& x, int64_t& axis, con
   return prepare_index(op, index, x.dim() == 0 ? 1 : x.shape()[axis]);
 }
 
-/// x cut down to the sizes of `shape` away from `axis`: a view.
+/// Returns a view of x cut down to the sizes of `shape` in all axes but `axis`.
 Tensor narrow_to(Tensor x, int64_t axis, const Shape& shape) {
   for (int64_t i = 0; i < x.dim(); ++i) {
     if (i != axis) x = views::narrow(x, i, 0, shape[i]);
@@ -67,7 +68,7 @@ void check_source(std::string_view op, const Tensor& x, const Tensor& source, co
               "{}: source ({}) and x ({}) must be of one number type", op, source.dtype(), x.dtype());
 }
 
-/// A row-major copy of x in the dtype that sums are made in.
+/// Returns a row-major copy of x in the dtype that sums use.
 Tensor accumulator(const Tensor& x) {
   const Tensor wide = cast(x, compute_dtype(x.dtype()));
   return wide.is_same(x) || !wide.is_contiguous() ? contiguous(clone(wide)) : wide;

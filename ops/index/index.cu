@@ -1,6 +1,7 @@
-// Reading by index. Every kernel has one thread for each word it writes, and reads and writes each once:
-// limited by memory bandwidth, for scattered indices by the 32-byte sectors that they touch.
+// Reading by index. Every kernel has one thread for each word it writes, and reads and writes each word once.
+// Limited by memory bandwidth; for scattered indices, by the 32-byte sectors that they touch.
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/device_check.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/ops/copy/walk_gpu.cuh"
@@ -13,10 +14,10 @@ namespace {
 constexpr unsigned kBlock = 256;
 
 unsigned blocks_for(int64_t threads) {
-  return unsigned((threads + kBlock - 1) / kBlock);
+  return unsigned(ceil_div(threads, kBlock));
 }
 
-/// Lanes with a division by each size, for element numbers below `limit`.
+/// Lanes with a fast division by each size, for element indices below `limit`.
 struct GpuLaneWalk {
   int64_t size, inner;
   GpuDivisor by_size, by_inner;
@@ -25,9 +26,9 @@ struct GpuLaneWalk {
       : size(lanes.size), inner(lanes.inner), by_size(lanes.size, limit), by_inner(lanes.inner, limit) {}
 };
 
-/// result[outer][k][i] = x[outer][index[k]][i], or with kEach x[outer][index[outer][k][i]][i]. Reads and
-/// writes a word of 1 to 16 bytes a thread, with kEach 8 bytes of index besides; else the index comes from
-/// the caches.
+/// result[outer][k][i] = x[outer][index[k]][i], or with kEach x[outer][index[outer][k][i]][i]. Each thread
+/// reads and writes a word of 1 to 16 bytes. With kEach it also reads 8 bytes of index; else the index comes
+/// from the caches.
 template <class Word, bool kEach>
 __global__ void __launch_bounds__(kBlock) read_at(const Word* x, int64_t x_size, const int64_t* index,
                                                   Word* result, int64_t words, GpuLaneWalk walk) {
@@ -40,7 +41,7 @@ __global__ void __launch_bounds__(kBlock) read_at(const Word* x, int64_t x_size,
   result[i] = x[(outer * x_size + at) * walk.inner + inner];
 }
 
-/// Ones and zeros: 8 bytes written a thread, the index from the caches.
+/// Writes ones and zeros: 8 bytes a thread, with the index from the caches.
 __global__ void __launch_bounds__(kBlock)
     one_hot(const int64_t* index, int64_t* result, int64_t numel, int64_t classes, GpuDivisor by_classes) {
   const int64_t i = blockIdx.x * int64_t(kBlock) + threadIdx.x;
@@ -51,7 +52,7 @@ __global__ void __launch_bounds__(kBlock)
   result[i] = at == c;
 }
 
-/// Calls body with the widest word that slices of `slice_bytes` bytes at both addresses consist of.
+/// Calls body with the widest word that divides slices of `slice_bytes` bytes at both addresses.
 template <class Body>
 void dispatch_word(int64_t slice_bytes, const void* a, const void* b, Body&& body) {
   const uintptr_t bits =
@@ -63,7 +64,7 @@ void dispatch_word(int64_t slice_bytes, const void* a, const void* b, Body&& bod
   return body.template operator()<uint8_t>();
 }
 
-/// `lanes` of the result, in words.
+/// Launches the kernel over the `lanes` of the result, counted in words.
 template <class Word, bool kEach>
 void launch_read_at(const char* name, const Tensor& x, int64_t x_size, const Tensor& index,
                     const Tensor& result, const Lanes& lanes) {

@@ -1,7 +1,8 @@
-// Adding by index, without atomics: whatever is added to one element is added by one thread, in the order of
-// the source, so the sums are the same bits on every run. (PyTorch sorts the indices for that:
+// Adding by index, without atomics. One thread adds everything that goes to one element, in the order of the
+// source, so the sums are equal to the bit on every run. (PyTorch sorts the indices for that:
 // ATen/native/cuda/Indexing.cu.)
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/device_check.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/ops/copy/walk_gpu.cuh"
@@ -14,7 +15,7 @@ namespace {
 
 constexpr unsigned kBlock = 256;
 
-/// What both kernels take: sums[outer][to_size][inner] gets source[outer][size][inner].
+/// What both kernels take: source[outer][size][inner] is added to sums[outer][to_size][inner].
 template <class T, class Stored>
 struct AddTask {
   T* sums;
@@ -29,14 +30,14 @@ struct AddTask {
 };
 
 /// Adds slice k of the source to slice index[k] of the sums. A block owns `owned` neighbouring slices of one
-/// outer element and 256 of their inner elements: it reads all indices, 256 at a time, lists those that point
-/// to its slices in their order, and goes through the list with a thread for each inner element. Grid:
-/// (owned parts, inner parts, outer). The indices come from the L2 cache, the source and the sums move once:
-/// limited by memory bandwidth if slices are long.
+/// outer element, and 256 of their inner elements. It reads all indices, 256 at a time, and lists in order
+/// those that point to its slices. Then it goes through the list with a thread for each inner element. Grid:
+/// (owned parts, inner parts, outer). The indices come from the L2 cache; the source and the sums move once.
+/// Limited by memory bandwidth if slices are long.
 template <class T, class Stored>
 __global__ void __launch_bounds__(kBlock)
     add_slices(AddTask<T, Stored> task, int64_t owned, int64_t index_outer_stride) {
-  __shared__ int found[kBlock];  // positions of the indices at hand that point to the block's slices
+  __shared__ int found[kBlock];  // positions of the current indices that point to the block's slices
   __shared__ int found_by_warp[kBlock / kWarp];
   const int64_t first = blockIdx.x * owned, last = min(first + owned, task.to_size);
   const int64_t inner = blockIdx.y * int64_t(kBlock) + threadIdx.x, outer = blockIdx.z;
@@ -67,9 +68,9 @@ __global__ void __launch_bounds__(kBlock)
   }
 }
 
-/// One thread for each lane, 256 to a block, adds its elements one after the other; neighbours read side by
-/// side. Reads source and 8 bytes of index for each element once, and the sums, which it writes too, where
-/// the index says: limited by memory. For many lanes.
+/// One thread for each lane, 256 to a block, adds its elements one after the other; neighbouring threads read
+/// neighbouring elements. For each element, reads the source and 8 bytes of index once, and reads and writes
+/// the sum that the index points to. Limited by memory bandwidth. For many lanes.
 template <class T, class Stored>
 __global__ void __launch_bounds__(kBlock)
     add_lanes(AddTask<T, Stored> task, int64_t lanes, GpuDivisor by_inner) {
@@ -84,28 +85,27 @@ __global__ void __launch_bounds__(kBlock)
   }
 }
 
-constexpr int64_t kMaxGrid = 65535;  // of y and z
+constexpr int64_t kMaxGrid = 65535;  // along y and z
 
 template <class T, class Stored>
 void launch_add_slices(const char* name, const AddTask<T, Stored>& task, int64_t outer,
                        int64_t index_outer_stride) {
-  const int64_t inner_parts = (task.inner + kBlock - 1) / kBlock;
+  const int64_t inner_parts = ceil_div(task.inner, kBlock);
   TAPER_CHECK(outer <= kMaxGrid && inner_parts <= kMaxGrid,
               "{}: on the GPU at most 65535 outer slices, of at most 65535 * 256 elements, fit; got {} of {}",
               name, outer, task.inner);
-  // Four blocks a multiprocessor: enough to fill the device, and few enough that not too many read all
-  // indices.
+  // Four blocks a multiprocessor: enough to fill the device, and few enough that the indices are not read too
+  // often.
   const int64_t wanted = gpu::properties().multiprocessors * 4;
   const int64_t parts = std::clamp<int64_t>(wanted / (outer * inner_parts), 1, task.to_size);
-  const int64_t owned = (task.to_size + parts - 1) / parts;
-  gpu::launch(
-      name, add_slices<T, Stored>,
-      {.grid = dim3(unsigned((task.to_size + owned - 1) / owned), unsigned(inner_parts), unsigned(outer)),
-       .block = kBlock},
-      task, owned, index_outer_stride);
+  const int64_t owned = ceil_div(task.to_size, parts);
+  gpu::launch(name, add_slices<T, Stored>,
+              {.grid = dim3(unsigned(ceil_div(task.to_size, owned)), unsigned(inner_parts), unsigned(outer)),
+               .block = kBlock},
+              task, owned, index_outer_stride);
 }
 
-/// Calls body(lanes of the source, task) with the task in the types of the sums and of the source.
+/// Calls body(lanes of the source, task), with the task in the types of the sums and of the source.
 template <class Body>
 void dispatch_task(const Tensor& self, int64_t axis, const Tensor& index, const Tensor& source,
                    const Body& body) {
@@ -134,13 +134,13 @@ void index_add_gpu(const Tensor& self, int64_t axis, const Tensor& index, const 
 void scatter_add_gpu(const Tensor& self, int64_t axis, const Tensor& index, const Tensor& source) {
   if (source.numel() == 0) return;
   const auto add = [&]<class T, class Stored>(const Lanes& from, const AddTask<T, Stored>& task) {
-    // Few long rows: blocks share each; else there are lanes enough for a thread each.
+    // A few long lanes are shared by blocks. Else there are enough lanes to give each a thread.
     const int64_t few = gpu::properties().multiprocessors * 64;
     if (from.inner == 1 && from.size > 64 && from.outer <= few && from.outer <= kMaxGrid) {
       return launch_add_slices("scatter_add", task, from.outer, from.size);
     }
     gpu::launch("scatter_add", add_lanes<T, Stored>,
-                {.grid = unsigned((from.count() + kBlock - 1) / kBlock), .block = kBlock}, task, from.count(),
+                {.grid = unsigned(ceil_div(from.count(), kBlock)), .block = kBlock}, task, from.count(),
                 GpuDivisor(from.inner, from.count()));
   };
   dispatch_task(self, axis, index, source, add);

@@ -13,7 +13,7 @@ namespace {
 /// Elements per parallel piece.
 constexpr int64_t kGrain = 16384;
 
-/// The dtypes that sums are made in.
+/// Calls body with a dtype that sums use.
 template <class Body>
 void dispatch_sum(DType dtype, Body&& body) {
   switch (dtype) {
@@ -63,7 +63,7 @@ void index_add_cpu(const Tensor& self, int64_t axis, const Tensor& index, const 
   dispatch_sum(self.dtype(), [&]<class T>() {
     T* sums = self.data<T>();
     const T* values = source.data<T>();
-    // A piece is a range of lanes: whatever is added to one element is added by one thread, in order.
+    // A piece is a range of lanes: one thread adds everything that goes to one element, in order.
     parallel_for(from.count(), lane_grain(from), [&](int64_t begin, int64_t end) {
       while (begin < end) {
         const int64_t outer = begin / from.inner, first = begin % from.inner;

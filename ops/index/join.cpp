@@ -12,7 +12,7 @@
 namespace taper::ops {
 namespace {
 
-/// Checks what cat and stack promise; returns the dtype and order of the result.
+/// Checks the requirements of cat and stack. Returns the dtype and order of the result.
 TensorOptions common_options(std::string_view op, const std::vector<Tensor>& tensors) {
   TAPER_CHECK(!tensors.empty(), "{}: needs at least one tensor", op);
   TensorOptions options{

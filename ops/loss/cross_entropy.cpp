@@ -9,8 +9,8 @@
 namespace taper::ops {
 namespace {
 
-/// Half types are computed in f32, on the GPU as they are read; other layouts than the two image formats are
-/// copied once.
+/// Converts half types to f32 on the CPU; the GPU converts them as it reads. Copies layouts other than the
+/// two image formats once.
 Tensor prepare_logits(const Tensor& logits) {
   const bool in_order = logits.is_contiguous() || logits.is_contiguous(kChannelsLast);
   const Tensor dense = in_order ? logits : contiguous(logits);

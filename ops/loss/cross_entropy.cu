@@ -1,3 +1,4 @@
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/device_check.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/loss/cross_entropy_gpu.h"
@@ -7,7 +8,7 @@
 namespace taper::ops {
 namespace {
 
-/// The part of the loss that is the same for every position.
+/// The part of the loss that is equal for every position.
 template <class T>
 struct Terms {
   const T* weight;  ///< of each class, or null
@@ -28,9 +29,9 @@ __device__ __forceinline__ void check_target(int64_t target, int64_t classes) {
                     "cross_entropy: a target is neither a class of the logits nor ignore_index");
 }
 
-/// Loss (0 if ignored) and log-sum-exp of every position; launch as lane_gpu.cuh describes. Reads the logits
-/// once, with label smoothing a second time from the caches, and writes 16 bytes a position: limited by
-/// memory bandwidth.
+/// Writes the loss (0 if ignored) and log-sum-exp of every position; launch as lane_gpu.cuh describes. Reads
+/// the logits once, with label smoothing a second time from the caches, and writes 16 bytes a position.
+/// Limited by memory bandwidth.
 template <class Stored>
 __global__ void __launch_bounds__(kLaneBlock, kLaneBlocks<Stored>)
     cross_entropy_lanes(const Stored* x, const int64_t* targets, GpuLanes lanes,
@@ -72,8 +73,8 @@ struct AddLossSums {
   __device__ LossSum operator()(LossSum a, LossSum b) const { return {a.loss + b.loss, a.weight + b.weight}; }
 };
 
-/// The block's part of the sums of losses and of the targets' weights: one partial sum a block. Reads 16
-/// bytes a position, for which memory sets the pace; blocks of kLaneBlock threads.
+/// Adds up the block's losses and the weights of its targets, one partial sum a block of kLaneBlock threads.
+/// Reads 16 bytes a position; limited by memory bandwidth.
 template <class T>
 __global__ void __launch_bounds__(kLaneBlock)
     sum_losses(const double* losses, const int64_t* targets, int64_t positions, Terms<T> terms,
@@ -88,7 +89,7 @@ __global__ void __launch_bounds__(kLaneBlock)
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-/// One block adds the partial sums, 16 bytes each, and writes the results: limited by its latency.
+/// Adds the partial sums, 16 bytes each, in one block, and writes the results. Limited by latency.
 template <class Stored>
 __global__ void __launch_bounds__(kLaneBlock)
     finish_losses(const LossSum* partial, int count, bool mean, Stored* loss, double* total_weight) {
@@ -100,8 +101,8 @@ __global__ void __launch_bounds__(kLaneBlock)
   if (loss) *loss = device_cast<Stored>(LaneType<Stored>(mean ? sum.loss / sum.weight : sum.loss));
 }
 
-/// d loss / d x[c] = scale * (mass * p[c] - class_share * w[c]), less the target's own share at c = target;
-/// launch as lane_gpu.cuh describes. Reads the logits once and writes as much: limited by memory bandwidth.
+/// d loss / d x[c] = scale * (mass * p[c] - class_share * w[c]), minus the target's own share at c = target;
+/// launch as lane_gpu.cuh describes. Reads and writes the logits' size once; limited by memory bandwidth.
 template <class Stored>
 __global__ void __launch_bounds__(kLaneBlock, kLaneBlocks<Stored>)
     cross_entropy_gradient(const Stored* x, Stored* dx, const int64_t* targets, GpuLanes lanes,
@@ -124,19 +125,12 @@ __global__ void __launch_bounds__(kLaneBlock, kLaneBlocks<Stored>)
   const double all = class_total ? double(*class_total) : double(lanes.size);
   const T mass = T(scale * (own + terms.class_share * all));
   const T target_part = T(scale * own), class_part = T(scale * terms.class_share);
-  // The log-sum-exp in two parts, so that it keeps its digits where T is float.
+  // The log-sum-exp in two parts, so that it keeps its precision where T is float.
   const T high = T(log_sum_exp[lane]), low = T(log_sum_exp[lane] - double(high));
   map_lane<T>(lanes, x, dx, thread, [&](T v, int64_t c) {
     T result = mass * lane_exp<Stored>(v - high - low);
     if (terms.class_share > 0) result -= class_part * terms.weight_of(c);
     return c == target ? result - target_part : result;
-  });
-}
-
-template <class Body>
-void dispatch_logits(DType dtype, Body&& body) {
-  dispatch_stored(dtype, [&]<class Stored>() {
-    if constexpr (!std::is_integral_v<Stored>) body.template operator()<Stored>();
   });
 }
 
@@ -146,11 +140,11 @@ void cross_entropy_gpu(const Tensor& logits, const Tensor& target, const CrossEn
                        const CrossEntropy& out) {
   const gpu::DeviceGuard guard(logits.device().index);
   const int64_t positions = target.numel(), per_block = int64_t(kLaneBlock) * 4;
-  const unsigned blocks = unsigned(std::clamp<int64_t>((positions + per_block - 1) / per_block, 1, 1024));
+  const unsigned blocks = unsigned(std::clamp<int64_t>(ceil_div(positions, per_block), 1, 1024));
   const TensorOptions f64{.dtype = kFloat64, .device = logits.device()};
   const Tensor losses = empty(target.shape(), f64), partial = empty({int64_t(blocks), 2}, f64);
   auto* partial_sums = static_cast<LossSum*>(partial.data_ptr());
-  dispatch_logits(logits.dtype(), [&]<class Stored>() {
+  dispatch_device_float(logits.dtype(), [&]<class Stored>() {
     const GpuLanes lanes = GpuLanes::of<Stored>(lanes_of(logits, logits.dim() == 1 ? 0 : 1));
     const Terms<LaneType<Stored>> terms(options, lanes.size);
     const bool per_position = options.reduction == Reduction::kNone;
@@ -176,7 +170,7 @@ void cross_entropy_backward_gpu(const Tensor& grad, const Tensor& logits, const 
   if (logits.numel() == 0) return;
   const bool needs_total = options.weight.defined() && options.label_smoothing > 0;
   const Tensor class_total = needs_total ? sum(options.weight) : Tensor();
-  dispatch_logits(logits.dtype(), [&]<class Stored>() {
+  dispatch_device_float(logits.dtype(), [&]<class Stored>() {
     const GpuLanes lanes = GpuLanes::of<Stored>(lanes_of(logits, logits.dim() == 1 ? 0 : 1));
     gpu::launch("cross_entropy_gradient", cross_entropy_gradient<Stored>,
                 {.grid = lanes.grid(), .block = kLaneBlock}, static_cast<const Stored*>(logits.data_ptr()),

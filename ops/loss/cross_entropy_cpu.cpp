@@ -3,13 +3,14 @@
 #include <cmath>
 #include <vector>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
 #include "taper/ops/softmax/lane_tile.h"
 
 namespace taper::ops {
 namespace {
 
-/// The part of the loss that is the same for every position.
+/// The part of the loss that is equal for every position.
 template <class T>
 struct Terms {
   Terms(const CrossEntropyOptions& options, int64_t classes)
@@ -24,10 +25,10 @@ struct Terms {
   const T* weight;
   int64_t ignore_index;
   double target_share, class_share;
-  double total = 0;  ///< of the weights of all classes
+  double total = 0;  ///< sum of the weights of all classes
 };
 
-/// What label smoothing adds to a lane's loss: the mean over all classes.
+/// Returns what label smoothing adds to a lane's loss: the mean over all classes.
 template <class T>
 double smoothed_loss(const T* x, const Lanes& lanes, const Terms<T>& terms, double log_sum_exp) {
   double sum = 0;
@@ -37,7 +38,7 @@ double smoothed_loss(const T* x, const Lanes& lanes, const Terms<T>& terms, doub
   return terms.class_share * sum;
 }
 
-/// Losses and log-sum-exps of a tile's lanes, in f64 beyond the exponentials.
+/// Computes the losses and log-sum-exps of a tile's lanes, in f64 except for the exponentials.
 template <class T>
 void tile_losses(const T* x, const Lanes& lanes, int64_t width, const int64_t* targets, const Terms<T>& terms,
                  double* log_sum_exp, double* losses) {
@@ -54,7 +55,7 @@ void tile_losses(const T* x, const Lanes& lanes, int64_t width, const int64_t* t
   }
 }
 
-/// d loss / d x[c] = scale * (mass * p[c] - class_share * w[c]), less the target's own share at c = target.
+/// d loss / d x[c] = scale * (mass * p[c] - class_share * w[c]), minus the target's own share at c = target.
 template <class T>
 void tile_gradient(const T* x, T* dx, const Lanes& lanes, int64_t width, const int64_t* targets,
                    const Terms<T>& terms, const double* log_sum_exp, const double* scales) {
@@ -88,9 +89,9 @@ void cross_entropy_cpu(const Tensor& logits, const Tensor& target, const CrossEn
   const Lanes lanes = lanes_of(logits, logits.dim() == 1 ? 0 : 1);
   const int64_t* targets = target.data<int64_t>();
   double* log_sum_exp = out.log_sum_exp.data<double>();
-  // Partial sums per piece, added in order: the same bits for any number of threads.
+  // Partial sums per piece, added in order: equal to the bit for any number of threads.
   const int64_t grain = lane_grain(lanes);
-  const int64_t pieces = (lanes.count() + grain - 1) / grain;
+  const int64_t pieces = ceil_div(lanes.count(), grain);
   std::vector<double> losses(size_t(pieces), 0), weights(size_t(pieces), 0);
   dispatch_compute_float(logits.dtype(), "cross_entropy", [&]<class T>() {
     const Terms<T> terms(options, lanes.size);

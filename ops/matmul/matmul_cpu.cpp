@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
 #include "taper/core/views.h"
 #include "taper/ops/gemm/cpu/dot_products.h"
@@ -66,8 +67,8 @@ void multiply_slices(const MatmulCall& call, BlockGemm&& block_gemm) {
   constexpr int64_t kSliceFlops = int64_t(1) << 24, kMostSlices = 16;
   const int64_t wanted = std::clamp<int64_t>(2 * m * n * k / kSliceFlops, 1, kMostSlices);
   const bool by_rows = m >= n;
-  const int64_t length = by_rows ? m : n, step = (length + wanted - 1) / wanted;
-  const int64_t slices = (length + step - 1) / step;
+  const int64_t length = by_rows ? m : n, step = ceil_div(length, wanted);
+  const int64_t slices = ceil_div(length, step);
   parallel_chunks(call.c.numel() / (m * n) * slices, [&](int64_t chunk) {
     const int64_t matrix = chunk / slices, first = chunk % slices * step,
                   count = std::min(step, length - first);

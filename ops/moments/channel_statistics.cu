@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/ops/moments/columns_gpu.cuh"
 
 namespace taper::ops {
@@ -44,7 +45,7 @@ __global__ void __launch_bounds__(kColumnsBlock, kStatisticsBlocks)
             squares[i] += distance * distance;
           }
         });
-    const Value count = Value((end - first + blockDim.y - 1) / blockDim.y);
+    const Value count = Value(ceil_div(end - first, blockDim.y));
 #pragma unroll
     for (int i = 0; i < kPack; ++i) {
       const Value offset = sums[i] / count;
@@ -218,18 +219,16 @@ void channel_statistics_gpu(const Tensor& pixels, const ChannelStatistics& to) {
 void finish_statistics_gpu(const ChannelSums& sums, int64_t rows, const ChannelStatistics& to) {
   const int64_t channels = sums.sum.size(0);
   gpu::launch("batch_norm_use_sums", batch_norm_use_sums,
-              {.grid = unsigned((channels + kFinishBlock - 1) / kFinishBlock), .block = dim3(kFinishBlock)},
-              rows, int(channels), sums.sum.data<float>(), sums.square_sum.data<float>(),
-              output_of<float>(to));
+              {.grid = unsigned(ceil_div(channels, kFinishBlock)), .block = dim3(kFinishBlock)}, rows,
+              int(channels), sums.sum.data<float>(), sums.square_sum.data<float>(), output_of<float>(to));
 }
 
 void finish_statistics_gpu(const BatchMoments& moments, int64_t rows, const ChannelStatistics& to) {
   const int64_t channels = moments.mean.size(0);
   dispatch_value(moments.mean.dtype(), [&]<class Value>() {
     gpu::launch("batch_norm_use_moments", batch_norm_use_moments<Value>,
-                {.grid = unsigned((channels + kFinishBlock - 1) / kFinishBlock), .block = dim3(kFinishBlock)},
-                rows, int(channels), moments.mean.data<Value>(), moments.var.data<Value>(),
-                output_of<Value>(to));
+                {.grid = unsigned(ceil_div(channels, kFinishBlock)), .block = dim3(kFinishBlock)}, rows,
+                int(channels), moments.mean.data<Value>(), moments.var.data<Value>(), output_of<Value>(to));
   });
 }
 
@@ -241,8 +240,8 @@ void finish_statistics_gpu(const PartialMoments& moments, int64_t rows, const Ch
     const Value* const partial = moments.chunks.data<Value>();
     const StatisticsOutput<Value> output = output_of<Value>(to);
     if (chunks <= kEnough) return launch_finish<Value, Value>(size, int(chunks), partial, nullptr, output);
-    const int64_t at_once = std::max(kAtOnce, (chunks + kMostBlocks - 1) / kMostBlocks);
-    const int64_t left = (chunks + at_once - 1) / at_once;
+    const int64_t at_once = std::max(kAtOnce, ceil_div(chunks, kMostBlocks));
+    const int64_t left = ceil_div(chunks, at_once);
     const Tensor merged = empty({left, 2, channels}, {.dtype = kFloat64, .device = moments.chunks.device()});
     gpu::launch(
         "merge_moments", merge_moments<Value>,

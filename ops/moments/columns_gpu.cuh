@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/ops/copy/channels_gpu.cuh"
 #include "taper/ops/copy/copy.h"
 
@@ -70,11 +71,11 @@ inline ColumnsLaunch columns_launch(const Tensor& x, int pack, int blocks_per_mu
   unsigned wide = 1;
   while (wide < 32 && wide < packs) wide *= 2;
   const unsigned deep = kColumnsBlock / wide;
-  const int64_t strips = (packs + wide - 1) / wide;
+  const int64_t strips = ceil_div(packs, wide);
   const int64_t blocks = int64_t(gpu::properties().multiprocessors) * blocks_per_multiprocessor;
-  const int64_t wanted = std::clamp<int64_t>(blocks / strips, 1, (rows + deep * 4 - 1) / (deep * 4));
-  const int64_t rows_per_chunk = (rows + wanted - 1) / wanted;
-  const int64_t chunks = (rows + rows_per_chunk - 1) / rows_per_chunk;
+  const int64_t wanted = std::clamp<int64_t>(blocks / strips, 1, ceil_div(rows, deep * 4));
+  const int64_t rows_per_chunk = ceil_div(rows, wanted);
+  const int64_t chunks = ceil_div(rows, rows_per_chunk);
   return {{rows, rows_per_chunk, int(channels)}, dim3(unsigned(strips), unsigned(chunks)), dim3(wide, deep)};
 }
 
@@ -184,7 +185,7 @@ inline constexpr int kFinishDeep = 16;
 inline constexpr int kFinishBlock = kFinishWide * kFinishDeep;  // threads
 
 inline unsigned finish_blocks(int channels) {
-  return unsigned(channels + kFinishWide - 1) / kFinishWide;
+  return unsigned(ceil_div(channels, kFinishWide));
 }
 
 }  // namespace taper::ops

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/scratch.h"
@@ -37,7 +38,7 @@ int64_t rows_per_chunk(PixelMatrix size) {
 template <class AddRows>
 void sum_rows(PixelMatrix size, double* first, double* second, AddRows&& add_rows) {
   const int64_t channels = size.channels, step = rows_per_chunk(size);
-  const int64_t chunks = (size.rows + step - 1) / step;
+  const int64_t chunks = ceil_div(size.rows, step);
   const Scratch<double> partial(2 * chunks * channels);
   parallel_chunks(chunks, [&](int64_t chunk) {
     double* chunk_first = partial.data() + 2 * chunk * channels;

@@ -13,12 +13,12 @@ bool same_order(const Tensor& a, const Tensor& b) {
   return true;
 }
 
-/// What x is computed in: the GPU's kernels convert as they load.
+/// Returns the dtype that x is computed in. The GPU's kernels convert as they load.
 DType flat_dtype(const Tensor& x, DType computed) {
   return x.device().is_cuda() ? x.dtype() : computed;
 }
 
-/// x itself if it has the memory order of `like` and, on the CPU, its dtype, else a copy that does.
+/// Returns x itself if it has the memory order of `like` and, on the CPU, its dtype; else a copy that has.
 Tensor in_order_of(const Tensor& like, const Tensor& x) {
   const DType dtype = flat_dtype(x, like.dtype());
   if (x.dtype() == dtype && (x.numel() <= 1 || same_order(like, x))) return x;

@@ -8,14 +8,14 @@
 
 namespace taper::ops {
 
-/// The tensors of a list, each dense and, on the CPU, in a dtype that is computed in: the tensor itself where
-/// it is so, else a copy.
+/// The tensors of a list, each dense and, on the CPU, in a dtype that is computed in: the tensor itself if it
+/// is so, else a copy.
 class FlatList {
  public:
   /// Throws Error naming `op` and `name` for an undefined tensor or one that is not floating point.
   FlatList(std::string_view op, std::string_view name, const std::vector<Tensor>& tensors);
-  /// As above, each in the memory order and, on the CPU, the dtype of its partner. Throws Error if lengths,
-  /// shapes or devices differ.
+  /// Gives each tensor the memory order and, on the CPU, the dtype of its partner. Also throws Error if
+  /// lengths, shapes or devices differ.
   FlatList(std::string_view op, std::string_view name, const std::vector<Tensor>& tensors,
            const FlatList& partner);
 
@@ -23,7 +23,8 @@ class FlatList {
   const Tensor& operator[](size_t i) const { return flat_[i]; }
   bool on_cpu() const { return flat_.empty() || flat_[0].device().is_cpu(); }
 
-  /// After writing into tensors(): copies go back to where they came from, and versions are bumped.
+  /// Call after writing into tensors(): copies what was written to the original tensors, and bumps their
+  /// versions.
   void finish_write() const;
 
  private:

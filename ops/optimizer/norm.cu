@@ -1,5 +1,8 @@
+// The GPU's norm over all elements of many tensors.
+
 #include <cmath>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/optimizer/optimizer_gpu.h"
 #include "taper/ops/optimizer/tensor_table.cuh"
@@ -8,8 +11,9 @@
 namespace taper::ops {
 namespace {
 
-/// sums[block] = the sum of the squares in the block's chunk, in f64, so that nothing overflows or is lost. A
-/// block of 256 threads takes 4096 elements; every element is read once, which limits it.
+/// sums[block] = the sum of the squares in the block's chunk, in f64, so that nothing overflows and no digits
+/// are lost. A block of 256 threads takes 4096 elements. Reads every element once; limited by memory
+/// bandwidth.
 template <class T>
 __global__ void __launch_bounds__(kLoopBlock)
     square_sums(const __grid_constant__ TensorTable<1> table, double* sums) {
@@ -27,8 +31,8 @@ __global__ void __launch_bounds__(kLoopBlock)
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
-/// norm = the root of the sum of all sums, in an order that their number fixes. One block of 256 threads
-/// reads 8 bytes for each 4096 elements: limited by its latency.
+/// norm = the root of the sum of all sums, in an order that depends only on their number. One block of 256
+/// threads reads 8 bytes for each 4096 elements. Limited by latency.
 template <class T>
 __global__ void __launch_bounds__(kLoopBlock) root_of_sums(const double* sums, int64_t count, T* norm) {
   double sum = 0;
@@ -42,7 +46,7 @@ __global__ void __launch_bounds__(kLoopBlock) root_of_sums(const double* sums, i
 void global_norm_gpu(const std::vector<Tensor>& tensors, const Tensor& norm) {
   const gpu::DeviceGuard guard(norm.device().index);
   int64_t blocks = 0;
-  for (const Tensor& x : tensors) blocks += (x.numel() + kTableChunk - 1) / kTableChunk;
+  for (const Tensor& x : tensors) blocks += ceil_div(x.numel(), kTableChunk);
   const Tensor sums = empty({blocks}, {.dtype = kFloat64, .device = norm.device()});
   double* next = sums.data<double>();
   for_each_table<1>({&tensors}, [&]<class T>(const TensorTable<1>& table, uint32_t grid) {

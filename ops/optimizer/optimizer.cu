@@ -7,7 +7,7 @@
 namespace taper::ops {
 namespace {
 
-/// A number from the launch, or from device memory where there is one.
+/// A number that comes with the launch, or from device memory if there is a pointer.
 struct DeviceNumber {
   double value = 0;
   const double* on_device = nullptr;
@@ -20,10 +20,10 @@ struct DeviceNumber {
 
 // ------------------------------------------------------------------------------------------ kernels
 
-/// Runs update(x) on every element, where x[k] is its value in list k, and stores those that it has changed.
-/// A block of 256 threads takes 4096 elements, a thread 4 at a time, 16 bytes of each f32 list. Every list is
-/// read once and the changed ones are written once, which is all that limits it: 20 bytes an element for SGD
-/// with momentum in f32, 28 for AdamW.
+/// Runs update(x) on every element, where x[k] is its value in list k, and stores the lists that it changes.
+/// A block of 256 threads takes 4096 elements; a thread takes 4 at a time, 16 bytes of each f32 list. Reads
+/// every list and writes the changed ones once; limited by memory bandwidth: 20 bytes an element for SGD with
+/// momentum in f32, 28 for AdamW.
 template <class T, int kLists, class Update>
 __global__ void __launch_bounds__(kLoopBlock, sizeof(T) == 8 ? 2 : 4)
     update_tensors(const __grid_constant__ TensorTable<kLists> table, const float* skip, Update update) {
@@ -95,7 +95,7 @@ struct AdamWUpdate {
   struct Factors {
     T beta1, beta2, fresh1, fresh2, eps, keep, step_size, root_correction2;
   };
-  /// The corrections need f64 and a few hundred instructions: one thread computes them for its block.
+  /// The corrections need f64 and a few hundred instructions, so one thread computes them for its block.
   template <class T>
   __device__ Factors<T> prepare() const {
     __shared__ double shared[3];
@@ -164,7 +164,7 @@ struct UnscaleUpdate {
   template <class T>
   __device__ __forceinline__ void operator()(T* x, T factor) const {
     x[0] *= factor;
-    // Threads that find one all write the same value: no order matters.
+    // Threads that find one all write one value, so their order does not matter.
     if (!evaluate<ElementwiseOp::kIsFinite>(x[0])) atomicExch(found_inf, 1.0f);
   }
 };

@@ -1,14 +1,13 @@
 #pragma once
 // Updates of many tensors in one call: an optimiser step over all parameters of a model is one parallel
 // region on the CPU, whatever the number of tensors. PyTorch's counterparts: the single-tensor functions of
-// torch/optim/sgd.py and adamw.py, whose formulas these are, and the "foreach" kernels, whose speed they are
-// after.
+// torch/optim/sgd.py and adamw.py, for the formulas, and the "foreach" kernels, for the speed.
 //
-// In all of them the lists have one length, and tensors at one position one shape, any float dtype and any
-// memory order; those that do not share the parameter's dense order and dtype are converted on the way in and
-// out. Half types compute in f32. Everything written gets its version bumped. All throw Error naming the list
-// and the position that do not fit. On a GPU each is a launch or two for all tensors, and the host waits for
-// none.
+// In every function, all lists have the same length, and tensors at the same position have the same shape.
+// Tensors may have any float dtype and memory order; one that differs from the parameter's dense order and
+// dtype is converted on the way in and out. Half types compute in f32. Everything that is written gets its
+// version bumped. All functions throw Error naming the list and the position that do not fit. On a GPU each
+// function is a launch or two for all tensors, and the host never waits.
 
 #include <vector>
 
@@ -16,7 +15,7 @@
 
 namespace taper {
 
-/// As the arguments of torch.optim.SGD.
+/// Named like the arguments of torch.optim.SGD.
 struct SgdOptions {
   double lr = 1e-3;
   double momentum = 0;
@@ -25,7 +24,7 @@ struct SgdOptions {
   bool nesterov = false;
 };
 
-/// As the arguments of torch.optim.AdamW.
+/// Named like the arguments of torch.optim.AdamW.
 struct AdamWOptions {
   double lr = 1e-3;
   double beta1 = 0.9;
@@ -34,13 +33,13 @@ struct AdamWOptions {
   double weight_decay = 1e-2;
 };
 
-/// Numbers in memory of the parameters' device, read when the update runs there: what a GPU computes need not
-/// come to the host, and a captured graph can be replayed with other values. One element each; undefined: not
-/// used.
+/// Numbers in memory of the parameters' device, read when the update runs there. So a number that a GPU
+/// computes need not come to the host, and a captured graph can be replayed with other values. One element
+/// each; undefined ones are not used.
 struct UpdateControls {
   Tensor lr = {};    ///< f64, instead of the options' lr
   Tensor step = {};  ///< f64, instead of AdamW's step; for SGD, 1 means first_step
-  Tensor skip = {};  ///< f32, if not 0 nothing changes: found_inf of unscale_
+  Tensor skip = {};  ///< f32; if not 0, nothing changes: found_inf of unscale_
 };
 
 }  // namespace taper
@@ -64,18 +63,18 @@ void adamw_update(const std::vector<Tensor>& params, const std::vector<Tensor>& 
 /// average = decay * average + (1 - decay) * param. (torch.optim.swa_utils.AveragedModel with a decay)
 void ema_update(const std::vector<Tensor>& averages, const std::vector<Tensor>& params, double decay);
 
-/// The Euclidean norm of all elements of all tensors: a scalar, f64 if one of them is, else f32. Squares are
-/// added in f64, in an order fixed by the shapes.
+/// Returns the Euclidean norm of all elements of all tensors: a scalar, f64 if one tensor is f64, else f32.
+/// Squares are added in f64, in an order fixed by the shapes.
 Tensor global_norm(const std::vector<Tensor>& tensors);
 
 /// Multiplies every element by `factor`.
 void scale_(const std::vector<Tensor>& tensors, double factor);
-/// As above with the factor in a tensor of one element, which need not travel to the host.
+/// Multiplies every element by `factor`, a tensor of one element that need not travel to the host.
 void scale_(const std::vector<Tensor>& tensors, const Tensor& factor);
 
 /// Multiplies every element by inverse_scale and sets found_inf to 1 if a result is infinite or NaN; else
-/// found_inf stays as it is. Both are f32 of one element on the tensors' device. Throws Error if they are
-/// not. (torch._amp_foreach_non_finite_check_and_unscale_)
+/// leaves found_inf unchanged. Throws Error unless both are f32 of one element on the tensors' device.
+/// (torch._amp_foreach_non_finite_check_and_unscale_)
 void unscale_(const std::vector<Tensor>& tensors, const Tensor& inverse_scale, const Tensor& found_inf);
 
 }  // namespace taper::ops

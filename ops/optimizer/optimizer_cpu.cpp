@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
 
 namespace taper::ops {
@@ -12,14 +13,14 @@ namespace {
 /// Elements per parallel piece, counted over all tensors of a list.
 constexpr int64_t kPieceSize = 32768;
 
-/// A list of tensors as one long row of elements, cut into pieces that may hold many small tensors or part of
-/// one.
+/// A list of tensors as one long row of elements, cut into pieces. A piece holds many small tensors or part
+/// of one.
 class Row {
  public:
   explicit Row(const std::vector<Tensor>& tensors) {
     for (const Tensor& x : tensors) ends_.push_back((ends_.empty() ? 0 : ends_.back()) + x.numel());
   }
-  int64_t pieces() const { return ends_.empty() ? 0 : (ends_.back() + kPieceSize - 1) / kPieceSize; }
+  int64_t pieces() const { return ends_.empty() ? 0 : ceil_div(ends_.back(), kPieceSize); }
 
   /// Calls body(i, begin, end) for the elements of each tensor i that lie in `piece`.
   template <class Body>

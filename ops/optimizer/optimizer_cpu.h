@@ -1,5 +1,5 @@
 #pragma once
-// CPU code behind optimizer.h. Tensors at one position share dtype (f32 or f64) and dense memory order.
+// CPU code behind optimizer.h. Tensors at the same position share dtype (f32 or f64) and dense memory order.
 
 #include <vector>
 
@@ -15,7 +15,7 @@ void adamw_update_cpu(const std::vector<Tensor>& params, const std::vector<Tenso
 void ema_update_cpu(const std::vector<Tensor>& averages, const std::vector<Tensor>& params, double decay);
 double sum_of_squares_cpu(const std::vector<Tensor>& tensors);
 void scale_cpu(const std::vector<Tensor>& tensors, double factor);
-/// Scales, and returns whether all results are finite.
+/// Scales. Returns whether all results are finite.
 bool unscale_cpu(const std::vector<Tensor>& tensors, double factor);
 
 }  // namespace taper::ops

@@ -1,6 +1,6 @@
 #pragma once
-// GPU code behind optimizer.h: a few launches for all tensors, none of which the host waits for. Tensors at
-// one position share their dense memory order, not their dtype: f32, f64, f16 or bf16.
+// GPU code behind optimizer.h: a few launches for all tensors, without a wait of the host. Tensors at the
+// same position share their dense memory order, not their dtype: f32, f64, f16 or bf16.
 
 #include <vector>
 

@@ -1,11 +1,12 @@
 #pragma once
-// Kernels over all elements of many tensors in a few launches. The table of the tensors travels in the
-// launch's arguments, so nothing is allocated or copied. PyTorch's counterpart:
-// ATen/native/cuda/MultiTensorApply.cuh. For .cu files only.
+// Kernels over all elements of many tensors in a few launches. The table of tensors travels in the launch's
+// arguments, so nothing is allocated or copied. PyTorch's counterpart: ATen/native/cuda/MultiTensorApply.cuh.
+// For .cu files only.
 
 #include <algorithm>
 #include <vector>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/tensor.h"
 #include "taper/ops/copy/strided_gpu.cuh"
 
@@ -15,8 +16,8 @@ inline constexpr int kTableTensors = 192;     // of each list in one launch: mor
 inline constexpr int64_t kTableChunk = 4096;  // elements of one tensor that a block works on
 inline constexpr int kTablePack = 4;          // elements a thread takes at a time
 
-/// Tensors as kernels take them: row k has one tensor of each of kLists lists, of one shape and memory order.
-/// At most 12 KB; kernels can take 32.
+/// Tensors as kernels take them. Row k has one tensor of each of kLists lists, all with one shape and memory
+/// order. At most 12 KB; kernels can take 32.
 template <int kLists>
 struct TensorTable {
   int count = 0;
@@ -24,7 +25,7 @@ struct TensorTable {
   int64_t numel[kTableTensors] = {};
   char* data[kLists][kTableTensors] = {};
   DType dtype[kLists][kTableTensors] = {};
-  bool aligned[kTableTensors] = {};  ///< to whole packs, in all lists
+  bool aligned[kTableTensors] = {};  ///< whole packs are aligned, in all lists
 };
 
 /// The part of one row that the current block works on.
@@ -35,7 +36,7 @@ struct TableChunk {
 
 template <int kLists>
 __device__ __forceinline__ TableChunk chunk_of_block(const TensorTable<kLists>& table) {
-  int row = 0;  // the last one that begins at this block or before
+  int row = 0;  // the last row that begins at this block or before
   for (int above = table.count; above - row > 1;) {
     const int middle = (row + above) / 2;
     (table.first_block[middle] <= blockIdx.x ? row : above) = middle;
@@ -44,16 +45,7 @@ __device__ __forceinline__ TableChunk chunk_of_block(const TensorTable<kLists>& 
   return {row, begin, min(begin + kTableChunk, table.numel[row])};
 }
 
-/// Calls body with the C++ type of a floating-point dtype.
-template <class Body>
-__device__ __forceinline__ void dispatch_device_float(DType dtype, Body&& body) {
-  if (dtype == kFloat32) return body.template operator()<float>();
-  if (dtype == kFloat16) return body.template operator()<__half>();
-  if (dtype == kBFloat16) return body.template operator()<__nv_bfloat16>();
-  body.template operator()<double>();
-}
-
-/// Elements at, ..., at + count - 1 of a row's tensor, as T.
+/// Loads elements at, ..., at + count - 1 of a row's tensor, as T.
 template <class T>
 __device__ __forceinline__ void load_table_pack(const char* data, DType dtype, bool whole, int64_t at,
                                                 int count, T (&values)[kTablePack]) {
@@ -91,8 +83,8 @@ __device__ __forceinline__ void store_table_pack(char* data, DType dtype, bool w
 
 using TensorLists = std::vector<const std::vector<Tensor>*>;
 
-/// Calls body.operator()<T>(table, blocks) for tables that cover all tensors but empty ones, those that
-/// compute in f32 first, then those of f64; the first list's dtypes decide. `blocks` is the table's grid.
+/// Calls body.operator()<T>(table, blocks) for tables that cover all nonempty tensors: first those that
+/// compute in f32, then those in f64, by the first list's dtypes. `blocks` is the table's grid.
 template <int kLists, class Body>
 void for_each_table(const TensorLists& lists, Body&& body) {
   const std::vector<Tensor>& leading = *lists[0];
@@ -115,7 +107,7 @@ void for_each_table(const TensorLists& lists, Body&& body) {
         const size_t pack_bytes = std::min<size_t>(size_of(x.dtype()) * kTablePack, 16);
         if (reinterpret_cast<uintptr_t>(x.data_ptr()) % pack_bytes != 0) table.aligned[row] = false;
       }
-      table.first_block[row + 1] = table.first_block[row] + uint32_t((numel + kTableChunk - 1) / kTableChunk);
+      table.first_block[row + 1] = table.first_block[row] + uint32_t(ceil_div(numel, kTableChunk));
       if (table.count == kTableTensors) flush();
     }
     flush();

@@ -1,3 +1,4 @@
+#include "taper/core/base/ceil_div.h"
 #include "taper/ops/pool/image_grid_gpu.cuh"
 #include "taper/ops/pool/pool2d_gpu.h"
 
@@ -112,7 +113,7 @@ __global__ void __launch_bounds__(kImageBlock)
 
 /// Pixels of the largest window of an axis.
 int64_t largest_window(const AveragePoolAxis& axis) {
-  return axis.adaptive ? (axis.input + axis.output - 1) / axis.output + 1 : axis.kernel;
+  return axis.adaptive ? ceil_div(axis.input, axis.output) + 1 : axis.kernel;
 }
 
 constexpr int64_t kLargeWindow = 4 * kDeep;  // pixels
@@ -128,7 +129,7 @@ void avg_pool2d_gpu(const Tensor& x, const AveragePoolAxes& axes, const Tensor& 
     const T* from = static_cast<const T*>(x.data_ptr());
     T* to = static_cast<T*>(y.data_ptr());
     const int64_t channels = x.size(1), wide = kWide * kPack;
-    const int64_t packs = large ? (channels + wide - 1) / wide : channels / kPack;
+    const int64_t packs = large ? ceil_div(channels, wide) : channels / kPack;
     for_each_image_grid(y.size(0), y.size(2), y.size(3), packs, [&](const ImageGrid& grid) {
       if (large) {
         gpu::launch("avg_pool2d_large", avg_pool2d_large<T, kPack>,

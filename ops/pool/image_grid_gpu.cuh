@@ -1,6 +1,7 @@
 #pragma once
 // Which part of a batch of channels_last images a thread works on. For .cu files only.
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/ops/copy/channels_gpu.cuh"
 
 namespace taper::ops {
@@ -44,7 +45,7 @@ void for_each_image_grid(int64_t images, int64_t rows, int64_t columns, int64_t 
 }
 
 inline unsigned image_blocks(const ImageGrid& grid) {
-  return (grid.count + kImageBlock - 1) / kImageBlock;
+  return ceil_div(grid.count, kImageBlock);
 }
 
 }  // namespace taper::ops

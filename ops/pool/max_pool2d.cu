@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/device_check.h"
 #include "taper/ops/pool/image_grid_gpu.cuh"
 #include "taper/ops/pool/pool2d_gpu.h"
@@ -155,8 +156,8 @@ void max_pool2d_backward_gpu(const Tensor& grad, const Tensor& indices, const Ma
   const gpu::DeviceGuard guard(grad.device().index);
   dispatch_channels(grad.dtype(), grad.size(1), {grad.data_ptr(), grad_x.data_ptr(), indices.data_ptr()},
                     [&]<class T, int kPack>() {
-                      const int64_t tile_rows = (grad_x.size(2) + kTile - 1) / kTile,
-                                    tile_columns = (grad_x.size(3) + kTile - 1) / kTile;
+                      const int64_t tile_rows = ceil_div(grad_x.size(2), kTile),
+                                    tile_columns = ceil_div(grad_x.size(3), kTile);
                       for_each_image_grid(grad_x.size(0), tile_rows, tile_columns, grad_x.size(1) / kPack,
                                           [&](const ImageGrid& tiles) {
                                             gpu::launch("max_pool2d_backward", max_pool2d_backward<T, kPack>,

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
 #include "taper/ops/pool/pool2d_cpu.h"
 
@@ -18,7 +19,7 @@ struct Taps {
 Taps taps_of(int64_t output, int64_t input_size, int64_t kernel, int64_t stride, int64_t padding,
              int64_t dilation) {
   const int64_t begin = output * stride - padding;
-  const int64_t skipped = begin < 0 ? (-begin + dilation - 1) / dilation : 0;
+  const int64_t skipped = begin < 0 ? ceil_div(-begin, dilation) : 0;
   return {begin + skipped * dilation, std::min(begin + (kernel - 1) * dilation + 1, input_size)};
 }
 

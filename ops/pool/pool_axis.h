@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/philox.h"  // TAPER_HOST_DEVICE
 
 namespace taper::ops {
@@ -21,7 +22,7 @@ struct MaxPoolAxis {
 
   TAPER_HOST_DEVICE int32_t begin(int32_t i) const {
     const int32_t start = i * stride - padding;
-    return start >= 0 ? start : start + (-start + dilation - 1) / dilation * dilation;
+    return start >= 0 ? start : start + round_up(-start, dilation);
   }
   TAPER_HOST_DEVICE int32_t end(int32_t i) const {
     const int32_t last = i * stride - padding + (kernel - 1) * dilation;
@@ -30,7 +31,7 @@ struct MaxPoolAxis {
   /// The windows whose reach covers input position h are first_window(h) to last_window(h).
   TAPER_HOST_DEVICE int32_t first_window(int32_t h) const {
     const int32_t beyond = h + padding - (kernel - 1) * dilation;
-    return beyond <= 0 ? 0 : (beyond + stride - 1) / stride;
+    return beyond <= 0 ? 0 : ceil_div(beyond, stride);
   }
   TAPER_HOST_DEVICE int32_t last_window(int32_t h) const {
     const int32_t last = (h + padding) / stride;
@@ -49,7 +50,7 @@ struct AveragePoolAxis {
     PoolWindow result;
     if (adaptive) {
       result.begin = int64_t(i) * input / output;
-      result.end = (int64_t(i + 1) * input + output - 1) / output;
+      result.end = ceil_div(int64_t(i + 1) * input, output);
       result.divisor = result.end - result.begin;
       return result;
     }
@@ -64,10 +65,10 @@ struct AveragePoolAxis {
   TAPER_HOST_DEVICE int32_t first_window(int32_t h) const {
     if (adaptive) return int32_t(int64_t(h) * output / input);
     const int32_t beyond = h + padding - (kernel - 1);
-    return beyond <= 0 ? 0 : (beyond + stride - 1) / stride;
+    return beyond <= 0 ? 0 : ceil_div(beyond, stride);
   }
   TAPER_HOST_DEVICE int32_t last_window(int32_t h) const {
-    if (adaptive) return int32_t((int64_t(h + 1) * output + input - 1) / input) - 1;
+    if (adaptive) return int32_t(ceil_div(int64_t(h + 1) * output, input)) - 1;
     const int32_t last = (h + padding) / stride;
     return last < output ? last : output - 1;
   }

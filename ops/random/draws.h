@@ -1,6 +1,6 @@
 #pragma once
 // What each random fill makes of 128 random bits, written once for the CPU and the GPU. A draw is a function
-// of the bits that writes kPerBlock values; it converts to no dtype.
+// of the bits that writes kPerBlock values, without converting them to a dtype.
 
 #include <cmath>
 #include <cstdint>
@@ -68,7 +68,7 @@ struct NormalDraw<double> {
   }
 };
 
-/// True where 24 bits are below the threshold: uniform_float(bits) < p, in whole numbers.
+/// True where 24 bits are below the threshold: uniform_float(bits) < p, in integers.
 struct BernoulliDraw {
   using Value = float;
   static constexpr int kPerBlock = 4;
@@ -92,7 +92,7 @@ struct IntegerDraw {
   }
 };
 
-/// The same for any range, from two lanes an element.
+/// low, ..., low + range - 1 for any range, from two lanes an element.
 struct WideIntegerDraw {
   using Value = int64_t;
   static constexpr int kPerBlock = 2;

@@ -1,5 +1,6 @@
 #include "taper/ops/random/random.h"
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/ops/check.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
@@ -11,13 +12,13 @@
 namespace taper::ops {
 namespace {
 
-/// Takes the counters for x and calls fill(row-major tensor, state); other layouts get a copy of its values.
+/// Takes the counters for x and calls fill(row-major tensor, state). Other layouts get a copy of the filled
+/// values.
 template <class Fill>
 void fill_random(std::string_view op, const Tensor& x, bool two_lanes, Generator& generator, Fill fill) {
   check_writable(op, x);
   const int64_t per_block = two_lanes ? 2 : 4;
-  const GeneratorState state =
-      generator.reserve(uint64_t((x.numel() + per_block - 1) / per_block), x.device());
+  const GeneratorState state = generator.reserve(uint64_t(ceil_div(x.numel(), per_block)), x.device());
   if (x.numel() > 0) {
     if (x.is_contiguous()) {
       fill(x, state);

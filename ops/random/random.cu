@@ -1,3 +1,4 @@
+#include "taper/core/base/ceil_div.h"
 #include "taper/ops/copy/strided_gpu.cuh"
 #include "taper/ops/random/draws.h"
 #include "taper/ops/random/random_gpu.h"
@@ -5,7 +6,7 @@
 namespace taper::ops {
 namespace {
 
-/// values[0], ..., values[count - 1] to `to`, at once if that is aligned for it.
+/// Writes values[0], ..., values[count - 1] to `to`, in one store if it is aligned for that.
 template <class Stored, int kPack, class T>
 __device__ __forceinline__ void store_row(Stored* to, int count, bool aligned, const T (&values)[kPack]) {
   if (aligned && count == kPack) {
@@ -22,8 +23,8 @@ __device__ __forceinline__ void store_row(Stored* to, int count, bool aligned, c
 }
 
 /// Fills x with draws: thread i takes the random bits of counter + i and writes their two or four values.
-/// Blocks of 256 threads. Only writes, but for f32 the ten rounds of Philox (about 80 integer instructions
-/// for 16 bytes) take longer than the memory.
+/// Blocks of 256 threads. Only writes; for f32 the ten rounds of Philox (about 80 integer instructions for 16
+/// bytes) take longer than the memory.
 template <class Draw>
 __global__ void __launch_bounds__(kLoopBlock)
     fill_random(char* x, DType dtype, int64_t numel, bool aligned, GeneratorState state, Draw draw) {
@@ -38,8 +39,8 @@ __global__ void __launch_bounds__(kLoopBlock)
   });
 }
 
-/// One thread for 4 elements, which it reads, draws for, and writes with their masks: 9 bytes an element in
-/// f32, 5 in the half types. Limited by memory and Philox about equally in f32.
+/// Dropout. A thread reads 4 elements, draws for them, and writes them with their masks: 9 bytes an element
+/// in f32, 5 in the half types. In f32, memory and Philox limit it about equally.
 template <class Stored, class T>
 __global__ void __launch_bounds__(kLoopBlock)
     dropout_row(const Stored* x, Stored* y, bool* mask, int64_t numel, bool aligned, T scale,
@@ -72,7 +73,7 @@ bool is_aligned(const Tensor& x, int pack) {
 
 unsigned grid_for(int64_t numel, int pack) {
   const int64_t per_block = int64_t(kLoopBlock) * pack;
-  return unsigned((numel + per_block - 1) / per_block);
+  return unsigned(ceil_div(numel, per_block));
 }
 
 template <class Draw>

@@ -1,12 +1,13 @@
 #pragma once
 // Random numbers, dropout and permutations.
 //
-// Every function takes a range of counters from the generator and computes element i (in row-major order,
-// whatever the layout) from the range's block i / 4, lane i % 4; f64 and ranges beyond 2^32 take two lanes an
-// element, so block i / 2. The numbers are the same on every device and for any number of threads, but that a
-// GPU's logarithm, sine and cosine move normal numbers by an ulp or two, and that compilers may round low + u
-// * range once or twice. On a GPU whose current stream captures a graph all throw Error, as every replay
-// would draw the same numbers. PyTorch's counterpart: ATen/native/Distributions.cpp, Dropout.cpp.
+// Every function takes a range of counters from the generator. It computes element i (in row-major order,
+// whatever the layout) from the range's block i / 4, lane i % 4. f64 and ranges beyond 2^32 take two lanes an
+// element, so block i / 2. The numbers are equal on every device and for any number of threads, with two
+// exceptions: a GPU's logarithm, sine and cosine change normal numbers by an ulp or two, and compilers may
+// round low + u * range once or twice. On a GPU whose current stream captures a graph all functions throw
+// Error, because every replay would draw the same numbers. PyTorch's counterpart:
+// ATen/native/Distributions.cpp, Dropout.cpp.
 
 #include "taper/core/generator.h"
 #include "taper/core/tensor.h"
@@ -23,8 +24,8 @@ void uniform_(const Tensor& x, double low = 0, double high = 1, Generator& gener
 void normal_(const Tensor& x, double mean = 0, double std = 1, Generator& generator = default_generator());
 /// 1 with probability p, else 0. Throws Error unless 0 <= p <= 1.
 void bernoulli_(const Tensor& x, double p = 0.5, Generator& generator = default_generator());
-/// Integers low, ..., high - 1, as x's dtype. Throws Error unless low < high, and if the dtype does not hold
-/// them all.
+/// Integers low, ..., high - 1, as x's dtype. Throws Error unless low < high and all these integers fit the
+/// dtype.
 void randint_(const Tensor& x, int64_t low, int64_t high, Generator& generator = default_generator());
 
 // ---- New tensors ----
@@ -45,8 +46,8 @@ struct DropoutResult {
   Tensor y;
   Tensor mask;  ///< bool, x's shape: true where an element was kept
 };
-/// Each element of x is zeroed with probability p, the others are divided by 1 - p. Floating-point. Throws
-/// Error unless 0 <= p <= 1. Srivastava et al., JMLR 2014.
+/// Zeroes each element of x with probability p and divides the others by 1 - p. Floating-point. Throws Error
+/// unless 0 <= p <= 1. Srivastava et al., JMLR 2014.
 DropoutResult dropout(const Tensor& x, double p, Generator& generator = default_generator());
 
 }  // namespace taper::ops

@@ -21,7 +21,7 @@ void fill_blocks(const Tensor& x, GeneratorState state, const Draw& draw) {
     T buffer[kBlockSize];
     for (int64_t at = begin; at < end; at += kBlockSize) {
       const int64_t count = std::min(kBlockSize, end - at);
-      // kBlockSize is a multiple of kPerBlock: the last block may fill more of the buffer than is stored.
+      // kBlockSize is a multiple of kPerBlock. The last block may fill more of the buffer than is stored.
       for (int64_t i = 0; i < count; i += kPerBlock) {
         draw(philox(state.counter + uint64_t((at + i) / kPerBlock)), buffer + i);
       }

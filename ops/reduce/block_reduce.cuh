@@ -1,11 +1,11 @@
 #pragma once
 // Folding one value of each thread into one: the last steps of every reduction. For .cu files only.
 //
-// warp_reduce folds the 32 lanes of a warp by shuffles, without shared memory or barriers; block_reduce folds
-// a whole block. Both give every thread the result, to the last bit the same one, because they fold in the
-// order of the threads: `op(a, b)` has to be associative up to rounding, not commutative, so that it may be
-// Welford's merge or "the first of the largest". The idea: Harris, "Optimizing parallel reduction in CUDA",
-// 2007, and Luitjens, "Faster parallel reductions on Kepler", 2014. PyTorch's counterpart:
+// warp_reduce folds the 32 lanes of a warp by shuffles, without shared memory or barriers. block_reduce folds
+// a whole block. Both give every thread the result, equal to the bit, because they fold in the order of the
+// threads. So `op(a, b)` has to be associative up to rounding, but not commutative: it may be Welford's merge
+// or "the first of the largest". The idea: Harris, "Optimizing parallel reduction in CUDA", 2007, and
+// Luitjens, "Faster parallel reductions on Kepler", 2014. PyTorch's counterpart:
 // ATen/native/cuda/block_reduce.cuh.
 
 #include <cstdint>
@@ -27,7 +27,7 @@ struct Sum {
     return a + b;
   }
 };
-/// A NaN stays.
+/// A NaN beats a number.
 struct Max {
   template <class T>
   __device__ __forceinline__ T operator()(T a, T b) const {
@@ -43,8 +43,8 @@ struct Min {
 
 }  // namespace fold
 
-/// What the lane whose number differs in the bits of `lane_mask` holds. T: any plain struct or number of a
-/// multiple of 4 bytes; moves in words of 8 or 4 bytes.
+/// Returns the value of the lane whose number differs in the bits of `lane_mask`. T: any plain struct or
+/// number whose size is a multiple of 4 bytes; moves in words of 8 or 4 bytes.
 template <class T>
 __device__ __forceinline__ T shuffle_xor(T value, int lane_mask) {
   using Word = std::conditional_t<sizeof(T) % 8 == 0, unsigned long long, unsigned>;
@@ -62,7 +62,7 @@ template <class T, class Op>
 __device__ __forceinline__ T fold_lanes(T value, int lanes, Op op) {
 #pragma unroll
   for (int step = 1; step < kWarp; step *= 2) {
-    if (step >= lanes) break;  // the same for the whole launch
+    if (step >= lanes) break;  // equal for the whole launch
     const T other = shuffle_xor(value, step);
     const bool comes_second = (threadIdx.x & unsigned(step)) != 0;
     value = comes_second ? op(other, value) : op(value, other);
@@ -76,8 +76,8 @@ __device__ __forceinline__ T warp_reduce(T value, Op op) {
   return fold_lanes(value, kLanes, op);
 }
 
-/// Folds the values of all threads of a one-dimensional block whose size is a multiple of 32. Two barriers,
-/// the second so that it may be called again at once; 32 values of shared memory.
+/// Folds the values of all threads of a one-dimensional block whose size is a multiple of 32. Takes two
+/// barriers, the second so that it may be called again at once, and 32 values of shared memory.
 template <class T, class Op>
 __device__ __forceinline__ T block_reduce(T value, Op op) {
   value = warp_reduce(value, op);
@@ -87,7 +87,8 @@ __device__ __forceinline__ T block_reduce(T value, Op op) {
   T* of_warp = reinterpret_cast<T*>(storage);
   if (threadIdx.x % kWarp == 0) of_warp[threadIdx.x / kWarp] = value;
   __syncthreads();
-  // Every thread folds them for itself: reading one word for a whole warp is cheaper than five more shuffles.
+  // Every thread folds them for itself: a warp reads one word for all lanes, which is cheaper than five more
+  // shuffles.
   value = of_warp[0];
   for (unsigned warp = 1; warp < warps; ++warp) value = op(value, of_warp[warp]);
   __syncthreads();

@@ -90,7 +90,7 @@ Tensor extreme(ReduceOp op, std::string_view name, const Tensor& x, const Dims& 
   return reduce(op, name, x, axes, keepdim, x.dtype());
 }
 
-/// Variance in the compute type of x's dtype.
+/// Returns the variance in the compute type of x's dtype.
 Tensor variance(std::string_view name, const Tensor& given, const Dims& given_axes, int64_t correction,
                 bool keepdim) {
   const OpCall call(name, given);

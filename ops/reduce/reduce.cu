@@ -14,8 +14,8 @@ inline constexpr bool kIsHalf = std::is_same_v<Stored, __half> || std::is_same_v
 template <class Stored>
 inline constexpr bool kIsFloating = kIsHalf<Stored> || std::is_floating_point_v<Stored>;
 
-/// The sum, or its quotient by `count`, as `Out`. Floats add up in f64, as on the CPU; half types in f32
-/// within a pack, which has bits to spare, so that the few converters to f64 do not set the pace.
+/// The sum, or its quotient by `count`, as `Out`. Floats add up in f64, as on the CPU. Half types add up in
+/// f32 within a pack, without losing bits, so that the few converters to f64 do not limit the speed.
 template <class Stored, class Out, bool kSquared = false>
 struct SumReducer {
   using State = std::conditional_t<kIsFloating<Stored>, double, int64_t>;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
 #include "taper/ops/copy/strided_loop.h"
 #include "taper/ops/reduce/reducers.h"
@@ -12,15 +13,15 @@
 namespace taper::ops {
 namespace {
 
-/// A tensor as a matrix: kept dimensions by reduced ones, or the other way round, whichever walks memory with
-/// the smaller steps.
+/// A tensor as a matrix of kept by reduced dimensions, or of reduced by kept ones: whichever walks memory in
+/// smaller steps.
 struct Matrix {
   Matrix(const Tensor& x, const Tensor& out, const Dims& axes) : Matrix(std::array{&x, &out}, axes) {}
 
   StridedLoop kept;     ///< operands: x, out
   StridedLoop reduced;  ///< operand: x
   bool reduced_inside = false;
-  Shape shape;  ///< of all elements, in the order they are read
+  Shape shape;  ///< of all elements, in reading order
   LoopOperand input;
 
  private:
@@ -56,12 +57,12 @@ struct Matrix {
   }
 };
 
-/// Matrix with reduced dimensions inside: each output folds a row. Long rows are cut into pieces.
+/// Reduces a matrix with reduced dimensions inside: each output folds a row. Long rows are cut into pieces.
 template <class Reducer, class T, class State>
 int64_t reduce_rows(const Matrix& matrix, std::vector<State>& states) {
   const int64_t length = matrix.reduced.numel, outputs = matrix.kept.numel;
   const int64_t piece = std::min(length, kGrainSize);
-  const int64_t pieces = (length + piece - 1) / piece;
+  const int64_t pieces = ceil_div(length, piece);
   states.assign(size_t(outputs * pieces), Reducer::start());
   const int64_t rows_at_once = std::max<int64_t>(kBlockSize / length, 1);
   const auto fold_rows = [&](int64_t begin, int64_t end) {
@@ -93,14 +94,15 @@ int64_t reduce_rows(const Matrix& matrix, std::vector<State>& states) {
   return pieces;
 }
 
-/// Matrix with kept dimensions inside: rows are added to an array of states. Both sides are cut into pieces.
+/// Reduces a matrix with kept dimensions inside: rows are added to an array of states. Both sides are cut
+/// into pieces.
 template <class Reducer, class T, class State>
 int64_t reduce_columns(const Matrix& matrix, std::vector<State>& states) {
   const int64_t rows = matrix.reduced.numel, columns = matrix.kept.numel;
   const int64_t width = std::min(columns, kBlockSize);
-  const int64_t column_pieces = (columns + width - 1) / width;
+  const int64_t column_pieces = ceil_div(columns, width);
   const int64_t rows_per_piece = std::max<int64_t>(2 * kGrainSize / width, 1);
-  const int64_t row_pieces = (rows + rows_per_piece - 1) / rows_per_piece;
+  const int64_t row_pieces = ceil_div(rows, rows_per_piece);
   states.assign(size_t(columns * row_pieces), Reducer::start());
   const int64_t rows_at_once = column_pieces > 1 ? 1 : kBlockSize / width;
   parallel_for(column_pieces * row_pieces, 1, [&](int64_t task, int64_t) {
@@ -121,8 +123,8 @@ int64_t reduce_columns(const Matrix& matrix, std::vector<State>& states) {
   return row_pieces;
 }
 
-/// Reduces x over `axes` and calls store(states of outputs [begin, begin + count), begin, count) in pieces,
-/// with outputs in the order of matrix.kept.
+/// Reduces x over `axes`. Calls store(states of outputs [begin, begin + count), begin, count) in pieces, with
+/// outputs in the order of matrix.kept.
 template <class Reducer, class T, class Store>
 void reduce_matrix(const Matrix& matrix, Store store) {
   using State = typename Reducer::State;
@@ -153,7 +155,7 @@ void reduce_to(const Matrix& matrix, Finish finish) {
 
 template <class Reducer, class V>
 void reduce_with_index(const Matrix& matrix, const Tensor& indices, const Tensor& values) {
-  // `indices` has the strides of `values`, whose place in the loop it takes.
+  // `indices` has the strides of `values`, so it takes the place of `values` in the loop.
   LoopOperand index_operand = matrix.kept.operands[1];
   index_operand.data = static_cast<char*>(indices.data_ptr());
   index_operand.dtype = kInt64;

@@ -2,13 +2,14 @@
 
 #include <limits>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/ops/reduce/reduce_gpu.cuh"
 #include "taper/ops/reduce/reduce_gpu.h"
 
 namespace taper::ops {
 namespace {
 
-/// Whether `a` beats `b`: larger (or smaller), or the first NaN.
+/// Returns whether `a` beats `b`: larger (or smaller), or a NaN against a number.
 template <class T>
 __device__ __forceinline__ bool beats(T a, T b, bool largest) {
   return (largest ? a > b : a < b) || (a != a && b == b);
@@ -37,7 +38,7 @@ struct Choice {
   int64_t index;
 };
 
-/// Among equals the lower index wins, so that values may come in any order.
+/// Among equal values the lower index wins, so that values may come in any order.
 template <class Stored, class T>
 struct IndexedReducer {
   using State = Choice<T>;
@@ -61,7 +62,7 @@ struct IndexedReducer {
   }
 };
 
-/// What every value equals or beats.
+/// The value that every value equals or beats.
 template <class T>
 T worst_value(bool largest) {
   using Limits = std::numeric_limits<T>;
@@ -69,10 +70,9 @@ T worst_value(bool largest) {
   return largest ? Limits::lowest() : Limits::max();
 }
 
-/// One row's k best, in order. A block of 32 to 256 threads finds them one after the other: each time the
-/// best of those that come after the last in the order of the results. Reads the row k times, from the caches
-/// for all but long rows: made for the few best of many classes, and limited by the latency of k block
-/// reductions.
+/// Writes one row's k best, in order. A block of 32 to 256 threads finds them one after the other: each time
+/// the best of the elements that come after the last one found. Reads the row k times, from the caches unless
+/// the row is long. Made for the few best of many classes; limited by the latency of k block reductions.
 template <class Stored, class T>
 __global__ void __launch_bounds__(kReduceBlock)
     top_of_row(const Stored* x, Stored* values, int64_t* indices, int64_t size, int64_t k, bool largest) {
@@ -136,7 +136,7 @@ void reduce_indices_gpu(ReduceOp op, const Tensor& values, const Tensor& indices
 void topk_gpu(const Tensor& values, const Tensor& indices, const Tensor& x, bool largest) {
   const gpu::DeviceGuard guard(x.device().index);
   const int64_t size = x.size(-1), k = values.size(-1);
-  const int64_t threads = std::clamp<int64_t>((size + kWarp - 1) / kWarp * kWarp, kWarp, kReduceBlock);
+  const int64_t threads = std::clamp<int64_t>(round_up(size, kWarp), kWarp, kReduceBlock);
   dispatch_stored(x.dtype(), [&]<class Stored>() {
     gpu::launch("top_of_row", top_of_row<Stored, Compute<Stored>>,
                 {.grid = unsigned(x.numel() / size), .block = unsigned(threads)},

@@ -2,21 +2,22 @@
 // The kernels of all reductions, for any reducer. For .cu files only.
 //
 // The tensor is seen as a matrix of kept by reduced elements. Where the reduced ones lie closer in memory, a
-// group of threads folds each row: a thread to a warp for short rows, a block for long ones. Where the kept
-// ones do, each thread folds four columns, a warp reading them side by side. If that gives too few blocks to
+// group of threads folds each row: 1 to 32 threads for short rows, a block for long ones. Where the kept ones
+// do, each thread folds four columns, and a warp reads them side by side. If that gives too few blocks to
 // fill the device, the reduced side is cut into pieces, whose states a second kernel merges. The cut depends
 // on shape and device alone, so results repeat to the bit. PyTorch's counterpart:
 // ATen/native/cuda/Reduce.cuh.
 //
 // A reducer says what is done with the values of a tensor of `Stored`:
-//   State start()                            the state of nothing
-//   State add(State, Stored, int64_t at)     one more value, `at` of the reduced ones
-//   State add_pack(State, values)            kRowPack of them; only where this is not adding one by one
-//   State merge(State, State)                two states, in any order
-//   void finish(State, int64_t output)       writes the result to that element of the output(s)
+//   State start()                            the state of no values
+//   State add(State, Stored, int64_t at)     adds one value, at index `at` of the reduced elements
+//   State add_pack(State, values)            adds kRowPack values otherwise than one by one
+//   State merge(State, State)                merges two states, in any order
+//   void finish(State, int64_t output)       writes the result to element `output` of the output(s)
 
 #include <algorithm>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/copy/walk_gpu.cuh"
@@ -27,7 +28,7 @@ namespace taper::ops {
 
 inline constexpr unsigned kReduceBlock = 256;  // threads
 inline constexpr int kReduceColumns = 4;       // of one thread
-inline constexpr int kReduceBlocks = 2;        // of a multiprocessor, at least, that registers are left for
+inline constexpr int kReduceBlocks = 2;        // on a multiprocessor, at least: their registers must fit
 
 /// What both kernels take.
 template <class Stored, class State>
@@ -38,8 +39,8 @@ struct ReduceTask {
   bool in_rows = false;     ///< rows: the reduced side lies in memory without gaps
   bool in_packs = false;    ///< columns: four neighbours can be read at once
   int lanes = 1;            ///< rows: threads that share one; columns: threads side by side
-  int pieces = 1;           ///< of the reduced side
-  int64_t piece_size = 0;   ///< reduced elements in each but the last
+  int pieces = 1;           ///< number of pieces of the reduced side
+  int64_t piece_size = 0;   ///< reduced elements in each piece; the last may be shorter
   State* states = nullptr;  ///< [kept, pieces], if there is more than one piece
 };
 
@@ -54,7 +55,7 @@ __device__ __forceinline__ void store_state(const ReduceTask<Stored, typename Re
   }
 }
 
-/// `values`, the first of which is `at` of the reduced ones, added to `state`.
+/// Adds `values` to `state`; the first is at index `at` of the reduced elements.
 template <class Reducer, class State, class Stored, int kCount>
 __device__ __forceinline__ State add_values(const Reducer& reducer, State state,
                                             const Stored (&values)[kCount], int64_t at) {
@@ -68,7 +69,7 @@ __device__ __forceinline__ State add_values(const Reducer& reducer, State state,
 }
 
 /// A block of 256 threads folds 256 / lanes rows, or one piece of one row; grid: (row groups, pieces). Reads
-/// every element once, 16 bytes a load where rows are contiguous; limited by memory bandwidth.
+/// every element once, 16 bytes a load where rows are contiguous. Limited by memory bandwidth.
 template <class Stored, class Reducer>
 __global__ void __launch_bounds__(kReduceBlock, kReduceBlocks)
     reduce_rows(ReduceTask<Stored, typename Reducer::State> task, Reducer reducer) {
@@ -102,9 +103,9 @@ __global__ void __launch_bounds__(kReduceBlock, kReduceBlocks)
   if (lane == 0 && kept < task.kept.numel) store_state(task, reducer, kept, int(blockIdx.y), state);
 }
 
-/// A block of `lanes` x 256 / lanes threads folds 4 * lanes columns, a thread every (256 / lanes)-th row of
-/// its four; the block's rows meet in shared memory. Grid: (column groups, pieces). Reads every element once,
-/// 4 elements a load where columns are contiguous; limited by memory bandwidth.
+/// A block of `lanes` x 256 / lanes threads folds 4 * lanes columns. A thread folds every (256 / lanes)-th
+/// row of its four columns, and the block's rows meet in shared memory. Grid: (column groups, pieces). Reads
+/// every element once, 4 elements a load where columns are contiguous. Limited by memory bandwidth.
 template <class Stored, class Reducer>
 __global__ void __launch_bounds__(kReduceBlock, kReduceBlocks)
     reduce_columns(ReduceTask<Stored, typename Reducer::State> task, Reducer reducer) {
@@ -115,7 +116,8 @@ __global__ void __launch_bounds__(kReduceBlock, kReduceBlocks)
   const int64_t first_column = blockIdx.x * int64_t(task.lanes * kColumns);
   const int64_t begin = blockIdx.y * task.piece_size;
   const int64_t end = min(begin + task.piece_size, task.reduced.numel);
-  // Neighbours where they can be loaded at once; else a warp's lanes are neighbours.
+  // A thread's columns are neighbours where they can be loaded at once; else the columns of a warp's lanes
+  // are.
   const int64_t column = first_column + (task.in_packs ? lane * kColumns : lane);
   const int step = task.in_packs ? 1 : task.lanes;
   State states[kColumns];
@@ -123,7 +125,7 @@ __global__ void __launch_bounds__(kReduceBlock, kReduceBlocks)
 #pragma unroll
   for (int c = 0; c < kColumns; ++c) {
     states[c] = reducer.start();
-    // Columns past the last read the last ones again.
+    // Threads past the last column read the last ones again.
     const int64_t last = task.kept.numel - (task.in_packs ? kColumns - c : 1);
     columns[c] = task.x + task.kept.offset(min(column + c * step, last));
   }
@@ -172,7 +174,8 @@ __global__ void __launch_bounds__(kReduceBlock, kReduceBlocks)
   }
 }
 
-/// One warp merges the pieces of one output, 8 to a block: one state read for each piece, limited by latency.
+/// One warp merges the pieces of one output, 8 warps to a block: one state read for each piece. Limited by
+/// latency.
 template <class Stored, class Reducer>
 __global__ void __launch_bounds__(kReduceBlock)
     merge_pieces(ReduceTask<Stored, typename Reducer::State> task, Reducer reducer) {
@@ -207,14 +210,14 @@ struct ReduceDims {
   }
 };
 
-/// Smallest power of two >= n, at most `limit` (itself one).
+/// Returns the smallest power of two >= n, at most `limit` (itself a power of two).
 inline int power_of_two(int64_t n, int limit) {
   int result = 1;
   while (result < n && result < limit) result *= 2;
   return result;
 }
 
-/// Reduces x over `axes`; `out` is any of the outputs, for its strides.
+/// Reduces x over `axes`. `out` is any of the outputs, and gives their strides.
 template <class Stored, class Reducer>
 void launch_reduction(const char* name, const Tensor& x, const Tensor& out, const Dims& axes,
                       const Reducer& reducer) {
@@ -230,13 +233,13 @@ void launch_reduction(const char* name, const Tensor& x, const Tensor& out, cons
   const bool by_rows = reduced_step <= kept_step;
 
   const int64_t wanted_blocks = gpu::properties().multiprocessors * 8;
-  int64_t groups, longest_piece;  // blocks along the kept side; what one block folds without haste
+  int64_t groups, longest_piece;  // blocks along the kept side; how much one block folds without being slow
   if (by_rows) {
     task.in_rows = dims.reduced.shape.size() == 1 && (reduced_step == 1 || length == 1);
     const int64_t loads = task.in_rows ? length / kRowPack<Stored> : length;
     task.lanes = loads > 8 * kWarp ? int(kReduceBlock) : power_of_two(loads, kWarp);
     const int64_t rows_at_once = int64_t(kReduceBlock) / task.lanes;
-    groups = (outputs + rows_at_once - 1) / rows_at_once;
+    groups = ceil_div(outputs, rows_at_once);
     longest_piece =
         task.lanes <= kWarp ? length : int64_t(kReduceBlock) * 4 * (task.in_rows ? kRowPack<Stored> : 1);
   } else {
@@ -251,17 +254,16 @@ void launch_reduction(const char* name, const Tensor& x, const Tensor& out, cons
     for (int64_t axis = 0; axis < inner; ++axis) task.in_packs &= even(kept.operands[0].strides[axis]);
     for (const int64_t stride : dims.reduced.operands[0].strides)
       task.in_packs &= length == 1 || even(stride);
-    task.lanes = power_of_two((outputs + kReduceColumns - 1) / kReduceColumns, kWarp);
-    groups = (outputs + task.lanes * kReduceColumns - 1) / (task.lanes * kReduceColumns);
+    task.lanes = power_of_two(ceil_div(outputs, kReduceColumns), kWarp);
+    groups = ceil_div(outputs, task.lanes * kReduceColumns);
     longest_piece = int64_t(kReduceBlock) / task.lanes * 16;
   }
   constexpr int64_t kMaxPieces = 4096;  // also below the grid's limit
-  const int64_t most =
-      length > longest_piece ? std::min((length + longest_piece - 1) / longest_piece, kMaxPieces) : 1;
+  const int64_t most = length > longest_piece ? std::min(ceil_div(length, longest_piece), kMaxPieces) : 1;
   task.pieces = int(std::clamp<int64_t>(wanted_blocks / groups, 1, most));
-  task.piece_size = (length + task.pieces - 1) / task.pieces;
-  // Pieces begin where loads do.
-  task.piece_size = (task.piece_size + kRowPack<Stored> - 1) / kRowPack<Stored> * kRowPack<Stored>;
+  task.piece_size = ceil_div(length, task.pieces);
+  // Pieces begin where aligned loads do.
+  task.piece_size = round_up(task.piece_size, kRowPack<Stored>);
   Tensor states;
   if (task.pieces > 1) {
     states = empty({outputs * task.pieces * int64_t(sizeof(State))}, {.dtype = kUInt8, .device = x.device()});
@@ -272,7 +274,7 @@ void launch_reduction(const char* name, const Tensor& x, const Tensor& out, cons
   if (task.pieces > 1) {
     const int64_t warps = int64_t(kReduceBlock) / kWarp;
     gpu::launch("merge_pieces", merge_pieces<Stored, Reducer>,
-                {.grid = unsigned((outputs + warps - 1) / warps), .block = kReduceBlock}, task, reducer);
+                {.grid = unsigned(ceil_div(outputs, warps)), .block = kReduceBlock}, task, reducer);
   }
 }
 

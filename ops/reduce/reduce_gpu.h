@@ -1,6 +1,6 @@
 #pragma once
-// The GPU's reductions; the checks are made in reduce.cpp. All only enqueue, on the current stream of the
-// tensors' device.
+// The GPU's reductions. reduce.cpp has checked the arguments. All functions only enqueue, on the current
+// stream of the tensors' device.
 
 #include "taper/ops/reduce/reduce_cpu.h"
 
@@ -9,7 +9,7 @@ namespace taper::ops {
 /// Arguments as reduce_cpu.
 void reduce_gpu(ReduceOp op, const Tensor& out, const Tensor& x, const Dims& axes);
 
-/// Its part for kMax and kMin, on the current device.
+/// reduce_gpu for kMax and kMin, on the current device.
 void reduce_extreme_gpu(ReduceOp op, const Tensor& out, const Tensor& x, const Dims& axes);
 
 /// Arguments as reduce_indices_cpu.

@@ -1,10 +1,10 @@
 #pragma once
-// What reductions do with values: each reducer folds them, in the order of their positions, into a State.
-//   start()                                      the state of nothing
-//   add_row(state, x, count, position)           `count` more values, from a contiguous array
-//   add_to_columns(states, x, count, position)   one more value for each of `count` states
-//   merge(state, later)                          two stretches, the second after the first
-// `position` is that of the first value (of all of them, for columns) along the reduced axes.
+// What reductions do with values. Each reducer folds values, in the order of their positions, into a State.
+//   start()                                      the state of no values
+//   add_row(state, x, count, position)           adds `count` values from a contiguous array
+//   add_to_columns(states, x, count, position)   adds one value to each of `count` states
+//   merge(state, later)                          merges two stretches, the second after the first
+// `position` is that of the first value (of all values, for columns) along the reduced axes.
 
 #include <algorithm>
 #include <cstdint>
@@ -29,7 +29,7 @@ State fold_row(const T* x, int64_t count, State start, Fold fold, Merge merge) {
   return lanes[0];
 }
 
-/// Both loops of a reducer that has fold(state, value) and does not ask for positions.
+/// Both loops of a reducer that has fold(state, value) and needs no positions.
 template <class Reducer>
 struct RowsAndColumns {
   template <class State, class T>
@@ -71,7 +71,7 @@ struct SumOfSquares : RowsAndColumns<SumOfSquares> {
   static double merge(double state, double later) { return state + later; }
 };
 
-/// The largest (kSign = 1) or smallest (-1) value; a NaN stays.
+/// The largest (kSign = 1) or smallest (-1) value. A NaN wins.
 template <class V, int kSign>
 struct Extreme : RowsAndColumns<Extreme<V, kSign>> {
   using State = V;
@@ -103,8 +103,8 @@ struct Truth : RowsAndColumns<Truth<kAll>> {
   static int64_t merge(int64_t state, int64_t later) { return fold(state, later); }
 };
 
-/// An extreme with its first position. Equal values never replace, so starting at position 0 is right even if
-/// all values equal start().
+/// An extreme with its first position. Equal values never replace it, so starting at position 0 is right even
+/// if all values equal start().
 template <class V, int kSign>
 struct IndexedExtreme {
   using Values = Extreme<V, kSign>;

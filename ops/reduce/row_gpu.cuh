@@ -7,11 +7,11 @@
 
 namespace taper::ops {
 
-/// Elements of `Stored` in one load of 16 bytes.
+/// How many elements of `Stored` one load of 16 bytes holds.
 template <class Stored>
 inline constexpr int kRowPack = int(16 / sizeof(Stored));
 
-/// Elements from x to the first 16-byte boundary, at most `count`.
+/// Returns how many elements lie between x and the first 16-byte boundary, at most `count`.
 template <class Stored>
 __device__ __forceinline__ int64_t row_head(const Stored* x, int64_t count) {
   const int64_t past = int64_t(reinterpret_cast<uintptr_t>(x) % 16 / sizeof(Stored));
@@ -19,9 +19,9 @@ __device__ __forceinline__ int64_t row_head(const Stored* x, int64_t count) {
   return head < count ? head : count;
 }
 
-/// Thread `lane` of `lanes` visits its share of the `count` elements from x on: each(value, position) for
-/// those before the first 16-byte boundary and after the last, pack(values, position of the first) for
-/// kRowPack neighbours. Four packs a thread are on their way at once, which is what keeps memory busy.
+/// Thread `lane` of `lanes` visits its share of the `count` elements from x on. Calls each(value, position)
+/// for those before the first 16-byte boundary and after the last, and pack(values, position of the first)
+/// for kRowPack neighbours. A thread has four packs in flight at once, which keeps memory busy.
 template <class Stored, class Each, class PackBody>
 __device__ __forceinline__ void visit_row(const Stored* x, int64_t count, int lane, int lanes, Each&& each,
                                           PackBody&& pack) {
@@ -46,9 +46,9 @@ __device__ __forceinline__ void visit_row(const Stored* x, int64_t count, int la
   for (i = tail + lane; i < count; i += lanes) each(x[i], i);
 }
 
-/// Thread `lane` of `lanes` visits its share of `count` elements that lie anywhere: use(load(i), i). Four
-/// loads a thread are on their way at once: a compiler that unrolls a loop of unknown step tests for its end
-/// between them, and has one.
+/// Thread `lane` of `lanes` visits its share of `count` elements that lie anywhere: use(load(i), i). A thread
+/// has four loads in flight at once. A compiler that unrolls a loop of unknown step tests for its end between
+/// the loads, and has only one in flight.
 template <class Load, class Use>
 __device__ __forceinline__ void visit_spread(int64_t count, int lane, int lanes, const Load& load,
                                              Use&& use) {

@@ -1,3 +1,5 @@
+// The CPU's topk.
+
 #include <algorithm>
 #include <numeric>
 #include <vector>
@@ -9,7 +11,7 @@
 namespace taper::ops {
 namespace {
 
-/// Whether `a` comes before `b` among the best: NaN counts as largest.
+/// Returns whether `a` comes before `b` among the best: NaN counts as largest.
 template <class T>
 bool ranks_before(T a, T b, bool largest) {
   if (a != a || b != b) return largest ? a != a && b == b : a == a && b != b;

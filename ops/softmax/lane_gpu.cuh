@@ -1,14 +1,15 @@
 #pragma once
 // What softmax and cross entropy share on the GPU: each lane's largest element and the sum of its
-// exponentials in one pass, with the threads that read a lane. For .cu files only.
+// exponentials in one pass, by the threads that read the lane. For .cu files only.
 //
-// A lane that is a row in memory belongs to a group of lanes of one warp, or to a block if it is long; lanes
-// that are columns belong to columns of threads: blocks of 32 x 8, eight threads sharing a lane, 32
-// neighbours reading side by side. The one-pass sum: Milakov and Gimelshein, "Online normalizer calculation
-// for softmax", 2018.
+// A lane that is a row in memory belongs to part of a warp, or to a block if it is long. Lanes that are
+// columns belong to columns of threads in blocks of 32 x 8: eight threads share a lane, and 32 neighbours
+// read side by side. The one-pass sum: Milakov and Gimelshein, "Online normalizer calculation for softmax",
+// 2018.
 
 #include <cmath>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/launch.h"
 #include "taper/core/gpu/wide_store.h"
 #include "taper/ops/copy/walk_gpu.cuh"
@@ -18,11 +19,12 @@
 
 namespace taper::ops {
 
-/// f64 for f64, else f32.
+/// The type that a lane is computed in: f64 for f64, else f32.
 template <class Stored>
 using LaneType = std::conditional_t<std::is_same_v<Stored, double>, double, float>;
 
-/// exp(x), by the fast instruction if the result is rounded to a half type, whose rounding hides its error.
+/// Returns exp(x). Uses the fast instruction if the result is rounded to a half type, because the rounding
+/// hides its error.
 template <class Stored>
 __device__ __forceinline__ LaneType<Stored> lane_exp(LaneType<Stored> x) {
   if constexpr (sizeof(Stored) == 2) {
@@ -43,7 +45,7 @@ struct ExpSum {
     raise(x);
     sum += shifted_exp(x, largest);
   }
-  /// Neighbours, with one change of scale for all.
+  /// Adds neighbours, with one change of scale for all.
   template <int kCount>
   __device__ __forceinline__ void add_pack(const Stored (&values)[kCount]) {
     T best = device_cast<T>(values[0]);
@@ -58,11 +60,11 @@ struct ExpSum {
   }
 
  private:
-  /// exp(x - shift); 0 where the shift is -infinity, which is where nothing was seen yet.
+  /// Returns exp(x - shift); 0 where the shift is -infinity, that is, before any element was seen.
   __device__ __forceinline__ static T shifted_exp(T x, T shift) {
     return shift == -INFINITY && x == x ? T(0) : lane_exp<Stored>(x - shift);
   }
-  /// Without a branch: behind one, the compiler would leave the loads of what comes next.
+  /// Has no branch: a branch would keep the compiler from moving later loads before it.
   __device__ __forceinline__ void raise(T x) {
     const bool higher = x > largest;
     sum *= higher ? shifted_exp(largest, x) : T(1);
@@ -79,7 +81,7 @@ struct MergeExpSums {
     both.sum = a.sum * scale(a.largest, both.largest) + b.sum * scale(b.largest, both.largest);
     return both;
   }
-  /// 1 for the larger of the two, also if it is infinite.
+  /// Returns 1 for the larger of the two, even if it is infinite.
   __device__ __forceinline__ static T scale(T own, T largest) {
     return own == largest ? T(1) : lane_exp<Stored>(own - largest);
   }
@@ -89,18 +91,18 @@ struct MergeExpSums {
 
 inline constexpr unsigned kLaneBlock = 256;  // threads
 inline constexpr int kLaneColumns = 32;      // columns side by side in a block
-/// Blocks of a multiprocessor that kernels leave registers for; f64 needs twice as many, and its speed does
-/// not count.
+/// Blocks of a multiprocessor that kernels leave registers for. f64 needs twice as many registers, and its
+/// speed does not matter.
 template <class Stored>
 inline constexpr int kLaneBlocks = sizeof(Stored) == 8 ? 1 : 2;
 
 /// Lanes as kernels take them.
 struct GpuLanes {
   int64_t count = 0, size = 0, inner = 1;
-  int threads = 1;  ///< that share a lane
+  int threads = 1;  ///< threads that share a lane
   GpuDivisor by_inner;
 
-  /// Rows if inner is 1, else columns.
+  /// Chooses rows if inner is 1, else columns.
   template <class Stored>
   static GpuLanes of(const Lanes& lanes) {
     GpuLanes result;
@@ -119,13 +121,13 @@ struct GpuLanes {
   }
 
   bool in_rows() const { return inner == 1; }
-  /// As many blocks as hold all lanes.
+  /// Returns as many blocks as hold all lanes.
   unsigned grid() const {
     const int64_t per_block = int64_t(kLaneBlock) / threads;
-    return unsigned((count + per_block - 1) / per_block);
+    return unsigned(ceil_div(count, per_block));
   }
 
-  /// This thread's lane, and its number among the threads that share it.
+  /// Returns this thread's lane. Sets `thread` to its number among the threads that share the lane.
   __device__ __forceinline__ int64_t lane(int& thread) const {
     const int64_t first = blockIdx.x * int64_t(blockDim.x / unsigned(threads));
     if (inner > 1) {
@@ -135,7 +137,7 @@ struct GpuLanes {
     thread = int(threadIdx.x) % threads;
     return first + threadIdx.x / unsigned(threads);
   }
-  /// Elements from the tensor's first to the lane's.
+  /// Returns the offset of the lane's first element in the tensor, in elements.
   __device__ __forceinline__ int64_t start(int64_t lane) const {
     if (inner == 1) return lane * size;
     int64_t rest;
@@ -144,8 +146,8 @@ struct GpuLanes {
   }
 };
 
-/// Folds the states of the threads that share a lane; each of them gets the result. All threads of the block
-/// call it, with columns 32 side by side.
+/// Folds the states of the threads that share a lane, and returns the result to each. All threads of the
+/// block must call it, with columns 32 side by side.
 template <class State, class Merge>
 __device__ __forceinline__ State fold_lane(const GpuLanes& lanes, State state, Merge merge) {
   if (lanes.inner == 1) {
@@ -163,8 +165,8 @@ __device__ __forceinline__ State fold_lane(const GpuLanes& lanes, State state, M
   return state;
 }
 
-/// The lane's largest element and sum of exponentials, for each of its threads; x points at its first
-/// element.
+/// Returns the lane's largest element and sum of exponentials, to each of its threads. x points at the lane's
+/// first element.
 template <class Stored>
 __device__ __forceinline__ ExpSum<Stored> lane_statistics(const GpuLanes& lanes, const Stored* x, bool exists,
                                                           int thread) {
@@ -183,7 +185,8 @@ __device__ __forceinline__ ExpSum<Stored> lane_statistics(const GpuLanes& lanes,
   return fold_lane(lanes, state, MergeExpSums<Stored>());
 }
 
-/// y[c] = function(x[c], c) for every element of a lane, by its threads; both begin with the lane.
+/// Sets y[c] = function(x[c], c) for every element of a lane, by the lane's threads. x and y point at the
+/// lane's first element.
 template <class T, class Stored, class Function>
 __device__ __forceinline__ void map_lane(const GpuLanes& lanes, const Stored* x, Stored* y, int thread,
                                          Function&& function) {

@@ -1,7 +1,7 @@
 #pragma once
-// Softmax and cross entropy both need, for each lane, its largest element and the sum of the exponentials.
-// How to get them fast depends on the layout: a lane that is a row in memory vectorises along itself; lanes
-// that are columns vectorise side by side, a tile of them at a time. CPU code.
+// Softmax and cross entropy both need each lane's largest element and the sum of its exponentials. The fast
+// way depends on the layout: a lane that is a row in memory vectorises along itself; lanes that are columns
+// vectorise side by side, one tile at a time. CPU code.
 
 #include <algorithm>
 
@@ -13,8 +13,8 @@ namespace taper::ops {
 /// Columns in a tile: their sums stay in the first-level cache.
 inline constexpr int64_t kTileWidth = 64;
 
-/// Calls body(start, lane, width) for tiles that cover lanes [begin, end): `width` lanes from `lane` on,
-/// whose first elements lie side by side from element `start` on. Rows come one by one.
+/// Calls body(start, lane, width) for tiles that cover lanes [begin, end). A tile has `width` lanes from
+/// `lane` on; their first elements lie side by side from element `start` on. Rows come one by one.
 template <class Body>
 void for_each_tile(const Lanes& lanes, int64_t begin, int64_t end, Body&& body) {
   while (begin < end) {
@@ -29,7 +29,7 @@ void for_each_tile(const Lanes& lanes, int64_t begin, int64_t end, Body&& body) 
 /// element. Several sums side by side keep the adders busy; their order is fixed.
 template <class T>
 void tile_statistics(const T* x, const Lanes& lanes, int64_t width, T* largest, double* sum) {
-  const auto larger = [](T a, T b) { return b > a ? b : a; };  // a NaN is met again in the exponentials
+  const auto larger = [](T a, T b) { return b > a ? b : a; };  // a NaN shows up again in the exponentials
   if (lanes.inner == 1) {
     T best[16];
     std::fill(best, best + 16, x[0]);

@@ -4,9 +4,9 @@
 namespace taper::ops {
 namespace {
 
-/// Softmax, or its logarithm, of every lane; launch as lane_gpu.cuh describes. Reads x twice, the second time
-/// from the caches unless lanes are very long, and writes y once: limited by memory bandwidth, for short rows
-/// of half types by the exponentials.
+/// Writes the softmax, or its logarithm, of every lane; launch as lane_gpu.cuh describes. Reads x twice, the
+/// second time from the caches unless lanes are very long, and writes y once. Limited by memory bandwidth;
+/// for short rows of half types, by the exponentials.
 template <class Stored>
 __global__ void __launch_bounds__(kLaneBlock, kLaneBlocks<Stored>)
     softmax_lanes(const Stored* x, Stored* y, GpuLanes lanes, bool logarithm) {

@@ -5,11 +5,11 @@
 
 namespace taper::ops {
 
-/// exp(x) / sum(exp(x)) along `axis`. x: any shape, float; computed in f32 or wider. Returns x's shape, dtype
-/// and memory order. Throws Error for other dtypes or an axis out of range. (torch.softmax)
+/// Returns exp(x) / sum(exp(x)) along `axis`, in x's shape, dtype and memory order. x: any shape, float;
+/// computed in f32 or wider. Throws Error for other dtypes or an axis out of range. (torch.softmax)
 Tensor softmax(const Tensor& x, int64_t axis);
 
-/// x - log(sum(exp(x))) along `axis`, without overflow. Shapes, dtypes and errors as softmax.
+/// Returns x - log(sum(exp(x))) along `axis`, without overflow. Shapes, dtypes and errors as for softmax.
 /// (torch.log_softmax)
 Tensor log_softmax(const Tensor& x, int64_t axis);
 

@@ -5,7 +5,7 @@
 
 namespace taper::ops {
 
-/// x and y: dense, the same strides and floating dtype, at least one element. Only enqueues, on the current
+/// x and y: dense, equal strides and floating dtype, at least one element. Only enqueues, on the current
 /// stream.
 void softmax_gpu(const Tensor& x, const Tensor& y, int64_t axis, bool logarithm);
 

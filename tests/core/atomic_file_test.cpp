@@ -1,4 +1,4 @@
-// Files that are replaced whole, files that are appended to, and what their paths may stand for.
+// Files that are replaced whole, files that are appended to, and what their paths may name.
 
 #include "taper/core/files/atomic_file.h"
 

@@ -1,4 +1,4 @@
-// How many CPUs a process may use, by made-up cgroups.
+// How many CPUs a process may use, with made-up cgroups.
 
 #include "taper/core/base/available_cpus.h"
 
@@ -20,7 +20,7 @@ namespace {
 
 using Files = std::vector<std::pair<std::string, std::string>>;
 
-/// With these lines in /proc/self/cgroup and these files under /sys/fs/cgroup.
+/// Returns available_cpus() with these lines in /proc/self/cgroup and these files under /sys/fs/cgroup.
 int cpus_with(const std::string& groups, const Files& files) {
   const TemporaryFolder folder;
   std::ofstream(folder / "cgroup") << groups;

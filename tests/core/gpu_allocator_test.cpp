@@ -108,7 +108,7 @@ TEST_CASE("a block that another stream uses waits for it") {
   const gpu::Stream own = gpu::stream_from_pool(), other = gpu::stream_from_pool();
   void* const block = allocator.allocate(kMiB, own);
   gpu::fill_async(block, 0, kMiB, own);
-  allocator.record_stream(block, own);  // says nothing new
+  allocator.record_stream(block, own);  // changes nothing
   allocator.record_stream(block, other);
   allocator.record_stream(block, other);
   allocator.deallocate(block, kMiB);
@@ -179,7 +179,7 @@ TEST_CASE("tensors' storages live in the caching allocator") {
     gpu::record_stream(storage, side);
     int theirs = 0;
     const Storage foreign(&theirs, sizeof theirs, Device("cuda"), [] {});
-    gpu::record_stream(foreign, side);  // its owner's business
+    gpu::record_stream(foreign, side);  // its owner keeps it alive
     const Storage on_cpu(100, Device("cpu"));
     gpu::record_stream(on_cpu, side);  // copies from pageable memory are over when they return
   }
@@ -206,13 +206,13 @@ TEST_CASE("a captured graph keeps its memory to itself") {
       gpu::copy_async(input, scratch, kBytes, gpu::CopyKind::kDeviceToDevice, stream);
       allocator.deallocate(scratch, kBytes);
       output = allocator.allocate(kBytes, stream);
-      REQUIRE(output == scratch);  // within the graph, memory is reused as ever
+      REQUIRE(output == scratch);  // within the graph, memory is reused as usual
       gpu::copy_async(output, input, kBytes, gpu::CopyKind::kDeviceToDevice, stream);
       graph = gpu::end_capture(stream);
       REQUIRE_THROWS_WITH(allocator.empty_cache(), Contains("being captured"));
       REQUIRE_THROWS_WITH(gpu::MemoryPoolGuard(*pool), Contains("in use by another capture"));
     }
-    allocator.deallocate(input, kBytes);  // free, but not for others
+    allocator.deallocate(input, kBytes);  // free, but only for the graph
     for (int round = 0; round < 3; ++round) {
       void* const other = allocator.allocate(kBytes, stream);
       REQUIRE(other != input);
@@ -224,7 +224,7 @@ TEST_CASE("a captured graph keeps its memory to itself") {
       REQUIRE(std::count(result, result + kBytes, 7) == int64_t(kBytes));
       allocator.deallocate(other, kBytes);
     }
-    allocator.empty_cache();  // takes what is not the graph's
+    allocator.empty_cache();  // returns what is not the graph's
     REQUIRE(allocator.stats().reserved_bytes == 2 * int64_t(kMiB));
     REQUIRE(allocator.snapshot().segments[0].pool_id == pool->id());
     allocator.deallocate(output, kBytes);

@@ -86,7 +86,7 @@ constexpr unsigned short kInfinity = std::is_same_v<T, __half> ? 0x7c00 : 0x7f80
 
 using Exact = __float128;
 
-/// The value that `bits` stand for; the bits of infinity stand for the next power of two.
+/// Returns the value that `bits` stand for; for the bits of infinity, the next power of two.
 template <class T>
 Exact exact(unsigned bits) {
   const unsigned magnitude = bits & 0x7fff, fraction = magnitude & ((1u << kMantissaBits<T>)-1);
@@ -97,7 +97,7 @@ Exact exact(unsigned bits) {
   return (bits & 0x8000) != 0 ? -value : value;
 }
 
-/// The nearest of all values of T, ties to even, found by bisection.
+/// Returns the nearest of all values of T, ties to even, found by bisection.
 template <class T>
 unsigned short nearest(Exact value, bool negative) {
   const Exact magnitude = value < 0 ? -value : value;
@@ -115,7 +115,7 @@ unsigned short nearest(Exact value, bool negative) {
   return static_cast<unsigned short>(bits | (negative ? 0x8000 : 0));
 }
 
-/// x + y, or, where that needs more than 113 bits, a number that rounds to the same half.
+/// Returns x + y, or, where that needs more than 113 bits, a number that rounds to an equal half.
 Exact exact_sum(Exact x, Exact y) {
   const Exact magnitude_x = x < 0 ? -x : x, magnitude_y = y < 0 ? -y : y;
   if (magnitude_x < magnitude_y) return exact_sum(y, x);
@@ -133,7 +133,7 @@ bool is_finite(unsigned bits) {
   return (bits & 0x7fff) < kInfinity<T>;
 }
 
-/// Pairs of values close in exponent, where rounding is interesting, and some of every other kind.
+/// Returns pairs of values close in exponent, where rounding is interesting, and some of every other kind.
 std::vector<Triple> triples(int mantissa_bits) {
   std::mt19937 random(7);
   std::vector<Triple> all;

@@ -47,7 +47,7 @@ __global__ void multiply_by_layout(const T* a, const T* b, float* c) {
   store(c, sum);
 }
 
-// The same, fragments loaded from shared memory. b_transposed: b is stored as [8, 16].
+// c = a b + 1 as above, with fragments loaded from shared memory. b_transposed: b is stored as [8, 16].
 template <class T>
 __global__ void multiply_by_ldmatrix(const T* a, const T* b, float* c, bool b_transposed) {
   __shared__ __align__(16) T a_tile[16 * 16], b_tile[16 * 8];
@@ -68,7 +68,7 @@ __global__ void multiply_by_ldmatrix(const T* a, const T* b, float* c, bool b_tr
   store(c, sum);
 }
 
-// Copies `tiles` tiles of 128 floats by way of shared memory, two in flight; adds 1 on the way.
+// Copies `tiles` tiles of 128 floats through shared memory, two in flight, and adds 1 to each number.
 template <int kBytes>
 __global__ void stream_through(const float* in, float* out, int tiles, int valid_count) {
   constexpr int kPerThread = kBytes / 4, kTile = 128, kStages = 3;

@@ -41,7 +41,7 @@ std::vector<const ProfileSpan*> of_kind(const Profile& profile, SpanKind kind) {
   return found;
 }
 
-/// What ran on each stream did so one after the other, within the recording.
+/// Checks that the work of each stream ran one after the other, within the recording.
 void check_streams(const Profile& profile) {
   std::map<std::pair<int, int>, int64_t> busy_until;
   for (const ProfileSpan& span : profile.spans) {
@@ -54,14 +54,14 @@ void check_streams(const Profile& profile) {
   }
 }
 
-/// The call on the host that set `work` off.
+/// Returns the call on the host that set `work` off.
 const ProfileSpan* call_of(const Profile& profile, const ProfileSpan& work) {
   for (const ProfileSpan& span : profile.spans)
     if (span.kind == SpanKind::kCall && span.correlation == work.correlation) return &span;
   return nullptr;
 }
 
-/// Why kernels are missing, as a warning; the case has nothing to look at then.
+/// Returns whether kernels are missing, and warns why. The case then has nothing to check.
 bool lacks_kernels(const Profile& profile) {
   if (!profile.note.empty()) WARN(profile.note);
   return !profile.note.empty();

@@ -163,7 +163,7 @@ TEST_CASE("streams are values with an identity") {
   REQUIRE(high.priority() == gpu::StreamPriority::kHigh);
   REQUIRE(a.priority() == gpu::StreamPriority::kNormal);
   REQUIRE_FALSE(high == a);
-  // The pool goes round: after 32 more, the same stream again.
+  // The pool goes round: after 32 more calls, it returns the first stream again.
   for (int i = 0; i < 30; ++i) REQUIRE_FALSE(gpu::stream_from_pool() == a);
   REQUIRE(gpu::stream_from_pool() == a);
 }

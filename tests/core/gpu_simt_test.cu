@@ -93,7 +93,7 @@ __global__ void warp_exchanges(unsigned* out) {
   mine[15] = __float_as_uint(__shfl_sync(all, 0.5f * static_cast<float>(lane), 9));
 }
 
-// Lanes that returned no longer count, whatever the mask says.
+// Lanes that have returned do not count, even if the mask has them.
 __global__ void shuffle_after_return(int* out) {
   if (threadIdx.x >= 8) return;
   out[threadIdx.x] = static_cast<int>(__ballot_sync(0xffffffffu, 1));

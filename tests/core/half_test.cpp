@@ -36,7 +36,7 @@ void check_type(int exponent_bits, int mantissa_bits) {
     REQUIRE(double(float(x)) == value);
     REQUIRE(T(float(x)).bits == x.bits);
     if ((bits & 0x7fff) >= infinity) continue;
-    // Between this value and the next one away from zero; past the largest, infinity is what comes next.
+    // Between this value and the next one away from zero. After the largest value comes infinity.
     const double next = (bits & 0x7fff) + 1 == infinity
                             ? 2 * value - value_of(uint16_t(bits - 1), exponent_bits, mantissa_bits)
                             : value_of(uint16_t(bits + 1), exponent_bits, mantissa_bits);

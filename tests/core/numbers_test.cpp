@@ -1,5 +1,5 @@
-// Numbers on their way into tensors and out again: integers to the last bit, and nothing that a dtype does
-// not hold.
+// Numbers on their way into tensors and out again: integers exact to the last bit, and nothing that does not
+// fit a dtype.
 
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -48,7 +48,7 @@ TEST_CASE("64-bit integers are compared to the last bit") {
   CHECK(bits(ge(x, INT64_MAX)) == std::vector<int64_t>{0, 1});
   CHECK(bits(eq(x, integers({kOdd - 1, INT64_MAX - 1}, device))) == std::vector<int64_t>{0, 0});
   CHECK(bits(ops::maximum(x, kOdd + 1)) == std::vector<int64_t>{kOdd + 1, INT64_MAX});
-  // A number that an integer tensor does not hold still has its place beside those that it holds.
+  // A number that does not fit an integer tensor can still be compared with its elements.
   const Tensor small = ops::full({1}, 200, {.dtype = kUInt8, .device = device});
   CHECK(bits(lt(small, 300)) == std::vector<int64_t>{1});
   CHECK(bits(gt(small, -1)) == std::vector<int64_t>{1});
@@ -123,7 +123,7 @@ TEST_CASE("a number that a dtype does not hold is written into no tensor") {
     CHECK_THROWS_WITH(clamp(x, 0, c.value), Contains(c.message));
     CHECK(ops::to_vector<double>(x) == std::vector<double>{1, 1});
   }
-  // What rounds to a number of the dtype fits, and so do the numbers that are none.
+  // A number that rounds to one of the dtype's fits. So do infinity and NaN.
   CHECK(ops::full({}, 65519, {.dtype = kFloat16, .device = device}).item() == 65504);
   CHECK(ops::full({}, 3.4028235e38, {.device = device}).item() == double(std::numeric_limits<float>::max()));
   CHECK(std::isinf(ops::full({}, INFINITY, {.dtype = kFloat16, .device = device}).item()));
@@ -175,7 +175,7 @@ TEST_CASE("half tensors equal the numbers that they were filled with") {
   CHECK_FALSE(lt(x, 0.1).cpu().data<bool>()[0]);
   CHECK(lt(x, 1e30).cpu().data<bool>()[0]);
   CHECK(gt(x, -1e30).cpu().data<bool>()[0]);
-  // So clamp's gradient passes at a bound that the dtype rounds.
+  // So clamp's gradient passes at a bound that rounds in the dtype.
   Tensor w = ops::full({1}, 0.1, {.dtype = dtype, .device = device});
   w.set_requires_grad();
   clamp(w, 0.1, 0.1).sum().backward();

@@ -1,5 +1,5 @@
-// Says that it was made for a CPU with a feature that none has, in place of core/base/cpu_needed.cpp. It must
-// end before its static objects are made.
+// Replaces core/base/cpu_needed.cpp and requires a feature that no CPU has. The program must end before its
+// static objects are made.
 
 #include <cstdio>
 

@@ -32,7 +32,7 @@ class Threads {
   int before_;
 };
 
-/// The number of threads that were in one loop at once. Waits until as many are there as there should be.
+/// Returns the number of threads that were in one loop at once. Waits until all expected threads are there.
 int threads_in_a_loop() {
   std::atomic<int> arrived{0};
   const int count = num_threads();
@@ -42,8 +42,8 @@ int threads_in_a_loop() {
   return arrived;
 }
 
-/// Makes this process a user's that may have so many threads, its first one included; only the superuser can
-/// become a user that has none yet. False if the system does not let it.
+/// Gives this process to a user who may have `most` threads, its first one included. Only the superuser can
+/// become a user who has no threads yet. Returns false if the system refuses.
 bool limit_threads(rlim_t most) {
   const rlimit limit = {.rlim_cur = most, .rlim_max = most};
   constexpr uid_t kNobodyElse = 54321;
@@ -84,7 +84,7 @@ TEST_CASE("work is spread over the threads") {
       const std::lock_guard lock(mutex);
       seen.insert(std::this_thread::get_id());
     }
-    // Each chunk waits for the others: one thread alone would never get past the first.
+    // Each chunk waits for the others: a single thread would never get past the first.
     for (++arrived; arrived < 3;) std::this_thread::yield();
   });
   CHECK(seen.size() == 3);
@@ -159,7 +159,7 @@ TEST_CASE("a child of fork() has threads of its own") {
     TAPER_CHECK(num_threads() == 3 && threads_in_a_loop() == 3, "not 3 threads");
     set_num_threads(2);
     TAPER_CHECK(threads_in_a_loop() == 2, "not 2 threads");
-    // And so has its own child.
+    // The child of a child also starts its own threads.
     const test::ChildResult grandchild = test::run_in_child([] { threads_in_a_loop(); });
     TAPER_CHECK(grandchild.signal == 0 && grandchild.exit_code == 0, "grandchild: {}",
                 grandchild.stderr_text);

@@ -1,4 +1,4 @@
-// Sizes and strides whose arithmetic would overflow are refused before anything is made of them.
+// Sizes and strides whose arithmetic would overflow are rejected before anything is made from them.
 
 #include <catch2/catch.hpp>
 

@@ -1,4 +1,4 @@
-// Whether a result can be right: the same judgement on the CPU and on the GPU.
+// Whether a result can be right: the CPU and the GPU judge alike.
 
 #include "taper/ops/algorithms/algorithm_compare.h"
 
@@ -14,7 +14,7 @@ namespace {
 
 const DType kFloats[] = {kFloat32, kFloat64, kFloat16, kBFloat16};
 
-/// Half of the digits of `dtype`, as an error relative to an element and the root mean square.
+/// Returns half of the digits of `dtype`, as an error relative to an element and the root mean square.
 double allowed(DType dtype) {
   const int digits = dtype == kFloat64 ? 52 : dtype == kFloat32 ? 23 : dtype == kFloat16 ? 10 : 7;
   return std::sqrt(std::ldexp(1., -digits));

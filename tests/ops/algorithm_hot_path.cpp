@@ -1,4 +1,4 @@
-// A call whose algorithm is already chosen allocates nothing on the way to it.
+// A call whose algorithm is already chosen allocates nothing.
 
 #include <cstdio>
 #include <cstdlib>
@@ -12,7 +12,7 @@ namespace {
 thread_local int64_t allocations = 0;
 }
 
-// Not inlined: GCC would take malloc and free for a pair that does not fit new and delete.
+// Not inlined: GCC would treat malloc and free as a pair that does not match new and delete.
 [[gnu::noinline]] void* operator new(size_t size_bytes) {
   ++allocations;
   if (void* ptr = std::malloc(size_bytes)) return ptr;
@@ -53,7 +53,7 @@ std::vector<Algorithm> candidates(const Call&) {
           {.name = "two", .run = [](const Call&, void*) { ++runs; }}};
 }
 
-/// Whether a hundred calls whose algorithm is chosen allocate nothing, in every mode.
+/// Returns whether a hundred calls whose algorithm is chosen allocate nothing, in every mode.
 template <class Call>
 bool hits_allocate_nothing(const Call& call) {
   AlgorithmCache cache;

@@ -1,4 +1,4 @@
-// Profiles say which algorithm ran, what measuring took, and how often the cache knew.
+// Profiles show which algorithm ran, what measuring took, and how often the cache had the answer.
 
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -44,7 +44,7 @@ TEST_CASE("a profile shows the algorithm inside its op, and counts hits and miss
   REQUIRE(ops.size() == 4);
   REQUIRE(algorithms.size() == 4);
   for (size_t i = 0; i < 4; ++i) CHECK(lies_in(*algorithms[i], *ops[i]));
-  // What is allocated inside still belongs to the op.
+  // Allocations inside still belong to the op.
   for (const MemorySample& sample : profile.memory) CHECK(sample.op != "packed");
 
   const TemporaryFolder folder;

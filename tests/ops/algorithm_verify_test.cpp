@@ -69,7 +69,7 @@ TEST_CASE("verification allows for the rounding that a candidate announces") {
   CHECK(warnings.texts.size() == 1);
 }
 
-TEST_CASE("verification takes bytes for the bits of comparisons, a few of which rounding may flip") {
+TEST_CASE("verification compares bytes bit by bit, and rounding may flip a few bits") {
   AlgorithmCache cache;
   cache.set_mode(AlgorithmMode::kBenchmark);
   cache.set_verify(true);

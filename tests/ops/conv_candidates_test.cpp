@@ -1,5 +1,5 @@
-// Each way to compute a convolution on the CPU, by itself: against direct sums in f64, and how much accuracy
-// Winograd's costs.
+// Each candidate for a convolution on the CPU by itself: against direct sums in f64, and how much accuracy
+// Winograd's algorithms lose.
 
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -25,13 +25,13 @@ namespace {
 
 const std::vector<ConvCase> kCases = {
     {"3x3", {2, 16, 12, 12}, 32, 3, {.padding = 1}},
-    {"3x3, odd pictures", {3, 32, 7, 9}, 16, 3, {.padding = 1}},
+    {"3x3, odd images", {3, 32, 7, 9}, 16, 3, {.padding = 1}},
     {"3x3 without padding", {2, 48, 9, 6}, 80, 3, {}},
     {"3x3, padding 2", {2, 16, 5, 4}, 16, 3, {.padding = 2}},
     {"3x3, padding 3", {2, 16, 5, 4}, 16, 3, {.padding = 3}},
     {"3x3, padding 0 and 2", {1, 16, 6, 5}, 32, 3, {.padding = {0, 2}}},
     {"3x3, one pixel", {5, 16, 1, 1}, 16, 3, {.padding = 1}},
-    {"3x3, pictures of nine pixels give one", {3, 16, 3, 3}, 16, 3, {}},
+    {"3x3, images of nine pixels give one", {3, 16, 3, 3}, 16, 3, {}},
     {"3x3, more channels than a panel is deep", {2, 304, 5, 5}, 272, 3, {.padding = 1}},
     {"3x3, more tiles than a batch", {2, 16, 94, 90}, 16, 3, {.padding = 1}},
     {"3x3, few channels", {2, 3, 8, 7}, 5, 3, {.padding = 1}},
@@ -76,7 +76,7 @@ Conv2dCall make_call(Conv2dPass pass, const ConvCase& test, const Operands& oper
           .bias = pass == Conv2dPass::kForward ? ops::cast(operands.bias, dtype) : Tensor()};
 }
 
-/// The plainest candidate in f64, which conv_test.cpp holds against the definition.
+/// Returns the result of the plainest candidate in f64, which conv_test.cpp compares with the definition.
 Tensor expected(Conv2dPass pass, const ConvCase& test, const Operands& operands) {
   const Conv2dCall call = make_call(pass, test, operands, kFloat64);
   run_candidate(ops::conv2d_cpu_algorithms(call).front(), call);
@@ -106,7 +106,7 @@ Errors errors(const Tensor& actual, const Tensor& truth) {
 
 const Conv2dPass kPasses[] = {Conv2dPass::kForward, Conv2dPass::kBackwardInput, Conv2dPass::kBackwardWeight};
 
-/// How many times larger than those of direct sums a candidate's errors may be.
+/// Returns how many times larger than the errors of direct sums a candidate's errors may be.
 double allowance(const std::string& candidate) {
   if (candidate == "winograd 2x2") return kWinograd2x2Errors;
   if (candidate == "winograd 4x4") return kWinograd4x4Errors;

@@ -15,7 +15,7 @@
 #include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/copy/strided_gpu.cuh"
-#include "taper/ops/gemm/gpu/gemm_typed.h"
+#include "taper/ops/device_dtype.cuh"
 #include "taper/ops/moments/channel_statistics_gpu.h"
 #include "tests/support/candidate_outputs.h"
 #include "tests/support/fake_library.h"

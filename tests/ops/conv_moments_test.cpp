@@ -1,5 +1,5 @@
-// Convolutions that also give the mean and variance of their result's channels, each way to compute them by
-// itself, and batch norms that use these.
+// Convolutions that also give the mean and variance of their result's channels: each candidate by itself, and
+// batch norms that use these moments.
 
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -73,7 +73,7 @@ std::vector<DType> dtypes_on(Device device) {
   return {kFloat32, kFloat64, kFloat16, kBFloat16};
 }
 
-/// A picture and a weight whose result is `mean` in every channel, with noise of about 1.
+/// Returns an image and a weight whose result is `mean` in every channel, with noise of about 1.
 std::pair<Tensor, Tensor> far_from_zero(double mean, const Shape& input, const Shape& weight) {
   auto pixels = ops::to_vector<double>(random_tensor(input, kFloat64, 5));
   auto filters = ops::to_vector<double>(random_tensor(weight, kFloat64, 6));

@@ -1,4 +1,4 @@
-// Convolutions of relu(x * scale + shift): each way to compute them, their derivatives, PyTorch's numbers.
+// Convolutions of relu(x * scale + shift): each candidate, their derivatives, PyTorch's numbers.
 
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -56,7 +56,7 @@ Tensor expected(const ConvCase& test, const Operands& in, bool relu) {
   return ops::conv2d(z, wide(in.weight), {}, test.options);
 }
 
-/// Of sums over a filter, whose second factor half types may round once more.
+/// Returns the allowed error of sums over a filter, whose second factor half types may round once more.
 double allowed(DType dtype, const ConvCase& test) {
   return 2 * tolerance(dtype, numel(test.weight()) / test.output_channels);
 }
@@ -167,7 +167,8 @@ TEST_CASE("convolution with a prologue agrees with PyTorch") {
     y.backward(ops::to_device(oracle_gradient(y), device));
     const int64_t pixels = y.numel() / y.size(1), through = weight.numel() / weight.size(1);
     const int64_t filter = weight.numel() / weight.size(0);
-    // Each term has a factor that was rounded by itself, so errors grow with their number as the sums do.
+    // Each term has a factor that was rounded separately, so errors grow with the number of terms as the sums
+    // do.
     check_close(y, test["y"], 2 * tolerance(dtype, filter), std::sqrt(double(filter)));
     check_close(x.grad(), test["grad_x"], 2 * tolerance(dtype, through), std::sqrt(double(through)));
     check_close(weight.grad(), test["grad_weight"], 2 * tolerance(dtype, pixels), std::sqrt(double(pixels)));

@@ -62,7 +62,7 @@ struct References {
   Tensor y, grad_x, grad_weight;
 };
 
-/// All three results by the definition, in f64.
+/// Returns all three results by the definition, in f64.
 References by_definition(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& o,
                          const Shape& output, const Tensor& grad) {
   const auto values = ops::to_vector<double>(x), weights = ops::to_vector<double>(weight);
@@ -292,12 +292,12 @@ TEST_CASE("every candidate on the GPU computes the same convolution") {
   limit.report();
 }
 
-TEST_CASE("a shifted picture gives a shifted result") {
+TEST_CASE("a shifted image gives a shifted result") {
   const Device device = GENERATE(from_range(test_devices()));
-  const Tensor picture = random_tensor({1, 3, 8, 8}).to(device),
+  const Tensor image = random_tensor({1, 3, 8, 8}).to(device),
                weight = random_tensor({4, 3, 3, 3}, kFloat64, 2).to(device);
-  const Tensor y = ops::conv2d(picture, weight);
-  const Tensor shifted = ops::conv2d(views::slice(views::slice(picture, 2, 2, 8), 3, 1, 8), weight);
+  const Tensor y = ops::conv2d(image, weight);
+  const Tensor shifted = ops::conv2d(views::slice(views::slice(image, 2, 2, 8), 3, 1, 8), weight);
   check_close(shifted, views::slice(views::slice(y, 2, 2, 6), 3, 1, 6), tolerance(kFloat64, 27));
 }
 
@@ -427,7 +427,7 @@ TEST_CASE("convolution's derivatives on a GPU are the CPU's") {
                           inputs, terms);
     std::vector<Tensor> fused = inputs;
     fused.push_back(random_tensor(y.shape(), kFloat64, 4));
-    // Rounded to a half type, a result may come to lie on the other side of 0.
+    // Rounded to a half type, a result may move to the other side of 0.
     check_gpu_derivatives(
         [&](const std::vector<Tensor>& in) {
           return conv2d_fused(in[0], in[1], {.bias = in[2], .residual = in[3], .relu = true}, options);

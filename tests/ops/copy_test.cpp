@@ -19,7 +19,7 @@ std::vector<double> values(const Tensor& x) {
   return ops::to_vector<double>(x);
 }
 
-/// Row-major order by its definition, independent of any copy.
+/// Returns the values in row-major order by index, independent of any copy.
 std::vector<double> values_by_index(const Tensor& x) {
   std::vector<double> result;
   const Strides row_major = strides_for(x.shape());

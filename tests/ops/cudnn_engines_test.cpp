@@ -1,6 +1,6 @@
-// What cuDNN offers for ResNet-50's convolutions and batch norms on an H200, asked of the real
-// library on any machine: since 9.8 it lists engines and builds plans for a device that is only described. So
-// the graphs that ops/vendor makes are known to be understood before a GPU sees them.
+// What cuDNN offers for ResNet-50's convolutions and batch norms on an H200. The real library answers on any
+// machine: since 9.8 it lists engines and builds plans for a device that is only described. So cuDNN is known
+// to understand the graphs of ops/vendor before a GPU sees them.
 
 #include <dlfcn.h>
 
@@ -27,7 +27,7 @@ constexpr const char* kH200 = R"({
   "totalGlobalMem": 150754820096, "l2CacheSize": 62914560, "smClockRateKHz": 1980000, "memClockRateKHz": 3201000
 })";
 
-/// Null, with a message, where the library cannot be opened.
+/// Returns the library; null, with a message, if it cannot be opened.
 std::unique_ptr<ops::EngineLibrary> cudnn_for_h200() {
   try {
     return ops::load_cudnn(kH200);
@@ -37,9 +37,8 @@ std::unique_ptr<ops::EngineLibrary> cudnn_for_h200() {
   }
 }
 
-/// cuDNN lists engines that are compiled at run time only where it finds the driver's library. Where there is
-/// no driver, the toolkit's stand-in for linkers is enough. False, with a message, where there is none
-/// either.
+/// cuDNN lists engines that are compiled at run time only where it finds the driver's library. Without a
+/// driver, the toolkit's stand-in for linkers is enough. Returns false, with a message, if there is neither.
 bool open_driver() {
   gpu::device_count();  // so that it has been asked for without the stand-in
   if (dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL) != nullptr) return true;

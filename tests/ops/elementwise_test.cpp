@@ -26,7 +26,7 @@ std::vector<double> values(const Tensor& x) {
   return ops::to_vector<double>(x);
 }
 
-/// Values between -3 and 3 without pattern or repetition, rounded to `dtype`.
+/// Returns values between -3 and 3 without pattern or repetition, rounded to `dtype`.
 Tensor wavy(const Shape& shape, DType dtype = kFloat64, double phase = 0, Device device = kCPU) {
   std::vector<double> data(size_t(numel(shape)));
   for (size_t i = 0; i < data.size(); ++i) data[i] = 3 * std::sin(1.7 * double(i) + phase);

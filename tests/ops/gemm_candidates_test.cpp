@@ -50,7 +50,7 @@ void check_close_on_gpu(const Tensor& actual, const Tensor& expected, double tol
   CHECK(excess <= allowed);  // NaN is not
 }
 
-/// What `call` computes, whose matrices are in f64.
+/// Returns what `call` computes; its matrices are in f64.
 Tensor computed_exactly(const ops::GemmCall& call) {
   REQUIRE(call.gemm.dtype == kFloat64);
   ops::GpuGemm gemm = call.located();
@@ -60,7 +60,7 @@ Tensor computed_exactly(const ops::GemmCall& call) {
   return gelu ? ops::gelu_tanh(call.c) : call.c;
 }
 
-/// What a test has looked at.
+/// What a test has covered.
 struct Seen {
   TimeLimit limit;
   CandidateRuns runs;
@@ -69,7 +69,8 @@ struct Seen {
 
 constexpr int kMostFromLibrary = 4;
 
-/// Runs the candidates for `call`, of the library's the first few; `expected` in f64, laid out as its result.
+/// Runs the candidates for `call`, of the library's only the first few. `expected` is in f64, laid out like
+/// the result.
 void check_all(const std::string& what, const ops::GemmCall& call, const Tensor& expected, Seen& seen) {
   const int64_t sum_length = call.gemm.sizes.k + 2;
   int from_library = 0;
@@ -93,7 +94,7 @@ ops::GpuMatrix matrix(const Tensor& x, bool transposed) {
       .data = x.data_ptr(), .stride = x.size(-1), .transposed = transposed, .batch_inner = x.strides()[0]};
 }
 
-/// ResNet-50's last layer, of 256 pictures.
+/// Checks ResNet-50's last layer, for 256 images.
 void check_last_layer(const Precision& precision, Seen& seen) {
   if (!seen.limit.takes_one_more()) return;
   const auto& [name, dtype, tf32] = precision;
@@ -116,7 +117,7 @@ void check_last_layer(const Precision& precision, Seen& seen) {
   check_all(fmt::format("last layer, {}", name), last_layer(x, weight, bias), expected, seen);
 }
 
-/// With a library, that it was looked at.
+/// If there is a library, checks that the test has covered it.
 void check_library_seen(const Seen& seen) {
   if (gpu::is_simulated()) return;
   if (ops::engine_library(ops::VendorLibrary::kCublaslt) == nullptr)

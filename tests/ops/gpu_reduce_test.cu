@@ -24,7 +24,7 @@ __global__ void fold_lanes(const T* x, T* y, Op op) {
   y[threadIdx.x] = ops::warp_reduce<kLanes>(x[threadIdx.x], op);
 }
 
-/// A stretch of a sequence; joining in another order than the threads' gives another one.
+/// A stretch of a sequence. Joined in any order other than the threads', it comes out broken.
 struct Stretch {
   int first, last, broken;
 };
@@ -34,7 +34,7 @@ struct Join {
   }
 };
 
-/// y = x folded in blocks of `block`, every thread's result.
+/// y = x folded in blocks of `block`; every thread writes its result.
 template <class T, class Op>
 std::vector<T> folded(const std::vector<T>& x, unsigned block, Op op) {
   const test::DeviceArray<T> in(x), out(x.size());

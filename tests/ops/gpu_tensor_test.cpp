@@ -22,7 +22,7 @@ namespace {
 const Device kGpu("cuda");
 constexpr DType kAllTypes[] = {kFloat32, kFloat64, kFloat16, kBFloat16, kInt64, kInt32, kUInt8, kBool};
 
-/// -9 to 9 with halves, so that every conversion that C++ defines is met.
+/// Returns -9 to 9 with halves, so that every conversion that C++ defines occurs.
 Tensor some_values(const Shape& shape, DType dtype) {
   const bool is_signed = dtype != kUInt8;
   const int64_t count = numel(shape);
@@ -35,7 +35,7 @@ std::vector<double> values(const Tensor& x) {
   return ops::to_vector<double>(x);
 }
 
-/// Views with every way for a pack to lie: rows, repeats, odd lengths, misaligned starts, permutations.
+/// Returns views with every layout of a pack: rows, repeats, odd lengths, misaligned starts, permutations.
 std::vector<Tensor> views_of(const Tensor& x) {  // [6, 5, 8, 12]
   return {x,
           views::permute(x, {0, 2, 3, 1}),

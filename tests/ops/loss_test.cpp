@@ -29,7 +29,7 @@ CrossEntropyOptions cross_entropy_options(const OracleCase& c, Device device) {
           .label_smoothing = c.number("label_smoothing")};
 }
 
-/// Classes 0, 1, 2, ... in turn, with every `ignored`-th position set to -100.
+/// Returns classes 0, 1, 2, ... in turn, with every `ignored`-th position set to -100.
 Tensor classes_in_turn(const Shape& shape, int64_t classes, int64_t ignored = 0) {
   const Tensor target = empty(shape, {.dtype = kInt64});
   for (int64_t i = 0; i < target.numel(); ++i) {
@@ -49,7 +49,8 @@ TEST_CASE("cross_entropy and its gradient agree with PyTorch for every option") 
     const Tensor target = c["target"].to(device);
     const Tensor y = cross_entropy(logits, target, cross_entropy_options(c, device));
     const int64_t classes = logits.size(logits.dim() == 1 ? 0 : 1);
-    // What cancels in the loss is of the size of the logits, in the gradient of that of probabilities.
+    // The terms that cancel are as large as the logits in the loss, and as large as probabilities in the
+    // gradient.
     check_close(y, c["y"], tolerance(logits.dtype(), classes), 3);
     const Tensor dx = grad({y}, {logits}, {oracle_gradient(y).to(device)})[0];
     check_close(dx, c["grad"], tolerance(logits.dtype(), classes), 1);
@@ -171,7 +172,7 @@ TEST_CASE("cross_entropy gives ignored positions no gradient, and NaN as the mea
   const Tensor nothing = ops::full({7}, -100, {.dtype = kInt64, .device = device});
   CHECK(std::isnan(cross_entropy(x, nothing).item()));
   CHECK(cross_entropy(x, nothing, {.reduction = Reduction::kSum}).item() == 0);
-  // Not even where an ignored position holds what has no probabilities.
+  // The gradient is 0 even where an ignored position's logits are NaN.
   const Tensor broken = ops::full({2, 3}, std::nan(""), {.device = device}).set_requires_grad();
   const Tensor ignored = ops::full({2}, -100, {.dtype = kInt64, .device = device});
   check_close(grad({cross_entropy(broken, ignored, {.reduction = Reduction::kSum})}, {broken})[0],

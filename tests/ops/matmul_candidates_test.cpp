@@ -13,7 +13,7 @@ using namespace taper;
 
 namespace {
 
-/// sum over k of a[i, k] b[k, j], plus beta c, in f64.
+/// Returns the sum over k of a[i, k] b[k, j], plus beta c, in f64.
 Tensor reference(const ops::MatmulCall& call) {
   const int64_t m = call.c.size(0), n = call.c.size(1), k = call.a.size(1);
   const auto a = ops::to_vector<double>(call.a), b = ops::to_vector<double>(call.b),
@@ -29,7 +29,7 @@ Tensor reference(const ops::MatmulCall& call) {
   return from_vector(result, {m, n});
 }
 
-/// `transposed_b`: the columns of b are contiguous, as the weight's are in linear().
+/// `transposed_b`: the columns of b are contiguous, like the weight's in linear().
 ops::MatmulCall matmul_call(int64_t m, int64_t k, int64_t n, DType dtype, double beta, bool transposed_b) {
   const Tensor a = random_tensor({m, k}, dtype, 1);
   const Tensor b = transposed_b ? views::transpose(random_tensor({n, k}, dtype, 2), 0, 1)
@@ -134,9 +134,9 @@ TEST_CASE("what a candidate of matmul supports, and where it is expected to be b
   const auto candidates = [](const ops::MatmulCall& call) { return ops::matmul_cpu_algorithms(call); };
   const auto dots = [&](const ops::MatmulCall& call) { return find(candidates(call), "dot products"); };
   const auto packed = [&](const ops::MatmulCall& call) { return find(candidates(call), "packed"); };
-  const auto one_picture = matmul_call(1, 2048, 1000, kFloat32, 0, true);
-  CHECK(dots(one_picture).supported);
-  CHECK(dots(one_picture).rank < packed(one_picture).rank);
+  const auto one_image = matmul_call(1, 2048, 1000, kFloat32, 0, true);
+  CHECK(dots(one_image).supported);
+  CHECK(dots(one_image).rank < packed(one_image).rank);
   const auto a_batch = matmul_call(256, 2048, 1000, kFloat32, 0, true);
   CHECK(dots(a_batch).supported);
   CHECK(dots(a_batch).rank > packed(a_batch).rank);

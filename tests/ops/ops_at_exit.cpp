@@ -1,6 +1,6 @@
-// Ops in the destructor of a static object that is older than everything that the library makes: it runs
-// after main, when the main thread's thread-local objects and the library's younger static objects have
-// ended.
+// Ops in the destructor of a static object that is older than everything the library makes. It runs after
+// main, when the main thread's thread-local objects and the library's younger static objects have been
+// destroyed.
 
 #include <cstdio>
 #include <cstdlib>

@@ -1,4 +1,4 @@
-// From 8-bit pictures to normalised floats: the definition, pixel by pixel, on both devices.
+// From 8-bit images to normalised floats: the definition, pixel by pixel, on both devices.
 
 #include "taper/ops/image/pictures.h"
 

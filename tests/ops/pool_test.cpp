@@ -36,10 +36,10 @@ const std::vector<PoolCase> kCases = {
      {.kernel = 2, .stride = 3, .padding = 1, .ceil_mode = true},
      {1, 2, 2, 3}},
     {"rectangles", {2, 1, 9, 8}, {.kernel = {4, 1}, .stride = {1, 3}, .padding = {2, 0}}, {2, 1, 10, 3}},
-    {"whole picture", {3, 5, 4, 3}, {.kernel = {4, 3}}, {3, 5, 1, 1}},
+    {"whole image", {3, 5, 4, 3}, {.kernel = {4, 3}}, {3, 5, 1, 1}},
     {"overlap", {1, 300, 5, 5}, {.kernel = 3, .stride = 1}, {1, 300, 3, 3}},
     {"one pixel", {2, 2, 1, 1}, {.kernel = 1}, {2, 2, 1, 1}},
-    {"ceil_mode, a window larger than the picture",
+    {"ceil_mode, a window larger than the image",
      {2, 3, 1, 2},
      {.kernel = {2, 3}, .stride = 2, .ceil_mode = true},
      {2, 3, 1, 1}},
@@ -290,7 +290,7 @@ TEST_CASE("windows that see nothing but padding are refused in forward") {
                     Catch::Contains("does not fit an input of 0"));
 }
 
-TEST_CASE("an index outside the picture ends the kernel that meets it") {
+TEST_CASE("an index outside the image ends the kernel that meets it") {
   if (!gpu::is_simulated()) return;  // hardware's kernel would take the process's GPU with it
   const Device device("cuda");
   const Tensor indices = ops::to_device(from_vector(std::vector<int64_t>{3, 16}, {1, 1, 1, 2}), device);

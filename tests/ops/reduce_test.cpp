@@ -18,8 +18,8 @@ using namespace taper;
 namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-/// Elements that the simulated GPU reduces fast enough for many cases, under its race detector too. What long
-/// sides need of a GPU has a test of its own.
+/// Sizes that the simulated GPU reduces fast enough for many cases, even under its race detector. Long sides
+/// have a test of their own.
 constexpr int64_t kLargestSimulated = 50'000;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
@@ -250,8 +250,8 @@ TEST_CASE("topk orders values, ties by position, NaN as largest") {
 TEST_CASE("reductions on the GPU cut long sides into pieces, and repeat to the bit") {
   if (gpu::device_count() == 0) return;
   const Device device("cuda");
-  // Odd sizes: rows that begin off 16-byte boundaries, columns that cannot be read in fours, last pieces that
-  // are short; then the same for tensors of which packs can be read.
+  // Odd sizes: rows that begin off 16-byte boundaries, columns that cannot be read in fours, short last
+  // pieces. Then sizes that can be read in packs.
   for (const Shape& shape : {Shape{30'011}, {3, 10'007}, {10'007, 3}, {1500, 20}, {8, 4096}, {33, 7, 11}}) {
     for (const DType dtype : {kFloat16, kInt32, kUInt8}) {
       const Tensor host = ops::cast(ops::mul(ops::abs(wavy(shape)), 20), dtype), x = host.to(device);

@@ -1,5 +1,5 @@
-// Every way to compute each of ResNet-50's convolutions on the GPU, own kernels and the vendors', against
-// exact sums. On hardware alone: for the simulated GPU these are too large, and it has no vendors' libraries.
+// Every candidate for each of ResNet-50's convolutions on the GPU, own kernels and the vendors', against
+// exact sums. Only on hardware: these are too large for the simulated GPU, which has no vendors' libraries.
 
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -23,7 +23,7 @@ using ops::Conv2dPass;
 
 namespace {
 
-constexpr int64_t kBatch = 8, kPictureSize = 224;
+constexpr int64_t kBatch = 8, kImageSize = 224;
 
 struct Precision {
   const char* name;
@@ -49,8 +49,8 @@ struct ConvProblem {
   bool fused;
 };
 
-/// One size of each kind of layer first, in all precisions and passes: mixed, so that what a time limit
-/// leaves out has none of them alone.
+/// Returns one size of each kind of layer first, in all precisions and passes. The order is mixed, so that a
+/// time limit does not cut off all problems of one kind.
 std::vector<ConvProblem> problems() {
   std::vector<ConvProblem> problems;
   for (const RankedLayer& ranked : smallest_first()) {
@@ -71,7 +71,7 @@ std::vector<ConvProblem> problems() {
 Conv2dCall random_call(const ConvProblem& problem) {
   const auto& [ranked, precision, pass, fused] = problem;
   const ResnetLayer& layer = ranked.layer;
-  const int64_t size = layer.input_size(kPictureSize);
+  const int64_t size = layer.input_size(kImageSize);
   const Shape weight = {layer.out, layer.in, layer.kernel, layer.kernel};
   const auto conv = ops::conv2d_geometry("conv2d", {kBatch, layer.in, size, size}, weight,
                                          {.stride = layer.stride, .padding = layer.padding()});
@@ -87,7 +87,7 @@ Conv2dCall random_call(const ConvProblem& problem) {
           .allow_tf32 = precision.allow_tf32};
 }
 
-/// The same operands in f32, computed by Taper's plainest kernel.
+/// Returns the result for these operands in f32, computed by Taper's plainest kernel.
 Tensor exact_result(Conv2dCall call) {
   for (Tensor* operand : {&call.x, &call.weight, &call.y, &call.bias, &call.residual})
     if (operand->defined()) *operand = ops::cast(*operand, kFloat32);

@@ -1,6 +1,6 @@
-// Every way to compute each of ResNet-50's batch norms on the GPU, own kernels and the vendors', against the
-// own kernel on the same numbers in f32. On hardware alone: for the simulated GPU these are too large, and it
-// has no vendors' libraries.
+// Every candidate for each of ResNet-50's batch norms on the GPU, own kernels and the vendors', against the
+// own kernel on these numbers in f32. Only on hardware: these are too large for the simulated GPU, which has
+// no vendors' libraries.
 
 #include <algorithm>
 #include <bit>
@@ -24,7 +24,7 @@ using namespace taper;
 
 namespace {
 
-constexpr int64_t kBatch = 8, kPictureSize = 224;
+constexpr int64_t kBatch = 8, kImageSize = 224;
 constexpr double kUndecidedBits = 1e-3;
 
 struct Precision {
@@ -36,7 +36,7 @@ struct Precision {
 const std::vector<Precision> kPrecisions = {
     {"bf16", kBFloat16, 0x1p-7}, {"f16", kFloat16, 0x1p-9}, {"f32", kFloat32, 0x1p-15}};
 
-/// Far enough from 0 for a variance that is a difference of two sums of squares to lose digits.
+/// Far enough from 0 that a variance computed as a difference of two sums of squares loses digits.
 Tensor random_images(const Shape& shape, DType dtype, double mean) {
   return ops::as_columns(ops::cast(ops::add(ops::randn(shape, {.device = kCUDA}), mean), dtype));
 }
@@ -136,7 +136,7 @@ void check_candidates(const Call& call, const List& list, double tolerance, Seen
 std::vector<Shape> shapes() {
   std::vector<Shape> shapes;
   for (const ResnetLayer& layer : kResnet50Layers) {
-    const int64_t size = layer.output_size(kPictureSize);
+    const int64_t size = layer.output_size(kImageSize);
     const Shape shape = {kBatch, layer.out, size, size};
     if (std::find(shapes.begin(), shapes.end(), shape) == shapes.end()) shapes.push_back(shape);
   }

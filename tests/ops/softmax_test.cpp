@@ -37,7 +37,7 @@ TEST_CASE("softmax and its gradient agree with PyTorch") {
     check_close(y, c["y"]);
     CHECK(y.dtype() == x.dtype());
     const int64_t terms = x.dim() == 0 ? 1 : x.size(int64_t(c.number("axis")));
-    // What cancels in the gradient is of the size of probabilities and of the incoming gradient: 1.
+    // The terms that cancel in the gradient are as large as probabilities and as the incoming gradient: 1.
     check_close(grad({y}, {x}, {oracle_gradient(y).to(device)})[0], c["grad_x"], tolerance(x.dtype(), terms),
                 1);
   }
@@ -46,7 +46,7 @@ TEST_CASE("softmax and its gradient agree with PyTorch") {
 TEST_CASE("softmax of any layout equals softmax of its row-major copy and keeps the layout") {
   const Device device = GENERATE(from_range(test_devices()));
   const Tensor x = random_tensor({3, 4, 5, 6}, kFloat32, 1, 5).to(device);
-  // The CPU adds in f64, in which the order of the terms does not show.
+  // The CPU adds in f64, where the order of the terms does not show.
   const double allowed = device.is_cpu() ? 0 : tolerance(kFloat32, 6);
   for (const auto& [name, function] : kBoth) {
     for (int64_t axis = -4; axis < 4; ++axis) {

@@ -44,7 +44,7 @@ DoubleCall gpu_call() {
   return {random_tensor({64}, kFloat32).to(kCUDA), empty({64}, {.device = kCUDA})};
 }
 
-/// As a process of its own that begins with the GPU as the system gives it.
+/// Stands for a new process, which begins with the GPU as the system gives it.
 struct Process {
   Process(const std::string& file, AlgorithmMode mode) {
     gpu::sim::reset();
@@ -59,7 +59,8 @@ struct Process {
   AlgorithmCache cache;
 };
 
-/// Runs a benchmark of "deadly" beside "plain" in a child, which "deadly" ends by `signal`.
+/// Runs a benchmark of "deadly" beside "plain" in a child process. Returns the signal that ended it; "deadly"
+/// raises `signal`.
 int signal_that_ended(const std::string& file, int signal) {
   return test::run_in_child([&] {
            set_num_threads(1);
@@ -77,7 +78,7 @@ int signal_that_ended(const std::string& file, int signal) {
       .signal;
 }
 
-/// A process in which "deadly" harms nobody; counts how often it runs.
+/// Stands for a process in which "deadly" does no harm. Counts how often it runs.
 void run_process_with(const std::string& file, int& tried) {
   AlgorithmCache cache;
   cache.set_file(file);
@@ -92,7 +93,7 @@ void run_process_with(const std::string& file, int& tried) {
   });
 }
 
-/// How often the notes in `folder` have this name in them.
+/// Returns how often the notes in `folder` name this candidate.
 size_t names_in_note(const TemporaryFolder& folder, const std::string& name) {
   size_t found = 0;
   for (const std::string& file : folder.files()) {

@@ -1,5 +1,5 @@
-// The simulated GPU reports every access that a real one would fault on because of its address: each case
-// makes one in one thread, and sees it named by what it needs and where it stands.
+// The simulated GPU reports every access that a real one would fault on because of its address. Each case
+// makes one access in one thread, and sees it reported with what it needs and where it is.
 
 #include <catch2/catch.hpp>
 #include <csignal>
@@ -25,7 +25,8 @@ struct Floats {
   float values[4];
 };
 
-// All kernels: `at` is where the access under test goes, `other` an aligned place for its other end.
+// In all kernels, `at` is the address of the access under test, and `other` is an aligned address for the
+// other side.
 
 __device__ bool is_chosen() {
   return blockIdx.x == 1 && threadIdx.x == 3;

@@ -1,5 +1,5 @@
-// The caching allocators where the GPU's memory runs out, fails, or runs its streams in unkind orders: what
-// only the simulated GPU can be told to do.
+// The caching allocators where the GPU's memory runs out, fails, or runs its streams in adverse orders: only
+// the simulated GPU can be told to do so.
 
 #include <catch2/catch.hpp>
 #include <csignal>
@@ -48,8 +48,8 @@ std::string message_of(CachingAllocator& allocator, size_t size_bytes) {
   return "no error";
 }
 
-/// A block filled on one stream and read on another, given back before the reader ran; then the next owner
-/// writes. Returns what the reader saw: 1 if all is well.
+/// A block is filled on one stream, read on another, and given back before the reader ran; then the next
+/// owner writes. Returns what the reader saw: 1 if all is well.
 int hand_over(bool record) {
   CachingAllocator allocator(0);
   constexpr size_t kBytes = 4096;
@@ -72,8 +72,8 @@ int hand_over(bool record) {
   return sum % int(kBytes) == 0 ? sum / int(kBytes) : -1;
 }
 
-/// A pinned block filled by the host, copied to the device, and given back before the copy ran; then its next
-/// owner fills it. Returns what arrived: 1 if all is well.
+/// A pinned block is filled by the host, copied to the device, and given back before the copy ran; then its
+/// next owner fills it. Returns what arrived: 1 if all is well.
 int send(bool record) {
   gpu::PinnedAllocator pinned;
   CachingAllocator allocator(0);
@@ -91,7 +91,7 @@ int send(bool record) {
   return arrived;
 }
 
-/// What a captured graph computes in its second replay while other tensors come and go.
+/// Returns what a captured graph computes in its second replay while other tensors come and go.
 int replay(bool private_pool) {
   CachingAllocator allocator(0);
   gpu::MemoryPool pool(allocator);
@@ -127,7 +127,7 @@ int replay(bool private_pool) {
 
 TEST_CASE("with record_stream every stream order is right, without it some are wrong") {
   int wrong = 0;
-  gpu::sim::set_annotations(false);  // what is wrong must not show as poison, but as the next owner's numbers
+  gpu::sim::set_annotations(false);  // errors must not show as poison, but as the next owner's numbers
   for (uint64_t seed = 1; seed <= 50; ++seed) {
     gpu::sim::set_schedule_seed(seed);
     CAPTURE(seed);
@@ -210,7 +210,7 @@ TEST_CASE("an OutOfMemoryError leaks nothing and says who holds what") {
     CHECK(
         message ==
         "cuda:0: cannot allocate 40.00 MiB for batch_norm: the device has " + std::to_string(total / kMiB) +
-            ".00 MiB, 22.00 MiB of it free; reserved here are 42.00 MiB, of which 42.00 MiB are allocated "
+            ".00 MiB, 22.00 MiB of it free; reserved here are 42.00 MiB: 42.00 MiB allocated "
             "(conv2d 30.00 MiB, linear 12.00 MiB) and 0 bytes cached, the largest free block 0 bytes; use a "
             "smaller batch or image size, accumulate gradients over several, or checkpoint activations");
     CHECK(allocator.memory_stats().num_ooms == attempt);

@@ -12,7 +12,7 @@ using namespace taper;
 
 namespace {
 
-/// Two barriers a block; one shuffle and one ballot for each warp, in the first warp a second shuffle.
+/// Two barriers a block; one shuffle and one ballot for each warp; in the first warp a second shuffle.
 __global__ void waits(int* out) {
   int value = __shfl_xor_sync(0xffffffffu, int(threadIdx.x), 1);
   __syncthreads();

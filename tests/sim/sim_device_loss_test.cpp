@@ -1,5 +1,5 @@
-// A device that a kernel's fault has ended, as on hardware: one error, told wherever the device is used, and
-// nothing else in the way of a clean end.
+// A device that a kernel's fault has ended, as on hardware: every use of it reports one error, and nothing
+// else prevents a clean end.
 
 #include <catch2/catch.hpp>
 
@@ -29,7 +29,7 @@ void launch_divide(int* out, int by) {
   gpu::launch("divide_by", divide_by, {.grid = 1, .block = 4}, out, by);
 }
 
-/// While it lives, a fault ends its device.
+/// While it lives, a fault loses its device.
 struct FinalFaults {
   FinalFaults() { gpu::sim::set_faults_are_final(true); }
   ~FinalFaults() { gpu::sim::reset(); }
@@ -90,7 +90,7 @@ TEST_CASE("after a final fault every use of the device tells of the first, and m
     CHECK_FALSE(gpu::is_lost(1));  // its neighbour works on
     const Tensor y = ops::full({3}, 5, {.device = Device("cuda:1")});
     CHECK(ops::to_vector<float>(y) == std::vector<float>{5, 5, 5});
-  }  // tensors and arrays go without a word
+  }  // tensors and arrays are destroyed without an error
 }
 
 TEST_CASE("a repaired device works, and the allocators hand out their memory again") {

@@ -1,5 +1,4 @@
-// Streams of the simulated GPU: late, in an order drawn from a seed, and so an instrument for finding missing
-// waits.
+// Streams of the simulated GPU run late, in an order drawn from a seed, and so reveal missing waits.
 
 #include <catch2/catch.hpp>
 #include <set>
@@ -27,8 +26,8 @@ void mix(unsigned* data, const unsigned* other, unsigned constant, gpu::Stream s
   gpu::launch("mix_in", mix_in, {.grid = 1, .block = kCount, .stream = stream}, data, other, constant);
 }
 
-/// A pipeline over three streams with copies, kernels, events, a graph and frees. `left_out` names one of its
-/// kWaits waits to leave out; -1: none.
+/// A pipeline over three streams with copies, kernels, events, a graph and frees. Leaves out the wait
+/// numbered `left_out` of its kWaits; -1: none.
 constexpr int kWaits = 5;
 std::vector<unsigned> pipeline(int left_out) {
   auto wait = [left_out](int number, gpu::Stream stream, const gpu::Event& event) {
@@ -80,7 +79,7 @@ __global__ void append(int* log, int* length, int value) {
   log[(*length)++] = value;
 }
 
-/// In which order three streams of four kernels each ran.
+/// Returns the order in which three streams of four kernels each ran.
 std::vector<int> order_of_streams(uint64_t seed) {
   gpu::sim::set_schedule_seed(seed);
   DeviceArray<int> log(12), length(std::vector<int>{0});
@@ -149,7 +148,7 @@ TEST_CASE("nothing runs before somebody waits") {
 }
 
 TEST_CASE("pinned memory that the host changes too early shows") {
-  // Were the source pageable, the copy would have taken it at the call.
+  // If the source were pageable, the call would already have read it.
   auto* source = static_cast<int*>(gpu::allocate_pinned(sizeof(int)));
   DeviceArray<int> data(1);
   *source = 1;

@@ -18,8 +18,8 @@ using namespace taper;
 
 namespace {
 
-/// Two steps of a network of a few kernels, the forward's second half on a stream of its own. Returns all
-/// that training changed, and the losses.
+/// Trains two steps of a network of a few kernels, with the forward's second half on its own stream. Returns
+/// all that training changed, and the losses.
 std::vector<float> train(DataLoader& source, gpu::Stream side) {
   manual_seed(5);
   Conv2d conv(3, 4, 3, {.stride = 2}, kNoBias);

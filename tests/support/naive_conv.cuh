@@ -6,7 +6,7 @@
 
 #include "taper/core/gpu/launch.h"
 #include "taper/ops/copy/strided_gpu.cuh"
-#include "taper/ops/gemm/gpu/gemm_typed.h"
+#include "taper/ops/device_dtype.cuh"
 #include "taper/ops/vendor/engine_library.h"
 
 namespace taper {

@@ -8,8 +8,8 @@
 
 namespace taper::gpu::detail {
 
-/// Whether CUDA will answer all further calls of this process with the same error. (CUDA Runtime API,
-/// "cudaError": those after which "the process must be terminated and relaunched".)
+/// Returns whether CUDA will answer all further calls of this process with this error. (CUDA Runtime API,
+/// "cudaError": errors after which "the process must be terminated and relaunched".)
 inline bool is_final(cudaError_t status) {
   switch (status) {
     case cudaErrorECCUncorrectable:
@@ -32,7 +32,7 @@ inline bool is_final(cudaError_t status) {
   }
 }
 
-/// Throws DeviceLostError if `status` is final: the current device is lost.
+/// Marks the current device as lost and throws DeviceLostError if `status` is final.
 inline void lose_device_if_final(cudaError_t status, const char* call) {
   if (!is_final(status)) return;
   int device = 0;

@@ -30,7 +30,7 @@ void pop() {
 
 }  // namespace
 
-// A tool makes itself known by the library that NVTX is to load.
+// A tool announces itself through the library that it wants NVTX to load.
 void detail::start_nvtx() {
   if (std::getenv("NVTX_INJECTION64_PATH") == nullptr) return;
   taper::detail::nvtx_tool = {.begin = push, .end = pop};

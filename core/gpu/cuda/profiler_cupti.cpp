@@ -1,5 +1,5 @@
 // What NVIDIA's GPUs did, from CUPTI's activity records (CUPTI documentation, "CUPTI Activity API"). The
-// library is opened when the first Profiler starts: programs run without it, and say so.
+// first Profiler opens the library. Programs also run without it, and then say so.
 
 #include <cuda_runtime_api.h>
 #include <cxxabi.h>
@@ -39,7 +39,7 @@ detail::DeviceRecording detail::stop_device_profiling() {
 
 namespace {
 
-/// The functions of libcupti that are used here.
+/// The functions of libcupti that this file uses.
 struct Cupti {
   decltype(&cuptiActivityRegisterTimestampCallback) register_clock = nullptr;
   decltype(&cuptiActivityRegisterCallbacks) register_buffers = nullptr;
@@ -82,7 +82,7 @@ constexpr CUpti_ActivityKind kKinds[] = {CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, 
                                          CUPTI_ACTIVITY_KIND_DRIVER};
 
 struct Records {
-  std::mutex mutex;  // CUPTI delivers from a thread of its own
+  std::mutex mutex;  // CUPTI delivers records on its own thread
   std::vector<ProfileSpan> spans;
 };
 
@@ -91,7 +91,7 @@ Records& records() {
   return records;
 }
 
-// "void taper::ops::(anonymous namespace)::relu<float>(float*, int)" is "taper::ops::relu<float>".
+// Turns "void taper::ops::(anonymous namespace)::relu<float>(float*, int)" into "taper::ops::relu<float>".
 std::string readable_name(const char* mangled) {
   int status = 0;
   const std::unique_ptr<char, decltype(&std::free)> demangled(
@@ -127,7 +127,8 @@ std::string_view copy_name(uint8_t kind) {
   }
 }
 
-/// Calls that take the host's time or set off work; the rest (cudaGetDevice and the like) is noise.
+/// Returns true for calls that take the host's time or set off work; the rest (cudaGetDevice and the like) is
+/// noise.
 bool is_worth_a_bar(std::string_view call, bool driver) {
   if (driver) return call.starts_with("cuLaunch");
   for (const std::string_view part :

@@ -20,7 +20,7 @@ namespace {
 
 thread_local int captures_of_this_thread = 0;
 
-// Allocating is harmless to a capture, but CUDA must be told so. (As in c10/cuda/CUDACachingAllocator.cpp.)
+// Allocating is harmless to a capture, but CUDA must be told. (As in c10/cuda/CUDACachingAllocator.cpp.)
 class RelaxedCapture {
  public:
   RelaxedCapture() { TAPER_CUDA_CHECK(cudaThreadExchangeStreamCaptureMode(&mode_)); }
@@ -64,7 +64,7 @@ int device_count() {
   static const int count = [] {
     detail::start_nvtx();
     int found = 0;
-    // No driver, no device, a driver too old: all of them mean that there is no GPU to use.
+    // No driver, no device, or a driver that is too old: each means that there is no GPU to use.
     if (cudaGetDeviceCount(&found) != cudaSuccess) {
       cudaGetLastError();
       return 0;
@@ -91,7 +91,7 @@ void set_device(int device) {
 const DeviceProperties& properties(int device) {
   detail::check_device("properties", device);
   static std::array<std::once_flag, 64> read;
-  static auto& all = *new std::array<DeviceProperties, 64>;  // read in destructors of static objects, too
+  static auto& all = *new std::array<DeviceProperties, 64>;  // destructors of static objects read it too
   const auto index = static_cast<size_t>(device);
   std::call_once(read[index], [&] {
     cudaDeviceProp found{};
@@ -168,7 +168,7 @@ void* allocate_pinned(size_t size_bytes) {
 
 void deallocate_pinned(void* host_ptr) {
   if (host_ptr == nullptr || detail::is_forked()) return;
-  // Forgotten first: once it is free, another thread may be given the same addresses.
+  // Forgets the range before the memory is free: after that, another thread may get the same addresses.
   TAPER_CHECK(pinned_ranges().remove(host_ptr), "deallocate_pinned: {} did not come from allocate_pinned",
               host_ptr);
   TAPER_CUDA_CHECK(cudaFreeHost(host_ptr));
@@ -291,7 +291,7 @@ void detail::launch(const char* name, const LaunchConfig& config, const void* ke
     fail("{} failed: {}: {}", launch_text(name, config), cudaGetErrorName(status),
          cudaGetErrorString(status));
   };
-  constexpr size_t kWithoutAsking = 48 * 1024;  // more dynamic shared memory needs the kernel's consent
+  constexpr size_t kWithoutAsking = 48 * 1024;  // more dynamic shared memory needs an attribute of the kernel
   if (config.dynamic_shared_bytes > kWithoutAsking) {
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                static_cast<int>(config.dynamic_shared_bytes)));

@@ -1,6 +1,6 @@
 #pragma once
-// The devices that got work while a Profiler recorded: the ones to wait for at its end. Waiting for all would
-// create a context, hundreds of megabytes, on each GPU that the program leaves alone.
+// The devices that got work while a Profiler recorded, which it waits for at its end. Waiting for all devices
+// would create a context of hundreds of megabytes on each GPU that the program leaves alone.
 
 #include <atomic>
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace taper::gpu::detail {
 
-inline constinit std::atomic<uint64_t> used_devices{0};  // a bit each
+inline constinit std::atomic<uint64_t> used_devices{0};  // one bit for each device
 
 inline void note_used(int device) {
   if (taper::detail::profiler_records()) [[unlikely]]
@@ -20,7 +20,7 @@ inline void forget_used_devices() {
   used_devices = 0;
 }
 
-/// Throws what failed in their work.
+/// Waits for the work of these devices. Throws what failed in it.
 void wait_for_used_devices();
 
 }  // namespace taper::gpu::detail

@@ -40,7 +40,7 @@ void* CachingAllocator::allocate(size_t size_bytes, Stream stream) {
   const std::lock_guard lock(mutex_);
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   process_events();
-  // Nothing real is as large as 2^62; the bound keeps the rounding from overflowing.
+  // No real request is as large as 2^62; the bound keeps the rounding from overflowing.
   const size_t block_bytes = detail::block_size(std::min(size_bytes, size_t{1} << 62));
   const Request request{size_bytes, block_bytes, stream, pool_for(block_bytes, stream)};
   if (requests_until_failure_ > 0 && --requests_until_failure_ == 0) out_of_memory(request);
@@ -73,7 +73,7 @@ void CachingAllocator::hand_out(Block& block, const Request& request) {
   tell_profiler(int64_t(block.size_bytes));
 }
 
-// Leaves the first `size_bytes` to `block`; the rest becomes a free block.
+// Shrinks `block` to its first `size_bytes`; the rest becomes a free block.
 void CachingAllocator::split(Block& block, size_t size_bytes) {
   std::byte* const begin = block.begin + size_bytes;
   const auto [entry, is_new] =
@@ -102,12 +102,12 @@ void CachingAllocator::deallocate(void* device_ptr, size_t) noexcept {
       make_free(block);
     else
       free_when_unused(block);
-  } catch (...) {  // work on the device failed; whose, the message says
+  } catch (...) {  // work on the device failed; the message says whose
     if (!failure_) failure_ = std::current_exception();
   }
 }
 
-// Back into its pool, merged with free neighbours.
+// Puts `block` back into its pool, merged with free neighbours.
 void CachingAllocator::make_free(Block& block) {
   count_down(*block.pool, &PoolStats::active, 1);
   count_down(*block.pool, &PoolStats::active_bytes, block.size_bytes);
@@ -127,7 +127,7 @@ void CachingAllocator::make_free(Block& block) {
   add_free(*whole);
 }
 
-// Makes `neighbour`, the next block, part of `block`.
+// Merges `neighbour`, the next block, into `block`.
 void CachingAllocator::absorb(Block& block, Block* neighbour) {
   block.size_bytes += neighbour->size_bytes;
   block.next = neighbour->next;
@@ -149,8 +149,8 @@ void CachingAllocator::remove_free(Block& block) {
   count_down(*block.pool, &PoolStats::inactive_split_bytes, block.size_bytes);
 }
 
-// The simulated GPU poisons free memory in stream order. What happens to a graph's memory is part of the
-// graph and happens at each replay; what happens to other memory must not become part of it.
+// The simulated GPU poisons free memory in stream order. For memory of a graph, the poisoning is part of the
+// graph and runs at each replay. For other memory it must not become part of a graph.
 void CachingAllocator::tell_simulator(const Block& block, void (*annotate)(void*, size_t, Stream)) {
   const bool belongs_to_graph = block.pool->private_id() != 0;
   const bool in_graph = !captures_.empty() && is_capturing(block.stream);
@@ -180,7 +180,7 @@ bool CachingAllocator::owns(const void* device_ptr) const {
 
 void CachingAllocator::count_up(const BlockPool& pool, Stat PoolStats::*stat, size_t amount) {
   (stats_.all.*stat).increase(int64_t(amount));
-  // A reference of its own: GCC 12 copies what ?: yields before .* is applied.
+  // A separate reference: GCC 12 copies what ?: yields before .* is applied.
   PoolStats& kind = pool.is_small() ? stats_.small_pool : stats_.large_pool;
   (kind.*stat).increase(int64_t(amount));
 }

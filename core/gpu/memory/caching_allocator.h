@@ -1,11 +1,11 @@
 #pragma once
-// The allocator of device memory: keeps what tensors give back for the next ones.
+// The allocator of device memory: keeps the memory of dead tensors for the next ones.
 //
 // Asking the runtime for memory takes a system call, and giving it back waits for the device; a training step
-// does both some thousand times. So memory comes from the runtime in segments, is cut into blocks for
-// tensors, and blocks that are given back stay here, merged with their free neighbours. A block belongs to
-// the stream that was current when it was asked for: it can be handed out again on that stream at once, while
-// the GPU still works on it, because the next owner's work queues up behind. A tensor that other streams use
+// does both some thousand times. So memory comes from the runtime in segments, which are cut into blocks for
+// tensors. Blocks that are given back stay here, merged with their free neighbours. A block belongs to the
+// stream that was current when it was asked for. It can be handed out again on that stream at once, while the
+// GPU still works on it, because the next owner's work queues up behind. A tensor that other streams use
 // needs record_stream(), or they may find another tensor's numbers in it. docs/4-caching-allocator.md tells
 // the whole story. PyTorch's counterpart: c10/cuda/CUDACachingAllocator.cpp.
 
@@ -43,19 +43,19 @@ class CachingAllocator final : public Allocator {
 
   // ---- Blocks ----
 
-  /// At least `size_bytes` bytes for work on the device's current stream, aligned to 512; null for 0.
-  /// Contents undefined. Throws OutOfMemoryError, which says who holds what and what to do about it.
+  /// Returns at least `size_bytes` bytes for work on the device's current stream, aligned to 512; null for 0.
+  /// Contents are undefined. Throws OutOfMemoryError, which says who holds what and what to do about it.
   void* allocate(size_t size_bytes) override;
   void* allocate(size_t size_bytes, Stream stream);
 
   /// Takes a block back; never waits. Ends the program if `device_ptr` is not the start of a live block.
   void deallocate(void* device_ptr, size_t size_bytes) noexcept override;
 
-  /// Work enqueued on `stream` so far and until the block is given back uses it: it is not handed out again
-  /// before that work is done. Throws Error if `device_ptr` is not the start of a live block.
+  /// Keeps the block from being handed out again before work on `stream` is done: all that is enqueued until
+  /// the block is given back. Throws Error if `device_ptr` is not the start of a live block.
   void record_stream(const void* device_ptr, Stream stream);
 
-  /// True if `device_ptr` is the start of a live block.
+  /// Returns whether `device_ptr` is the start of a live block.
   bool owns(const void* device_ptr) const;
 
   // ---- Limits ----
@@ -63,15 +63,16 @@ class CachingAllocator final : public Allocator {
   /// Gives all segments without a block in use back to the runtime. Throws Error while a graph is captured.
   void empty_cache() override;
 
-  /// Never holds more than this part, 0 < fraction <= 1, of the device's memory. 1 at first: no limit.
+  /// Limits what the allocator holds to this part of the device's memory, 0 < fraction <= 1. Initially 1: no
+  /// limit.
   void set_memory_fraction(double fraction);
 
-  /// Blocks beyond this many bytes are not split, so that large blocks stay whole for large requests: against
-  /// fragmentation. At least 20 MiB; SIZE_MAX (no cap) at first.
+  /// Stops splitting blocks of more than this many bytes, so that large blocks stay whole for large requests.
+  /// Reduces fragmentation. At least 20 MiB; initially SIZE_MAX, no cap.
   void set_max_split_size(size_t size_bytes);
 
-  /// The n-th request from now (1: the next) fails as if the device were full, once: for tests of what
-  /// programs do then. 0 takes it back.
+  /// Makes the n-th request from now (1: the next) fail once, as if the device were full, to test what
+  /// programs then do. 0 cancels.
   void fail_request(int n);
 
   // ---- What it holds ----
@@ -80,7 +81,7 @@ class CachingAllocator final : public Allocator {
   MemoryStats stats() const override;
   void reset_peak() override;
 
-  /// Keeps the last `max_events` allocations, frees and segments for snapshot(); 0 stops and forgets.
+  /// Keeps the last `max_events` allocations, frees and segments for snapshot(). 0 stops and forgets.
   void record_history(size_t max_events);
 
   MemorySnapshot snapshot() const;
@@ -162,38 +163,38 @@ class CachingAllocator final : public Allocator {
   uint64_t last_private_id_ = 0;
   std::vector<Capture> captures_;  // under way
 
-  std::map<std::pair<int, int>, std::deque<PendingFree>> pending_;  // by the stream that is waited for
+  std::map<std::pair<int, int>, std::deque<PendingFree>> pending_;  // by the stream that they wait for
   size_t pending_count_ = 0;
-  std::vector<Block*> deferred_;  // given back while capturing: no event can be recorded yet
+  std::vector<Block*> deferred_;  // given back during a capture: no event can be recorded yet
   std::vector<Event> spare_events_;
-  std::exception_ptr failure_;  // of deallocate, which must not throw: the next allocate does
+  std::exception_ptr failure_;  // of deallocate, which must not throw: the next allocate throws it
 
-  int requests_until_failure_ = 0;  // 0: none is to fail
+  int requests_until_failure_ = 0;  // 0: no request is to fail
   size_t limit_bytes_ = SIZE_MAX;
   size_t max_split_bytes_ = detail::kNoSplitLimit;
   CachingAllocatorStats stats_;
   TraceBuffer trace_;
 };
 
-/// The allocator that tensors on `device` use; made on first use, never destroyed. Throws Error if there is
-/// no such device.
+/// Returns the allocator that tensors on `device` use. It is made on first use and never destroyed. Throws
+/// Error if there is no such device.
 CachingAllocator& caching_allocator(int device = current_device());
 
-/// All allocators' snapshots as JSON; see memory_snapshot.h.
+/// Returns all allocators' snapshots as JSON; see memory_snapshot.h.
 std::string memory_snapshot();
 
 /// Device memory set aside for captured graphs. A graph replays with the addresses it was captured with, so
-/// what it allocated must not go to anyone else as long as it lives: keep the pool as long as the graph.
-/// Graphs that never run at the same time may share one. (torch.cuda.graph_pool_handle)
+/// what it allocated must not go to anyone else while the graph lives: keep the pool as long as the graph.
+/// Graphs that never run at the same time may share a pool. (torch.cuda.graph_pool_handle)
 class MemoryPool {
  public:
   explicit MemoryPool(CachingAllocator& allocator = caching_allocator());
-  /// Its segments go back to the runtime once their blocks are free and memory is needed.
+  /// Lets the pool's segments go back to the runtime once their blocks are free and memory is needed.
   ~MemoryPool();
   MemoryPool(const MemoryPool&) = delete;
   MemoryPool& operator=(const MemoryPool&) = delete;
 
-  /// Its number in snapshots.
+  /// Returns the pool's number in snapshots.
   uint64_t id() const { return id_; }
 
  private:
@@ -202,8 +203,8 @@ class MemoryPool {
   uint64_t id_;
 };
 
-/// For a scope around begin_capture and end_capture: what is allocated for streams that `filter` accepts
-/// comes from `pool`. No segment goes back to the runtime meanwhile.
+/// For a scope around begin_capture and end_capture: takes what is allocated for streams that `filter`
+/// accepts from `pool`. No segment goes back to the runtime meanwhile.
 class MemoryPoolGuard {
  public:
   explicit MemoryPoolGuard(MemoryPool& pool, std::function<bool(Stream)> filter = is_capturing);

@@ -36,8 +36,8 @@ void CachingAllocator::out_of_memory(const Request& request) {
                                                      : fmt::format(" of at most {} (set_memory_fraction)",
                                                                    readable_bytes(limit_bytes_));
   fail<OutOfMemoryError>(
-      "cuda:{}: cannot allocate {}{}: the device has {}, {} of it free; reserved here are {}{}, of which {} "
-      "are allocated{} and {} cached, the largest free block {}; {}",
+      "cuda:{}: cannot allocate {}{}: the device has {}, {} of it free; reserved here are {}{}: "
+      "{} allocated{} and {} cached, the largest free block {}; {}",
       device_, readable_bytes(request.requested_bytes), op, readable_bytes(device.total_bytes),
       readable_bytes(device.free_bytes), readable_bytes(reserved), limit, readable_bytes(allocated),
       largest_holders(), readable_bytes(reserved - allocated),
@@ -45,7 +45,7 @@ void CachingAllocator::out_of_memory(const Request& request) {
       way_out(request, device.total_bytes));
 }
 
-// The three ops whose live blocks are largest, in all: " (conv2d 1.50 GiB, linear 20.00 MiB)".
+// Returns the three ops whose live blocks take the most memory: " (conv2d 1.50 GiB, linear 20.00 MiB)".
 std::string CachingAllocator::largest_holders() const {
   std::map<std::string_view, size_t> bytes_by_op;
   for (const auto& [begin, block] : blocks_)

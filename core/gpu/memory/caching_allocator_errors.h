@@ -5,7 +5,7 @@
 
 namespace taper::gpu::detail {
 
-/// "512 bytes", "1.50 KiB", "20.00 MiB", "7.25 GiB".
+/// Returns text like "512 bytes", "1.50 KiB", "20.00 MiB" or "7.25 GiB".
 std::string readable_bytes(size_t size_bytes);
 
 }  // namespace taper::gpu::detail

@@ -1,7 +1,8 @@
-// Memory from the runtime: what is tried, in which order, when no free block fits.
+// Memory from the runtime: what is tried when no free block fits, and in which order.
 
 #include <algorithm>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/error.h"
 #include "taper/core/gpu/memory/caching_allocator.h"
 
@@ -9,13 +10,13 @@ namespace taper::gpu {
 
 using detail::BlockState;
 
-// From cheap to dear: memory nobody has; a cached segment of another stream, which this stream then waits
-// for; blocks that were given back and whose events the host waits for; last, all cached segments go back so
-// that the runtime can make one of them.
+// From cheap to expensive: new memory; a cached segment of another stream, which this stream then waits for;
+// blocks that were given back, once the host has waited for their events; last, all cached segments go back
+// so that the runtime can make one from their memory.
 detail::Block& CachingAllocator::find_memory(const Request& request) {
   const size_t usual = detail::segment_size(request.size_bytes);
   if (Block* block = new_segment(request, usual)) return *block;
-  if (!captures_.empty()) out_of_memory(request);  // a capture forbids all the rest
+  if (!captures_.empty()) out_of_memory(request);  // a capture forbids everything below
   if (Block* block = adopt_segment(request)) return *block;
   wait_for_events();
   if (Block* block = request.pool.best_fit(request.stream, request.size_bytes, max_split_bytes_))
@@ -23,14 +24,14 @@ detail::Block& CachingAllocator::find_memory(const Request& request) {
   ++stats_.num_alloc_retries;
   release_cached_segments();
   if (Block* block = new_segment(request, usual)) return *block;
-  // The request itself may fit where the usual segment does not.
-  const size_t least = detail::round_up(request.size_bytes, detail::kLargeMultiple);
+  // The request may fit where the usual segment does not.
+  const size_t least = round_up(request.size_bytes, detail::kLargeMultiple);
   if (least < usual)
     if (Block* block = new_segment(request, least)) return *block;
   out_of_memory(request);
 }
 
-// Null if the runtime or the limit refuses.
+// Returns null if the runtime or the limit refuses.
 detail::Block* CachingAllocator::new_segment(const Request& request, size_t size_bytes) {
   const auto reserved = size_t(stats_.all.reserved_bytes.current);
   if (size_bytes > limit_bytes_ || reserved > limit_bytes_ - size_bytes) return nullptr;
@@ -48,13 +49,13 @@ detail::Block* CachingAllocator::new_segment(const Request& request, size_t size
   count_up(request.pool, &PoolStats::reserved_bytes, size_bytes);
   add_free(block);
   trace(TraceAction::kSegmentAlloc, block, size_bytes);
-  // Not in a graph: each replay would poison what other graphs keep in the segment.
+  // Not for a graph's memory: each replay would poison what other graphs keep in the segment.
   if (request.pool.private_id() == 0) tell_simulator(block, annotate_freed);
   return &block;
 }
 
-// The smallest fitting segment that another stream left whole. The new owner waits for that stream's work, on
-// the device: cheaper than giving the segment back, which waits for everything, on the host.
+// Takes the smallest fitting segment that another stream left whole. The new owner waits for that stream's
+// work on the device. That is cheaper than giving the segment back, which waits for everything, on the host.
 detail::Block* CachingAllocator::adopt_segment(const Request& request) {
   Block* best = nullptr;
   request.pool.for_each_whole_segment([&](Block& block) {

@@ -1,4 +1,4 @@
-// Blocks that several streams use: given back, they wait until events on those streams are reached.
+// Blocks that several streams use. After they are given back, they wait for events on those streams.
 
 #include <algorithm>
 
@@ -11,19 +11,20 @@ void CachingAllocator::record_stream(const void* device_ptr, Stream stream) {
   if (device_ptr == nullptr) return;
   const std::lock_guard lock(mutex_);
   Block& block = live_block("record_stream", device_ptr);
-  if (stream == block.stream) return;  // its own stream's order suffices
+  if (stream == block.stream) return;  // the order of its own stream is enough
   if (std::find(block.used_on.begin(), block.used_on.end(), stream) == block.used_on.end())
     block.used_on.push_back(stream);
 }
 
-// Marks what the other streams have been told to do so far; process_events frees the block after it.
+// Records events behind the work of the other streams so far. process_events frees the block when all are
+// reached.
 void CachingAllocator::free_when_unused(Block& block) {
-  if (!captures_.empty()) {  // an event recorded now could become a place in the graph
+  if (!captures_.empty()) {  // an event recorded now could become a node of the graph
     deferred_.push_back(&block);
     return;
   }
   for (const Stream& stream : std::exchange(block.used_on, {})) {
-    // Counted first: if recording fails, the block is never handed out again.
+    // Counts before recording: if recording fails, the block is never handed out again.
     ++block.pending_events;
     if (spare_events_.empty()) spare_events_.emplace_back();
     spare_events_.back().record(stream);

@@ -1,9 +1,9 @@
 #pragma once
-// What the caching allocators hold, block by block, and what happened to them: for tests, for reports
+// What the caching allocators hold, block by block, and what happened to those blocks: for tests, for reports
 // (nn/report/memory_report.h), and for reading when memory ran out.
 //
-// The JSON has PyTorch's names (torch.cuda.memory._snapshot), with the op that asked for each block in
-// place of stack frames.
+// The JSON has PyTorch's names (torch.cuda.memory._snapshot). The op that asked for a block stands in place
+// of stack frames.
 
 #include <cstddef>
 #include <cstdint>
@@ -22,7 +22,7 @@ struct BlockSnapshot {
   size_t size_bytes = 0;
   size_t requested_bytes = 0;  ///< 0 unless allocated or pending
   std::string_view state;      ///< "active_allocated", "active_pending_free" or "inactive"
-  std::string_view op;         ///< who asked for it; empty if unknown or inactive
+  std::string_view op;         ///< the op that asked for it; empty if unknown or inactive
 };
 
 /// Memory the runtime gave in one piece. Its blocks, in order of address, leave no gap.
@@ -38,13 +38,13 @@ struct SegmentSnapshot {
 enum class TraceAction : uint8_t {
   kAlloc,          ///< a block was handed out
   kFreeRequested,  ///< its owner gave it back
-  kFreeCompleted,  ///< and no stream uses it any more
+  kFreeCompleted,  ///< no stream uses it any more
   kSegmentAlloc,   ///< memory came from the runtime
-  kSegmentFree,    ///< and went back
+  kSegmentFree,    ///< memory went back to the runtime
   kOom,            ///< a request failed
 };
 
-/// PyTorch's name: "alloc", "free_requested", ...
+/// Returns PyTorch's name: "alloc", "free_requested", ...
 std::string_view name_of(TraceAction action);
 
 struct TraceEvent {
@@ -66,7 +66,7 @@ struct MemorySnapshot {
   std::vector<TraceEvent> trace;          ///< oldest first; see CachingAllocator::record_history
 };
 
-/// {"devices": [{"device", "total_memory", "stats": {...}, "segments": [...], "trace": [...]}]}
+/// Returns {"devices": [{"device", "total_memory", "stats": {...}, "segments": [...], "trace": [...]}]}.
 std::string to_json(std::span<const MemorySnapshot> snapshots);
 
 /// The last events of an allocator, in a ring of fixed size. Not thread-safe.
@@ -76,12 +76,12 @@ class TraceBuffer {
   void set_capacity(size_t max_events);
   bool enabled() const { return capacity_ > 0; }
   void add(const TraceEvent& event);
-  /// Oldest first.
+  /// Returns the events, oldest first.
   std::vector<TraceEvent> events() const;
 
  private:
   size_t capacity_ = 0;
-  size_t oldest_ = 0;  // once the ring is full
+  size_t oldest_ = 0;  // valid once the ring is full
   std::vector<TraceEvent> ring_;
 };
 

@@ -38,7 +38,7 @@ void* PinnedAllocator::allocate(size_t size_bytes) {
   const std::lock_guard lock(mutex_);
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   process_events(/*wait=*/false);
-  // Nothing real is as large as 2^62; the bound keeps bit_ceil defined.
+  // No real request is as large as 2^62; the bound keeps bit_ceil defined.
   const size_t block_bytes = std::bit_ceil(std::clamp(size_bytes, kPage, size_t{1} << 62));
   auto& cached = free_[block_bytes];
   if (cached.empty()) cached.push_back(new_block(block_bytes));
@@ -100,7 +100,7 @@ void PinnedAllocator::deallocate(void* host_ptr, size_t) noexcept {
 
 void PinnedAllocator::free_when_unused(Blocks::iterator found) {
   Block& block = found->second;
-  // An event recorded on a capturing stream would become a place in the graph.
+  // An event recorded on a capturing stream would become a node of the graph.
   if (std::any_of(block.used_on.begin(), block.used_on.end(), is_capturing)) {
     deferred_.push_back(found);
     return;

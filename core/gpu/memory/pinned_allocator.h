@@ -1,10 +1,10 @@
 #pragma once
-// The allocator of pinned (page-locked) host memory, the only kind that copies to and from the GPU run
-// asynchronously with. Pinning is even slower than allocating on the device, so given-back blocks are kept,
-// in lists by size, each a power of two.
+// The allocator of pinned (page-locked) host memory. Only copies between such memory and the GPU are
+// asynchronous. Pinning is even slower than allocating on the device, so blocks that are given back are kept
+// in lists, one for each power of two.
 //
-// A copy reads or writes its block long after the call that enqueued it: tell record_stream(), and the block
-// is not handed out again before the copy is done. PyTorch's counterpart: ATen/cuda/CachingHostAllocator.cpp.
+// A copy reads or writes its block long after the call that enqueued it. After record_stream(), the block is
+// not handed out again before the copy is done. PyTorch's counterpart: ATen/cuda/CachingHostAllocator.cpp.
 
 #include <cstddef>
 #include <cstdint>
@@ -29,22 +29,23 @@ class PinnedAllocator final : public Allocator {
   PinnedAllocator(const PinnedAllocator&) = delete;
   PinnedAllocator& operator=(const PinnedAllocator&) = delete;
 
-  /// At least `size_bytes` bytes, aligned to 4096; null for 0. Contents undefined. Throws OutOfMemoryError.
+  /// Returns at least `size_bytes` bytes, aligned to 4096; null for 0. Contents are undefined. Throws
+  /// OutOfMemoryError.
   void* allocate(size_t size_bytes) override;
   /// Takes a block back; never waits. Ends the program if `host_ptr` is not the start of a live block.
   void deallocate(void* host_ptr, size_t size_bytes) noexcept override;
 
-  /// Copies enqueued on `stream` use the block that `host_ptr` points into, at its start or further on.
-  /// Throws Error if it points into no live block.
+  /// Keeps the block that `host_ptr` points into from being handed out again before copies on `stream` are
+  /// done. Throws Error if `host_ptr` points into no live block.
   void record_stream(const void* host_ptr, Stream stream);
 
-  /// True if `host_ptr` points into a live block.
+  /// Returns whether `host_ptr` points into a live block.
   bool owns(const void* host_ptr) const;
 
-  /// Waits for the copies of blocks given back, and unpins all that is not in use.
+  /// Waits for the copies of blocks that were given back, and unpins all memory that is not in use.
   void empty_cache() override;
 
-  /// Counts under `all` alone: there is one pool, and its segments are its blocks.
+  /// Counts only under `all`: there is one pool, and its segments are its blocks.
   CachingAllocatorStats memory_stats() const;
   MemoryStats stats() const override;
   void reset_peak() override;
@@ -79,7 +80,7 @@ class PinnedAllocator final : public Allocator {
   CachingAllocatorStats stats_;
 };
 
-/// The one that tensors in pinned memory use; never destroyed.
+/// Returns the allocator that tensors in pinned memory use. It is never destroyed.
 PinnedAllocator& pinned_allocator();
 
 }  // namespace taper::gpu

@@ -1,3 +1,6 @@
+// Reports misaligned accesses of kernels (shim/alignment.h): the messages, and the functions that the
+// compiler's checks call.
+
 #include "taper/core/gpu/sim/shim/alignment.h"
 
 #include <dlfcn.h>
@@ -15,7 +18,7 @@
 namespace taper::gpu::sim {
 namespace {
 
-/// `action`: "loads a 'float4'". Says where the memory lies if a kernel runs.
+/// Returns the report for `action`, such as "loads a 'float4'". Says where the memory lies if a kernel runs.
 std::string misaligned_text(const char* file, uint32_t line, const std::string& action,
                             const volatile void* address, size_t alignment, const BlockRunner* runner) {
   const auto* place = const_cast<const void*>(address);
@@ -38,8 +41,7 @@ void misaligned(const char* access, const volatile void* address, size_t alignme
 #if TAPER_SIM_ALIGNMENT
 
 // ---------------------------------------------------------------------- what -fsanitize=alignment calls
-// The names, and the layout of what they are given, are those of GCC's and clang's libubsan
-// (ubsan_handlers.h).
+// The names, and the layout of their arguments, are those of GCC's and clang's libubsan (ubsan_handlers.h).
 
 namespace {
 
@@ -64,7 +66,7 @@ struct TypeMismatch {
 
 using Handler = void (*)(TypeMismatch*, void*);
 
-/// "loads 'float4'", by libubsan's number for the kind of access.
+/// Returns text like "loads 'float4'", from libubsan's number for the kind of access.
 std::string describe_access(const TypeMismatch& mismatch) {
   static constexpr const char* kVerbs[] = {"loads", "stores", "binds a reference to", "reaches into",
                                            "calls a member of"};
@@ -72,8 +74,8 @@ std::string describe_access(const TypeMismatch& mismatch) {
   return fmt::format("{} {}", verb, mismatch.type.name);
 }
 
-/// Inside a kernel, ends it. Elsewhere the code belongs to a program that has a sanitizer of its own, or is
-/// host code in a file with kernels.
+/// Ends the running kernel. Outside kernels, hands over to the program's own sanitizer; without one, ends the
+/// process, because the code is host code in a file with kernels.
 void on_mismatch(const char* handler, TypeMismatch* mismatch, void* address) {
   BlockRunner* runner = BlockRunner::active();
   if (runner == nullptr) {
@@ -89,8 +91,8 @@ void on_mismatch(const char* handler, TypeMismatch* mismatch, void* address) {
 
 }  // namespace
 
-// Weak: where a program has a sanitizer's runtime linked into it, these names are there already, and that
-// runtime's win. One that comes as a shared library is found by dlsym.
+// Weak: a program may have a sanitizer's runtime linked into it. That runtime defines these names too, and
+// wins. A runtime in a shared library is found by dlsym.
 extern "C" {
 __attribute__((weak)) void __ubsan_handle_type_mismatch_v1(TypeMismatch* mismatch, void* address) {
   on_mismatch("__ubsan_handle_type_mismatch_v1", mismatch, address);

@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/error.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -20,10 +21,6 @@ constexpr size_t kHugePageBytes = size_t{2} << 20;
 constexpr size_t kRememberedFrees = 4096;
 
 const size_t kPageBytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-
-size_t round_up(size_t value, size_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 void* pointer(uintptr_t address) {
   return reinterpret_cast<void*>(address);
@@ -54,11 +51,11 @@ void* Arena::allocate(size_t size_bytes, size_t limit_bytes) {
         "TAPER_SIM_MEMORY",
         device_, size_bytes, used_bytes_, limit_bytes);
   }
-  // Huge pages for all but small blocks: opening and closing them for a kernel costs 500 times less.
+  // Uses huge pages for all but small blocks: opening and closing them for a kernel costs 500 times less.
   const size_t granularity = size_bytes >= kHugePageBytes / 2 ? kHugePageBytes : kPageBytes;
   const size_t page_bytes = round_up(std::max(size_bytes, size_t{1}), granularity);
   const uintptr_t pages = find_pages(page_bytes, granularity);
-  // The end of the block meets the guard page, as nearly as the alignment allows.
+  // Places the end of the block at the guard page, as nearly as the alignment allows.
   const uintptr_t begin = pages + page_bytes - round_up(std::max(size_bytes, size_t{1}), kAlignment);
   const Block block{size_bytes, pages, page_bytes};
   if (mprotect(pointer(pages), page_bytes, PROT_READ | PROT_WRITE) != 0) {
@@ -102,7 +99,7 @@ uintptr_t Arena::find_pages(size_t page_bytes, size_t alignment) {
     }
     base_ = cursor_ = reinterpret_cast<uintptr_t>(reserved);
   }
-  // From the cursor up to the end of the range; then once more from its start.
+  // Searches from the cursor to the end of the range, then once more from its start.
   for (int round = 0; round < 2; ++round) {
     auto next = blocks_.lower_bound(cursor_);
     for (;;) {

@@ -2,9 +2,9 @@
 // The memory of one simulated device.
 //
 // A reserved range of addresses in which every block lies between guard pages. Outside kernels and copies all
-// of it is inaccessible: host code that touches device memory faults at that instruction. Addresses are not
-// reused until the range is used up, so a kernel that touches a freed block faults too. Fresh blocks are
-// filled with 0xff bytes, NaN in every floating-point type.
+// of it is inaccessible, so host code that touches device memory faults at that instruction. Addresses are
+// not reused until the range is used up, so a kernel that touches a freed block faults too. Fresh blocks are
+// filled with 0xff bytes, which are NaN in every floating-point type.
 
 #include <cstddef>
 #include <cstdint>
@@ -23,7 +23,7 @@ class Arena {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  /// Aligned to 256 bytes. Throws OutOfMemoryError beyond `limit_bytes` in use.
+  /// Returns memory aligned to 256 bytes. Throws OutOfMemoryError beyond `limit_bytes` in use.
   void* allocate(size_t size_bytes, size_t limit_bytes);
   /// Throws Error if `device_ptr` is not the start of a block.
   void deallocate(void* device_ptr);
@@ -34,9 +34,9 @@ class Arena {
 
   size_t used_bytes() const { return used_bytes_; }
   bool contains(const void* address) const;
-  /// True if all of [device_ptr, device_ptr + size_bytes) lies in one block.
+  /// Returns whether all of [device_ptr, device_ptr + size_bytes) lies in one block.
   bool holds(const void* device_ptr, size_t size_bytes) const;
-  /// Where `address` lies: "4 bytes past the end of a 1024-byte block on cuda:0", ...
+  /// Returns where `address` lies: "4 bytes past the end of a 1024-byte block on cuda:0", ...
   std::string describe(const void* address) const;
 
  private:
@@ -60,7 +60,7 @@ class Arena {
   std::deque<std::pair<uintptr_t, size_t>> freed_;  // the last few, for reports
 };
 
-/// Marks a piece of a block as touchable or not, for the AddressSanitizer build; nothing in others.
+/// Marks a piece of a block as accessible or not, for the AddressSanitizer build. Does nothing in others.
 void allow_access(void* device_ptr, size_t size_bytes);
 void forbid_access(void* device_ptr, size_t size_bytes);
 

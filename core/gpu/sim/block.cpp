@@ -48,7 +48,7 @@ BlockRunner::BlockRunner() : ready_(kReadyCapacity) {
       mprotect(static_cast<char*>(shared_pages_) + kMaxDynamicSharedBytes, kGuardBytes, PROT_NONE) != 0) {
     fail<OutOfMemoryError>("simulated GPU: no memory for a block's shared memory ({} bytes)", mapped);
   }
-  // A fault on a fiber is handled on a stack of its own: the fiber's may be what overflowed.
+  // Handles a fault on a separate stack, because the fiber's own stack may be what overflowed.
   stack_t previous{};
   sigaltstack(nullptr, &previous);
   if ((previous.ss_flags & SS_DISABLE) != 0 || previous.ss_size < kSignalStackBytes / 4) {
@@ -64,7 +64,7 @@ BlockRunner::BlockRunner() : ready_(kReadyCapacity) {
 BlockRunner::~BlockRunner() {
   for (auto& fiber : fibers_) destroy_fiber(*fiber);
 #if defined(__SANITIZE_ADDRESS__)
-  __asan_unpoison_memory_region(shared_pages_, kMaxDynamicSharedBytes);  // the next mapping here is another's
+  __asan_unpoison_memory_region(shared_pages_, kMaxDynamicSharedBytes);  // the next mapping is another's
 #endif
   munmap(shared_pages_, kMaxDynamicSharedBytes + kGuardBytes);
   if (signal_stack_ != nullptr) {
@@ -88,7 +88,7 @@ std::string BlockRunner::run(const Kernel& kernel, uint64_t block) {
     warps_[w].exists = lanes == 32 ? ~0u : (1u << lanes) - 1;
     warps_[w].returned = warps_[w].waiting = 0;
   }
-  // The end of shared memory meets the guard page (to 128 bytes), and it starts as NaN.
+  // Ends shared memory at the guard page (to 128 bytes), and fills it with NaN.
   const size_t shared_bytes = (kernel.dynamic_shared_bytes + 127) / 128 * 128;
   char* shared_end = static_cast<char*>(shared_pages_) + kMaxDynamicSharedBytes;
   dynamic_shared_ = shared_end - shared_bytes;
@@ -120,7 +120,7 @@ std::string BlockRunner::run(const Kernel& kernel, uint64_t block) {
 
   if (trap_.signal != 0)
     fault_ = describe_trap(std::exchange(trap_, Trap()), this) + "; " + describe_thread();
-  // Fibers stopped in mid-kernel are dropped; kernels own nothing that needs unwinding.
+  // Drops fibers that stopped in mid-kernel; kernels own nothing that needs unwinding.
   if (!fault_.empty()) {
     idle_.clear();
     for (auto& fiber : fibers_) {
@@ -165,7 +165,7 @@ void BlockRunner::finish_thread() {
   ++returned_;
   Warp& warp = warps_[current_->thread / 32];
   warp.returned |= 1u << (current_->thread % 32);
-  // Those who wait for a lane wait no longer once it has returned.
+  // Once a lane has returned, lanes that wait for it need to wait no longer.
   for (uint32_t untried = warp.waiting; untried != 0;) {
     const Lane& lane = warp.lanes[__builtin_ctz(untried)];
     complete_collective(warp, lane.mask, lane.combine);
@@ -216,7 +216,8 @@ void BlockRunner::collective(const char* intrinsic, uint32_t mask, void* data, C
   if (!complete_collective(warp, mask, combine)) suspend();
 }
 
-// Lanes of one warp may wait in several groups, told apart by their masks. Every arrival tries its own group.
+// Lanes of one warp may wait in several groups, told apart by their masks. Every arriving lane tries its own
+// group.
 bool BlockRunner::complete_collective(Warp& warp, uint32_t mask, Combine combine) {
   const uint32_t members = mask & warp.exists & ~warp.returned;
   if ((warp.waiting & members) != members) return false;
@@ -241,7 +242,7 @@ bool BlockRunner::complete_collective(Warp& warp, uint32_t mask, Combine combine
 void BlockRunner::yield() {
   if (ready_count_ == 0 && started_ == threads_) return;
   ready_[(ready_first_ + ready_count_++) % kReadyCapacity] = current_;
-  // Threads not yet started go first: the yielding one may be waiting for them.
+  // Starts threads that have not run yet first: the yielding thread may be waiting for them.
   if (started_ < threads_)
     go_to(idle_fiber());
   else
@@ -282,7 +283,7 @@ Fiber& BlockRunner::idle_fiber() {
   return fiber;
 }
 
-// Nothing on this fiber is destroyed any more, so nothing here may own memory when it switches away.
+// The fiber never runs again and nothing on it is destroyed, so no local may own memory at the switch.
 void BlockRunner::abandon(std::string message) {
   fault_ = std::move(message);
   std::string().swap(message);  // the move may have left fault_'s old memory in it
@@ -305,7 +306,7 @@ std::string BlockRunner::describe_thread() const {
   return describe_block(current_->thread_index);
 }
 
-// Nothing can run, not every thread has returned: somebody waits for a thread that will not come.
+// Nothing can run, but not every thread has returned: some thread waits for one that will not come.
 std::string BlockRunner::describe_deadlock() const {
   for (int w = 0; w * 32 < threads_; ++w) {
     const Warp& warp = warps_[w];

@@ -1,11 +1,11 @@
 #pragma once
 // Runs the threads of one block.
 //
-// The scheme: one fiber calls the kernel for thread 0, then thread 1, and so on: a plain loop. When a thread
-// has to wait (a barrier, a shuffle) its fiber stops in mid-kernel, and the next fiber carries on the loop
-// with the threads not yet started. So a kernel that never waits costs one call per thread, one that waits
-// costs a fiber per thread, and nobody has to say beforehand which kind it is. Fibers are kept and reused
-// from block to block.
+// One fiber calls the kernel for thread 0, then for thread 1, and so on: a plain loop. When a thread has to
+// wait (a barrier, a shuffle) its fiber stops in mid-kernel, and the next fiber continues the loop with the
+// threads that have not started. So a kernel that never waits costs one call per thread, and one that waits
+// costs a fiber per thread. Nobody has to say beforehand which kind it is. Fibers are kept and reused from
+// block to block.
 
 #include <cstddef>
 #include <cstdint>
@@ -38,10 +38,10 @@ struct AsyncCopies {
     size_t valid_bytes;
   };
   std::vector<Copy> pending;
-  std::vector<size_t> group_ends;  // the groups' ends in `pending`, oldest first
+  std::vector<size_t> group_ends;  // the ends of the groups in `pending`, oldest first
 };
 
-/// What a signal says about a faulting instruction; signal 0: nothing.
+/// What a signal reports about a faulting instruction. signal 0: nothing.
 struct Trap {
   int signal = 0;
   int code = 0;
@@ -51,17 +51,17 @@ struct Trap {
 
 class BlockRunner;
 
-/// Where `address` lies: "4 bytes past the end of a 1024-byte block on cuda:0", ... `runner`: of the kernel
-/// that has it; null for host code.
+/// Returns where `address` lies: "4 bytes past the end of a 1024-byte block on cuda:0", ... `runner` runs the
+/// kernel that used the address; null for host code.
 std::string describe_place(const void* address, const BlockRunner* runner);
 
-/// In words: "illegal write to 0x..: 4 bytes past the end of a 1024-byte block on cuda:0". `runner` is where
-/// a kernel faulted, null for host code.
+/// Returns a report: "illegal write to 0x..: 4 bytes past the end of a 1024-byte block on cuda:0". `runner`
+/// runs the kernel that faulted; null for host code.
 std::string describe_trap(const Trap& trap, const BlockRunner* runner);
 
 constexpr int kMaxThreads = 1024;  // in a block
 
-/// One OS thread's means to run blocks: fibers, warp state, dynamic shared memory.
+/// What one OS thread needs to run blocks: fibers, warp state, dynamic shared memory.
 class BlockRunner {
  public:
   BlockRunner();
@@ -69,15 +69,15 @@ class BlockRunner {
   BlockRunner(const BlockRunner&) = delete;
   BlockRunner& operator=(const BlockRunner&) = delete;
 
-  /// Runs block `block` of the kernel's grid, counted with x fastest. Returns the report of a fault; empty if
-  /// none.
+  /// Runs block `block` of the kernel's grid, counted with x fastest. Returns the report of a fault, or an
+  /// empty text.
   std::string run(const Kernel& kernel, uint64_t block);
 
-  /// Barriers and operations of warps in the block that was run last.
+  /// Return the number of barriers and warp operations in the last block.
   uint64_t barriers() const { return barriers_; }
   uint64_t warp_operations() const { return warp_operations_; }
 
-  /// The runner whose kernel thread is executing on this OS thread now; null outside kernels.
+  /// Returns the runner whose kernel thread executes on this OS thread now; null outside kernels.
   static BlockRunner* active();
 
   // What kernel threads call through thread.h.
@@ -92,24 +92,24 @@ class BlockRunner {
     return async_copies_[static_cast<size_t>(current_->thread)];
   }
 
-  /// Abandons the block; run() returns `message` with the kernel, block and thread.
+  /// Abandons the block. run() returns `message` with the kernel, block and thread.
   [[noreturn]] void abandon(std::string message);
-  /// The same for a fault that the CPU reports. Signal handlers may call it: the message is made later, in
-  /// run().
+  /// Abandons the block for a fault that the CPU reports. Signal handlers may call it, because run() makes
+  /// the message later.
   [[noreturn]] void abandon(const Trap& trap);
 
-  /// "kernel NAME, block (x, y, z), thread (x, y, z)" for the running thread.
+  /// Returns "kernel NAME, block (x, y, z), thread (x, y, z)" for the running thread.
   std::string describe_thread() const;
 
-  /// "(x, y, z)" of a thread of this block by its number.
+  /// Returns "(x, y, z)" for a thread of this block, given its number.
   std::string describe_index(int thread) const;
-  /// True if `address` lies in the running block's dynamic shared memory.
+  /// Returns whether `address` lies in the running block's dynamic shared memory.
   bool in_dynamic_shared(uintptr_t address) const {
     return address - reinterpret_cast<uintptr_t>(dynamic_shared_) < kernel_->dynamic_shared_bytes;
   }
 
-  /// What lies at `address` of this runner's own memory: shared memory, its end, a fiber's guard page; or
-  /// empty.
+  /// Returns what lies at `address` of this runner's own memory: shared memory, its end, or a fiber's guard
+  /// page. Empty for any other address.
   std::string describe_address(uintptr_t address) const;
 
  private:
@@ -146,12 +146,12 @@ class BlockRunner {
   int threads_ = 0;     // in the block
   int started_ = 0;     // how many have begun
   int returned_ = 0;    // how many have ended
-  int votes_ = 0;       // of the barrier being gathered
-  int last_votes_ = 0;  // of the barrier last completed
+  int votes_ = 0;       // of the present barrier
+  int last_votes_ = 0;  // of the last completed barrier
   uint64_t barriers_ = 0;
   uint64_t warp_operations_ = 0;
   std::vector<BarrierWait> at_barrier_;
-  std::vector<Fiber*> ready_;  // a ring: threads that may go on
+  std::vector<Fiber*> ready_;  // a ring: threads that can continue
   size_t ready_first_ = 0, ready_count_ = 0;
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::vector<Fiber*> idle_;

@@ -1,6 +1,5 @@
-// Turns a fault at a protected address into a report: inside a kernel the launch fails with the kernel's
-// name, block and thread; in host code the process ends, after a line that says which device memory was
-// touched.
+// Turns a fault at a protected address into a report. Inside a kernel, the launch fails with the kernel's
+// name, block and thread. In host code, the process prints which device memory was touched, and ends.
 
 #include <fmt/format.h>
 #include <signal.h>
@@ -36,14 +35,14 @@ void pass_on(int signal_number, siginfo_t* info, void* context) {
   const bool again = passed_on.exchange(true);
   if (!again && (previous.sa_flags & SA_SIGINFO) != 0)
     return previous.sa_sigaction(signal_number, info, context);
-  // Returning repeats the access, which then ends the process in the default way.
+  // Returning repeats the access, which then ends the process with the default action.
   signal(signal_number, SIG_DFL);
 }
 
 void on_fault(int signal_number, siginfo_t* info, void* context) {
   const Trap trap{signal_number, info->si_code, info->si_addr, is_write(context)};
   if (BlockRunner* runner = BlockRunner::active()) {
-    // The handler is left by switching fibers, not by returning, which would restore the signal mask.
+    // Leaves the handler by switching fibers. Returning would restore the signal mask, so this restores it.
     pthread_sigmask(SIG_SETMASK, &static_cast<ucontext_t*>(context)->uc_sigmask, nullptr);
     runner->abandon(trap);
   }
@@ -57,7 +56,7 @@ void on_fault(int signal_number, siginfo_t* info, void* context) {
 }
 
 #if defined(__SANITIZE_ADDRESS__)
-// AddressSanitizer's report says where in the code; this line says in which thread of which block.
+// AddressSanitizer reports where in the code it happened; this line reports the thread and block.
 void after_asan_report(const char*) {
   const BlockRunner* runner = BlockRunner::active();
   if (runner == nullptr) return;

@@ -18,7 +18,7 @@ namespace {
 
 namespace context = boost::context::detail;
 
-// The sanitizers keep one shadow stack per fiber and must hear of every switch.
+// The sanitizers keep one shadow stack per fiber and must be told of every switch.
 void before_switch([[maybe_unused]] Fiber& from, [[maybe_unused]] Fiber& to) {
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_start_switch_fiber(&from.shadow, to.stack, to.stack_bytes);
@@ -33,7 +33,7 @@ void after_switch([[maybe_unused]] Fiber& now, [[maybe_unused]] Fiber& before) {
   const void* bottom = nullptr;
   size_t bytes = 0;
   __sanitizer_finish_switch_fiber(now.shadow, &bottom, &bytes);
-  if (before.stack == nullptr) {  // an OS thread's stack: its bounds are learnt here
+  if (before.stack == nullptr) {  // an OS thread's stack: its bounds become known here
     before.stack = const_cast<void*>(bottom);
     before.stack_bytes = bytes;
   }
@@ -65,7 +65,7 @@ void create_fiber(Fiber& fiber, void (*entry)(), int colour) {
   }
   fiber.entry = entry;
   fiber.stack = static_cast<char*>(base) + kFiberGuardBytes;
-  // 16 colours, three cache lines apart, spread over the lines of one page.
+  // Spreads the fibers over 16 colours, three cache lines apart, within the lines of one page.
   fiber.stack_bytes = kFiberStackBytes - static_cast<size_t>(colour % 16) * 192;
 #if defined(__SANITIZE_THREAD__)
   fiber.shadow = __tsan_create_fiber(0);

@@ -13,13 +13,13 @@
 namespace taper::gpu::sim {
 namespace {
 
-// Below this many threads in a grid, waking other cores costs more than it saves.
+// In a grid of fewer threads, waking other cores costs more than it saves.
 constexpr uint64_t kParallelThreads = 4096;
 
 std::atomic<uint64_t> launches{0}, finished_blocks{0}, barriers{0}, warp_operations{0};
 
-/// Takes blocks off a grid until none is left. Blocks start in order, so one that waits for an earlier one
-/// gets on.
+/// Takes blocks off a grid until none is left. Blocks start in order, so a block that waits for an earlier
+/// one makes progress.
 class Grid {
  public:
   explicit Grid(const Kernel& kernel)

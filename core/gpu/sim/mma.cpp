@@ -1,3 +1,5 @@
+// Tensor core instructions and asynchronous copies of the simulated GPU (shim/mma.h).
+
 #include "taper/core/gpu/sim/shim/mma.h"
 
 #include <cstring>
@@ -12,7 +14,7 @@ namespace {
 
 constexpr uint32_t kWholeWarp = 0xffffffffu;
 
-/// The low or high 16 bits of a register, as a float.
+/// Returns the low or high 16 bits of a register, as a float.
 template <class T>
 float element(uint32_t pair, int which) {
   return T::from_bits(pair >> 16 * which & 0xffff);

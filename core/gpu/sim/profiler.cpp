@@ -1,4 +1,4 @@
-// The simulated GPU records its work as it runs it (Machine::run); what is left is to have it run.
+// The simulated GPU records its work as it runs it (Machine::run_work). This file makes it run.
 
 #include "taper/core/gpu/device_profiler.h"
 #include "taper/core/gpu/sim/schedule.h"

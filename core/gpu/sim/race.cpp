@@ -1,6 +1,7 @@
-// What the compiler calls before every load and store of a kernel, under -fsanitize=thread. The clocks are
-// those of Flanagan and Freund, "FastTrack: efficient and precise dynamic race detection" (2009), with a warp
-// for a program: across warps only the block's barriers order anything, and those are counted.
+// The functions that the compiler calls before every load and store of a kernel, under -fsanitize=thread. The
+// clocks are those of Flanagan and Freund, "FastTrack: efficient and precise dynamic race detection" (2009),
+// with a warp in place of a program. Across warps only the block's barriers order anything, and those are
+// counted.
 
 #include "taper/core/gpu/sim/race.h"
 
@@ -27,16 +28,16 @@ namespace {
 
 enum class Access : uint8_t { kRead, kWrite, kAtomic };
 
-/// The last accesses of one byte: its latest writer, and the lanes of one warp that read it since.
+/// The last accesses of one byte: its latest writer, and the lanes of one warp that have read it since.
 struct Cell {
   uint32_t block = 0, barriers = 0;  // when: blocks and their barriers are counted from 1
   uint16_t writer = kNobody;
   uint8_t reader_warp = 0;
   bool atomic = false;             // the writer's access
-  bool readers_elsewhere = false;  // other warps read it, too
+  bool readers_elsewhere = false;  // other warps read it too
   uint32_t writer_clock = 0;
   uint32_t reader_lanes = 0;
-  uint32_t reader_clock = 0;  // the latest of them
+  uint32_t reader_clock = 0;  // of the latest reader
   const void* writer_place = nullptr;
   const void* reader_place = nullptr;
 
@@ -46,7 +47,7 @@ struct Cell {
 constexpr uintptr_t kCellsPerPage = 1024;
 using Page = std::array<Cell, kCellsPerPage>;
 
-/// Clocks of the lanes of one warp: clock[a][b] is what lane a knows of lane b.
+/// Clocks of the lanes of one warp: clock[a][b] is what lane a knows about lane b.
 struct WarpClocks {
   uint32_t clock[32][32];
 };
@@ -57,7 +58,8 @@ struct Detector {
   std::unordered_map<uintptr_t, std::unique_ptr<Page>> pages;
   uintptr_t last_page_number = ~uintptr_t{0};
   Page* last_page = nullptr;
-  // Order between blocks of a launch: which blocks an atomic word has heard of, and which this block has.
+  // Order between blocks of a launch: which blocks an atomic word has heard of, and which ones this block
+  // has.
   std::unordered_map<uintptr_t, std::unordered_set<uint32_t>> heard_by_word;
   std::unordered_set<uint32_t> heard;
   bool fenced = false;
@@ -80,7 +82,7 @@ Detector& detector() {
   return instance;
 }
 
-bool busy = false;  // the detector's own work is not to be watched
+bool busy = false;  // the detector must not watch its own work
 
 std::string place(const void* address) {
   Dl_info info{};
@@ -154,7 +156,7 @@ void touch_byte(uintptr_t address, Access access, int thread, const void* here, 
       }
       if (!readers_ordered) report(address, access, here, cell, false, shared);
     }
-    // Reads by several blocks, or their atomics: this block's stand for all.
+    // Several blocks read the byte, or used atomics on it: this block's access stands for all.
     if (other_block) cell = Cell{.block = d.block, .barriers = d.barriers};
   }
 

@@ -64,7 +64,7 @@ void set_device(int device) {
 
 const DeviceProperties& properties(int device) {
   detail::check_device("properties", device);
-  // Fixed numbers, so that what a launcher decides from them is the same on every machine.
+  // Fixed numbers, so that what a launcher decides from them is equal on every machine.
   static const auto& simulated = *new DeviceProperties{.name = "Taper simulated GPU",
                                                        .multiprocessors = 8,
                                                        .compute_major = 9,
@@ -156,7 +156,7 @@ void annotate_allocated(void* device_ptr, size_t size_bytes, Stream stream) {
   machine.enqueue_quietly(stream, {[=] { sim::allow_access(device_ptr, size_bytes); }});
 }
 
-// The poison is written when the piece is freed: kernels that come too late read NaN, and so does its next
+// Poison is written when the piece is freed: a kernel that comes too late reads NaN, and so does the next
 // owner.
 void annotate_freed(void* device_ptr, size_t size_bytes, Stream stream) {
   if (detail::is_forked()) return;
@@ -165,7 +165,7 @@ void annotate_freed(void* device_ptr, size_t size_bytes, Stream stream) {
   if (!machine.annotations()) return;
   auto poison = [=] {
     Machine::instance().unlock_only(stream.device());
-    sim::allow_access(device_ptr, size_bytes);  // unless annotations were off when it was handed out
+    sim::allow_access(device_ptr, size_bytes);  // a no-op unless annotations were off when it was handed out
     std::memset(device_ptr, sim::kPoison, size_bytes);
     sim::forbid_access(device_ptr, size_bytes);
   };
@@ -297,7 +297,7 @@ void copy_async(void* dst, const void* src, size_t size_bytes, CopyKind kind, St
                                        .correlation = call.correlation()};
   const bool capturing = machine.queue(stream).capture != nullptr;
   if (kind == CopyKind::kHostToDevice && !machine.pinned.contains(src) && !capturing) {
-    // As the driver does: a pageable source is staged, so the caller may overwrite it at once.
+    // Like the driver, stages a pageable source, so that the caller may overwrite it at once.
     auto staged = std::make_shared<std::vector<std::byte>>(static_cast<const std::byte*>(src),
                                                            static_cast<const std::byte*>(src) + size_bytes);
     machine.enqueue(stream, {[copy, staged] { copy(staged->data()); }, what});
@@ -389,7 +389,7 @@ void Graph::replay(Stream stream) const {
   std::lock_guard lock(machine.mutex);
   refuse_while_capturing(machine, "Graph::replay", stream);
   auto run = [nodes = state_->nodes, stream, correlation = call.correlation()] {
-    // Any order that keeps the captured dependencies, drawn from the seed.
+    // Runs the nodes in any order that keeps the captured dependencies, drawn from the seed.
     std::vector<bool> done(nodes->size());
     std::vector<size_t> remaining(nodes->size());
     std::iota(remaining.begin(), remaining.end(), size_t{0});

@@ -12,7 +12,7 @@ namespace taper::gpu::sim {
 namespace {
 
 constexpr int kMaxDevices = 16;
-constexpr size_t kMaxPending = 1024;  // a full launch queue blocks the host on hardware, too
+constexpr size_t kMaxPending = 1024;  // on hardware too, a full launch queue blocks the host
 
 uint64_t environment(const char* name, uint64_t otherwise) {
   const char* text = std::getenv(name);
@@ -60,8 +60,8 @@ void Machine::reset() {
   held_failure_ = nullptr;
 }
 
-// Weights are powers of two up to 64: under some seed a stream starves until it is waited for, under another
-// it runs ahead.
+// Weights are powers of two up to 64. Under some seed a stream starves until something waits for it; under
+// another it runs ahead.
 void Machine::set_seed(uint64_t seed) {
   seed_ = random_ = seed;
   for (auto& [key, queue] : queues_) queue.weight = 0;
@@ -102,8 +102,8 @@ void Machine::enqueue_quietly(Stream stream, Work work) {
   }
 }
 
-// Half of the queue at a time: opening and closing the devices' memory for each task would cost more than
-// most tasks.
+// Runs half of the queue at a time: opening and closing the devices' memory for each task would cost more
+// than most tasks.
 void Machine::run_surplus() {
   if (pending_ <= kMaxPending) return;
   install_fault_handler();
@@ -253,7 +253,7 @@ void Machine::run_work(const Work& work, int device, int stream) {
   work.run();
 }
 
-// After a fault CUDA refuses all further work of the process; here the device forgets its queues and, unless
+// After a fault CUDA refuses all further work of the process. Here the device forgets its queues and, unless
 // faults are final, is usable again.
 void Machine::drop_work(int device) {
   for (auto& [key, queue] : queues_) {

@@ -1,10 +1,10 @@
 #pragma once
 // The simulated GPU's streams: queues of work that runs only when somebody waits for it.
 //
-// Nothing runs when it is enqueued. A synchronise (or a query, one step at a time) picks a stream with a
-// runnable head, by weights drawn from the seed, runs that head, and goes on until what was waited for is
-// done. So a program that forgot an event sees its work in an order it did not expect for some seed, as it
-// would, rarely, on hardware.
+// Enqueued work does not run at once. A synchronise (or a query, one step at a time) picks a stream with a
+// runnable head, by weights drawn from the seed, and runs that head, until what was waited for is done. So a
+// program that forgot an event sees its work run in an unexpected order for some seed, as it would, rarely,
+// on hardware.
 
 #include <atomic>
 #include <chrono>
@@ -31,7 +31,7 @@ struct Work {
   taper::detail::DeviceWork what = {};  // for profiles
 };
 
-/// A graph being captured, or captured: work with the indices of the work it comes after.
+/// A captured graph, or one being captured: work with the indices of the work it must follow.
 struct Capture {
   struct Node {
     Work work;
@@ -45,30 +45,30 @@ struct Capture {
 struct Mark {
   bool reached = false;
   std::chrono::steady_clock::time_point time;
-  std::shared_ptr<Capture> capture;  // recorded while capturing: a place in the graph instead of a moment
+  std::shared_ptr<Capture> capture;  // recorded while capturing: a node of the graph instead of a moment
   std::vector<int> after;
 };
 
 struct Task {
   Work work;                       // may be empty
-  std::shared_ptr<Mark> wait_for;  // not before this is reached
-  std::shared_ptr<Mark> mark;      // reached by running this task
+  std::shared_ptr<Mark> wait_for;  // runs only after this is reached
+  std::shared_ptr<Mark> mark;      // running this task reaches it
 };
 
 struct Queue {
   std::deque<Task> tasks;
-  double weight = 1;  // how readily the schedule picks it
+  double weight = 1;  // how likely the schedule picks it
   std::shared_ptr<Capture> capture;
   std::vector<int> capture_tail;  // the last captured work on this stream
 };
 
-/// The state of all simulated devices. Every member function is called with `mutex` held.
+/// The state of all simulated devices. The caller of any member function holds `mutex`.
 class Machine {
  public:
   static Machine& instance();
   std::mutex mutex;
 
-  /// May be called without the lock.
+  /// May be called without holding `mutex`.
   int device_count() const { return device_count_; }
   void set_device_count(int count) { device_count_ = count; }
   size_t memory_limit() const { return memory_limit_; }
@@ -77,28 +77,27 @@ class Machine {
   void reset();
 
   Arena& arena(int device) { return *arenas_[static_cast<size_t>(device)]; }
-  /// The device whose memory range `address` lies in; -1: host memory.
+  /// Returns the device whose memory range contains `address`; -1 for host memory.
   int device_of(const void* address) const;
 
   Queue& queue(Stream stream);
   void enqueue(Stream stream, Work work);
-  /// Runs `work` now, on `stream` as profiles see it.
+  /// Runs `work` now. Profiles show it on `stream`.
   void run_work(const Work& work, int device, int stream);
-  /// As enqueue, for callers that must not throw: what fails meanwhile is thrown by the next wait or query.
+  /// As enqueue, for callers that must not throw. The next wait or query throws what fails meanwhile.
   void enqueue_quietly(Stream stream, Work work);
   std::shared_ptr<Mark> record(Stream stream);
   void wait(Stream stream, const std::shared_ptr<Mark>& mark);
 
-  /// Runs work until `mark` is reached. Throws what failed; what was enqueued on the failing device is
-  /// dropped.
+  /// Runs work until `mark` is reached. Throws what failed; work enqueued on the failing device is dropped.
   void run_until(const Mark& mark);
-  /// Runs one piece of work, anybody's, so that polling makes progress.
+  /// Runs one piece of work of any stream, so that polling makes progress.
   void run_one();
   void run_all(int device);
 
-  /// True while any stream of `device` captures.
+  /// Returns whether any stream of `device` captures.
   bool capturing(int device) const;
-  /// Ends `capture` on every stream that belongs to it.
+  /// Ends `capture` on every stream that joined it.
   void leave_capture(const std::shared_ptr<Capture>& capture);
 
   void set_faults_are_final(bool final) { faults_are_final_ = final; }
@@ -106,13 +105,13 @@ class Machine {
   bool annotations() const { return annotations_; }
   void set_annotations(bool enabled) { annotations_ = enabled; }
 
-  /// Draws the next number of the schedule's sequence.
+  /// Returns the next number of the schedule's random sequence.
   uint64_t draw();
 
-  /// Makes memory accessible to kernels of `device`, of that device alone.
+  /// Makes the memory of `device`, and of no other device, accessible to kernels.
   void unlock_only(int device);
 
-  /// Counts down to an injected failure; true when this call must fail.
+  /// Counts down to an injected failure. Returns true when this call must fail.
   bool fails_now(int point);
   void fail_call(int point, int n) { countdown_[point] = n; }
 
@@ -144,7 +143,8 @@ class Machine {
 struct Kernel;
 std::string run_grid(const Kernel& kernel);
 
-/// Installs the handler that turns a touch of protected memory into a report, unless it is the present one.
+/// Installs the handler that turns an access of protected memory into a report, unless it is installed
+/// already.
 void install_fault_handler();
 
 }  // namespace taper::gpu::sim

@@ -15,7 +15,7 @@
 namespace taper::gpu::sim {
 namespace {
 
-/// This OS thread's copy of the program's thread-local segment.
+/// Returns the address of this OS thread's copy of the program's thread-local segment.
 uintptr_t thread_local_segment() {
   uintptr_t begin = 0;
   dl_iterate_phdr(
@@ -27,7 +27,7 @@ uintptr_t thread_local_segment() {
   return begin;
 }
 
-/// "void reduce<float>(float const*)::tile" -> "tile"
+/// Turns "void reduce<float>(float const*)::tile" into "tile".
 std::string last_name(const char* mangled) {
   char* full = abi::__cxa_demangle(mangled, nullptr, nullptr, nullptr);
   std::string name = full != nullptr ? full : mangled;

@@ -1,6 +1,6 @@
 #pragma once
-// Which thread-local variables are static __shared__ arrays of kernels: for the race detector, which must
-// know shared memory from the program's other variables, and name it.
+// Which thread-local variables are static __shared__ arrays of kernels. The race detector must tell shared
+// memory from the program's other variables, and name it.
 
 #include <cstdint>
 #include <string>
@@ -10,7 +10,7 @@ namespace taper::gpu::sim {
 
 class StaticShared {
  public:
-  /// Reads the program's own symbol table. A stripped program has none: then nothing counts as shared.
+  /// Reads the program's own symbol table. A stripped program has none, so nothing counts as shared.
   StaticShared();
 
   struct Variable {
@@ -19,7 +19,7 @@ class StaticShared {
     std::string name;
   };
 
-  /// The variable of this OS thread that `address` lies in; null if it is not in shared memory.
+  /// Returns the variable of this OS thread that contains `address`; null if it is not in shared memory.
   const Variable* find(uintptr_t address) const;
 
  private:

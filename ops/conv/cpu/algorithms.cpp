@@ -1,3 +1,4 @@
+#include "taper/core/base/ceil_div.h"
 #include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/conv/cpu/conv_plan.h"
 #include "taper/ops/conv/cpu/depthwise.h"
@@ -40,7 +41,7 @@ double winograd_seconds(const Conv2dCall& call, int64_t out) {
   const bool backward_input = call.pass == Conv2dPass::kBackwardInput;
   const int64_t height = backward_input ? conv.h : conv.p, width = backward_input ? conv.w : conv.q;
   const double points = double((out + 2) * (out + 2));
-  const int64_t rows = (height + out - 1) / out, columns = (width + out - 1) / out;
+  const int64_t rows = ceil_div(height, out), columns = ceil_div(width, out);
   const double tiles = double(conv.n * rows * columns);
   const double element = double(sizeof(float)), channels = double(conv.c) * double(conv.k);
   const double weight_bytes = element * points * channels;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
 #include "taper/ops/conv/cpu/conv_plan.h"
 
@@ -109,7 +110,7 @@ void depthwise_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, co
   std::vector<T> total(size_t(size), T(0));
   for (const Region& region : plan.regions) {
     const int64_t pixels = region.destination.size(), part_pixels = block * blocks_per_part;
-    std::vector<T> partial(size_t((pixels + part_pixels - 1) / part_pixels * size), T(0));
+    std::vector<T> partial(size_t(ceil_div(pixels, part_pixels) * size), T(0));
     parallel_for(pixels, part_pixels, [&](int64_t part_begin, int64_t part_end) {
       T* sums = partial.data() + part_begin / part_pixels * size;
       for (int64_t begin = part_begin; begin < part_end; begin += block) {

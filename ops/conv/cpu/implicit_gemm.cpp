@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
 #include "taper/ops/conv/cpu/source_columns.h"
 
@@ -25,7 +26,7 @@ std::vector<Tile> cut_into_tiles(const ConvPlan& plan, int64_t groups) {
         }
       }
     }
-    first_chunk += divide_up(pixels, blocks.rows);
+    first_chunk += ceil_div(pixels, blocks.rows);
   }
   return tiles;
 }

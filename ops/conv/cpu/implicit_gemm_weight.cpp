@@ -1,3 +1,4 @@
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
 #include "taper/ops/conv/cpu/implicit_gemm.h"
 #include "taper/ops/conv/cpu/source_columns.h"
@@ -32,15 +33,15 @@ WeightWork cut_weight_work(const Conv2dGeometry& conv, const ConvPlan& plan) {
     total += pixels;
   }
   const int64_t filter = conv.taps() * conv.group_c();
-  work.slices_down = divide_up(conv.group_k(), kMostRows);
-  work.slice_rows = divide_up(conv.group_k(), work.slices_down);
+  work.slices_down = ceil_div(conv.group_k(), kMostRows);
+  work.slice_rows = ceil_div(conv.group_k(), work.slices_down);
   const int64_t most_cols = kSliceBytes / int64_t(sizeof(T)) / work.slice_rows;
-  work.slice_cols = divide_up(divide_up(filter, divide_up(filter, most_cols)), Panel::kCols) * Panel::kCols;
-  work.slices_across = divide_up(filter, work.slice_cols);
+  work.slice_cols = round_up(ceil_div(filter, ceil_div(filter, most_cols)), Panel::kCols);
+  work.slices_across = ceil_div(filter, work.slice_cols);
 
   const int64_t tasks = work.slices_down * work.slices_across * conv.options.groups;
   const int64_t parts =
-      std::clamp<int64_t>(divide_up(kTasks, tasks), 1, std::max<int64_t>(total / Panel::kDepth, 1));
+      std::clamp<int64_t>(ceil_div(kTasks, tasks), 1, std::max<int64_t>(total / Panel::kDepth, 1));
   int64_t before = 0;
   if (total == 0) work.part_begin.push_back(0);
   for (size_t i = 0; i < work.tiles.size(); ++i) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
 #include "taper/ops/conv/cpu/winograd_tiles.h"
 #include "taper/ops/conv/cpu/winograd_transforms.h"
@@ -30,8 +31,8 @@ struct TransformedTiles {
   TransformedTiles(int64_t channels, int64_t points)
       : channels_(channels),
         points_per_unit_(std::max<int64_t>(Panel::kDepth / channels, 1)),
-        blocks_(divide_up(channels, Panel::kDepth)),
-        units_(divide_up(points, points_per_unit_) * blocks_) {}
+        blocks_(ceil_div(channels, Panel::kDepth)),
+        units_(ceil_div(points, points_per_unit_) * blocks_) {}
 
   int64_t panel_size() const { return units_ * Panel::kPanel; }
   /// Where channel `c` of a point is in row 0 of a panel.
@@ -56,8 +57,8 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
   const int64_t c_in = in.image.channels, c_out = out.image.channels, tiles = in.size();
   const TransformedTiles<T> layout(c_in, kPoints);
   const int64_t tile_bytes = kPoints * (c_in + c_out) * int64_t(sizeof(T));
-  const int64_t batches = divide_up(tiles, std::max(kBatchBytes / tile_bytes, 2 * Panel::kRows));
-  const int64_t most = batches == 0 ? 0 : divide_up(tiles, batches);
+  const int64_t batches = ceil_div(tiles, std::max(kBatchBytes / tile_bytes, 2 * Panel::kRows));
+  const int64_t most = batches == 0 ? 0 : ceil_div(tiles, batches);
   const Scratch<T> transformed(PanelCut::of<T>(most).panels * layout.panel_size());
   const int64_t point_stride = apart<T>(c_out);
   const Scratch<T> products(most * kPoints * point_stride), nothing(c_in), unused(c_out);
@@ -89,7 +90,7 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
     std::vector<T*> rows(static_cast<size_t>(count));
     for (int64_t i = 0; i < count; ++i) rows[size_t(i)] = products.data() + i * kPoints * point_stride;
     constexpr int64_t kSlice = 4 * Panel::kCols;
-    const int64_t slices = divide_up(c_out, kSlice);
+    const int64_t slices = ceil_div(c_out, kSlice);
     const int64_t chunks = kPoints * slices, threads = num_threads();
     const auto first_panel = [&](int64_t chunk, int64_t c) {
       return weights[size_t(chunk / slices)].panel(chunk % slices * kSlice / Panel::kCols) + c * Panel::kCols;
@@ -189,7 +190,7 @@ std::vector<PackedColumns<T>> backward_weights(const Conv2dGeometry& conv, const
 /// Tiles of `side` pixels every kOut, so many that they cover rows x cols outputs.
 template <int kOut>
 TileGrid tile_grid(const ImageBatch& image, int64_t side, IntPair origin, int64_t rows, int64_t cols) {
-  return {image, side, kOut, origin.h, origin.w, divide_up(rows, kOut), divide_up(cols, kOut)};
+  return {image, side, kOut, origin.h, origin.w, ceil_div(rows, kOut), ceil_div(cols, kOut)};
 }
 
 ImageBatch input_batch(const Conv2dGeometry& conv) {
@@ -215,7 +216,7 @@ std::vector<PackedColumns<T>> winograd_transform_weight(const Conv2dGeometry& co
   constexpr int64_t kCols = GemmTile<T>::kCols;
   // The weights of one output channel are contiguous in c, the packed rows in k.
   auto packed = empty_weights<T>(kPoints, conv.c, conv.k);
-  parallel_chunks(divide_up(conv.k, kLanes), [&](int64_t chunk) {
+  parallel_chunks(ceil_div(conv.k, kLanes), [&](int64_t chunk) {
     const int64_t k = chunk * kLanes;
     const Scratch<T> blocks(kPoints * kLanes * kLanes);
     for (int64_t c = 0; c < conv.c; c += kLanes) {
@@ -263,11 +264,11 @@ void winograd_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, con
   const IntPair padding = conv.options.padding;
   const TileGrid in = tile_grid<kOut>(input_batch(conv), kSide, {-padding.h, -padding.w}, conv.p, conv.q);
   const TileGrid out = tile_grid<kOut>(output_batch(conv), kOut, 0, conv.p, conv.q);
-  const int64_t tiles = in.size(), c_panels = divide_up(conv.c, kCols), k_panels = conv.k / kHeight;
+  const int64_t tiles = in.size(), c_panels = ceil_div(conv.c, kCols), k_panels = conv.k / kHeight;
   const int64_t tile_bytes = kPoints * (conv.c + 2 * conv.k) * int64_t(sizeof(T));
-  const int64_t batches = std::max(divide_up(tiles, Panel::kDepth),
-                                   divide_up(tiles, std::max<int64_t>(kBatchBytes / tile_bytes, 32)));
-  const int64_t most = batches == 0 ? 0 : divide_up(tiles, batches);
+  const int64_t batches = std::max(ceil_div(tiles, Panel::kDepth),
+                                   ceil_div(tiles, std::max<int64_t>(kBatchBytes / tile_bytes, 32)));
+  const int64_t most = batches == 0 ? 0 : ceil_div(tiles, batches);
 
   // Panels of one point follow each other: rows of gradients [k panel][tile][kRows], columns [c
   // panel][tile][kCols].
@@ -309,7 +310,7 @@ void winograd_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, con
       }
     });
 
-    const int64_t slices = divide_up(c_panels, 4);
+    const int64_t slices = ceil_div(c_panels, 4);
     parallel_chunks(kPoints * slices, [&](int64_t chunk) {
       const int64_t point = chunk / slices, slice = chunk % slices;
       std::vector<T*> rows(static_cast<size_t>(conv.k));

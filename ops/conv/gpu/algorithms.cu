@@ -7,7 +7,7 @@
 #include "taper/ops/conv/gpu/library_algorithms.h"
 #include "taper/ops/conv/gpu/product.h"
 #include "taper/ops/conv/passes/extra_passes.h"
-#include "taper/ops/gemm/gpu/gemm_typed.h"
+#include "taper/ops/device_dtype.cuh"
 
 namespace taper::ops {
 namespace {

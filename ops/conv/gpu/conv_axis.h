@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <numeric>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/ops/conv/conv2d_geometry.h"
 
 namespace taper::ops {
@@ -48,7 +49,7 @@ struct BackwardAxis : ConvAxis {
   BackwardAxis(int64_t phase_, int64_t input, int64_t output, int64_t kernel, int64_t stride, int64_t padding,
                int64_t dilation)
       : phase(phase_) {
-    pixels = (input - phase + stride - 1) / stride;
+    pixels = ceil_div(input - phase, stride);
     source = output;
     while (first_tap < kernel && (phase + padding - first_tap * dilation) % stride != 0) ++first_tap;
     tap_distance = stride / std::gcd(stride, dilation);

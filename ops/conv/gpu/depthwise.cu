@@ -2,8 +2,8 @@
 
 #include "taper/ops/conv/gpu/conv_operands.cuh"
 #include "taper/ops/conv/gpu/depthwise.h"
+#include "taper/ops/device_dtype.cuh"
 #include "taper/ops/gemm/gpu/gemm_launch.cuh"
-#include "taper/ops/gemm/gpu/gemm_typed.h"
 
 namespace taper::ops {
 namespace {

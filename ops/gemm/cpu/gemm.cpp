@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
 #include "taper/ops/gemm/cpu/gemm_pack.h"
 
@@ -50,22 +51,22 @@ GemmBlocks gemm_blocks(int64_t m, int64_t n, int64_t k) {
   // that a's share stays in the second-level cache; if the product allows it, enough blocks for many cores.
   using Tile = GemmTile<T>;
   constexpr int64_t kEnough = 16, kFewestFlops = int64_t(1) << 20;
-  int64_t row_panels = std::clamp<int64_t>(divide_up(m, Tile::kRows), 1, 8);
-  int64_t col_panels = std::clamp<int64_t>(divide_up(n, Tile::kCols), 1, 16);
+  int64_t row_panels = std::clamp<int64_t>(ceil_div(m, Tile::kRows), 1, 8);
+  int64_t col_panels = std::clamp<int64_t>(ceil_div(n, Tile::kCols), 1, 16);
   const auto too_few = [&] {
     const int64_t rows = row_panels * Tile::kRows, cols = col_panels * Tile::kCols;
-    return divide_up(m, rows) * divide_up(n, cols) < kEnough && 2 * rows * cols * k > kFewestFlops;
+    return ceil_div(m, rows) * ceil_div(n, cols) < kEnough && 2 * rows * cols * k > kFewestFlops;
   };
-  while (too_few() && col_panels > 2) col_panels = divide_up(col_panels, 2);
-  while (too_few() && row_panels > 2) row_panels = divide_up(row_panels, 2);
+  while (too_few() && col_panels > 2) col_panels = ceil_div(col_panels, 2);
+  while (too_few() && row_panels > 2) row_panels = ceil_div(row_panels, 2);
   const auto equal_parts = [](int64_t size, int64_t panels, int64_t panel, int64_t& count, int64_t& part) {
-    count = divide_up(size, panels * panel);
-    part = std::max<int64_t>(divide_up(size, std::max<int64_t>(count, 1)), 1);
+    count = ceil_div(size, panels * panel);
+    part = std::max<int64_t>(ceil_div(size, std::max<int64_t>(count, 1)), 1);
   };
   GemmBlocks blocks;
   equal_parts(m, row_panels, Tile::kRows, blocks.count_rows, blocks.rows);
   equal_parts(n, col_panels, Tile::kCols, blocks.count_cols, blocks.cols);
-  blocks.cols = divide_up(blocks.cols, Tile::kCols) * Tile::kCols;
+  blocks.cols = round_up(blocks.cols, Tile::kCols);
   return blocks;
 }
 

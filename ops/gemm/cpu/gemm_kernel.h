@@ -2,14 +2,17 @@
 // The innermost part of every matrix product on the CPU: a tile of the result that lives in registers while a
 // thin panel of a and a thin panel of b stream past it.
 //
-//            b panel: depth x kCols                  Panels are packed: copied into the order in which the
-//            +-+                                     kernel reads them, so that each load is sequential and
-//            | |                                     comes from the first- or second-level cache. Whoever
-//            packs
-//   +-----+  +-+                                     decides what the matrix is; a convolution packs its
-//   columns |  a  |  |c|  <- up to kRows x kCols             straight from the picture
-//   (ops/conv/cpu/implicit_gemm.cpp).
+//            b panel: depth x kCols
+//            +-+
+//            | |
+//            | |
 //   +-----+  +-+
+//   |  a  |  |c|  <- up to kRows x kCols
+//   +-----+  +-+
+//
+// Panels are packed: copied into the order in which the kernel reads them, so that each load is sequential
+// and comes from the first- or second-level cache. Whoever packs decides what the matrix is: a convolution
+// packs its columns straight from the image (ops/conv/cpu/implicit_gemm.cpp).
 //
 // Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008. Written with the
 // compiler's vector extensions, which become AVX-512, AVX2 or SSE instructions by the build's -march. The sum

@@ -3,6 +3,8 @@
 #include <cstring>
 #include <utility>
 
+#include "taper/core/base/ceil_div.h"
+
 namespace taper::ops {
 namespace {
 
@@ -97,8 +99,8 @@ void pack_columns(const Matrix<const T>& b, T* out) {
 
 void append_depth_blocks(int64_t first, int64_t length, int64_t longest, std::vector<DepthBlock>& blocks) {
   if (length == 0) return;
-  const int64_t count = (length + longest - 1) / longest;
-  const int64_t step = std::min(longest, ((length + count - 1) / count + 15) / 16 * 16);
+  const int64_t count = ceil_div(length, longest);
+  const int64_t step = std::min(longest, round_up(ceil_div(length, count), 16));
   for (int64_t at = 0; at < length; at += step) blocks.push_back({first + at, std::min(step, length - at)});
 }
 

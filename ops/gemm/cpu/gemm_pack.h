@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/ops/copy/scratch.h"
 #include "taper/ops/gemm/cpu/gemm.h"
 #include "taper/ops/gemm/cpu/gemm_kernel.h"
@@ -13,9 +14,6 @@
 namespace taper::ops {
 
 /// a / b, rounded up: how many pieces of b cover a. Both positive.
-inline int64_t divide_up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 /// A number of rows, cut into panels of nearly the same height.
 struct PanelCut {
@@ -24,7 +22,7 @@ struct PanelCut {
 
   template <class T>
   static PanelCut of(int64_t rows) {
-    return {rows, (rows + GemmTile<T>::kRows - 1) / GemmTile<T>::kRows};
+    return {rows, ceil_div(rows, GemmTile<T>::kRows)};
   }
   int64_t first(int64_t panel) const { return panel * rows / panels; }
   int64_t height(int64_t panel) const { return first(panel + 1) - first(panel); }
@@ -89,7 +87,7 @@ class PackedColumns {
   static int64_t elements(int64_t depth, int64_t cols) { return panels(cols) * depth * GemmTile<T>::kCols; }
 
  private:
-  static int64_t panels(int64_t cols) { return (cols + GemmTile<T>::kCols - 1) / GemmTile<T>::kCols; }
+  static int64_t panels(int64_t cols) { return ceil_div(cols, GemmTile<T>::kCols); }
 
   int64_t depth_, cols_;
   Scratch<T> memory_;
@@ -133,8 +131,8 @@ void multiply_depth_block(const PanelCut& cut, Panel&& panel, const PackedColumn
   const int64_t end_col = first_col + cols, column = out.column;
   // What each tile sends for: of b's next panel, and of a's source.
   const int64_t panel_share = depth.length * kCols / cut.panels;
-  const int64_t source_share = after.source_size / (cut.panels * divide_up(cols, kCols));
-  const int64_t source_step = divide_up(source_share, depth.length);
+  const int64_t source_share = after.source_size / (cut.panels * ceil_div(cols, kCols));
+  const int64_t source_step = ceil_div(source_share, depth.length);
   const T* source = after.source;
   if (out.residual) prefetch_rows(out.residual, cut.height(0), column + first_col);
   TileOutput<T> tile = out;

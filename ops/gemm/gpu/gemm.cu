@@ -1,6 +1,7 @@
 #include "taper/ops/gemm/gpu/gemm.h"
 
 #include "taper/ops/copy/strided_gpu.cuh"
+#include "taper/ops/device_dtype.cuh"
 #include "taper/ops/gemm/gpu/gemm_typed.h"
 
 namespace taper::ops {

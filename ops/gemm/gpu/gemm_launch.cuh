@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/dtype.h"
 #include "taper/ops/gemm/gpu/gemm.h"
 #include "taper/ops/gemm/gpu/gemm_mma.cuh"
@@ -15,10 +16,6 @@
 #include "taper/ops/gemm/gpu/gemm_splits.h"
 
 namespace taper::ops {
-
-inline int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 /// Into how many parts k is cut, for `tiles` blocks of which `resident` fit on a multiprocessor at once.
 inline int64_t split_count(int64_t tiles, int resident, int64_t k, int tile_k) {

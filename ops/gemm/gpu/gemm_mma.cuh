@@ -10,6 +10,7 @@
 // whose inner index is not k is transposed by ldmatrix on its way to registers. PyTorch's counterpart:
 // cuBLAS; the scheme is that of CUTLASS's MmaMultistage.
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/async_copy.h"
 #include "taper/core/gpu/mma.h"
 #include "taper/ops/gemm/gpu/gemm_moments.cuh"
@@ -201,7 +202,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kResident)
   const TilePlace place = tile_place<Shape::kTileM, Shape::kTileN>(problem);
   const int k_begin = int(blockIdx.y) * problem.k_per_split;
   const int k_end = min(problem.k, k_begin + problem.k_per_split);
-  const int steps = (k_end - k_begin + kTileK - 1) / kTileK;
+  const int steps = ceil_div(k_end - k_begin, kTileK);
   const MmaReader<OperandA, Shape::kTileM, kTileK, Shape::kThreads, kAnyLayout> reader_a(a, place.m,
                                                                                          problem.m);
   const MmaReader<OperandB, Shape::kTileN, kTileK, Shape::kThreads, kAnyLayout> reader_b(b, place.n,

@@ -17,6 +17,7 @@
 // (ops/conv/gpu/conv_operands.cuh) are another, and the main loops do not know the difference. CUTLASS calls
 // the same idea a tile iterator.
 
+#include "taper/core/base/ceil_div.h"
 #include "taper/ops/copy/strided_gpu.cuh"
 
 namespace taper::ops {
@@ -165,7 +166,7 @@ struct TilePlace {
 template <int kTileM, int kTileN>
 __device__ __forceinline__ TilePlace tile_place(const GemmProblem& problem) {
   constexpr int kBand = 8;
-  const int tiles_m = (problem.m + kTileM - 1) / kTileM, tiles_n = (problem.n + kTileN - 1) / kTileN;
+  const int tiles_m = ceil_div(problem.m, kTileM), tiles_n = ceil_div(problem.n, kTileN);
   const int tile = int(blockIdx.x), band = tile / (kBand * tiles_n), place = tile % (kBand * tiles_n);
   const int height = min(kBand, tiles_m - band * kBand);
   return {(band * kBand + place % height) * kTileM, place / height * kTileN};

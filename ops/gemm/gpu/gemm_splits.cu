@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "taper/core/base/ceil_div.h"
+
 namespace taper::ops {
 namespace {
 
@@ -33,7 +35,7 @@ template <class T>
 void finish_splits(const GemmOutput<T>& out, const GemmProblem& problem, int64_t splits) {
   const int64_t elements = problem.batches * problem.m * problem.n;
   const int64_t blocks =
-      std::min<int64_t>((elements + kBlock - 1) / kBlock, int64_t(gpu::properties().multiprocessors) * 8);
+      std::min<int64_t>(ceil_div(elements, kBlock), int64_t(gpu::properties().multiprocessors) * 8);
   gpu::launch("gemm_add_splits", add_splits<T>, {.grid = unsigned(blocks), .block = kBlock}, out, problem,
               splits, elements);
 }

@@ -1,3 +1,5 @@
+// The version of the cuBLASLt that this process has opened, as text.
+
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
@@ -10,11 +12,11 @@ SharedLibrary open_cublaslt() {
   std::vector<std::string> names =
       nvidia_library_names(fmt::format("libcublasLt.so.{}", CUBLAS_VER_MAJOR), "cublas",
                            reinterpret_cast<const void*>(&cudaRuntimeGetVersion));
-  names.push_back("libcublasLt.so");  // another version, for a message that names it
+  names.push_back("libcublasLt.so");  // any other version, for a message that names it
   return SharedLibrary(names);
 }
 
-// 10000 major + 100 minor + patch, as CUBLAS_VERSION.
+// 10000 major + 100 minor + patch, like CUBLAS_VERSION.
 std::string cublaslt_version() {
   SharedLibrary library = open_cublaslt();
   decltype(cublasLtGetVersion)* get_version = nullptr;

@@ -1,3 +1,5 @@
+// The version of the cuDNN that this process has opened, as text.
+
 #include <cuda_runtime_api.h>
 #include <cudnn_version.h>
 #include <fmt/format.h>
@@ -11,7 +13,7 @@ SharedLibrary open_cudnn() {
                                             reinterpret_cast<const void*>(&cudaRuntimeGetVersion)));
 }
 
-// 10000 major + 100 minor + patch, as CUDNN_VERSION since version 9.
+// 10000 major + 100 minor + patch, like CUDNN_VERSION since version 9.
 std::string cudnn_version() {
   SharedLibrary library = open_cudnn();
   size_t (*get_version)() = nullptr;

@@ -1,3 +1,5 @@
+// The version of the NCCL that this process has loaded, as text.
+
 #include <fmt/format.h>
 #include <nccl.h>
 
@@ -6,7 +8,7 @@
 
 namespace taper::gpu::detail {
 
-// 10000 major + 100 minor + patch, as NCCL_VERSION_CODE since 2.9.
+// 10000 major + 100 minor + patch, like NCCL_VERSION_CODE since 2.9.
 std::string nccl_version() {
   int version = 0;
   if (const ncclResult_t status = ncclGetVersion(&version); status != ncclSuccess) {

@@ -1,6 +1,6 @@
 #pragma once
-// Atomic functions on device and shared memory: CUDA's names and types, relaxed ordering, the old value
-// returned.
+// Atomic functions on device and shared memory, with CUDA's names and types and relaxed ordering. Each
+// returns the old value.
 //
 // Blocks run on several CPU cores, so these are real atomics. Floating-point sums over blocks depend on the
 // order in which blocks finish, as on hardware.
@@ -14,12 +14,12 @@
 
 namespace taper::gpu::sim {
 
-// A word of T's size to compare and exchange.
+// An integer of T's size, for compare-and-exchange.
 template <class T>
 using Word =
     std::conditional_t<sizeof(T) == 2, uint16_t, std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>>;
 
-/// Replaces *address by update(*address); returns the old value.
+/// Replaces *address by update(*address). Returns the old value.
 template <class T, class Update>
 T atomic_update(T* address, Update update) {
   auto* word = reinterpret_cast<Word<T>*>(address);

@@ -1,11 +1,10 @@
 #pragma once
-// __half and __nv_bfloat16 with CUDA's names, conversions and rounding (to nearest even, one rounding per
-// operation).
+// __half and __nv_bfloat16 with CUDA's names, conversions and rounding: to nearest even, once per operation.
 //
-// Sums, products, quotients and roots are computed in f32 and rounded once more; f32 has more than twice the
+// Sums, products, quotients and roots are computed in f32 and rounded once more. f32 has more than twice the
 // significant bits plus two of either type, so the second rounding is harmless (Figueroa, "When is double
-// rounding innocuous?", 1995). A fused multiply-add has no such luck and goes through round-to-odd (Boldo and
-// Melquiond, 2008).
+// rounding innocuous?", 1995). That does not hold for a fused multiply-add, which goes through round-to-odd
+// (Boldo and Melquiond, 2008).
 
 #include <bit>
 #include <cmath>
@@ -17,7 +16,7 @@
 
 namespace taper::gpu::sim {
 
-/// `value` plus the tiny `rest`, rounded to odd: what rounds from it to a shorter type rounds right.
+/// Returns `value` plus the tiny `rest`, rounded to odd: rounding it to a shorter type is then correct.
 inline double to_odd(double value, double rest) {
   if (rest == 0 || !std::isfinite(value)) return value;
   auto bits = std::bit_cast<uint64_t>(value);
@@ -33,14 +32,14 @@ inline float to_odd_float(double value) {
   return std::bit_cast<float>(bits | 1);
 }
 
-/// a * b + c, where the product is exact in double, rounded to odd.
+/// Returns a * b + c, where the product is exact in double, rounded to odd.
 inline double fma_to_odd(double a, double b, double c) {
   const double product = a * b, sum = product + c;
   const double c_part = sum - product, rest = (product - (sum - c_part)) + (c - c_part);  // Knuth's TwoSum
   return to_odd(sum, rest);
 }
 
-// The device's conversions make every NaN this one.
+// The device's conversions turn every NaN into this one.
 constexpr uint16_t kNaNBits = 0x7fff;
 
 inline uint16_t half_bits(float value) {
@@ -56,7 +55,7 @@ inline uint16_t bfloat16_bits(double value) {
   return bfloat16_bits(to_odd_float(value));
 }
 
-/// The operators of both types, as non-template functions, so that conversions apply as in CUDA's headers.
+/// The operators of both types. They are not templates, so that conversions apply as in CUDA's headers.
 template <class T>
 struct Operators {
   friend T operator+(T a, T b) { return T(float(a) + float(b)); }
@@ -336,7 +335,7 @@ T hrsqrt(T a) {
   return 1.0 / std::sqrt(double(float(a)));
 }
 
-// One NaN loses against a number; of two zeros, +0 is the larger (IEEE 754-2019 maximumNumber, as PTX max).
+// A number wins over a NaN. Of two zeros, +0 is the larger (IEEE 754-2019 maximumNumber, as PTX max).
 template <taper::gpu::sim::Half T>
 T __hmax(T a, T b) {
   if (__hisnan(a) || __hisnan(b))

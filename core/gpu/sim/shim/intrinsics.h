@@ -1,6 +1,6 @@
 #pragma once
-// CUDA's built-in functions that touch no other thread: bits, conversions, fast arithmetic, cached loads, the
-// clock.
+// CUDA's built-in functions that involve no other thread: bits, conversions, fast arithmetic, cached loads,
+// the clock.
 
 #include <algorithm>
 #include <bit>
@@ -59,7 +59,7 @@ inline unsigned __funnelshift_l(unsigned low, unsigned high, unsigned shift) {
 inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
   return static_cast<unsigned>((static_cast<unsigned long long>(high) << 32 | low) >> (shift & 31));
 }
-/// Picks four bytes out of the eight of y:x, by the lowest three bits of one selector nibble each.
+/// Picks four of the eight bytes of y:x, each by the lowest three bits of a nibble of the selector.
 inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
   const unsigned long long bytes = static_cast<unsigned long long>(y) << 32 | x;
   unsigned result = 0;
@@ -90,7 +90,7 @@ inline double __longlong_as_double(long long x) {
 }
 
 // ----------------------------------------------------------------------------------------------- conversions
-// To integers, values out of range saturate and NaN becomes 0, as on the device.
+// In conversions to integers, values out of range saturate and NaN becomes 0, as on the device.
 
 namespace taper::gpu::sim {
 template <class To>
@@ -228,7 +228,7 @@ inline float normcdff(float x) {
   return static_cast<float>(0.5 * std::erfc(-static_cast<double>(x) * M_SQRT1_2));
 }
 
-// min and max as CUDA overloads them in the global namespace; of a NaN and a number, the number.
+// min and max as CUDA overloads them in the global namespace: of a NaN and a number, they return the number.
 inline int min(int a, int b) {
   return b < a ? b : a;
 }
@@ -278,7 +278,7 @@ inline double max(double a, double b) {
   return std::fmax(a, b);
 }
 
-/// c plus the dot product of four signed bytes.
+/// Returns c plus the dot product of four signed bytes.
 inline int __dp4a(int a, int b, int c) {
   for (int i = 0; i < 4; ++i)
     c += static_cast<signed char>(a >> 8 * i) * static_cast<signed char>(b >> 8 * i);
@@ -286,7 +286,7 @@ inline int __dp4a(int a, int b, int c) {
 }
 
 // --------------------------------------------------------------------------------------------- loads, stores
-// The cache hints mean nothing here.
+// The cache hints have no effect here.
 
 namespace taper::gpu::sim {
 
@@ -344,13 +344,12 @@ void __stwt(T* address, T value, taper::gpu::sim::Where where = taper::gpu::sim:
   taper::gpu::sim::checked_store("__stwt", address, value, where);
 }
 
-// ------------------------------------------------------------------------------------------------------
-// other
+// ----------------------------------------------------------------------------------------------------- other
 
 inline long long clock64() {
   return std::chrono::steady_clock::now().time_since_epoch().count();
 }
-/// Lets the other threads of the block run; a thread that spins on memory must call it.
+/// Lets the other threads of the block run. A thread that spins on memory must call it.
 inline void __nanosleep(unsigned) {
   taper::gpu::sim::yield_thread();
 }

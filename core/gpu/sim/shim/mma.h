@@ -12,10 +12,10 @@ namespace taper::gpu::sim {
 template <class T>
 void mma(float* c, const uint32_t* a, const uint32_t* b);
 
-/// ldmatrix of `count` matrices into this lane's x[0..count).
+/// Executes ldmatrix: loads `count` matrices into this lane's x[0..count).
 void load_matrices(uint32_t* x, int count, bool transposed, const void* shared_row, const Where& where);
 
-/// Notes a copy to be done when this thread waits for its group: as late as hardware may do it.
+/// Queues a copy to be done when this thread waits for its group, which is as late as hardware may do it.
 /// Bytes from `valid_bytes` on become zero.
 void async_copy(void* shared, const void* global, size_t size_bytes, size_t valid_bytes, const Where& where);
 void async_copy_commit();

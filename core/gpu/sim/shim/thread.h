@@ -1,10 +1,10 @@
 #pragma once
 // What a kernel thread sees of the machine: its indices, barriers, and the exchanges within a warp.
 //
-// Kernels are compiled by the host compiler; a thread of a block is a plain call of the kernel function on a
-// fiber (block.h). All functions here may be called only from inside a kernel. Where CUDA leaves behaviour
-// undefined (a barrier that not every thread reaches, a shuffle from a lane that takes no part) the launch
-// fails with a report.
+// The host compiler compiles kernels. A thread of a block is a plain call of the kernel function on a fiber
+// (block.h). All functions here may be called only from inside a kernel. Where CUDA leaves behaviour
+// undefined (a barrier that not every thread reaches, a shuffle from a lane that does not take part) the
+// launch fails with a report.
 
 #include <cstdint>
 #include <cstring>
@@ -13,8 +13,8 @@
 
 #include "taper/core/gpu/sim/shim/vector_types.h"
 
-// The indices live in thread-local variables that are set whenever a fiber is resumed: a block runs on one OS
-// thread.
+// The indices live in thread-local variables that are set whenever a fiber is resumed, because a block runs
+// on one OS thread.
 inline thread_local constinit uint3 threadIdx{0, 0, 0};
 inline thread_local constinit uint3 blockIdx{0, 0, 0};
 inline thread_local constinit dim3 blockDim{1, 1, 1};
@@ -25,31 +25,31 @@ namespace taper::gpu::sim {
 
 using Where = std::source_location;
 
-/// Waits until every thread of the block has called this from the same place; returns for how many
+/// Waits until every thread of the block has called this from the same place. Returns for how many threads
 /// `predicate` held.
 int block_barrier(bool predicate, const Where& where);
 
-/// Combines what the lanes of one warp brought: lanes[i] is lane i's data, null if its bit is not in
+/// Combines the data of the lanes of one warp: lanes[i] is lane i's data, null if its bit is not in
 /// `members`.
 using Combine = void (*)(void* const* lanes, uint32_t members);
 
-/// Waits until every lane named in `mask` that has not returned calls this with the same mask and combine
-/// function; the last to come calls combine once for all. `intrinsic` is the name for reports.
+/// Waits until every lane in `mask` that has not returned calls this with the same mask and combine function.
+/// The last lane to arrive calls `combine` once for all. Reports name `intrinsic`.
 void warp_collective(const char* intrinsic, uint32_t mask, void* data, Combine combine, const Where& where);
 
-/// This thread's lane in its warp, 0 to 31.
+/// Returns this thread's lane in its warp, 0 to 31.
 int lane_id();
 
 /// Lets the other threads of the block run.
 void yield_thread();
 
-/// Ends the kernel: the launch fails with `message`, the kernel's name, this block and this thread.
+/// Ends the kernel. The launch fails with `message`, the kernel's name, this block and this thread.
 [[noreturn]] void fault(const char* message);
 
-/// The block's dynamic shared memory, aligned to 128 bytes.
+/// Returns the block's dynamic shared memory, aligned to 128 bytes.
 void* dynamic_shared_memory();
 
-/// Asks `count` lanes' worth of T from each other: lane i receives what lane source(i) brought.
+/// Exchanges a T among `count` lanes: lane i receives what lane source(i) brought.
 template <class T>
 T shuffle(const char* intrinsic, uint32_t mask, T value, int source, const Where& where) {
   static_assert(sizeof(T) <= 8 && std::is_trivially_copyable_v<T>,
@@ -131,7 +131,7 @@ T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32,
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = 32,
                   taper::gpu::sim::Where where = taper::gpu::sim::Where::current()) {
-  // As PTX shfl.bfly: a source beyond the lane's own segment of `width` lanes returns the lane's own value.
+  // As PTX shfl.bfly: for a source beyond the lane's segment of `width` lanes, returns the lane's own value.
   const int lane = taper::gpu::sim::lane_id(), from = lane ^ lane_mask;
   return taper::gpu::sim::shuffle("__shfl_xor_sync", mask, value, from > (lane | (width - 1)) ? lane : from,
                                   where);
@@ -169,7 +169,7 @@ inline int __all_sync(unsigned mask, int predicate,
   return __ballot_sync(mask, predicate == 0, where) == 0;
 }
 
-/// CUDA promises no more than that the caller's own lane is in it; the simulated GPU promises no more either.
+/// CUDA guarantees only that the mask has the caller's own lane, and so does the simulated GPU.
 inline unsigned __activemask() {
   return 1u << taper::gpu::sim::lane_id();
 }
@@ -226,7 +226,7 @@ T warp_reduce(const char* intrinsic, uint32_t mask, T value, const Where& where)
   return value;
 }
 
-// Sums wrap as on the device.
+// Integer sums wrap around, as on the device.
 struct Add {
   template <class T>
   T operator()(T a, T b) const {
