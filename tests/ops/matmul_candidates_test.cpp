@@ -137,7 +137,7 @@ TEST_CASE("what a candidate of matmul supports, and where it is expected to be b
   const auto packed = [&](const ops::MatmulCall& call) { return find(candidates(call), "packed"); };
   const auto one_image = matmul_call(1, 2048, 1000, kFloat32, 0, true);
   CHECK(dots(one_image).supported);
-  CHECK(dots(one_image).cost < packed(one_picture).cost);
+  CHECK(dots(one_image).cost < packed(one_image).cost);
   const auto a_batch = matmul_call(256, 2048, 1000, kFloat32, 0, true);
   CHECK(dots(a_batch).supported);
   CHECK(dots(a_batch).cost > packed(a_batch).cost);
