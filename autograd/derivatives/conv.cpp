@@ -9,6 +9,13 @@
 
 namespace taper {
 
+static void list_options(const Conv2dOptions& options, OptionList& list) {
+  list.add("stride", options.stride);
+  list.add("padding", options.padding);
+  list.add("dilation", options.dilation);
+  list.add("groups", options.groups);
+}
+
 namespace {
 
 /// [C] as a shape that broadcasts along pictures, in their dtype.
@@ -68,7 +75,7 @@ std::optional<bool> relu_of(const Conv2dPrologue& prologue) {
 }  // namespace
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options) {
-  Tape tape("conv2d", {x, weight, bias});
+  Tape tape("conv2d", {x, weight, bias}, {options});
   return tape.record(ops::conv2d(x, weight, bias, options), {x, weight},
                      [of = ForwardShapes{options, x.shape(), weight.shape()}](const Backward& bw) -> Grads {
                        Grads grads = factor_gradients(bw, bw.grad(), of);
@@ -79,7 +86,8 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
 
 Conv2dMoments conv2d_moments(const Tensor& x, const Tensor& weight, const Conv2dOptions& options,
                              const Conv2dPrologue& prologue) {
-  Tape tape("conv2d", {x, weight, prologue.scale, prologue.shift});
+  Tape tape("conv2d", {x, weight, prologue.scale, prologue.shift},
+            {options, {"prologue_relu", relu_of(prologue)}});
   Conv2dMoments result = ops::conv2d_moments(x, weight, options, prologue);
   result.y =
       tape.record(result.y, {x, weight, prologue.scale, prologue.shift},
@@ -91,7 +99,8 @@ Conv2dMoments conv2d_moments(const Tensor& x, const Tensor& weight, const Conv2d
 Tensor conv2d_fused(const Tensor& x, const Tensor& weight, const Conv2dEpilogue& epilogue,
                     const Conv2dOptions& options, const Conv2dPrologue& prologue) {
   const auto& [scale, shift, prologue_relu] = prologue;
-  Tape tape("conv2d_fused", {x, weight, scale, shift, epilogue.bias, epilogue.residual});
+  Tape tape("conv2d_fused", {x, weight, scale, shift, epilogue.bias, epilogue.residual},
+            {options, {"prologue_relu", relu_of(prologue)}, {"relu", epilogue.relu}});
   const Tensor y = ops::conv2d_fused(x, weight, epilogue, options, prologue);
   return tape.record(y, {x, weight, scale, shift, epilogue.relu ? y : Tensor()},
                      [of = ForwardShapes{options, x.shape(), weight.shape()}, relu = epilogue.relu,
@@ -106,7 +115,7 @@ Tensor conv2d_fused(const Tensor& x, const Tensor& weight, const Conv2dEpilogue&
 
 Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Shape& input_shape,
                              const Conv2dOptions& options) {
-  Tape tape("conv2d_backward_input", {grad, weight});
+  Tape tape("conv2d_backward_input", {grad, weight}, {options, {"input_shape", input_shape}});
   return tape.record(
       ops::conv2d_backward_input(grad, weight, input_shape, options), {grad, weight},
       [options, weight_shape = weight.shape()](const Backward& bw) -> Grads {
@@ -118,7 +127,7 @@ Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Sha
 
 Tensor conv2d_backward_weight(const Tensor& grad, const Tensor& x, const Shape& weight_shape,
                               const Conv2dOptions& options) {
-  Tape tape("conv2d_backward_weight", {grad, x});
+  Tape tape("conv2d_backward_weight", {grad, x}, {options, {"weight_shape", weight_shape}});
   return tape.record(
       ops::conv2d_backward_weight(grad, x, weight_shape, options), {grad, x},
       [options, input_shape = x.shape()](const Backward& bw) -> Grads {

@@ -6,6 +6,13 @@
 #include "taper/autograd/tape/tape.h"
 
 namespace taper {
+
+static void list_options(const BatchNormOptions& options, OptionList& list) {
+  list.add("momentum", options.momentum);
+  list.add("eps", options.eps);
+  list.add("relu", options.relu);
+}
+
 namespace {
 
 enum Input : size_t { kX, kWeight, kBias, kResidual };
@@ -58,7 +65,8 @@ Tensor batch_norm_training(const Tensor& x, const Tensor& weight, const Tensor& 
                            const Tensor& running_mean, const Tensor& running_var,
                            const BatchNormOptions& options, const Tensor& residual,
                            const BatchMoments& moments) {
-  Tape tape("batch_norm", {x, weight, bias, residual});
+  Tape tape("batch_norm", {x, weight, bias, residual},
+            {{"training", true}, options, {"running_mean", running_mean}, {"running_var", running_var}});
   const auto [y, save_mean, save_invstd, relu_mask] = ops::batch_norm_training(
       x, weight, bias, running_mean, running_var, options, residual, tape.recording(), moments);
   return tape.record(
@@ -81,7 +89,8 @@ Grads inference_gradients(const Backward& bw, const BatchNormOptions& options) {
 Tensor batch_norm_inference(const Tensor& x, const Tensor& weight, const Tensor& bias,
                             const Tensor& running_mean, const Tensor& running_var,
                             const BatchNormOptions& options, const Tensor& residual) {
-  Tape tape("batch_norm", {x, weight, bias, residual});
+  Tape tape("batch_norm", {x, weight, bias, residual},
+            {{"training", false}, options, {"running_mean", running_mean}, {"running_var", running_var}});
   const Tensor y = ops::batch_norm_inference(x, weight, bias, running_mean, running_var, options, residual);
   return tape.record(y, {x, options.relu ? y : Tensor(), weight, running_mean, running_var},
                      [options](const Backward& bw) -> Grads { return inference_gradients(bw, options); });
