@@ -3,7 +3,7 @@
 // read, copied or formatted until a listener asks.
 //
 //   Tape tape("sum", {x}, {{"axes", axes}, {"keepdim", keepdim}});
-//   Tape tape("conv2d", {x, weight, bias}, {options});   // a struct: list_options(options, list) says its parts
+//   Tape tape("conv2d", {x, weight, bias}, {options});  // a struct, for which list_options() lists the parts
 //
 // PyTorch's counterpart: the arguments of an operator's schema, which the dispatcher boxes into c10::IValue for
 // whoever asks (ATen/core/function_schema.h, ATen/core/boxing).

@@ -39,9 +39,9 @@ struct TracedOp {
 
 /// Lists the ops of this thread while it lives. Inside another OpTrace, that one pauses. Keeps no tensor alive.
 ///
-/// An op is listed when it has its result: one that runs others inside comes after them, one that throws does not
-/// come. What is not differentiable (comparisons, argmax, randn) passes no doorway, and neither does detach(): what
-/// they return has a new number, and detach()'s the old storage.
+/// An op is listed once it has its result: one that runs others inside comes after them, and one that throws is
+/// not listed. What is not differentiable (comparisons, argmax, randn) does not pass the doorway, and detach()
+/// does not either. Their results appear as tensors that no op made; that of detach() has its source's storage.
 class OpTrace {
  public:
   OpTrace();
@@ -51,9 +51,8 @@ class OpTrace {
 
   const std::vector<TracedOp>& ops() const { return ops_; }
 
-  /// One line for each op: "%2: f32 [4, 8] = linear(x: f32 [4, 3], %0, %1)", indented under the scope around it.
-  /// Tensors are called as in `names`, else by number; a tensor that no listed op made has its type at its first
-  /// appearance.
+  /// Returns one line for each op, "%2: f32 [4, 8] = relu(%1)", indented under the scope around it. Tensors are
+  /// called as in `names`, else by number. Each has its dtype and shape where it appears first.
   std::string text(const std::vector<std::pair<std::string, Tensor>>& names = {}) const;
 
  private:

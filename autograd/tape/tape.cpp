@@ -122,7 +122,9 @@ Tape::Tape(std::string_view op, std::span<const Tensor> inputs, Options options,
   enter(inputs, options, reaches_others);
 }
 
-Tape::~Tape() = default;
+void DropHeardCall::operator()(HeardCall* call) const noexcept {
+  delete call;
+}
 
 bool Tape::would_record(std::initializer_list<TensorRef> inputs) {
   return GradMode::is_enabled() && std::any_of(inputs.begin(), inputs.end(), wants_gradient);
@@ -157,7 +159,7 @@ void Tape::tell_listeners(const Inputs& inputs, Options options) {
   if (trace == nullptr && !keeps_text) return;
   OptionList list;
   for (const Option& option : options) option.list(list);
-  call_ = std::make_unique<HeardCall>();
+  call_.reset(new HeardCall);
   if (keeps_text) call_->text = call_text(op_, pointers, list);
   if (trace == nullptr) return;
   wants_outputs_ = true;

@@ -2,23 +2,25 @@
 // The doorway of the ops: every differentiable op passes here with its name, its inputs, its options and its
 // results, whether a gradient is recorded or not. Three moves make an op differentiable:
 //
-//   Tensor sum(const Tensor& x, const Dims& axes, bool keepdim) {
-//     Tape tape("sum", {x}, {{"axes", axes}, {"keepdim", keepdim}});  // 1. does anyone want a gradient?
-//     return tape.record(ops::sum(x, axes, keepdim), {},              // 2. compute, and save what backward needs
-//                        [shape = x.shape()](const Backward& bw) -> Grads {
-//                          return {expand(bw.grad(), shape)};         // 3. how gradients flow back (for keepdim)
-//                        });
+//   Tensor leaky_relu(const Tensor& x, double slope) {
+//     // 1. Does anyone want a gradient?
+//     Tape tape("leaky_relu", {x}, {{"slope", slope}});
+//     // 2. Compute, and save what backward needs.
+//     return tape.record(ops::leaky_relu(x, slope), {x}, [slope](const Backward& bw) -> Grads {
+//       // 3. How gradients flow back.
+//       return {where(gt(bw.saved(0), 0), bw.grad(), mul(bw.grad(), slope))};
+//     });
 //   }
 //
 // Who listens at the doorway: memory reports and profiles (OpScope), anomaly mode (AnomalyGuard), OpTrace. What
-// is to change an op's inputs, such as autocast, belongs before it.
+// changes an op's inputs belongs before it.
 //
-// A formula made of differentiable functions can itself be differentiated (create_graph). One that calls ops:: on
-// its gradients or saved tensors declares tape.first_order_only(). Formulas capture numbers and shapes, never
+// A formula made of differentiable functions can itself be differentiated (create_graph). One that calls ops::
+// on its gradients or saved tensors declares tape.first_order_only(). Formulas capture numbers and shapes, never
 // tensors: those go through `saved`, where the engine can check and free them.
 //
-// PyTorch's counterparts: the dispatcher, c10/core/DispatchKeySet.h and ATen/core/dispatch/Dispatcher.h, where
-// each listener is a key; the generated VariableType and derivatives.yaml.
+// PyTorch's counterparts: the dispatcher, where each listener is a key (c10/core/DispatchKeySet.h,
+// ATen/core/dispatch/Dispatcher.h); the generated VariableType and derivatives.yaml.
 
 #include <functional>
 #include <initializer_list>
@@ -36,6 +38,9 @@ namespace taper {
 
 class FormulaNode;
 struct HeardCall;
+struct DropHeardCall {
+  void operator()(HeardCall* call) const noexcept;
+};
 
 /// A tensor of the caller's, for the length of a call.
 class TensorRef {
@@ -78,13 +83,10 @@ class Tape {
   /// Looks at the inputs (undefined ones are optional arguments left out) and at the thread's grad mode. `op`
   /// is a literal: reports name it after the Tape is gone. `options` may refer to temporaries.
   Tape(std::string_view op, std::initializer_list<TensorRef> inputs, Options options = {});
-  /// `reaches_others`: the operation depends on tensors besides its inputs that want a gradient, and its formula
-  /// brings it to them.
+  /// `reaches_others`: the operation depends on tensors besides its inputs that want a gradient, and its
+  /// formula brings it to them.
   Tape(std::string_view op, std::span<const Tensor> inputs, Options options = {},
        bool reaches_others = false);
-  ~Tape();
-  Tape(const Tape&) = delete;
-  Tape& operator=(const Tape&) = delete;
 
   /// Whether an operation on these inputs would be recorded.
   static bool would_record(std::initializer_list<TensorRef> inputs);
@@ -145,7 +147,7 @@ class Tape {
   OpScope scope_;  // memory asked for while the Tape lives is the operation's
   std::string_view op_;
   std::vector<Edge> edges_;
-  std::unique_ptr<HeardCall> call_;  // null unless a listener needs it after the inputs are gone
+  std::unique_ptr<HeardCall, DropHeardCall> call_;  // null unless a listener waits for the outputs
   bool recording_ = false;
   bool wants_outputs_ = false;  // recording, or for a listener
   bool first_order_only_ = false;

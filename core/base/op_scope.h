@@ -28,8 +28,8 @@ enum class SpanKind : uint8_t {
 
 namespace detail {
 
-/// Who wants to hear of scopes; 0, and nothing is called. kProfiler and kNvtx are bits. Each listener at the ops'
-/// doorway (autograd/tape/tape.h) adds kDoorway.
+/// Who wants to hear of scopes; 0, and nothing is called. kProfiler and kNvtx are bits. Each listener at the
+/// ops' doorway (autograd/tape/tape.h) adds kDoorway.
 enum OpListener : unsigned { kProfiler = 1, kNvtx = 2, kDoorway = 4 };
 inline constinit std::atomic<unsigned> op_listeners{0};
 
@@ -38,7 +38,8 @@ inline bool profiler_records() {
   return (op_listeners.load(std::memory_order_relaxed) & kProfiler) != 0;
 }
 
-/// Listens at the ops' doorway while it lives. Other threads' ops take the longer way meanwhile, and find nobody.
+/// Listens at the ops' doorway while it lives. Ops of other threads then look for a listener of their own
+/// thread, and find none.
 class DoorwayListener {
  public:
   DoorwayListener() { op_listeners += kDoorway; }
