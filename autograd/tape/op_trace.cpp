@@ -1,5 +1,6 @@
 #include "taper/autograd/tape/op_trace.h"
 
+#include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -68,12 +69,26 @@ OpTrace* OpTrace::current() {
   return current_trace;
 }
 
-TracedTensor OpTrace::number(const Tensor& x) {
+OpTrace::Layout OpTrace::layout_of(const Tensor& x) {
+  const int storage = storages_.try_emplace(x.storage(), int(storages_.size())).first->second;
+  return {storage, x.storage_offset(), x.shape(), x.strides(), x.dtype()};
+}
+
+TracedTensor OpTrace::input(const Tensor& x) {
   if (!x.defined()) return {};
-  return {.tensor = tensors_.try_emplace(x.impl(), int(tensors_.size())).first->second,
-          .storage = storages_.try_emplace(x.storage(), int(storages_.size())).first->second,
-          .dtype = x.dtype(),
-          .shape = x.shape()};
+  if (!tensors_.contains(x.impl())) {
+    // What detach() returned, or the tape had saved, is the tensor it was made of.
+    const auto same = std::find(layouts_.rbegin(), layouts_.rend(), layout_of(x));
+    if (same != layouts_.rend()) tensors_[x.impl()] = int(layouts_.rend() - same) - 1;
+  }
+  return output(x);
+}
+
+TracedTensor OpTrace::output(const Tensor& x) {
+  const auto [entry, is_new] = tensors_.try_emplace(x.impl(), int(layouts_.size()));
+  if (is_new) layouts_.push_back(layout_of(x));
+  const Layout& layout = layouts_[size_t(entry->second)];
+  return {.tensor = entry->second, .storage = layout.storage, .dtype = layout.dtype, .shape = layout.shape};
 }
 
 std::string OpTrace::text(const std::vector<std::pair<std::string, Tensor>>& names) const {

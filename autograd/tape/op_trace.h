@@ -22,7 +22,7 @@ namespace taper {
 
 /// A tensor as a trace knows it. Numbers are never used twice, even after the tensor is gone.
 struct TracedTensor {
-  int tensor = -1;   ///< equal for handles on one tensor; -1 if undefined
+  int tensor = -1;   ///< equal for handles on one tensor and for what detach() makes of it; -1 if undefined
   int storage = -1;  ///< equal for tensors that share memory: a view and its base
   DType dtype = kFloat32;
   Shape shape;
@@ -40,8 +40,8 @@ struct TracedOp {
 /// Lists the ops of this thread while it lives. Inside another OpTrace, that one pauses. Keeps no tensor alive.
 ///
 /// An op is listed once it has its result: one that runs others inside comes after them, and one that throws is
-/// not listed. What is not differentiable (comparisons, argmax, randn) does not pass the doorway, and detach()
-/// does not either. Their results appear as tensors that no op made; that of detach() has its source's storage.
+/// not listed. What is not differentiable (comparisons, argmax, randn) does not pass the doorway: its results
+/// appear as tensors that no op made.
 class OpTrace {
  public:
   OpTrace();
@@ -59,7 +59,8 @@ class OpTrace {
   friend class Tape;
   /// The one that lists this thread's ops, null if none.
   static OpTrace* current();
-  TracedTensor number(const Tensor& x);
+  TracedTensor input(const Tensor& x);
+  TracedTensor output(const Tensor& x);
 
   template <class T>
   using Numbers = std::map<std::weak_ptr<T>, int, std::owner_less<>>;
@@ -68,6 +69,16 @@ class OpTrace {
   detail::DoorwayListener listens_;
   Numbers<TensorImpl> tensors_;
   Numbers<Storage> storages_;
+  struct Layout {
+    int storage;
+    int64_t offset;
+    Shape shape;
+    Strides strides;
+    DType dtype;
+    bool operator==(const Layout&) const = default;
+  };
+  Layout layout_of(const Tensor& x);
+  std::vector<Layout> layouts_;  // by the tensors' numbers
   std::vector<TracedOp> ops_;
 };
 

@@ -167,14 +167,14 @@ void Tape::tell_listeners(const Inputs& inputs, Options options) {
   TracedOp& traced = call_->traced;
   traced.name = op_;
   traced.within = scope_.outer();
-  for (const Tensor* input : pointers) traced.inputs.push_back(trace->number(*input));
-  for (const auto& [name, tensor] : list.tensors) traced.others.emplace_back(name, trace->number(tensor));
+  for (const Tensor* input : pointers) traced.inputs.push_back(trace->input(*input));
+  for (const auto& [name, tensor] : list.tensors) traced.others.emplace_back(name, trace->input(tensor));
   traced.options = std::move(list.values);
 }
 
 void Tape::trace_outputs(std::span<const Tensor> outputs) {
   if (call_ == nullptr || call_->trace == nullptr || call_->trace != OpTrace::current()) return;
-  for (const Tensor& output : outputs) call_->traced.outputs.push_back(call_->trace->number(output));
+  for (const Tensor& output : outputs) call_->traced.outputs.push_back(call_->trace->output(output));
   call_->trace->ops_.push_back(std::move(call_->traced));
 }
 

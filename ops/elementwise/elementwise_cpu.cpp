@@ -8,59 +8,66 @@
 namespace taper::ops {
 namespace {
 
-constexpr std::array<std::string_view, 52> kNames = {"neg",
-                                                     "abs",
-                                                     "sign",
-                                                     "square",
-                                                     "relu",
-                                                     "exp",
-                                                     "log",
-                                                     "log1p",
-                                                     "sqrt",
-                                                     "rsqrt",
-                                                     "reciprocal",
-                                                     "sigmoid",
-                                                     "tanh",
-                                                     "gelu",
-                                                     "gelu_tanh",
-                                                     "silu",
-                                                     "sin",
-                                                     "cos",
-                                                     "erf",
-                                                     "floor",
-                                                     "ceil",
-                                                     "round",
-                                                     "logical_not",
-                                                     "isnan",
-                                                     "isinf",
-                                                     "isfinite",
-                                                     "add",
-                                                     "sub",
-                                                     "mul",
-                                                     "div",
-                                                     "pow",
-                                                     "maximum",
-                                                     "minimum",
-                                                     "leaky_relu",
-                                                     "relu_backward",
-                                                     "sigmoid_backward",
-                                                     "tanh_backward",
-                                                     "gelu_backward",
-                                                     "gelu_tanh_backward",
-                                                     "silu_backward",
-                                                     "eq",
-                                                     "ne",
-                                                     "lt",
-                                                     "le",
-                                                     "gt",
-                                                     "ge",
-                                                     "logical_and",
-                                                     "logical_or",
-                                                     "add",
-                                                     "clamp",
-                                                     "lerp",
-                                                     "where"};
-static_assert(size_t(ElementwiseOp::kWhere) + 1 == kNames.size());
+using enum ElementwiseOp;
+constexpr std::pair<ElementwiseOp, std::string_view> kNames[] = {{kNeg, "neg"},
+                                                                 {kAbs, "abs"},
+                                                                 {kSign, "sign"},
+                                                                 {kSquare, "square"},
+                                                                 {kRelu, "relu"},
+                                                                 {kExp, "exp"},
+                                                                 {kLog, "log"},
+                                                                 {kLog1p, "log1p"},
+                                                                 {kSqrt, "sqrt"},
+                                                                 {kRsqrt, "rsqrt"},
+                                                                 {kReciprocal, "reciprocal"},
+                                                                 {kSigmoid, "sigmoid"},
+                                                                 {kTanh, "tanh"},
+                                                                 {kGelu, "gelu"},
+                                                                 {kGeluTanh, "gelu_tanh"},
+                                                                 {kSilu, "silu"},
+                                                                 {kSin, "sin"},
+                                                                 {kCos, "cos"},
+                                                                 {kErf, "erf"},
+                                                                 {kFloor, "floor"},
+                                                                 {kCeil, "ceil"},
+                                                                 {kRound, "round"},
+                                                                 {kLogicalNot, "logical_not"},
+                                                                 {kIsNan, "isnan"},
+                                                                 {kIsInf, "isinf"},
+                                                                 {kIsFinite, "isfinite"},
+                                                                 {kAdd, "add"},
+                                                                 {kSub, "sub"},
+                                                                 {kMul, "mul"},
+                                                                 {kDiv, "div"},
+                                                                 {kPow, "pow"},
+                                                                 {kMaximum, "maximum"},
+                                                                 {kMinimum, "minimum"},
+                                                                 {kLeakyRelu, "leaky_relu"},
+                                                                 {kReluBackward, "relu_backward"},
+                                                                 {kSigmoidBackward, "sigmoid_backward"},
+                                                                 {kTanhBackward, "tanh_backward"},
+                                                                 {kGeluBackward, "gelu_backward"},
+                                                                 {kGeluTanhBackward, "gelu_tanh_backward"},
+                                                                 {kSiluBackward, "silu_backward"},
+                                                                 {kEq, "eq"},
+                                                                 {kNe, "ne"},
+                                                                 {kLt, "lt"},
+                                                                 {kLe, "le"},
+                                                                 {kGt, "gt"},
+                                                                 {kGe, "ge"},
+                                                                 {kLogicalAnd, "logical_and"},
+                                                                 {kLogicalOr, "logical_or"},
+                                                                 {kAddScaled, "add"},
+                                                                 {kClamp, "clamp"},
+                                                                 {kLerp, "lerp"},
+                                                                 {kWhere, "where"}};
+
+constexpr bool names_are_in_order() {
+  for (size_t i = 0; i < std::size(kNames); ++i)
+    if (kNames[i].first != ElementwiseOp(i)) return false;
+  return std::size(kNames) == size_t(kLastOp) + 1;
+}
+static_assert(names_are_in_order());
 
 /// T is what the kernel reads, Result what it writes: T or bool.
 template <class T, class Result>
@@ -85,7 +92,7 @@ void run_blocks(const StridedLoop& loop, BlockFunction function) {
 }  // namespace
 
 std::string_view name(ElementwiseOp op) {
-  return kNames[size_t(op)];
+  return kNames[size_t(op)].second;
 }
 
 void elementwise_cpu(ElementwiseOp op, const Tensor& out, std::span<const Tensor> inputs, DType compute) {
