@@ -1,5 +1,5 @@
-// What an operation costs besides its arithmetic: the doorway (autograd/tape/tape.h), the result's memory, the
-// tape. Operands are so small that their arithmetic is nothing.
+// What an operation costs besides its arithmetic: the doorway (autograd/tape/tape.h), the result's memory,
+// the tape. Operands are so small that their arithmetic is nothing.
 //
 // Each line is the least of many short rounds: on a busy machine a mean tells of the neighbours.
 

@@ -22,15 +22,16 @@ Dims pixel_axes(const Tensor& x) {
   return x.dim() == 4 ? Dims{0, 2, 3} : Dims{0};
 }
 
-/// [C] as a shape that broadcasts along x.
+/// Returns a parameter [C] in a shape that broadcasts along x.
 Tensor along_channels(const Tensor& parameter, const Tensor& x) {
   Shape shape = Dims::filled(x.dim(), 1);
   shape[1] = x.size(1);
   return parameter.reshape(shape);
 }
 
-/// The gradients of (x - mean) * invstd * weight + bias + residual by its four tensors, of which `grad_x` is
-/// the caller's: xhat = (x - mean) * invstd, grad after the ReLU.
+/// Returns the gradients of xhat * weight + bias + residual with respect to x, weight, bias and residual,
+/// where xhat = (x - mean) * invstd. `grad` is that of the sum, before the ReLU. The caller has computed
+/// `grad_x`.
 Grads affine_gradients(const Backward& bw, const Tensor& grad, const Tensor& xhat, const Tensor& grad_x) {
   const Dims axes = pixel_axes(xhat);
   return {grad_x, bw.needs(kWeight) ? sum(grad * xhat, axes) : Tensor(),
@@ -46,8 +47,8 @@ Grads fused_gradients(const Backward& bw, const BatchNormOptions& options) {
           grads.residual};
 }
 
-/// The same by differentiable functions, with the statistics computed again from x so that their dependence
-/// on it is recorded.
+/// Returns what fused_gradients() returns, computed by differentiable functions. The statistics are computed
+/// again from x, so that their dependence on x is recorded.
 Grads differentiable_gradients(const Backward& bw, const BatchNormOptions& options) {
   const Tensor x = bw.saved(0), weight = bw.saved(2);
   const Dims axes = pixel_axes(x);

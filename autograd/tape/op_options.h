@@ -5,8 +5,8 @@
 //   Tape tape("sum", {x}, {{"axes", axes}, {"keepdim", keepdim}});
 //   Tape tape("conv2d", {x, weight, bias}, {options});  // a struct, for which list_options() lists the parts
 //
-// PyTorch's counterpart: the arguments of an operator's schema, which the dispatcher boxes into c10::IValue for
-// whoever asks (ATen/core/function_schema.h, ATen/core/boxing).
+// PyTorch's counterpart: the arguments of an operator's schema, which the dispatcher boxes into c10::IValue
+// for whoever asks (ATen/core/function_schema.h, ATen/core/boxing).
 
 #include <concepts>
 #include <initializer_list>

@@ -1,7 +1,7 @@
 #pragma once
-// The ops that a thread passes through the doorway (tape.h), written down in order: what a training step does,
-// as text, and what an exporter translates. PyTorch's counterparts: torch/csrc/jit/frontend/tracer.h, and
-// torch.utils._python_dispatch.TorchDispatchMode for a list by hand.
+// The ops that a thread passes through the doorway (tape.h), written down in order: what a training step
+// does, as text, and what an exporter translates. PyTorch's counterparts: torch/csrc/jit/frontend/tracer.h,
+// and torch.utils._python_dispatch.TorchDispatchMode for a list by hand.
 //
 //   OpTrace trace;
 //   const Tensor y = model(x);
@@ -37,11 +37,12 @@ struct TracedOp {
   std::vector<TracedTensor> outputs;                              ///< an in-place op's is its first input
 };
 
-/// Lists the ops of this thread while it lives. Inside another OpTrace, that one pauses. Keeps no tensor alive.
+/// Lists the ops of this thread while it lives. Inside another OpTrace, that one pauses. Keeps no tensor
+/// alive.
 ///
-/// An op is listed once it has its result: one that runs others inside comes after them, and one that throws is
-/// not listed. What is not differentiable (comparisons, argmax, randn) does not pass the doorway: its results
-/// appear as tensors that no op made.
+/// An op is listed once it has its result: one that runs others inside comes after them, and one that throws
+/// is not listed. What is not differentiable (comparisons, argmax, randn) does not pass the doorway: its
+/// results appear as tensors that no op made.
 class OpTrace {
  public:
   OpTrace();
@@ -51,8 +52,8 @@ class OpTrace {
 
   const std::vector<TracedOp>& ops() const { return ops_; }
 
-  /// Returns one line for each op, "%2: f32 [4, 8] = relu(%1)", indented under the scope around it. Tensors are
-  /// called as in `names`, else by number. Each has its dtype and shape where it appears first.
+  /// Returns one line for each op, "%2: f32 [4, 8] = relu(%1)", indented under the scope around it. Tensors
+  /// are called as in `names`, else by number. Each has its dtype and shape where it appears first.
   std::string text(const std::vector<std::pair<std::string, Tensor>>& names = {}) const;
 
  private:

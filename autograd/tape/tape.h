@@ -12,12 +12,12 @@
 //     });
 //   }
 //
-// Who listens at the doorway: memory reports and profiles (OpScope), anomaly mode (AnomalyGuard), OpTrace. What
-// changes an op's inputs belongs before it.
+// Who listens at the doorway: memory reports and profiles (OpScope), anomaly mode (AnomalyGuard), OpTrace.
+// What changes an op's inputs belongs before it.
 //
-// A formula made of differentiable functions can itself be differentiated (create_graph). One that calls ops::
-// on its gradients or saved tensors declares tape.first_order_only(). Formulas capture numbers and shapes, never
-// tensors: those go through `saved`, where the engine can check and free them.
+// A formula made of differentiable functions can itself be differentiated (create_graph). One that calls
+// ops:: on its gradients or saved tensors declares tape.first_order_only(). Formulas capture numbers and
+// shapes, never tensors: those go through `saved`, where the engine can check and free them.
 //
 // PyTorch's counterparts: the dispatcher, where each listener is a key (c10/core/DispatchKeySet.h,
 // ATen/core/dispatch/Dispatcher.h); the generated VariableType and derivatives.yaml.

@@ -8,66 +8,11 @@
 namespace taper::ops {
 namespace {
 
-using enum ElementwiseOp;
-constexpr std::pair<ElementwiseOp, std::string_view> kNames[] = {{kNeg, "neg"},
-                                                                 {kAbs, "abs"},
-                                                                 {kSign, "sign"},
-                                                                 {kSquare, "square"},
-                                                                 {kRelu, "relu"},
-                                                                 {kExp, "exp"},
-                                                                 {kLog, "log"},
-                                                                 {kLog1p, "log1p"},
-                                                                 {kSqrt, "sqrt"},
-                                                                 {kRsqrt, "rsqrt"},
-                                                                 {kReciprocal, "reciprocal"},
-                                                                 {kSigmoid, "sigmoid"},
-                                                                 {kTanh, "tanh"},
-                                                                 {kGelu, "gelu"},
-                                                                 {kGeluTanh, "gelu_tanh"},
-                                                                 {kSilu, "silu"},
-                                                                 {kSin, "sin"},
-                                                                 {kCos, "cos"},
-                                                                 {kErf, "erf"},
-                                                                 {kFloor, "floor"},
-                                                                 {kCeil, "ceil"},
-                                                                 {kRound, "round"},
-                                                                 {kLogicalNot, "logical_not"},
-                                                                 {kIsNan, "isnan"},
-                                                                 {kIsInf, "isinf"},
-                                                                 {kIsFinite, "isfinite"},
-                                                                 {kAdd, "add"},
-                                                                 {kSub, "sub"},
-                                                                 {kMul, "mul"},
-                                                                 {kDiv, "div"},
-                                                                 {kPow, "pow"},
-                                                                 {kMaximum, "maximum"},
-                                                                 {kMinimum, "minimum"},
-                                                                 {kLeakyRelu, "leaky_relu"},
-                                                                 {kReluBackward, "relu_backward"},
-                                                                 {kSigmoidBackward, "sigmoid_backward"},
-                                                                 {kTanhBackward, "tanh_backward"},
-                                                                 {kGeluBackward, "gelu_backward"},
-                                                                 {kGeluTanhBackward, "gelu_tanh_backward"},
-                                                                 {kSiluBackward, "silu_backward"},
-                                                                 {kEq, "eq"},
-                                                                 {kNe, "ne"},
-                                                                 {kLt, "lt"},
-                                                                 {kLe, "le"},
-                                                                 {kGt, "gt"},
-                                                                 {kGe, "ge"},
-                                                                 {kLogicalAnd, "logical_and"},
-                                                                 {kLogicalOr, "logical_or"},
-                                                                 {kAddScaled, "add"},
-                                                                 {kClamp, "clamp"},
-                                                                 {kLerp, "lerp"},
-                                                                 {kWhere, "where"}};
-
-constexpr bool names_are_in_order() {
-  for (size_t i = 0; i < std::size(kNames); ++i)
-    if (kNames[i].first != ElementwiseOp(i)) return false;
-  return std::size(kNames) == size_t(kLastOp) + 1;
-}
-static_assert(names_are_in_order());
+constexpr std::string_view kNames[] = {
+#define TAPER_NAME(op, name) name,
+    TAPER_ELEMENTWISE_OPS(TAPER_NAME)
+#undef TAPER_NAME
+};
 
 /// T is what the kernel reads, Result what it writes: T or bool.
 template <class T, class Result>
@@ -92,7 +37,7 @@ void run_blocks(const StridedLoop& loop, BlockFunction function) {
 }  // namespace
 
 std::string_view name(ElementwiseOp op) {
-  return kNames[size_t(op)].second;
+  return kNames[size_t(op)];
 }
 
 void elementwise_cpu(ElementwiseOp op, const Tensor& out, std::span<const Tensor> inputs, DType compute) {

@@ -11,62 +11,30 @@
 
 namespace taper::ops {
 
+// clang-format off
+/// Each operation once: X(enumerator, name of the public function).
+#define TAPER_ELEMENTWISE_OPS(X) \
+  /* one input */ \
+  X(kNeg, "neg") X(kAbs, "abs") X(kSign, "sign") X(kSquare, "square") X(kRelu, "relu") X(kExp, "exp") \
+  X(kLog, "log") X(kLog1p, "log1p") X(kSqrt, "sqrt") X(kRsqrt, "rsqrt") X(kReciprocal, "reciprocal") \
+  X(kSigmoid, "sigmoid") X(kTanh, "tanh") X(kGelu, "gelu") X(kGeluTanh, "gelu_tanh") X(kSilu, "silu") \
+  X(kSin, "sin") X(kCos, "cos") X(kErf, "erf") X(kFloor, "floor") X(kCeil, "ceil") X(kRound, "round") \
+  X(kLogicalNot, "logical_not") X(kIsNan, "isnan") X(kIsInf, "isinf") X(kIsFinite, "isfinite") \
+  /* two inputs */ \
+  X(kAdd, "add") X(kSub, "sub") X(kMul, "mul") X(kDiv, "div") X(kPow, "pow") X(kMaximum, "maximum") \
+  X(kMinimum, "minimum") X(kLeakyRelu, "leaky_relu") X(kReluBackward, "relu_backward") \
+  X(kSigmoidBackward, "sigmoid_backward") X(kTanhBackward, "tanh_backward") \
+  X(kGeluBackward, "gelu_backward") X(kGeluTanhBackward, "gelu_tanh_backward") \
+  X(kSiluBackward, "silu_backward") X(kEq, "eq") X(kNe, "ne") X(kLt, "lt") X(kLe, "le") X(kGt, "gt") \
+  X(kGe, "ge") X(kLogicalAnd, "logical_and") X(kLogicalOr, "logical_or") \
+  /* three inputs */ \
+  X(kAddScaled, "add") X(kClamp, "clamp") X(kLerp, "lerp") X(kWhere, "where")
+// clang-format on
+
 enum class ElementwiseOp : uint8_t {
-  // one input
-  kNeg,
-  kAbs,
-  kSign,
-  kSquare,
-  kRelu,
-  kExp,
-  kLog,
-  kLog1p,
-  kSqrt,
-  kRsqrt,
-  kReciprocal,
-  kSigmoid,
-  kTanh,
-  kGelu,
-  kGeluTanh,
-  kSilu,
-  kSin,
-  kCos,
-  kErf,
-  kFloor,
-  kCeil,
-  kRound,
-  kLogicalNot,
-  kIsNan,
-  kIsInf,
-  kIsFinite,
-  // two inputs
-  kAdd,
-  kSub,
-  kMul,
-  kDiv,
-  kPow,
-  kMaximum,
-  kMinimum,
-  kLeakyRelu,
-  kReluBackward,
-  kSigmoidBackward,
-  kTanhBackward,
-  kGeluBackward,
-  kGeluTanhBackward,
-  kSiluBackward,
-  kEq,
-  kNe,
-  kLt,
-  kLe,
-  kGt,
-  kGe,
-  kLogicalAnd,
-  kLogicalOr,
-  // three inputs
-  kAddScaled,
-  kClamp,
-  kLerp,
-  kWhere,
+#define TAPER_ENUMERATOR(op, name) op,
+  TAPER_ELEMENTWISE_OPS(TAPER_ENUMERATOR)
+#undef TAPER_ENUMERATOR
 };
 
 /// "neg", "abs", ...: the public function's name.

@@ -1,4 +1,5 @@
-// The test program's main(): Catch2's, with exit codes of its own for a lost GPU and for a run that shows nothing.
+// The test program's main(): Catch2's, with exit codes of its own for a lost GPU and for a run in which every
+// case was skipped.
 
 #define CATCH_CONFIG_RUNNER
 #include <catch2/catch.hpp>
