@@ -37,6 +37,7 @@
 #include "taper/autograd/tape/function.h"
 #include "taper/autograd/tape/grad_mode.h"
 #include "taper/autograd/tape/graph_drawing.h"
+#include "taper/autograd/tape/op_trace.h"
 
 // Modules, layers and models.
 #include "taper/nn/init.h"

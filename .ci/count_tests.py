@@ -1,7 +1,7 @@
-"""count_tests.py REPORT: prints "passed NAME" or "failed NAME" for each test in ctest's JUnit report.
+"""count_tests.py REPORT: prints "passed NAME", "failed NAME" or "skipped NAME" for each test in ctest's JUnit report.
 
-A test that says it was skipped is left out; one that could not be run has failed. Exits with 1 if the report
-is missing or holds no test.
+A test is skipped if it says so; one that could not be run has failed. Exits with 1 if the report is missing or holds
+no test.
 """
 
 import sys
@@ -15,6 +15,8 @@ for case in cases:
     skipped = case.find("skipped")
     if case.get("status") == "run":
         print("passed", case.get("name"))
-    elif skipped is None or "SKIP" not in skipped.get("message", ""):
+    elif skipped is not None and "SKIP" in skipped.get("message", ""):
+        print("skipped", case.get("name"))
+    else:
         print("failed", case.get("name"))
 sys.exit(0 if cases else 1)

@@ -9,14 +9,21 @@
 
 namespace taper {
 
+static void list_options(const Conv2dOptions& options, OptionList& list) {
+  list.add("stride", options.stride);
+  list.add("padding", options.padding);
+  list.add("dilation", options.dilation);
+  list.add("groups", options.groups);
+}
+
 namespace {
 
-/// [C] as a shape that broadcasts along pictures, in their dtype.
+/// Returns a parameter [C] in a shape that broadcasts along the images x, in the dtype of x.
 Tensor channels_along(const Tensor& parameter, const Tensor& x) {
   return cast(parameter.reshape({1, parameter.size(0), 1, 1}), x.dtype());
 }
 
-/// What a convolution has saved first, and the inputs that it takes first, in this order.
+/// The first inputs of a convolution, and the first tensors that it saves, in this order.
 enum Factor : size_t { kFactorX, kFactorWeight, kFactorScale, kFactorShift };
 
 struct ForwardShapes {
@@ -24,7 +31,7 @@ struct ForwardShapes {
   Shape input, weight;
 };
 
-/// The gradients of conv2d(x, weight) by its two factors; `grad` by its result.
+/// Returns the gradients of conv2d(x, weight) with respect to x and weight; `grad` is the result's.
 Grads factor_gradients(const Backward& bw, const Tensor& grad, const ForwardShapes& of) {
   return {bw.needs(kFactorX) ? conv2d_backward_input(grad, bw.saved(kFactorWeight), of.input, of.options)
                              : Tensor(),
@@ -32,8 +39,8 @@ Grads factor_gradients(const Backward& bw, const Tensor& grad, const ForwardShap
                                   : Tensor()};
 }
 
-/// The gradients of conv2d(relu(x * scale + shift), weight) by its four tensors. The ReLU's result was not
-/// kept, perhaps never written down, and is computed again.
+/// Returns the gradients of conv2d(relu(x * scale + shift), weight) with respect to its four tensors. The
+/// ReLU's result was not kept and is computed again.
 Grads prologue_gradients(const Backward& bw, const Tensor& grad, const ForwardShapes& of, bool relu) {
   const Tensor x = bw.saved(kFactorX), scale = channels_along(bw.saved(kFactorScale), x);
   Tensor input = x * scale + channels_along(bw.saved(kFactorShift), x);
@@ -42,17 +49,17 @@ Grads prologue_gradients(const Backward& bw, const Tensor& grad, const ForwardSh
   if (bw.needs(kFactorWeight))
     grads[kFactorWeight] = conv2d_backward_weight(grad, input, of.weight, of.options);
   if (!bw.needs(kFactorX) && !bw.needs(kFactorScale) && !bw.needs(kFactorShift)) return grads;
-  Tensor by_input = conv2d_backward_input(grad, bw.saved(kFactorWeight), of.input, of.options);
-  if (relu) by_input = relu_backward(by_input, input);
-  if (bw.needs(kFactorX)) grads[kFactorX] = by_input * scale;
+  Tensor grad_input = conv2d_backward_input(grad, bw.saved(kFactorWeight), of.input, of.options);
+  if (relu) grad_input = relu_backward(grad_input, input);
+  if (bw.needs(kFactorX)) grads[kFactorX] = grad_input * scale;
   if (bw.needs(kFactorScale))
-    grads[kFactorScale] = cast(sum(by_input * x, {0, 2, 3}), bw.saved(kFactorScale).dtype());
+    grads[kFactorScale] = cast(sum(grad_input * x, {0, 2, 3}), bw.saved(kFactorScale).dtype());
   if (bw.needs(kFactorShift))
-    grads[kFactorShift] = cast(sum(by_input, {0, 2, 3}), bw.saved(kFactorShift).dtype());
+    grads[kFactorShift] = cast(sum(grad_input, {0, 2, 3}), bw.saved(kFactorShift).dtype());
   return grads;
 }
 
-/// One or the other.
+/// Returns the gradients with respect to x, weight, scale and shift.
 Grads forward_gradients(const Backward& bw, const Tensor& grad, const ForwardShapes& of,
                         const std::optional<bool>& prologue_relu) {
   if (prologue_relu) return prologue_gradients(bw, grad, of, *prologue_relu);
@@ -68,7 +75,7 @@ std::optional<bool> relu_of(const Conv2dPrologue& prologue) {
 }  // namespace
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options) {
-  Tape tape("conv2d", {x, weight, bias});
+  Tape tape("conv2d", {x, weight, bias}, {options});
   return tape.record(ops::conv2d(x, weight, bias, options), {x, weight},
                      [of = ForwardShapes{options, x.shape(), weight.shape()}](const Backward& bw) -> Grads {
                        Grads grads = factor_gradients(bw, bw.grad(), of);
@@ -79,7 +86,8 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
 
 Conv2dMoments conv2d_moments(const Tensor& x, const Tensor& weight, const Conv2dOptions& options,
                              const Conv2dPrologue& prologue) {
-  Tape tape("conv2d", {x, weight, prologue.scale, prologue.shift});
+  Tape tape("conv2d", {x, weight, prologue.scale, prologue.shift},
+            {options, {"prologue_relu", relu_of(prologue)}});
   Conv2dMoments result = ops::conv2d_moments(x, weight, options, prologue);
   result.y =
       tape.record(result.y, {x, weight, prologue.scale, prologue.shift},
@@ -91,7 +99,8 @@ Conv2dMoments conv2d_moments(const Tensor& x, const Tensor& weight, const Conv2d
 Tensor conv2d_fused(const Tensor& x, const Tensor& weight, const Conv2dEpilogue& epilogue,
                     const Conv2dOptions& options, const Conv2dPrologue& prologue) {
   const auto& [scale, shift, prologue_relu] = prologue;
-  Tape tape("conv2d_fused", {x, weight, scale, shift, epilogue.bias, epilogue.residual});
+  Tape tape("conv2d_fused", {x, weight, scale, shift, epilogue.bias, epilogue.residual},
+            {options, {"prologue_relu", relu_of(prologue)}, {"relu", epilogue.relu}});
   const Tensor y = ops::conv2d_fused(x, weight, epilogue, options, prologue);
   return tape.record(y, {x, weight, scale, shift, epilogue.relu ? y : Tensor()},
                      [of = ForwardShapes{options, x.shape(), weight.shape()}, relu = epilogue.relu,
@@ -106,7 +115,7 @@ Tensor conv2d_fused(const Tensor& x, const Tensor& weight, const Conv2dEpilogue&
 
 Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Shape& input_shape,
                              const Conv2dOptions& options) {
-  Tape tape("conv2d_backward_input", {grad, weight});
+  Tape tape("conv2d_backward_input", {grad, weight}, {options, {"input_shape", input_shape}});
   return tape.record(
       ops::conv2d_backward_input(grad, weight, input_shape, options), {grad, weight},
       [options, weight_shape = weight.shape()](const Backward& bw) -> Grads {
@@ -118,7 +127,7 @@ Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Sha
 
 Tensor conv2d_backward_weight(const Tensor& grad, const Tensor& x, const Shape& weight_shape,
                               const Conv2dOptions& options) {
-  Tape tape("conv2d_backward_weight", {grad, x});
+  Tape tape("conv2d_backward_weight", {grad, x}, {options, {"weight_shape", weight_shape}});
   return tape.record(
       ops::conv2d_backward_weight(grad, x, weight_shape, options), {grad, x},
       [options, input_shape = x.shape()](const Backward& bw) -> Grads {

@@ -38,7 +38,7 @@ struct BeforeWrite {
 // ---- Arithmetic ----
 
 Tensor add(const Tensor& a, const Tensor& b, Scalar alpha) {
-  Tape tape("add", {a, b});
+  Tape tape("add", {a, b}, {{"alpha", alpha, 1}});
   return tape.record(ops::add(a, b, alpha), {},
                      [sa = a.shape(), sb = b.shape(), alpha](const Backward& bw) -> Grads {
                        return {operand(bw, 0, sa, [&] { return bw.grad(); }), operand(bw, 1, sb, [&] {
@@ -48,7 +48,7 @@ Tensor add(const Tensor& a, const Tensor& b, Scalar alpha) {
 }
 
 Tensor add(const Tensor& a, Scalar b) {
-  Tape tape("add", {a});
+  Tape tape("add", {a}, {{"b", b}});
   return tape.record(ops::add(a, b), {}, [](const Backward& bw) -> Grads { return {bw.grad()}; });
 }
 
@@ -61,12 +61,12 @@ Tensor sub(const Tensor& a, const Tensor& b) {
 }
 
 Tensor sub(const Tensor& a, Scalar b) {
-  Tape tape("sub", {a});
+  Tape tape("sub", {a}, {{"b", b}});
   return tape.record(ops::sub(a, b), {}, [](const Backward& bw) -> Grads { return {bw.grad()}; });
 }
 
 Tensor sub(Scalar a, const Tensor& b) {
-  Tape tape("sub", {b});
+  Tape tape("sub", {b}, {{"a", a}});
   return tape.record(ops::sub(a, b), {}, [](const Backward& bw) -> Grads { return {neg(bw.grad())}; });
 }
 
@@ -79,7 +79,7 @@ Tensor mul(const Tensor& a, const Tensor& b) {
 }
 
 Tensor mul(const Tensor& a, Scalar b) {
-  Tape tape("mul", {a});
+  Tape tape("mul", {a}, {{"b", b}});
   return tape.record(ops::mul(a, b), {}, [b](const Backward& bw) -> Grads { return {mul(bw.grad(), b)}; });
 }
 
@@ -93,12 +93,12 @@ Tensor div(const Tensor& a, const Tensor& b) {
 }
 
 Tensor div(const Tensor& a, Scalar b) {
-  Tape tape("div", {a});
+  Tape tape("div", {a}, {{"b", b}});
   return tape.record(ops::div(a, b), {}, [b](const Backward& bw) -> Grads { return {div(bw.grad(), b)}; });
 }
 
 Tensor div(Scalar a, const Tensor& b) {
-  Tape tape("div", {b});
+  Tape tape("div", {b}, {{"a", a}});
   return tape.record(ops::div(a, b), {b}, [a](const Backward& bw) -> Grads {
     return {neg(mul(bw.grad(), div(a, square(bw.saved(0)))))};
   });
@@ -124,7 +124,7 @@ Tensor pow(const Tensor& a, const Tensor& b) {
 }
 
 Tensor pow(const Tensor& a, Scalar b) {
-  Tape tape("pow", {a});
+  Tape tape("pow", {a}, {{"b", b}});
   return tape.record(ops::pow(a, b), {a}, [b](const Backward& bw) -> Grads {
     if (b.to_double() == 0) return {zeros_like(bw.grad())};
     const Scalar less = b.is_floating_point() ? Scalar(b.to_double() - 1) : Scalar(b.to_int64() - 1);
@@ -133,7 +133,7 @@ Tensor pow(const Tensor& a, Scalar b) {
 }
 
 Tensor pow(Scalar a, const Tensor& b) {
-  Tape tape("pow", {b});
+  Tape tape("pow", {b}, {{"a", a}});
   const Tensor y = ops::pow(a, b);
   return tape.record(y, {b, y}, [a](const Backward& bw) -> Grads {
     if (a.to_double() == 0) {
@@ -166,7 +166,7 @@ Tensor minimum(const Tensor& a, const Tensor& b) {
 }
 
 Tensor lerp(const Tensor& a, const Tensor& b, double weight) {
-  Tape tape("lerp", {a, b});
+  Tape tape("lerp", {a, b}, {{"weight", weight}});
   return tape.record(ops::lerp(a, b, weight), {},
                      [sa = a.shape(), sb = b.shape(), weight](const Backward& bw) -> Grads {
                        return {operand(bw, 0, sa, [&] { return mul(bw.grad(), 1 - weight); }),
@@ -175,7 +175,7 @@ Tensor lerp(const Tensor& a, const Tensor& b, double weight) {
 }
 
 Tensor clamp(const Tensor& x, std::optional<Scalar> low, std::optional<Scalar> high) {
-  Tape tape("clamp", {x});
+  Tape tape("clamp", {x}, {{"low", low}, {"high", high}});
   return tape.record(ops::clamp(x, low, high), {x}, [low, high](const Backward& bw) -> Grads {
     Tensor grad = bw.grad();
     if (low) grad = where(ge(bw.saved(0), *low), grad, 0.0);
@@ -276,13 +276,13 @@ Tensor relu(const Tensor& x) {
 }
 
 Tensor relu_backward(const Tensor& grad, const Tensor& y) {
-  Tape tape("relu_backward", {grad});  // y only says where: no gradient of its own
+  Tape tape("relu_backward", {grad}, {{"y", y}});  // y only says where: no gradient of its own
   return tape.record(ops::relu_backward(grad, y), {y},
                      [](const Backward& bw) -> Grads { return {relu_backward(bw.grad(), bw.saved(0))}; });
 }
 
 Tensor leaky_relu(const Tensor& x, double slope) {
-  Tape tape("leaky_relu", {x});
+  Tape tape("leaky_relu", {x}, {{"slope", slope}});
   return tape.record(ops::leaky_relu(x, slope), {x}, [slope](const Backward& bw) -> Grads {
     return {where(gt(bw.saved(0), 0), bw.grad(), mul(bw.grad(), slope))};
   });
@@ -354,14 +354,14 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 }
 
 Tensor where(const Tensor& condition, const Tensor& a, Scalar b) {
-  Tape tape("where", {condition, a});
+  Tape tape("where", {condition, a}, {{"b", b}});
   return tape.record(ops::where(condition, a, b), {condition}, [sa = a.shape()](const Backward& bw) -> Grads {
     return {Tensor(), sum_to(where(bw.saved(0), bw.grad(), 0.0), sa)};
   });
 }
 
 Tensor where(const Tensor& condition, Scalar a, const Tensor& b) {
-  Tape tape("where", {condition, b});
+  Tape tape("where", {condition, b}, {{"a", a}});
   return tape.record(ops::where(condition, a, b), {condition}, [sb = b.shape()](const Backward& bw) -> Grads {
     return {Tensor(), sum_to(where(bw.saved(0), 0.0, bw.grad()), sb)};
   });
@@ -370,7 +370,7 @@ Tensor where(const Tensor& condition, Scalar a, const Tensor& b) {
 // ---- In place ----
 
 void add_(const Tensor& self, const Tensor& other, Scalar alpha) {
-  Tape tape("add_", {self, other});
+  Tape tape("add_", {self, other}, {{"alpha", alpha, 1}});
   tape.check_in_place(self);
   ops::add_(self, other, alpha);
   tape.record_in_place(self, {}, [shape = other.shape(), alpha](const Backward& bw) -> Grads {
@@ -379,7 +379,7 @@ void add_(const Tensor& self, const Tensor& other, Scalar alpha) {
 }
 
 void add_(const Tensor& self, Scalar value) {
-  Tape tape("add_", {self});
+  Tape tape("add_", {self}, {{"value", value}});
   tape.check_in_place(self);
   ops::add_(self, value);
   tape.record_in_place(self, {}, [](const Backward& bw) -> Grads { return {bw.grad()}; });
@@ -398,7 +398,7 @@ void mul_(const Tensor& self, const Tensor& other) {
 }
 
 void mul_(const Tensor& self, Scalar value) {
-  Tape tape("mul_", {self});
+  Tape tape("mul_", {self}, {{"value", value}});
   tape.check_in_place(self);
   ops::mul_(self, value);
   tape.record_in_place(self, {}, [value](const Backward& bw) -> Grads { return {mul(bw.grad(), value)}; });
@@ -418,7 +418,7 @@ void div_(const Tensor& self, const Tensor& other) {
 }
 
 void div_(const Tensor& self, Scalar value) {
-  Tape tape("div_", {self});
+  Tape tape("div_", {self}, {{"value", value}});
   tape.check_in_place(self);
   ops::div_(self, value);
   tape.record_in_place(self, {}, [value](const Backward& bw) -> Grads { return {div(bw.grad(), value)}; });

@@ -26,7 +26,7 @@ std::vector<Tensor> recorded_views(const Tensor& x, const std::vector<Tensor>& p
 }  // namespace
 
 Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index) {
-  Tape tape("index_select", {x});
+  Tape tape("index_select", {x}, {{"axis", axis}, {"index", index}});
   return tape.record(ops::index_select(x, axis, index), {index},
                      [axis, shape = x.shape()](const Backward& bw) -> Grads {
                        return {index_add(zeros_for(bw.grad(), shape), axis, bw.saved(0), bw.grad())};
@@ -34,14 +34,14 @@ Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index) {
 }
 
 Tensor index_add(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& source) {
-  Tape tape("index_add", {x, source});
+  Tape tape("index_add", {x, source}, {{"axis", axis}, {"index", index}});
   return tape.record(ops::index_add(x, axis, index, source), {index}, [axis](const Backward& bw) -> Grads {
     return {bw.grad(), bw.needs(1) ? index_select(bw.grad(), axis, bw.saved(0)) : Tensor()};
   });
 }
 
 Tensor gather(const Tensor& x, int64_t axis, const Tensor& index) {
-  Tape tape("gather", {x});
+  Tape tape("gather", {x}, {{"axis", axis}, {"index", index}});
   return tape.record(ops::gather(x, axis, index), {index},
                      [axis, shape = x.shape()](const Backward& bw) -> Grads {
                        return {scatter_add(zeros_for(bw.grad(), shape), axis, bw.saved(0), bw.grad())};
@@ -49,14 +49,14 @@ Tensor gather(const Tensor& x, int64_t axis, const Tensor& index) {
 }
 
 Tensor scatter_add(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& source) {
-  Tape tape("scatter_add", {x, source});
+  Tape tape("scatter_add", {x, source}, {{"axis", axis}, {"index", index}});
   return tape.record(ops::scatter_add(x, axis, index, source), {index}, [axis](const Backward& bw) -> Grads {
     return {bw.grad(), bw.needs(1) ? gather(bw.grad(), axis, bw.saved(0)) : Tensor()};
   });
 }
 
 Tensor cat(const std::vector<Tensor>& tensors, int64_t axis) {
-  Tape tape("cat", tensors);
+  Tape tape("cat", tensors, {{"axis", axis}});
   const Tensor result = ops::cat(tensors, axis);
   std::vector<std::pair<int64_t, DType>> parts;
   parts.reserve(tensors.size());
@@ -73,7 +73,7 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t axis) {
 }
 
 Tensor stack(const std::vector<Tensor>& tensors, int64_t axis) {
-  Tape tape("stack", tensors);
+  Tape tape("stack", tensors, {{"axis", axis}});
   std::vector<DType> dtypes;
   dtypes.reserve(tensors.size());
   for (const Tensor& x : tensors) dtypes.push_back(x.dtype());
@@ -99,13 +99,13 @@ std::vector<Tensor> chunk(const Tensor& x, int64_t count, int64_t axis) {
 }
 
 Tensor flip(const Tensor& x, const Dims& axes) {
-  Tape tape("flip", {x});
+  Tape tape("flip", {x}, {{"axes", axes}});
   return tape.record(ops::flip(x, axes), {},
                      [axes](const Backward& bw) -> Grads { return {flip(bw.grad(), axes)}; });
 }
 
 Tensor pad(const Tensor& x, const std::vector<int64_t>& padding, Scalar value) {
-  Tape tape("pad", {x});
+  Tape tape("pad", {x}, {{"padding", padding}, {"value", value}});
   return tape.record(ops::pad(x, padding, value), {},
                      [padding, shape = x.shape()](const Backward& bw) -> Grads {
                        Tensor middle = bw.grad();

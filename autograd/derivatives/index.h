@@ -9,7 +9,7 @@
 
 namespace taper {
 
-/// The slices of x along `axis` at positions index [K] i64.
+/// The slices of x along `axis` at the indices `index`, [K] i64.
 Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index);
 /// x with source's slice k added to its slice index[k] along `axis`.
 Tensor index_add(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& source);

@@ -10,6 +10,15 @@
 #include "taper/ops/loss/class_targets.h"
 
 namespace taper {
+
+static void list_options(const CrossEntropyOptions& options, OptionList& list) {
+  constexpr const char* kReductions[] = {"none", "mean", "sum"};
+  list.add("weight", options.weight);
+  list.add("ignore_index", options.ignore_index);
+  list.add("reduction", kReductions[size_t(options.reduction)]);
+  list.add("label_smoothing", options.label_smoothing);
+}
+
 namespace {
 
 Tensor reduce(const Tensor& losses, Reduction reduction) {
@@ -49,7 +58,7 @@ Tensor cross_entropy_backward(const Tensor& grad, const Tensor& logits, const Sa
                               const CrossEntropyOptions& options) {
   CrossEntropyOptions complete = options;
   complete.weight = saved.weight;
-  Tape tape("cross_entropy_backward", {grad, logits});
+  Tape tape("cross_entropy_backward", {grad, logits}, {complete, {"target", saved.target}});
   const Tensor result = ops::cross_entropy_backward(grad, logits, saved.target, saved.log_sum_exp,
                                                     saved.total_weight, complete);
   return tape.record(
@@ -86,7 +95,7 @@ Tensor cross_entropy_backward(const Tensor& grad, const Tensor& logits, const Sa
 }  // namespace
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& options) {
-  Tape tape("cross_entropy", {logits});
+  Tape tape("cross_entropy", {logits}, {options, {"target", target}});
   const ops::CrossEntropy forward = ops::cross_entropy(logits, target, options);
   CrossEntropyOptions numbers = options;
   numbers.weight = {};  // formulas carry no tensors; it goes through `saved`

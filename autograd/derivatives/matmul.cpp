@@ -57,10 +57,11 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 }
 
 Tensor linear_fused(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
-  Tape tape("linear", {x, weight, bias});
-  if (activation == Activation::kGeluTanh && tape.recording()) {
+  if (activation == Activation::kGeluTanh && Tape::would_record({x, weight, bias}))
     return gelu_tanh(linear(x, weight, bias));
-  }
+  const bool has_activation = activation != Activation::kNone;
+  Tape tape("linear", {x, weight, bias},
+            {{"activation", has_activation ? std::optional(name(activation)) : std::nullopt}});
   const Tensor y = ops::linear_fused(x, weight, bias, activation);
   if (activation == Activation::kNone)
     return tape.record(y, {x, weight},

@@ -6,6 +6,13 @@
 #include "taper/autograd/tape/tape.h"
 
 namespace taper {
+
+static void list_options(const BatchNormOptions& options, OptionList& list) {
+  list.add("momentum", options.momentum);
+  list.add("eps", options.eps);
+  list.add("relu", options.relu);
+}
+
 namespace {
 
 enum Input : size_t { kX, kWeight, kBias, kResidual };
@@ -15,15 +22,16 @@ Dims pixel_axes(const Tensor& x) {
   return x.dim() == 4 ? Dims{0, 2, 3} : Dims{0};
 }
 
-/// [C] as a shape that broadcasts along x.
+/// Returns a parameter [C] in a shape that broadcasts along x.
 Tensor along_channels(const Tensor& parameter, const Tensor& x) {
   Shape shape = Dims::filled(x.dim(), 1);
   shape[1] = x.size(1);
   return parameter.reshape(shape);
 }
 
-/// The gradients of (x - mean) * invstd * weight + bias + residual by its four tensors, of which `grad_x` is
-/// the caller's: xhat = (x - mean) * invstd, grad after the ReLU.
+/// Returns the gradients of xhat * weight + bias + residual with respect to x, weight, bias and residual,
+/// where xhat = (x - mean) * invstd. `grad` is that of the sum, before the ReLU. The caller has computed
+/// `grad_x`.
 Grads affine_gradients(const Backward& bw, const Tensor& grad, const Tensor& xhat, const Tensor& grad_x) {
   const Dims axes = pixel_axes(xhat);
   return {grad_x, bw.needs(kWeight) ? sum(grad * xhat, axes) : Tensor(),
@@ -39,8 +47,8 @@ Grads fused_gradients(const Backward& bw, const BatchNormOptions& options) {
           grads.residual};
 }
 
-/// The same by differentiable functions, with the statistics computed again from x so that their dependence
-/// on it is recorded.
+/// Returns what fused_gradients() returns, computed by differentiable functions. The statistics are computed
+/// again from x, so that their dependence on x is recorded.
 Grads differentiable_gradients(const Backward& bw, const BatchNormOptions& options) {
   const Tensor x = bw.saved(0), weight = bw.saved(2);
   const Dims axes = pixel_axes(x);
@@ -58,7 +66,8 @@ Tensor batch_norm_training(const Tensor& x, const Tensor& weight, const Tensor& 
                            const Tensor& running_mean, const Tensor& running_var,
                            const BatchNormOptions& options, const Tensor& residual,
                            const BatchMoments& moments) {
-  Tape tape("batch_norm", {x, weight, bias, residual});
+  Tape tape("batch_norm", {x, weight, bias, residual},
+            {{"training", true}, options, {"running_mean", running_mean}, {"running_var", running_var}});
   const auto [y, save_mean, save_invstd, relu_mask] = ops::batch_norm_training(
       x, weight, bias, running_mean, running_var, options, residual, tape.recording(), moments);
   return tape.record(
@@ -81,7 +90,8 @@ Grads inference_gradients(const Backward& bw, const BatchNormOptions& options) {
 Tensor batch_norm_inference(const Tensor& x, const Tensor& weight, const Tensor& bias,
                             const Tensor& running_mean, const Tensor& running_var,
                             const BatchNormOptions& options, const Tensor& residual) {
-  Tape tape("batch_norm", {x, weight, bias, residual});
+  Tape tape("batch_norm", {x, weight, bias, residual},
+            {{"training", false}, options, {"running_mean", running_mean}, {"running_var", running_var}});
   const Tensor y = ops::batch_norm_inference(x, weight, bias, running_mean, running_var, options, residual);
   return tape.record(y, {x, options.relu ? y : Tensor(), weight, running_mean, running_var},
                      [options](const Backward& bw) -> Grads { return inference_gradients(bw, options); });

@@ -9,7 +9,7 @@ namespace taper {
 
 /// Shapes, dtypes and errors as documented in ops/pool/pool2d.h.
 Tensor max_pool2d(const Tensor& x, const MaxPool2dOptions& options);
-/// With the place of each maximum too. (torch.nn.functional.max_pool2d, return_indices=True)
+/// Returns the index of each maximum too. (torch.nn.functional.max_pool2d, return_indices=True)
 ops::MaxPool2dOutput max_pool2d_with_indices(const Tensor& x, const MaxPool2dOptions& options);
 Tensor max_pool2d_backward(const Tensor& grad, const Tensor& indices, const Shape& input_shape,
                            const MaxPool2dOptions& options);

@@ -23,7 +23,7 @@ int64_t count(const Shape& shape, const Dims& axes) {
 using Extreme = Tensor (*)(const Tensor&, const Dims&, bool);
 
 Tensor extreme(const char* op, Extreme compute, const Tensor& x, const Dims& axes, bool keepdim) {
-  Tape tape(op, {x});
+  Tape tape(op, {x}, {{"axes", axes}, {"keepdim", keepdim}});
   const Tensor y = compute(x, axes, keepdim);
   const Dims reduced = ops::normalize_axes(axes, x.dim(), op);
   return tape.record(y, {x, y}, [reduced, shape = x.shape()](const Backward& bw) -> Grads {
@@ -52,7 +52,7 @@ ValuesAndIndices record_choice(Tape& tape, const ValuesAndIndices& chosen, const
 }  // namespace
 
 Tensor sum(const Tensor& x, const Dims& axes, bool keepdim) {
-  Tape tape("sum", {x});
+  Tape tape("sum", {x}, {{"axes", axes}, {"keepdim", keepdim}});
   const Dims reduced = ops::normalize_axes(axes, x.dim(), "sum");
   return tape.record(ops::sum(x, axes, keepdim), {},
                      [reduced, shape = x.shape()](const Backward& bw) -> Grads {
@@ -61,7 +61,7 @@ Tensor sum(const Tensor& x, const Dims& axes, bool keepdim) {
 }
 
 Tensor mean(const Tensor& x, const Dims& axes, bool keepdim) {
-  Tape tape("mean", {x});
+  Tape tape("mean", {x}, {{"axes", axes}, {"keepdim", keepdim}});
   const Dims reduced = ops::normalize_axes(axes, x.dim(), "mean");
   return tape.record(ops::mean(x, axes, keepdim), {},
                      [reduced, shape = x.shape()](const Backward& bw) -> Grads {
@@ -70,7 +70,7 @@ Tensor mean(const Tensor& x, const Dims& axes, bool keepdim) {
 }
 
 Tensor var(const Tensor& x, const Dims& axes, int64_t correction, bool keepdim) {
-  Tape tape("var", {x});
+  Tape tape("var", {x}, {{"axes", axes}, {"correction", correction}, {"keepdim", keepdim}});
   const Dims reduced = ops::normalize_axes(axes, x.dim(), "var");
   return tape.record(ops::var(x, axes, correction, keepdim), {x},
                      [reduced, correction, shape = x.shape()](const Backward& bw) -> Grads {
@@ -82,7 +82,7 @@ Tensor var(const Tensor& x, const Dims& axes, int64_t correction, bool keepdim) 
 }
 
 Tensor std(const Tensor& x, const Dims& axes, int64_t correction, bool keepdim) {
-  Tape tape("std", {x});
+  Tape tape("std", {x}, {{"axes", axes}, {"correction", correction}, {"keepdim", keepdim}});
   const Tensor y = ops::std(x, axes, correction, keepdim);
   const Dims reduced = ops::normalize_axes(axes, x.dim(), "std");
   return tape.record(y, {x, y}, [reduced, correction, shape = x.shape()](const Backward& bw) -> Grads {
@@ -94,7 +94,7 @@ Tensor std(const Tensor& x, const Dims& axes, int64_t correction, bool keepdim) 
 }
 
 Tensor norm(const Tensor& x, const Dims& axes, bool keepdim) {
-  Tape tape("norm", {x});
+  Tape tape("norm", {x}, {{"axes", axes}, {"keepdim", keepdim}});
   const Tensor y = ops::norm(x, axes, keepdim);
   const Dims reduced = ops::normalize_axes(axes, x.dim(), "norm");
   return tape.record(y, {x, y}, [reduced, shape = x.shape()](const Backward& bw) -> Grads {
@@ -112,23 +112,23 @@ Tensor amin(const Tensor& x, const Dims& axes, bool keepdim) {
 }
 
 ValuesAndIndices max(const Tensor& x, int64_t axis, bool keepdim) {
-  Tape tape("max", {x});
+  Tape tape("max", {x}, {{"axis", axis}, {"keepdim", keepdim}});
   return record_choice(tape, ops::max(x, axis, keepdim), x, axis, keepdim);
 }
 
 ValuesAndIndices min(const Tensor& x, int64_t axis, bool keepdim) {
-  Tape tape("min", {x});
+  Tape tape("min", {x}, {{"axis", axis}, {"keepdim", keepdim}});
   return record_choice(tape, ops::min(x, axis, keepdim), x, axis, keepdim);
 }
 
 ValuesAndIndices topk(const Tensor& x, int64_t k, int64_t axis, bool largest) {
-  Tape tape("topk", {x});
+  Tape tape("topk", {x}, {{"k", k}, {"axis", axis}, {"largest", largest}});
   return record_choice(tape, ops::topk(x, k, axis, largest), x, axis, true);
 }
 
 Tensor sum_to(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x;
-  Tape tape("sum_to", {x});
+  Tape tape("sum_to", {x}, {{"shape", shape}});
   return tape.record(ops::sum_to(x, shape), {},
                      [from = x.shape()](const Backward& bw) -> Grads { return {expand(bw.grad(), from)}; });
 }

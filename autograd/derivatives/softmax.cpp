@@ -10,7 +10,7 @@ namespace taper {
 
 // With y = softmax(x): dx = y * (g - sum(g * y)). Half types are widened first, to round once at the end.
 Tensor softmax(const Tensor& x, int64_t axis) {
-  Tape tape("softmax", {x});
+  Tape tape("softmax", {x}, {{"axis", axis}});
   const Tensor result = ops::softmax(x, axis);
   return tape.record(result, {result}, [axis](const Backward& bw) -> Grads {
     const DType dtype = bw.grad().dtype();
@@ -22,7 +22,7 @@ Tensor softmax(const Tensor& x, int64_t axis) {
 
 // With y = log_softmax(x): dx = g - exp(y) * sum(g).
 Tensor log_softmax(const Tensor& x, int64_t axis) {
-  Tape tape("log_softmax", {x});
+  Tape tape("log_softmax", {x}, {{"axis", axis}});
   const Tensor result = ops::log_softmax(x, axis);
   return tape.record(result, {result}, [axis](const Backward& bw) -> Grads {
     const DType dtype = bw.grad().dtype();

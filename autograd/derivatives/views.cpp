@@ -12,7 +12,8 @@ namespace {
 /// Puts `grad` where slice() read, zeros elsewhere: the derivative of slice, and linear in grad itself.
 Tensor slice_backward(const Tensor& grad, const Shape& shape, int64_t axis, int64_t begin, int64_t end,
                       int64_t step) {
-  Tape tape("slice_backward", {grad});
+  Tape tape("slice_backward", {grad},
+            {{"shape", shape}, {"axis", axis}, {"begin", begin}, {"end", end, INT64_MAX}, {"step", step, 1}});
   Tensor result = ops::zeros(shape, {.dtype = grad.dtype(), .device = grad.device()});
   ops::copy_(views::slice(result, axis, begin, end, step), grad);
   return tape.record(result, {},
@@ -22,7 +23,7 @@ Tensor slice_backward(const Tensor& grad, const Shape& shape, int64_t axis, int6
 }  // namespace
 
 Tensor view(const Tensor& x, const Shape& shape) {
-  Tape tape("view", {x});
+  Tape tape("view", {x}, {{"shape", shape}});
   return tape.record_view(x, views::view(x, shape), [from = x.shape()](const Backward& bw) -> Grads {
     return {reshape(bw.grad(), from)};
   });
@@ -49,7 +50,7 @@ Tensor flatten(const Tensor& x, int64_t first, int64_t last) {
 }
 
 Tensor permute(const Tensor& x, const Dims& axes) {
-  Tape tape("permute", {x});
+  Tape tape("permute", {x}, {{"axes", axes}});
   const Tensor y = views::permute(x, axes);
   Dims inverse = axes;
   for (int64_t i = 0; i < axes.size(); ++i) inverse[normalize_axis(axes[i], x.dim(), "permute")] = i;
@@ -58,13 +59,13 @@ Tensor permute(const Tensor& x, const Dims& axes) {
 }
 
 Tensor transpose(const Tensor& x, int64_t a, int64_t b) {
-  Tape tape("transpose", {x});
+  Tape tape("transpose", {x}, {{"a", a}, {"b", b}});
   return tape.record_view(x, views::transpose(x, a, b),
                           [a, b](const Backward& bw) -> Grads { return {transpose(bw.grad(), a, b)}; });
 }
 
 Tensor squeeze(const Tensor& x, int64_t axis) {
-  Tape tape("squeeze", {x});
+  Tape tape("squeeze", {x}, {{"axis", axis}});
   return tape.record_view(x, views::squeeze(x, axis), [from = x.shape()](const Backward& bw) -> Grads {
     return {reshape(bw.grad(), from)};
   });
@@ -79,21 +80,21 @@ Tensor squeeze(const Tensor& x) {
 }
 
 Tensor unsqueeze(const Tensor& x, int64_t axis) {
-  Tape tape("unsqueeze", {x});
+  Tape tape("unsqueeze", {x}, {{"axis", axis}});
   return tape.record_view(x, views::unsqueeze(x, axis), [from = x.shape()](const Backward& bw) -> Grads {
     return {reshape(bw.grad(), from)};
   });
 }
 
 Tensor expand(const Tensor& x, const Shape& shape) {
-  Tape tape("expand", {x});
+  Tape tape("expand", {x}, {{"shape", shape}});
   return tape.record_view(x, views::expand(x, shape), [from = x.shape()](const Backward& bw) -> Grads {
     return {sum_to(bw.grad(), from)};
   });
 }
 
 Tensor slice(const Tensor& x, int64_t axis, int64_t begin, int64_t end, int64_t step) {
-  Tape tape("slice", {x});
+  Tape tape("slice", {x}, {{"axis", axis}, {"begin", begin}, {"end", end, INT64_MAX}, {"step", step, 1}});
   return tape.record_view(x, views::slice(x, axis, begin, end, step),
                           [=, from = x.shape()](const Backward& bw) -> Grads {
                             return {slice_backward(bw.grad(), from, axis, begin, end, step)};

@@ -67,12 +67,12 @@ struct Rerun {
 
 std::vector<Tensor> checkpoint(std::function<std::vector<Tensor>(const std::vector<Tensor>&)> segment,
                                const std::vector<Tensor>& inputs) {
-  const OpScope scope("checkpoint");
-  if (scope.is_recorded()) scope.describe(ops::types_and_shapes(inputs));
   DrawLog draws;
   bool reaches_gradient = false;
   std::vector<Tensor> outputs;
   {
+    const OpScope scope("checkpoint");
+    if (scope.is_recorded()) scope.describe(ops::types_and_shapes(inputs));
     const GradModeGuard no_grad(detail::TapeMode{.enabled = false, .met_gradient = &reaches_gradient});
     const DrawLog::Recording recording(draws);
     outputs = segment(inputs);
@@ -80,7 +80,7 @@ std::vector<Tensor> checkpoint(std::function<std::vector<Tensor>(const std::vect
   for (const Tensor& output : outputs) {
     reaches_gradient = reaches_gradient || (output.defined() && output.requires_grad());
   }
-  Tape tape("checkpoint", inputs, reaches_gradient);
+  Tape tape("checkpoint", inputs, {}, reaches_gradient);
   tape.first_order_only();
   Rerun rerun{std::move(segment), std::move(draws), inputs.size(), outputs.size()};
   return tape.record_function(std::move(outputs), inputs, inputs, std::move(rerun));

@@ -19,7 +19,7 @@ namespace taper {
 /// backward() throws Error if the second run draws other random numbers or returns another number of tensors.
 std::vector<Tensor> checkpoint(std::function<std::vector<Tensor>(const std::vector<Tensor>&)> segment,
                                const std::vector<Tensor>& inputs);
-/// The same for one tensor in and out.
+/// As above, for a segment with one input and one output.
 Tensor checkpoint(std::function<Tensor(const Tensor&)> segment, const Tensor& input);
 
 }  // namespace taper

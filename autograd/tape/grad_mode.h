@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "taper/core/base/op_scope.h"
+
 namespace taper {
 
 struct GradMode {
@@ -61,8 +63,8 @@ class InferenceModeGuard {
   bool previous_;
 };
 
-/// Inside its scope the tape remembers the shapes each op was called with, and backward() throws Error naming
-/// the forward op and those shapes as soon as a gradient holds a NaN. Costs a scan of every gradient.
+/// Inside its scope the tape remembers the inputs' shapes and the options each op was called with. backward()
+/// throws Error naming that call as soon as a gradient holds a NaN. Costs a scan of every gradient.
 /// (torch.autograd.set_detect_anomaly)
 class AnomalyGuard {
  public:
@@ -73,6 +75,7 @@ class AnomalyGuard {
   static bool is_enabled();
 
  private:
+  detail::DoorwayListener listens_;
   bool previous_;
 };
 

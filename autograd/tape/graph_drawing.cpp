@@ -39,7 +39,7 @@ std::string to_dot(const Tensor& output, const std::vector<std::pair<std::string
     }
     std::string shapes;
     for (const OutputInfo& info : node->outputs()) shapes += fmt::format("\\n{}", info.shape);
-    text += fmt::format("  n{} [shape=box, style=rounded, label=\"{}{}\"];\n", i, node->name(), shapes);
+    text += fmt::format("  n{} [shape=box, style=rounded, label=\"{}{}\"];\n", i, node->call(), shapes);
     for (const Edge& edge : node->next_edges()) {
       if (edge.node) text += fmt::format("  n{} -> n{};\n", id_of(edge.node), i);
     }

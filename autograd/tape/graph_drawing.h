@@ -1,5 +1,5 @@
 #pragma once
-// The recorded graph as a picture. Render with: dot -Tsvg graph.dot -o graph.svg. As the PyTorch package
+// The recorded graph as a drawing. Render with: dot -Tsvg graph.dot -o graph.svg. As the PyTorch package
 // torchviz does.
 
 #include <string>
@@ -10,9 +10,9 @@
 
 namespace taper {
 
-/// The graph behind `output` in Graphviz's language: boxes for operations with the shapes they made, ellipses
-/// for leaves, named where `names` has them. Arrows run as gradients do in reverse: from leaves to the
-/// output.
+/// Returns the graph behind `output` in Graphviz's language: boxes for operations with the shapes they made,
+/// ellipses for leaves, named where `names` has them. Arrows run from the leaves to the output. Operations
+/// that were recorded in anomaly mode show their arguments and options.
 std::string to_dot(const Tensor& output, const std::vector<std::pair<std::string, Tensor>>& names = {});
 
 }  // namespace taper

@@ -19,7 +19,7 @@ struct Geometry {
   Tensor in(const Tensor& memory) const { return views::as_strided(memory, shape, strides, offset); }
 };
 
-/// The gradient of a base, some view of which was overwritten by `write`: the written part goes through the
+/// The gradient of a base after `write` has overwritten a view of the base: the written part goes through the
 /// write's own derivative, the rest passes.
 class CopySlices final : public Node {
  public:

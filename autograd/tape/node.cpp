@@ -27,7 +27,7 @@ void Node::add_output(const Tensor& output) {
 }
 
 std::string Node::describe() const {
-  std::string text = call_.empty() ? name_ : call_;
+  std::string text = call();
   for (size_t i = 0; i < outputs_.size(); ++i) {
     text += fmt::format("{}{} {}", i == 0 ? " -> " : ", ", outputs_[i].dtype, outputs_[i].shape);
   }

@@ -61,7 +61,10 @@ class Node : public std::enable_shared_from_this<Node> {
   /// The stream the operation ran on, where its gradient runs too; none for operations on the CPU and for
   /// leaves.
   const std::optional<gpu::Stream>& stream() const { return stream_; }
-  /// The operation with the shapes it was called on, for error messages: "log(f32 [3, 4]) -> [3, 4]".
+  /// What the operation was called on, if the node was made in anomaly mode, else its name: "log(f32 [3,
+  /// 4])".
+  const std::string& call() const { return call_.empty() ? name_ : call_; }
+  /// The call and what it returned, for error messages: "log(f32 [3, 4]) -> f32 [3, 4]".
   std::string describe() const;
 
   /// Runs after apply() with (gradients it returned, gradients it was given).
@@ -90,7 +93,7 @@ class Node : public std::enable_shared_from_this<Node> {
 
  private:
   std::string name_;
-  std::string call_;  ///< argument shapes, kept in anomaly mode
+  std::string call_;  ///< with arguments and options, kept in anomaly mode
   std::vector<Edge> next_edges_;
   std::vector<OutputInfo> outputs_;
   std::optional<gpu::Stream> stream_;

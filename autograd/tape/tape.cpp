@@ -5,6 +5,7 @@
 #include "taper/autograd/tape/grad_mode.h"
 #include "taper/autograd/tape/in_place.h"
 #include "taper/autograd/tape/meta.h"
+#include "taper/autograd/tape/op_trace.h"
 #include "taper/core/base/profile_events.h"
 #include "taper/core/profiler.h"
 #include "taper/core/views.h"
@@ -12,7 +13,32 @@
 #include "taper/ops/op_call.h"
 
 namespace taper {
+
+/// What listeners keep of a call until it has its outputs.
+struct HeardCall {
+  std::string text;          ///< for the node, in anomaly mode
+  OpTrace* trace = nullptr;  ///< who lists it, if anyone
+  TracedOp traced;
+};
+
 namespace {
+
+/// "conv2d(f32 [8, 3, 32, 32], f32 [64, 3, 3, 3], none; stride 2, padding 1)".
+std::string call_text(std::string_view op, const std::vector<const Tensor*>& inputs,
+                      const OptionList& options) {
+  std::string text;
+  const auto append = [&](std::string_view more) {
+    if (!more.empty()) text += fmt::format("{}{}", text.empty() ? "; " : ", ", more);
+  };
+  for (const NamedOption& option : options.values) append(to_text(option));
+  for (const auto& [name, tensor] : options.tensors)
+    append(fmt::format("{} {} {}", name, tensor.dtype(), tensor.shape()));
+  return fmt::format("{}({}{})", op, ops::types_and_shapes(inputs), text);
+}
+
+bool wants_gradient(const Tensor& input) {
+  return input.defined() && input.requires_grad();
+}
 
 /// `output`, which a user's function returned, as a tensor that is nobody else's: itself, or an alias that
 /// the tape knows as a view of whatever tensor shares its memory.
@@ -86,29 +112,76 @@ void FormulaNode::release_saved() {
   saved_.clear();
 }
 
-Tape::Tape(std::string_view op, std::span<const Tensor> inputs, bool reaches_others) : scope_(op), op_(op) {
-  if (scope_.is_recorded()) scope_.describe(ops::types_and_shapes(inputs));
-  const detail::TapeMode mode = detail::tape_mode();
-  if (!mode.enabled && mode.met_gradient == nullptr) return;
-  bool wanted = reaches_others;
-  for (const Tensor& input : inputs) wanted = wanted || (input.defined() && input.requires_grad());
-  if (!wanted) return;
-  if (!mode.enabled) {
-    *mode.met_gradient = true;
-    return;
-  }
-  recording_ = true;
-  if (scope_.is_recorded()) detail::note_bytes(inputs);
-  edges_.reserve(inputs.size());
-  for (const Tensor& input : inputs) edges_.push_back(detail::gradient_edge(input));
-  if (AnomalyGuard::is_enabled()) call_ = fmt::format("{}({})", op, ops::types_and_shapes(inputs));
+Tape::Tape(std::string_view op, std::initializer_list<TensorRef> inputs, Options options)
+    : scope_(op), op_(op) {
+  enter(inputs, options, false);
 }
 
-std::shared_ptr<FormulaNode> Tape::make(std::span<const Tensor> outputs, std::span<const Tensor> saved,
-                                        Formula formula) {
+Tape::Tape(std::string_view op, std::span<const Tensor> inputs, Options options, bool reaches_others)
+    : scope_(op), op_(op) {
+  enter(inputs, options, reaches_others);
+}
+
+void DropHeardCall::operator()(HeardCall* call) const noexcept {
+  delete call;
+}
+
+bool Tape::would_record(std::initializer_list<TensorRef> inputs) {
+  return GradMode::is_enabled() && std::any_of(inputs.begin(), inputs.end(), wants_gradient);
+}
+
+template <class Inputs>
+void Tape::enter(const Inputs& inputs, Options options, bool reaches_others) {
+  const detail::TapeMode mode = detail::tape_mode();
+  if (mode.enabled || mode.met_gradient != nullptr) {
+    const bool wanted = reaches_others || std::any_of(inputs.begin(), inputs.end(), wants_gradient);
+    recording_ = wants_outputs_ = wanted && mode.enabled;
+    if (wanted && !mode.enabled) *mode.met_gradient = true;
+  }
+  if (scope_.is_heard()) [[unlikely]]
+    tell_listeners(inputs, options);
+  if (!recording_) return;
+  edges_.reserve(inputs.size());
+  for (const Tensor& input : inputs) edges_.push_back(detail::gradient_edge(input));
+}
+
+template <class Inputs>
+void Tape::tell_listeners(const Inputs& inputs, Options options) {
+  std::vector<const Tensor*> pointers;
+  for (const Tensor& input : inputs) pointers.push_back(&input);
+  if (scope_.is_recorded()) {
+    scope_.describe(ops::types_and_shapes(pointers));
+    for (const Tensor* input : pointers)
+      if (recording_ && input->defined()) detail::note_bytes(int64_t(input->size_bytes()));
+  }
+  OpTrace* const trace = OpTrace::current();
+  const bool keeps_text = recording_ && AnomalyGuard::is_enabled();
+  if (trace == nullptr && !keeps_text) return;
+  OptionList list;
+  for (const Option& option : options) option.list(list);
+  call_.reset(new HeardCall);
+  if (keeps_text) call_->text = call_text(op_, pointers, list);
+  if (trace == nullptr) return;
+  wants_outputs_ = true;
+  call_->trace = trace;
+  TracedOp& traced = call_->traced;
+  traced.name = op_;
+  traced.within = scope_.outer();
+  for (const Tensor* input : pointers) traced.inputs.push_back(trace->input(*input));
+  for (const auto& [name, tensor] : list.tensors) traced.others.emplace_back(name, trace->input(tensor));
+  traced.options = std::move(list.values);
+}
+
+void Tape::trace_outputs(std::span<const Tensor> outputs) {
+  if (call_ == nullptr || call_->trace == nullptr || call_->trace != OpTrace::current()) return;
+  for (const Tensor& output : outputs) call_->traced.outputs.push_back(call_->trace->output(output));
+  call_->trace->ops_.push_back(std::move(call_->traced));
+}
+
+std::shared_ptr<FormulaNode> Tape::make(std::span<const Tensor> outputs, Saved saved, Formula formula) {
   auto node = make_node<FormulaNode>(std::string(op_));
   node->set_up(std::move(edges_), outputs);
-  node->set_call(std::move(call_));
+  if (call_ != nullptr) node->set_call(std::move(call_->text));
   node->formula_ = std::move(formula);
   node->first_order_only_ = first_order_only_;
   node->saved_.reserve(saved.size());
@@ -122,8 +195,12 @@ std::shared_ptr<FormulaNode> Tape::make(std::span<const Tensor> outputs, std::sp
   return node;
 }
 
-void Tape::record_outputs(std::span<Tensor> outputs, std::span<const Tensor> saved, Formula formula) {
-  if (scope_.is_recorded()) detail::note_bytes(outputs);
+void Tape::record_outputs(std::span<Tensor> outputs, Saved saved, Formula formula) {
+  if (scope_.is_heard()) [[unlikely]] {
+    trace_outputs(outputs);
+    if (scope_.is_recorded() && recording_) detail::note_bytes(outputs);
+  }
+  if (!recording_) return;
   const auto node = make(outputs, saved, std::move(formula));
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (is_floating_point(outputs[i].dtype())) detail::set_history(outputs[i], node, int(i));
@@ -136,12 +213,15 @@ std::vector<Tensor> Tape::record_function(std::vector<Tensor> outputs, std::span
     TAPER_CHECK(outputs[i].defined(), "{}: output {} is an undefined tensor", op_, i);
     outputs[i] = own_output(std::move(outputs[i]), inputs, saved);
   }
-  if (recording_) record_outputs(outputs, saved, std::move(formula));
+  const std::vector<TensorRef> references(saved.begin(), saved.end());
+  if (wants_outputs_) record_outputs(outputs, references, std::move(formula));
   return outputs;
 }
 
-void Tape::record_in_place_output(const Tensor& self, std::span<const Tensor> saved, Formula formula) {
-  if (!is_floating_point(self.dtype())) return;
+void Tape::record_in_place_output(const Tensor& self, Saved saved, Formula formula) {
+  if (scope_.is_heard()) [[unlikely]]
+    trace_outputs({&self, 1});
+  if (!recording_ || !is_floating_point(self.dtype())) return;
   const auto node = make({&self, 1}, saved, std::move(formula));
   const detail::TapeMeta* meta = detail::meta(self);
   if (meta != nullptr && meta->base.defined())

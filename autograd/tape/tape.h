@@ -1,19 +1,26 @@
 #pragma once
-// Tape: how an operation becomes differentiable, in three moves:
+// The doorway of the ops: every differentiable op passes here with its name, its inputs, its options and its
+// results, whether a gradient is recorded or not. Three moves make an op differentiable:
 //
-//   Tensor mul(const Tensor& a, const Tensor& b) {
-//     Tape tape("mul", {a, b});                                     // 1. does anyone want a gradient?
-//     return tape.record(ops::mul(a, b), {a, b},                    // 2. compute, and save what backward
-//     needs
-//                        [](const Backward& bw) -> Grads {          // 3. how gradients flow back
-//                          return {mul(bw.grad(), bw.saved(1)), mul(bw.grad(), bw.saved(0))};
-//                        });
+//   Tensor leaky_relu(const Tensor& x, double slope) {
+//     // 1. Does anyone want a gradient?
+//     Tape tape("leaky_relu", {x}, {{"slope", slope}});
+//     // 2. Compute, and save what backward needs.
+//     return tape.record(ops::leaky_relu(x, slope), {x}, [slope](const Backward& bw) -> Grads {
+//       // 3. How gradients flow back.
+//       return {where(gt(bw.saved(0), 0), bw.grad(), mul(bw.grad(), slope))};
+//     });
 //   }
+//
+// Who listens at the doorway: memory reports and profiles (OpScope), anomaly mode (AnomalyGuard), OpTrace.
+// What changes an op's inputs belongs before it.
 //
 // A formula made of differentiable functions can itself be differentiated (create_graph). One that calls
 // ops:: on its gradients or saved tensors declares tape.first_order_only(). Formulas capture numbers and
-// shapes, never tensors: those go through `saved`, where the engine can check and free them. PyTorch's
-// counterpart: the generated VariableType and derivatives.yaml.
+// shapes, never tensors: those go through `saved`, where the engine can check and free them.
+//
+// PyTorch's counterparts: the dispatcher, where each listener is a key (c10/core/DispatchKeySet.h,
+// ATen/core/dispatch/Dispatcher.h); the generated VariableType and derivatives.yaml.
 
 #include <functional>
 #include <initializer_list>
@@ -22,6 +29,7 @@
 #include <vector>
 
 #include "taper/autograd/tape/node.h"
+#include "taper/autograd/tape/op_options.h"
 #include "taper/autograd/tape/saved_tensor.h"
 #include "taper/core/base/op_scope.h"
 #include "taper/core/tensor.h"
@@ -29,6 +37,20 @@
 namespace taper {
 
 class FormulaNode;
+struct HeardCall;
+struct DropHeardCall {
+  void operator()(HeardCall* call) const noexcept;
+};
+
+/// A tensor of the caller's, for the length of a call.
+class TensorRef {
+ public:
+  TensorRef(const Tensor& tensor) : tensor_(&tensor) {}
+  operator const Tensor&() const { return *tensor_; }
+
+ private:
+  const Tensor* tensor_;
+};
 
 /// What a derivative formula sees.
 class Backward {
@@ -59,13 +81,16 @@ using Formula = std::function<Grads(const Backward&)>;
 class Tape {
  public:
   /// Looks at the inputs (undefined ones are optional arguments left out) and at the thread's grad mode. `op`
-  /// is a literal: reports name it after the Tape is gone. `reaches_others`: the operation depends on tensors
-  /// besides its inputs that want a gradient, and its formula brings it to them.
-  Tape(std::string_view op, std::initializer_list<Tensor> inputs)
-      : Tape(op, std::span<const Tensor>(inputs.begin(), inputs.size())) {}
-  Tape(std::string_view op, std::span<const Tensor> inputs, bool reaches_others = false);
+  /// is a literal: reports name it after the Tape is gone. `options` may refer to temporaries.
+  Tape(std::string_view op, std::initializer_list<TensorRef> inputs, Options options = {});
+  /// `reaches_others`: the operation depends on tensors besides its inputs that want a gradient, and its
+  /// formula brings it to them.
+  Tape(std::string_view op, std::span<const Tensor> inputs, Options options = {},
+       bool reaches_others = false);
 
-  /// False when record() will store nothing.
+  /// Whether an operation on these inputs would be recorded.
+  static bool would_record(std::initializer_list<TensorRef> inputs);
+  /// False when record() will store no formula.
   bool recording() const { return recording_; }
   /// The formula is not made of differentiable functions: create_graph through it is an error.
   void first_order_only() { first_order_only_ = true; }
@@ -73,13 +98,14 @@ class Tape {
   /// Makes `output` (or each floating-point one of `outputs`) the result of the operation. `saved` may hold
   /// inputs, outputs and undefined tensors.
   template <class F>
-  Tensor record(Tensor output, std::initializer_list<Tensor> saved, F&& formula) {
-    if (recording_) record_outputs({&output, 1}, {saved.begin(), saved.size()}, std::forward<F>(formula));
+  Tensor record(Tensor output, std::initializer_list<TensorRef> saved, F&& formula) {
+    if (wants_outputs_) record_outputs({&output, 1}, saved, std::forward<F>(formula));
     return output;
   }
   template <class F>
-  std::vector<Tensor> record(std::vector<Tensor> outputs, std::initializer_list<Tensor> saved, F&& formula) {
-    if (recording_) record_outputs(outputs, {saved.begin(), saved.size()}, std::forward<F>(formula));
+  std::vector<Tensor> record(std::vector<Tensor> outputs, std::initializer_list<TensorRef> saved,
+                             F&& formula) {
+    if (wants_outputs_) record_outputs(outputs, saved, std::forward<F>(formula));
     return outputs;
   }
   /// As record(), for outputs that code of the user's made from `inputs`. One that is a tensor of others (an
@@ -90,7 +116,7 @@ class Tape {
   /// As record(), and declares the output a view of `parent`.
   template <class F>
   Tensor record_view(const Tensor& parent, Tensor output, F&& formula) {
-    if (recording_) record_outputs({&output, 1}, {}, std::forward<F>(formula));
+    if (wants_outputs_) record_outputs({&output, 1}, {}, std::forward<F>(formula));
     declare_view(parent, output);
     return output;
   }
@@ -101,22 +127,29 @@ class Tape {
   /// After it (the op has bumped the version): makes the operation self's history. `self` must be the first
   /// input.
   template <class F>
-  void record_in_place(const Tensor& self, std::initializer_list<Tensor> saved, F&& formula) {
-    if (recording_) record_in_place_output(self, {saved.begin(), saved.size()}, std::forward<F>(formula));
+  void record_in_place(const Tensor& self, std::initializer_list<TensorRef> saved, F&& formula) {
+    if (wants_outputs_) record_in_place_output(self, saved, std::forward<F>(formula));
   }
 
  private:
-  std::shared_ptr<FormulaNode> make(std::span<const Tensor> outputs, std::span<const Tensor> saved,
-                                    Formula formula);
-  void record_outputs(std::span<Tensor> outputs, std::span<const Tensor> saved, Formula formula);
-  void record_in_place_output(const Tensor& self, std::span<const Tensor> saved, Formula formula);
+  using Saved = std::span<const TensorRef>;
+
+  template <class Inputs>
+  void enter(const Inputs& inputs, Options options, bool reaches_others);
+  template <class Inputs>
+  void tell_listeners(const Inputs& inputs, Options options);
+  std::shared_ptr<FormulaNode> make(std::span<const Tensor> outputs, Saved saved, Formula formula);
+  void record_outputs(std::span<Tensor> outputs, Saved saved, Formula formula);
+  void record_in_place_output(const Tensor& self, Saved saved, Formula formula);
+  void trace_outputs(std::span<const Tensor> outputs);
   static void declare_view(const Tensor& parent, const Tensor& output);
 
   OpScope scope_;  // memory asked for while the Tape lives is the operation's
   std::string_view op_;
   std::vector<Edge> edges_;
-  std::string call_;
+  std::unique_ptr<HeardCall, DropHeardCall> call_;  // null unless a listener waits for the outputs
   bool recording_ = false;
+  bool wants_outputs_ = false;  // recording, or for a listener
   bool first_order_only_ = false;
 };
 

@@ -28,14 +28,25 @@ enum class SpanKind : uint8_t {
 
 namespace detail {
 
-/// Who wants to hear of scopes, one bit each; 0, and nothing is called.
-enum OpListener : unsigned { kProfiler = 1, kNvtx = 2 };
+/// Who wants to hear of scopes; 0, and nothing is called. kProfiler and kNvtx are bits. Each listener at the
+/// ops' doorway (autograd/tape/tape.h) adds kDoorway.
+enum OpListener : unsigned { kProfiler = 1, kNvtx = 2, kDoorway = 4 };
 inline constinit std::atomic<unsigned> op_listeners{0};
 
 /// True while a Profiler records.
 inline bool profiler_records() {
   return (op_listeners.load(std::memory_order_relaxed) & kProfiler) != 0;
 }
+
+/// Listens at the ops' doorway while it lives. Ops of other threads then look for a listener of their own
+/// thread, and find none.
+class DoorwayListener {
+ public:
+  DoorwayListener() { op_listeners += kDoorway; }
+  ~DoorwayListener() { op_listeners -= kDoorway; }
+  DoorwayListener(const DoorwayListener&) = delete;
+  DoorwayListener& operator=(const DoorwayListener&) = delete;
+};
 
 /// What to call where an op begins and ends while kNvtx listens.
 struct RangeTool {
@@ -73,6 +84,11 @@ class OpScope {
   /// The innermost name on this thread; empty outside all scopes.
   static std::string_view current() { return current_; }
 
+  /// The name of the scope around this one; empty outside all others.
+  std::string_view outer() const { return outer_; }
+
+  /// True if somebody listened when the scope began: a Profiler, NVTX or a listener at the doorway.
+  bool is_heard() const { return heard_by_ != 0; }
   /// True while a Profiler records this very scope: it then takes describe(). False too in a scope inside one
   /// of the same name, which would say nothing new.
   bool is_recorded() const { return (heard_by_ & detail::kProfiler) != 0; }

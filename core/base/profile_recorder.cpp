@@ -146,8 +146,8 @@ int64_t detail::profile_clock_ns() {
 
 unsigned detail::op_begins(std::string_view name, SpanKind kind) {
   const unsigned listeners = op_listeners.load(std::memory_order_relaxed);
-  unsigned heard_by = listeners & kNvtx;
-  if (heard_by != 0) nvtx_tool.begin(name);
+  unsigned heard_by = listeners & ~unsigned{kProfiler};
+  if ((heard_by & kNvtx) != 0) nvtx_tool.begin(name);
   if ((listeners & kProfiler) != 0) {
     ProfileSpan span;
     span.kind = kind;

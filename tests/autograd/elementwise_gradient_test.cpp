@@ -290,7 +290,7 @@ TEST_CASE("derivatives of elementwise functions on a GPU are the CPU's") {
   }
 }
 
-TEST_CASE("elementwise ops and their gradients give PyTorch's numbers") {
+TEST_CASE("elementwise ops and their gradients give PyTorch's numbers", "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& entry : oracle_cases("elementwise_gradient")) {
     INFO(entry.name << " on " << device.str());

@@ -130,7 +130,7 @@ TEST_CASE("a constant has standard deviation and norm 0, and gradient 0") {
   check_close(x.grad(), zeros({2, 3}), 0);
 }
 
-TEST_CASE("reductions and their gradients give PyTorch's numbers") {
+TEST_CASE("reductions and their gradients give PyTorch's numbers", "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& entry : oracle_cases("reduce_gradient")) {
     INFO(entry.name);

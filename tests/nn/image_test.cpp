@@ -100,7 +100,7 @@ Image apply(const Case& c, const std::string& folder) {
 
 }  // namespace
 
-TEST_CASE("pictures decode, resize and crop to the bits of PIL and torchvision") {
+TEST_CASE("pictures decode, resize and crop to the bits of PIL and torchvision", "[oracle]") {
   const auto folder = oracle_dir("image");
   if (!folder) return;
   const auto cases = read_cases(*folder);
@@ -119,7 +119,7 @@ TEST_CASE("pictures decode, resize and crop to the bits of PIL and torchvision")
   }
 }
 
-TEST_CASE("pixels are normalised to torchvision's f32 numbers") {
+TEST_CASE("pixels are normalised to torchvision's f32 numbers", "[oracle]") {
   const auto folder = oracle_dir("image");
   if (!folder) return;
   std::vector<float> want(3 * 256);  // [channel][value]

@@ -72,7 +72,7 @@ double largest(const Tensor& x) {
   return most;
 }
 
-TEST_CASE("layers: outputs, gradients and state are PyTorch's") {
+TEST_CASE("layers: outputs, gradients and state are PyTorch's", "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& c : oracle_cases("layers")) {
     INFO(c.name << " on " << device.str());

@@ -104,7 +104,7 @@ Tensors leaves(const Tensors& tensors, Device device = kCPU) {
 
 }  // namespace
 
-TEST_CASE("schedules follow torch.optim.lr_scheduler step by step") {
+TEST_CASE("schedules follow torch.optim.lr_scheduler step by step", "[oracle]") {
   int compared = 0;
   for (const OracleCase& c : oracle_cases("optim")) {
     if (!c["lr"].defined()) continue;
@@ -149,7 +149,8 @@ TEST_CASE("a warm-up of no steps is the schedule itself") {
   CHECK(with_warmup(optimizer, 0, cosine) == cosine);
 }
 
-TEST_CASE("optimizers follow torch.optim with groups, late and missing gradients, and clipped norms") {
+TEST_CASE("optimizers follow torch.optim with groups, late and missing gradients, and clipped norms",
+          "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& c : oracle_cases("optim")) {
     if (c.op != "sgd" && c.op != "adamw") continue;
@@ -168,7 +169,7 @@ TEST_CASE("optimizers follow torch.optim with groups, late and missing gradients
   }
 }
 
-TEST_CASE("an optimizer goes on where its saved state stopped, to the last bit") {
+TEST_CASE("an optimizer goes on where its saved state stopped, to the last bit", "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& c : oracle_cases("optim")) {
     if (c.op != "sgd" && c.op != "adamw") continue;
@@ -451,7 +452,7 @@ TEST_CASE("clip_grad_value limits each element") {
   CHECK_THROWS_WITH(clip_grad_value({a}, -1), Contains("limit"));
 }
 
-TEST_CASE("Ema follows AveragedModel, copies integers, and swaps for evaluation") {
+TEST_CASE("Ema follows AveragedModel, copies integers, and swaps for evaluation", "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& c : oracle_cases("optim")) {
     if (c.op != "ema") continue;

@@ -50,7 +50,7 @@ double largest_difference(const Tensor& actual, const Tensor& expected) {
   return largest;
 }
 
-TEST_CASE("resnet: names, shapes and counts are torchvision's") {
+TEST_CASE("resnet: names, shapes and counts are torchvision's", "[oracle]") {
   struct Case {
     std::string architecture;
     int64_t parameters;
@@ -109,7 +109,7 @@ struct Parity {
   double gradient_tolerance;  ///< relative, by norm
 };
 
-TEST_CASE("resnet: logits, loss, gradients and running statistics are torchvision's") {
+TEST_CASE("resnet: logits, loss, gradients and running statistics are torchvision's", "[oracle]") {
   const auto folder = oracle_dir("resnet");
   if (!folder) return;
   // In f32 rounding errors grow with depth unless the blocks start as the identity, so ResNet-50 with random

@@ -130,7 +130,7 @@ TEST_CASE("safetensors: tensors of any strides are written row-major") {
   CHECK(values_of<float>(loaded.at("sliced")) == std::vector<float>{1, 3, 5, 7});
 }
 
-TEST_CASE("safetensors: reads and writes the same bytes as the oracle's own writer") {
+TEST_CASE("safetensors: reads and writes the same bytes as the oracle's own writer", "[oracle]") {
   const auto oracle = oracle_dir("safetensors");
   if (!oracle) return;
   const Safetensors expected = all_dtypes();

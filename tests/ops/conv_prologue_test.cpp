@@ -150,7 +150,7 @@ TEST_CASE("a prologue's derivatives of first and second order agree with finite 
   CHECK(gradgradcheck(convolve, inputs));
 }
 
-TEST_CASE("convolution with a prologue agrees with PyTorch") {
+TEST_CASE("convolution with a prologue agrees with PyTorch", "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& test : oracle_cases("conv_prologue")) {
     std::map<std::string, Tensor> leaves;

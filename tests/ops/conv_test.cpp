@@ -443,7 +443,7 @@ TEST_CASE("convolution gives gradients only where they are wanted") {
   CHECK_FALSE(x.grad().defined());
 }
 
-TEST_CASE("convolution agrees with PyTorch") {
+TEST_CASE("convolution agrees with PyTorch", "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   const auto pair = [](const std::vector<int64_t>& values) { return IntPair(values.at(0), values.at(1)); };
   for (const OracleCase& test : oracle_cases("conv")) {

@@ -6,6 +6,7 @@
 #include "bench/resnet50_layers.h"
 #include "candidate_outputs.h"
 #include "resnet50_problems.h"
+#include "skip.h"
 #include "taper/core/tf32.h"
 #include "taper/core/views.h"
 #include "taper/ops/conv/gpu/product.h"
@@ -178,11 +179,7 @@ TEST_CASE("all candidates of the GPU's matrix product agree with f64") {
 }
 
 TEST_CASE("all candidates of ResNet-50's 1x1 convolutions and last layer agree with f64") {
-  if (!has_gpu()) return;
-  if (gpu::is_simulated()) {
-    WARN("the simulated GPU would take hours");
-    return;
-  }
+  if (!has_gpu() || gpu::is_simulated()) return skip("for hardware alone");
   const auto precisions = std::span(kPrecisions).subspan(1);
   Seen seen;
   const auto check_conv = [&](const ResnetLayer& layer, const Precision& precision, ops::Conv2dPass pass) {

@@ -59,7 +59,7 @@ Tensor apply(const OracleCase& c, const Tensor& x, const Tensor& source) {
 
 }  // namespace
 
-TEST_CASE("indexing and joining agree with PyTorch, gradients included") {
+TEST_CASE("indexing and joining agree with PyTorch, gradients included", "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& c : oracle_cases("index")) {
     INFO(c.name);

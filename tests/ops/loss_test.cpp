@@ -40,7 +40,7 @@ Tensor classes_in_turn(const Shape& shape, int64_t classes, int64_t ignored = 0)
 
 }  // namespace
 
-TEST_CASE("cross_entropy and its gradient agree with PyTorch for every option") {
+TEST_CASE("cross_entropy and its gradient agree with PyTorch for every option", "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& c : oracle_cases("loss")) {
     if (c.op != "cross_entropy") continue;
@@ -68,7 +68,7 @@ TEST_CASE("cross_entropy and its gradient agree with PyTorch for every option") 
   }
 }
 
-TEST_CASE("the other losses and their gradients agree with PyTorch") {
+TEST_CASE("the other losses and their gradients agree with PyTorch", "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& c : oracle_cases("loss")) {
     if (c.op == "cross_entropy") continue;

@@ -277,7 +277,7 @@ TEST_CASE("differentiable matrix products refuse what does not fit") {
   CHECK_THROWS_WITH(matmul(Tensor(), random_tensor({4})), Catch::Contains("undefined"));
 }
 
-TEST_CASE("matrix products agree with PyTorch") {
+TEST_CASE("matrix products agree with PyTorch", "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& test : oracle_cases("matmul")) {
     const bool is_linear = test.op == "linear";

@@ -443,7 +443,7 @@ TEST_CASE("batch norm's derivatives of first and second order agree with finite 
   }
 }
 
-TEST_CASE("batch norm agrees with PyTorch") {
+TEST_CASE("batch norm agrees with PyTorch", "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& test : oracle_cases("norm")) {
     const auto input = [&](const char* of) {

@@ -67,7 +67,7 @@ AdamWOptions adamw_options(const OracleCase& c) {
 
 }  // namespace
 
-TEST_CASE("sgd and adamw follow torch.optim step by step") {
+TEST_CASE("sgd and adamw follow torch.optim step by step", "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& c : oracle_cases("optimizer")) {
     INFO(c.name << " " << device.str());

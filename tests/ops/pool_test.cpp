@@ -370,7 +370,7 @@ TEST_CASE("the derivatives of pooling agree with finite differences") {
   }
 }
 
-TEST_CASE("pooling agrees with PyTorch") {
+TEST_CASE("pooling agrees with PyTorch", "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   const auto pair = [](const std::vector<int64_t>& values) { return IntPair(values.at(0), values.at(1)); };
   for (const OracleCase& test : oracle_cases("pool")) {

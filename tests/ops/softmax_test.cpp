@@ -28,7 +28,7 @@ const Named kBoth[] = {{"softmax", softmax}, {"log_softmax", log_softmax}};
 
 }  // namespace
 
-TEST_CASE("softmax and its gradient agree with PyTorch") {
+TEST_CASE("softmax and its gradient agree with PyTorch", "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& c : oracle_cases("softmax")) {
     INFO(c.name);

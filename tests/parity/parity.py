@@ -1,8 +1,8 @@
-"""Ten training steps of ResNet-50 by torchvision and by resnet50_train, from the same weights and pictures.
+"""Ten training steps of ResNet-50 by torchvision and by resnet50_train, from the same weights and images.
 
   parity.py RESNET50_TRAIN FOLDER --size N --lr X [--dtype f64] [--device cuda]
 
-Writes pictures and weights into FOLDER, trains with PyTorch (SGD, momentum 0.9, weight decay 1e-4), runs
+Writes images and weights into FOLDER, trains with PyTorch (SGD, momentum 0.9, weight decay 1e-4), runs
 resnet50_train with the same settings and compares the losses of its --log step by step. With the residual branches'
 last batch norm at zero, rounding errors grow slowly enough for ten steps to be comparable: PyTorch's own two memory
 formats differ from each other by about the bounds below.
@@ -14,15 +14,18 @@ so that the bounds for f32 are wider than on the CPU.
 import argparse
 import json
 import os
-import struct
+import pathlib
 import subprocess
 import sys
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "oracle"))
 try:
     import numpy as np
     import torch
     import torchvision
     from PIL import Image
+
+    from cases import save_safetensors  # tests/oracle/cases.py
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -45,26 +48,12 @@ def write_pictures(folder, size):
             picture.save(f"{folder}/class{label}/{i:04}.png")
 
 
-def write_safetensors(path, state):
-    """The format by hand: the safetensors package is not in Debian."""
-    header, blobs, offset = {}, [], 0
-    for name, tensor in state.items():
-        data = np.ascontiguousarray(tensor.numpy()).tobytes()
-        kind = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64"}[tensor.dtype]
-        header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [offset, offset + len(data)]}
-        blobs.append(data)
-        offset += len(data)
-    text = json.dumps(header).encode()
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
-
-
 def train_with_pytorch(folder, weights, size, lr, dtype, device):
     torch.manual_seed(0)
     torch.set_num_threads(2)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     model = torchvision.models.resnet50(num_classes=CLASSES, zero_init_residual=True)
-    write_safetensors(weights, model.state_dict())
+    save_safetensors(pathlib.Path(weights), model.state_dict())
     model.to(device, dtype)
     t = torchvision.transforms
     transform = t.Compose([t.Resize(size), t.CenterCrop(size), t.ToTensor(),

@@ -69,6 +69,7 @@ class GpuStepsTest(unittest.TestCase):
         self.assertEqual(steps["conv_test"].after, ("oracle_conv",))
         self.assertEqual(steps["gpu_simt_test"].after, ())
         self.assertEqual(steps["resnet50_norm_test"].env["TAPER_TEST_SECONDS"], "{most}")
+        self.assertEqual(steps["resnet50_norm_test"].skip_code, 77)
         self.assertNotIn("TAPER_TEST_SECONDS", steps["gpu_simt_test"].env)
 
     def test_an_oracle_whose_answers_the_pack_has_is_not_asked(self):

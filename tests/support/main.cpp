@@ -1,12 +1,34 @@
-#define CATCH_CONFIG_MAIN
+// The test program's main(): Catch2's, with exit codes of its own for a lost GPU and for a run in which every
+// case was skipped.
+
+#define CATCH_CONFIG_RUNNER
 #include <catch2/catch.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <set>
+#include <string>
 
+#include "skip.h"
 #include "taper/core/gpu/device_loss.h"
 #include "taper/core/gpu/runtime.h"
 
 namespace {
+
+std::string running_case;
+std::set<std::string> skipped_cases;
+size_t cases_run = 0;
+
+class CountCases : public Catch::TestEventListenerBase {
+ public:
+  using TestEventListenerBase::TestEventListenerBase;
+
+  void testCaseStarting(const Catch::TestCaseInfo& info) override {
+    running_case = info.name;
+    ++cases_run;
+  }
+};
+
+CATCH_REGISTER_LISTENER(CountCases)
 
 /// After a kernel's fault every further test on the GPU would fail for the same reason, so the run ends, with
 /// an exit code of its own, which scripts/gpu_check.sh knows.
@@ -34,3 +56,14 @@ class EndWithLostGpu : public Catch::TestEventListenerBase {
 CATCH_REGISTER_LISTENER(EndWithLostGpu)
 
 }  // namespace
+
+void note_skipped(const std::string& why) {
+  if (skipped_cases.insert(running_case).second)
+    std::fprintf(stderr, "skipped: %s: %s\n", running_case.c_str(), why.c_str());
+}
+
+int main(int argc, char** argv) {
+  constexpr int kSkipped = 77;
+  const int failures = Catch::Session().run(argc, argv);
+  return failures == 0 && cases_run > 0 && skipped_cases.size() == cases_run ? kSkipped : failures;
+}

@@ -30,7 +30,8 @@ class OracleCase {
   std::vector<std::pair<std::string, Tensor>> tensors_;
 };
 
-/// The cases of tests/oracle/FAMILY_oracle.py, in order; none (with a warning) where it has not run.
+/// Returns the cases of tests/oracle/FAMILY_oracle.py in order. Where it has not run, counts the test case as
+/// skipped and returns none.
 std::vector<OracleCase> oracle_cases(const std::string& family);
 
 /// The gradient that weights_like() in cases.py makes for a result of y's shape and dtype.
