@@ -41,6 +41,7 @@
 
 // Modules, layers and models.
 #include "taper/nn/init.h"
+#include "taper/nn/layer.h"
 #include "taper/nn/layers/adaptive_avg_pool2d.h"
 #include "taper/nn/layers/avg_pool2d.h"
 #include "taper/nn/layers/batch_norm2d.h"

@@ -1,5 +1,5 @@
-// Pictures a second that ResNet-50 classifies on the CPU, the median of some calls, printed as one number:
-// what bench/compare_pytorch_cpu.sh puts beside PyTorch's.
+// Prints how many images per second ResNet-50 classifies on the CPU, as the median of some calls.
+// bench/compare_pytorch_cpu.sh puts this number beside PyTorch's.
 //
 //   inference_bench SIZE BATCH CALLS THREADS
 
@@ -10,7 +10,6 @@
 #include <cstdlib>
 #include <vector>
 
-#include "taper/autograd/tape/grad_mode.h"
 #include "taper/core/base/parallel.h"
 #include "taper/core/files/program.h"
 #include "taper/nn/models/resnet.h"
@@ -30,12 +29,11 @@ int main(int argc, char** argv) {
   ResNet model = resnet50({.num_classes = 1000});
   model.eval();
   const InferenceForm form(model);
-  const NoGradGuard no_grad;
-  const Tensor pictures = ops::full({batch, 3, size, size}, 0.5, {.memory_format = kChannelsLast});
+  const Tensor images = ops::full({batch, 3, size, size}, 0.5, {.memory_format = kChannelsLast});
   std::vector<double> speeds;
   for (int64_t i = 0; i < calls + 2; ++i) {
     const auto start = std::chrono::steady_clock::now();
-    model(pictures);
+    form(images);
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     if (i >= 2) speeds.push_back(double(batch) / elapsed.count());
   }

@@ -5,11 +5,10 @@
 
 using namespace taper;
 
-struct Perceptron : Module {
+struct Perceptron : Layer {
   Linear& hidden = register_module<Linear>("hidden", 2, 16);
   Linear& output = register_module<Linear>("output", 16, 1);
   Tensor forward(const Tensor& x) override { return output(tanh(hidden(x))); }
-  std::string type_name() const override { return "Perceptron"; }
 };
 
 int main() {

@@ -1,6 +1,7 @@
 #pragma once
-// Functions that run around a module's forward(), to look at what flows through it or to change it. PyTorch's
-// counterpart: register_forward_hook in torch/nn/modules/module.py, torch/utils/hooks.py.
+// Hooks: functions that run before and after a layer's forward(). They look at its input and output or
+// replace them. PyTorch's counterparts: register_forward_hook in torch/nn/modules/module.py, and
+// torch/utils/hooks.py.
 
 #include <algorithm>
 #include <functional>
@@ -11,12 +12,13 @@
 
 namespace taper {
 
-class Module;
+class Layer;
 
-using ForwardPreHook = std::function<Tensor(Module& module, const Tensor& input)>;
-using ForwardHook = std::function<Tensor(Module& module, const Tensor& input, const Tensor& output)>;
+using ForwardPreHook = std::function<Tensor(Layer& layer, const Tensor& input)>;
+using ForwardHook = std::function<Tensor(Layer& layer, const Tensor& input, const Tensor& output)>;
 
-/// Takes a hook off its module. Letting go of the handle leaves the hook in place; it may outlive the module.
+/// Removes a hook from its layer. The hook stays if the handle is destroyed. The handle may outlive the
+/// layer.
 class HookHandle {
  public:
   explicit HookHandle(std::weak_ptr<bool> active) : active_(std::move(active)) {}
@@ -28,7 +30,7 @@ class HookHandle {
   std::weak_ptr<bool> active_;
 };
 
-/// Hooks in the order they were added; those removed are forgotten at the next addition.
+/// Hooks in the order in which they were added. add() forgets the hooks that were removed before it.
 template <class Hook>
 class HookList {
  public:
@@ -40,10 +42,12 @@ class HookList {
   bool empty() const {
     return std::none_of(entries_.begin(), entries_.end(), [](const auto& entry) { return entry->active; });
   }
-  /// Calls body(hook) for each hook. Hooks may add hooks, which run from the next call on, and remove hooks.
+  /// Calls body(hook) for each hook. A hook may remove hooks, and may add hooks that run from the next call
+  /// on.
   template <class Body>
   void for_each(Body&& body) const {
-    const std::vector<std::shared_ptr<Entry>> entries = entries_;  // holds those that are forgotten meanwhile
+    const std::vector<std::shared_ptr<Entry>> entries =
+        entries_;  // a hook that add() forgets lives on until the end
     for (const auto& entry : entries) {
       if (entry->active) body(entry->hook);
     }

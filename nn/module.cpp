@@ -1,9 +1,12 @@
 #include "taper/nn/module.h"
 
+#include <cxxabi.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <iterator>
+#include <typeinfo>
 #include <unordered_set>
 
 #include "taper/autograd/tape/meta.h"
@@ -24,8 +27,30 @@ std::vector<Tensor> tensors_of(const NamedTensors& named) {
   return tensors;
 }
 
-/// Gives `x` the content, dtype and device of `source`, so that every handle on x sees them: PyTorch's
-/// `x.data = source`. The next graph through x must not reuse a gradient node made for the old dtype.
+/// Returns a type's name without namespaces and enclosing classes or functions, in template arguments too:
+/// "taper::(anonymous namespace)::Pair<taper::Linear>" gives "Pair<Linear>".
+std::string without_scopes(std::string_view type) {
+  std::string result;
+  const auto at_start = [&] {
+    return result.empty() || result.ends_with('<') || result.ends_with('(') || result.ends_with(", ");
+  };
+  for (size_t i = 0; i < type.size(); ++i) {
+    if (!type.substr(i).starts_with("::")) {
+      result += type[i];
+      continue;
+    }
+    ++i;
+    // Takes back the scope just written. Brackets in it may hold commas and spaces: "f(int, A)".
+    for (int depth = 0; !result.empty() && (depth > 0 || !at_start()); result.pop_back()) {
+      const char last = result.back();
+      depth += (last == ')' || last == '>') - (last == '(' || last == '<');
+    }
+  }
+  return result;
+}
+
+/// Gives `x` the content, dtype and device of `source`, so that every handle on x sees them (PyTorch's
+/// `x.data = source`). Drops the gradient node, because the next graph needs one for the new dtype.
 void replace_content(const Tensor& x, const Tensor& source) {
   TensorImpl& impl = *x.impl();
   impl.storage = source.storage();
@@ -35,7 +60,7 @@ void replace_content(const Tensor& x, const Tensor& source) {
   if (detail::TapeMeta* meta = detail::meta(x)) meta->accumulator.reset();
 }
 
-/// Replaces the content of all `tensors` and their gradients by what `convert` makes of it.
+/// Applies `convert` to the content of all `tensors` and their gradients.
 template <class Convert>
 void convert_all(const std::vector<Tensor>& tensors, Convert&& convert) {
   for (const Tensor& x : tensors) {
@@ -60,8 +85,7 @@ std::vector<std::string> quoted(const std::vector<std::string>& names) {
   return result;
 }
 
-/// The prefix that `longer` names have before `shorter` ones, if every shorter name is there with it; "" if
-/// there is none.
+/// Returns the prefix that turns every name of `shorter` into one of `longer`, or "" if there is none.
 std::string common_prefix(const std::vector<std::string>& shorter, const std::vector<std::string>& longer) {
   if (shorter.empty()) return "";
   const std::set<std::string> names(longer.begin(), longer.end());
@@ -98,30 +122,11 @@ std::string LoadReport::str() const {
   return fmt::format("{}", fmt::join(parts, "; "));
 }
 
-// ---- Running ----
-
-Tensor Module::operator()(const Tensor& x) {
-  if (!has_hooks()) return forward(x);
-  return run_with_hooks(x, [this](const Tensor& input) { return forward(input); });
-}
-
-Tensor Module::run_with_hooks(const Tensor& x, const std::function<Tensor(const Tensor&)>& forward_function) {
-  Tensor input = x;
-  pre_hooks_.for_each([&](const ForwardPreHook& hook) {
-    if (const Tensor replacement = hook(*this, input); replacement.defined()) input = replacement;
-  });
-  Tensor output = forward_function(input);
-  hooks_.for_each([&](const ForwardHook& hook) {
-    if (const Tensor replacement = hook(*this, input, output); replacement.defined()) output = replacement;
-  });
-  return output;
-}
-
-HookHandle Module::register_forward_pre_hook(ForwardPreHook hook) {
-  return pre_hooks_.add(std::move(hook));
-}
-HookHandle Module::register_forward_hook(ForwardHook hook) {
-  return hooks_.add(std::move(hook));
+std::string Module::type_name() const {
+  int status = 0;
+  const std::unique_ptr<char, decltype(&std::free)> name(
+      abi::__cxa_demangle(typeid(*this).name(), nullptr, nullptr, &status), &std::free);
+  return name ? without_scopes(name.get()) : typeid(*this).name();
 }
 
 void Module::train(bool training) {

@@ -1,16 +1,16 @@
 #pragma once
-// Module: something with parameters that turns a tensor into a tensor, made of smaller modules. A model names
-// its parts where it declares them, and everything else (names, counts, saving, moving) follows from that
-// tree:
+// Module: a tree of named parts. A module registers its parameters, its buffers (tensors that are saved but
+// not trained) and its smaller modules, each under a name. Counting, saving, loading and moving follow from
+// that tree. How a module is called is its own choice:
 //
-//   struct Perceptron : Module {
-//     Linear& hidden = register_module<Linear>("hidden", 64, 32);
-//     Linear& output = register_module<Linear>("output", 32, 10);
-//     Tensor forward(const Tensor& x) override { return output(relu(hidden(x))); }
-//     std::string type_name() const override { return "Perceptron"; }
+//   struct TwoTowers : Module {
+//     Linear& left = register_module<Linear>("left", 64, 32);
+//     Linear& right = register_module<Linear>("right", 16, 32);
+//     Tensor operator()(const Tensor& a, const Tensor& b) { return left(a) * right(b); }
 //   };
 //
-// PyTorch's counterparts: torch/nn/modules/module.py, torch/csrc/api/include/torch/nn/module.h.
+// A module that turns one tensor into one tensor is a Layer (nn/layer.h). PyTorch's counterparts:
+// torch/nn/modules/module.py, torch/csrc/api/include/torch/nn/module.h.
 
 #include <functional>
 #include <memory>
@@ -20,7 +20,6 @@
 #include <vector>
 
 #include "taper/core/tensor.h"
-#include "taper/nn/hooks.h"
 #include "taper/nn/tensor_map.h"
 
 namespace taper {
@@ -28,20 +27,20 @@ namespace taper {
 class Module;
 using NamedModules = std::vector<std::pair<std::string, Module*>>;
 
-/// What load_state_dict() could not match.
+/// The names and shapes that load_state_dict() could not match.
 struct LoadReport {
   struct ShapeMismatch {
     std::string name;
-    Shape found;   ///< in what was given
+    Shape found;   ///< in the given state
     Shape needed;  ///< by the module
   };
-  std::vector<std::string> missing;     ///< the module has them, what was given does not
-  std::vector<std::string> unexpected;  ///< the other way round
+  std::vector<std::string> missing;     ///< names that the module has and the given state lacks
+  std::vector<std::string> unexpected;  ///< names that the given state has and the module lacks
   std::vector<ShapeMismatch> mismatched;
 
   bool complete() const { return missing.empty() && unexpected.empty() && mismatched.empty(); }
-  /// One line; long lists are shortened. If a prefix such as "module." is all that parts the missing names
-  /// from the unexpected ones, it says so.
+  /// Returns the report in one line, with long lists shortened. Names a prefix such as "module." if the names
+  /// would match without it.
   std::string str() const;
 };
 
@@ -52,37 +51,29 @@ class Module {
   Module(const Module&) = delete;  // its parts hold references into it
   Module& operator=(const Module&) = delete;
 
-  // ---- Running ----
+  /// Returns the class's own name: "Conv2d".
+  virtual std::string type_name() const;
 
-  /// forward() between the hooks: how modules are called.
-  Tensor operator()(const Tensor& x);
-  virtual Tensor forward(const Tensor& x) = 0;
-
-  /// Runs before forward(); a defined result replaces the input.
-  HookHandle register_forward_pre_hook(ForwardPreHook hook);
-  /// Runs after forward(); a defined result replaces the output.
-  HookHandle register_forward_hook(ForwardHook hook);
-
-  /// Whether anyone was promised to see this module's own input and output.
-  bool has_hooks() const { return !pre_hooks_.empty() || !hooks_.empty(); }
-
-  /// Training or evaluation: what dropout and batch norm do. Modules start in training mode.
+  /// Sets training or evaluation mode for the module and all its parts. Dropout and batch norm differ between
+  /// the two. Modules start in training mode.
   void train(bool training = true);
   void eval() { train(false); }
   bool is_training() const { return training_; }
 
   // ---- What it is made of; names are dotted paths ("layer1.0.conv1.weight"), in order of registration ----
 
-  /// Each tensor once, even if two modules share it. recurse = false leaves out the parts' tensors.
+  /// Returns each parameter once, even if two modules share it. recurse = false leaves out the parts'
+  /// tensors.
   NamedTensors named_parameters(bool recurse = true) const;
+  /// Returns each buffer once, even if two modules share it. recurse = false leaves out the parts' tensors.
   NamedTensors named_buffers(bool recurse = true) const;
   std::vector<Tensor> parameters() const;
   std::vector<Tensor> buffers() const;
-  /// The direct parts.
+  /// Returns the direct parts.
   NamedModules named_children() const;
-  /// This module under the name "", then all below it, parents before children.
+  /// Returns this module under the name "", then every module below it, parents before children.
   NamedModules named_modules();
-  /// Elements in all parameters.
+  /// Returns the number of elements in all parameters.
   int64_t parameter_count() const;
 
   /// Calls `function` on every module, children before parents.
@@ -95,33 +86,31 @@ class Module {
   void to(DType dtype);
   /// Moves all parameters, gradients and buffers, in place.
   void to(Device device);
-  /// Drops the gradients, or fills those that exist with zeros.
+  /// Drops the gradients, or fills existing ones with zeros.
   void zero_grad(bool set_to_none = true);
-  /// Freezes or thaws all parameters.
+  /// Freezes or unfreezes all parameters.
   void set_requires_grad(bool requires_grad);
 
-  /// Parameters and buffers by name, sharing memory with the module; what save_safetensors takes.
+  /// Returns parameters and buffers by name. They share memory with the module. save_safetensors() takes
+  /// them.
   TensorMap state_dict() const;
-  /// Copies values into the parameters and buffers of the same names and shapes, converting dtype and device.
-  /// strict: throws Error naming everything that is missing, unexpected or of another shape, and changes
-  /// nothing. Otherwise skips those and says so in the report. Buffers that are InState::kOptional
-  /// are never missing.
+  /// Copies values into parameters and buffers with matching names and shapes, and converts dtype and device.
+  /// strict: throws Error naming every missing, unexpected and mismatched tensor, and changes nothing.
+  /// Without strict, skips those tensors and returns their names. A buffer registered as InState::kOptional
+  /// never counts as missing.
   LoadReport load_state_dict(const TensorMap& state, bool strict = true);
 
-  // ---- For summaries ----
-
-  /// The class's name: "Conv2d".
-  virtual std::string type_name() const = 0;
-  /// Additions and multiplications (a multiply-add counts as two) of forward(), not counting submodules.
-  virtual int64_t flops(const Tensor& /*input*/, const Tensor& /*output*/) const { return 0; }
-
  protected:
-  /// Makes a part and owns it. Throws Error if the name is taken, empty, or holds a dot.
+  // A module keeps its own handle on each registered tensor. `weight = other` makes the member another
+  // tensor, while the module trains, saves and moves the first. Write the values instead:
+  // weight.copy_(other).
+
+  /// Makes a part, owns it and returns it. Throws Error if the name is taken, empty, or holds a dot.
   template <class M, class... Args>
   M& register_module(const std::string& name, Args&&... args) {
     return register_module(name, std::make_shared<M>(std::forward<Args>(args)...));
   }
-  /// As above for a part that exists.
+  /// Registers an existing part and returns it. Throws Error if the name is taken, empty, or holds a dot.
   template <class M>
   M& register_module(const std::string& name, std::shared_ptr<M> module) {
     M& part = *module;
@@ -129,24 +118,18 @@ class Module {
     children_.push_back({name, std::move(module)});
     return part;
   }
-  /// As above for a part that may be left out: null registers nothing and is returned.
+  /// Registers and returns a part that may be left out. Returns null for null and registers nothing.
   template <class M>
   M* register_optional(const std::string& name, std::shared_ptr<M> module) {
     return module ? &register_module(name, std::move(module)) : nullptr;
   }
-  // A module keeps a handle of its own on what is registered: `weight = other` afterwards makes the member
-  // another tensor, while the module goes on training, saving and moving the first. To change values, write
-  // them: weight.copy_(other).
-
-  /// A tensor to be trained. An undefined tensor (no bias) is passed through without being registered.
+  /// Registers and returns a tensor to be trained. Returns an undefined tensor (no bias) without registering
+  /// it.
   Tensor register_parameter(const std::string& name, Tensor tensor);
-  /// Whether a state that is loaded must have a buffer. Where it may lack it, the buffer keeps its value.
+  /// Whether load_state_dict() needs a value for a buffer. An optional buffer without one keeps its value.
   enum class InState { kRequired, kOptional };
-  /// A tensor that is saved and moved with the module but not trained.
+  /// Registers and returns a tensor that is saved and moved with the module but not trained.
   Tensor register_buffer(const std::string& name, Tensor tensor, InState in_state = InState::kRequired);
-
-  /// Puts the hooks around another way of calling the module: run_with_hooks(x, [&](const Tensor& in) {...}).
-  Tensor run_with_hooks(const Tensor& x, const std::function<Tensor(const Tensor&)>& forward_function);
 
  private:
   enum class Kind { kParameter, kBuffer };
@@ -161,8 +144,6 @@ class Module {
   std::vector<std::string> optional_buffers_;  ///< the buffers registered as InState::kOptional
   std::vector<std::pair<std::string, std::shared_ptr<Module>>> children_;
   bool training_ = true;
-  HookList<ForwardPreHook> pre_hooks_;
-  HookList<ForwardHook> hooks_;
 };
 
 }  // namespace taper

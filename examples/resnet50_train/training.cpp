@@ -399,7 +399,7 @@ std::optional<Training::Score> Training::evaluate(const std::function<bool()>& i
   validation_batches_->start(0);
   while (const std::optional<Batch> batch = validation_batches_->next()) {
     if (interrupted()) return std::nullopt;
-    const Tensor logits = (*model_)(batch->images);
+    const Tensor logits = form(batch->images);
     losses.emplace_back(cross_entropy(logits, batch->labels), batch->size());
     accuracy.add(logits, batch->labels);
     progress_.update("validation", batch->step + 1, validation_->batches_per_epoch(), "");

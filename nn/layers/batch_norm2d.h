@@ -5,7 +5,7 @@
 //   y = bn(x);                                        // by itself
 //   y = bn(x, {.residual = shortcut, .relu = true});  // relu(bn(x) + shortcut)
 
-#include "taper/nn/module.h"
+#include "taper/nn/layer.h"
 #include "taper/ops/moments/batch_moments.h"
 
 namespace taper {
@@ -16,7 +16,7 @@ struct BatchNormFusion {
   bool relu = false;     ///< then clamped at 0
 };
 
-class BatchNorm2d : public Module {
+class BatchNorm2d : public Layer {
  public:
   /// weight starts at 1, bias at 0; the running statistics at mean 0, variance 1.
   explicit BatchNorm2d(int64_t channels, double eps = 1e-5, double momentum = 0.1);
@@ -27,11 +27,10 @@ class BatchNorm2d : public Module {
   Tensor forward(const Tensor& x) override { return forward(x, {}); }
   Tensor forward(const Tensor& x, const BatchNormFusion& fusion, const BatchMoments& moments = {});
 
-  using Module::operator();
+  using Layer::operator();
   /// forward(x, fusion) between the hooks, which see the fused result.
   Tensor operator()(const Tensor& x, const BatchNormFusion& fusion);
 
-  std::string type_name() const override { return "BatchNorm2d"; }
   int64_t flops(const Tensor& input, const Tensor& output) const override;
 
   const double eps;

@@ -1,9 +1,8 @@
 #include "taper/nn/layers/conv2d.h"
 
 #include "taper/autograd/derivatives/conv.h"
-#include "taper/autograd/tape/grad_mode.h"
 #include "taper/nn/init.h"
-#include "taper/nn/layers/constant_conv.h"
+#include "taper/nn/layers/conv_runner.h"
 
 namespace taper {
 
@@ -24,18 +23,8 @@ Conv2d::Conv2d(int64_t in_channels, int64_t out_channels, IntPair kernel_size, c
 }
 
 Tensor Conv2d::forward(const Tensor& x) {
-  const auto constant = is_training() ? nullptr : constant_form();
-  return constant ? constant->run(*this, nullptr, x, {}) : conv2d(x, weight, bias, options);
-}
-
-std::shared_ptr<ConstantConv> Conv2d::constant_form() const {
-  return GradMode::is_enabled() ? nullptr : constant_form_.lock();
-}
-
-std::shared_ptr<ConstantConv> Conv2d::make_constant_form() {
-  auto form = constant_form_.lock();
-  if (!form) constant_form_ = form = std::make_shared<ConstantConv>();
-  return form;
+  const Tensor y = ConvRunner::run_current(*this, nullptr, x);
+  return y.defined() ? y : conv2d(x, weight, bias, options);
 }
 
 int64_t Conv2d::flops(const Tensor&, const Tensor& output) const {

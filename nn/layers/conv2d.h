@@ -1,15 +1,13 @@
 #pragma once
 // 2-d convolution. PyTorch's counterpart: torch.nn.Conv2d.
 
+#include "taper/nn/layer.h"
 #include "taper/nn/layers/bias.h"
-#include "taper/nn/module.h"
 #include "taper/ops/conv/conv2d.h"
 
 namespace taper {
 
-class ConstantConv;
-
-class Conv2d : public Module {
+class Conv2d : public Layer {
  public:
   /// Conv2d(3, 64, 7, {.stride = 2, .padding = 3}, kNoBias). weight: [out_channels, in_channels / groups, R,
   /// S], channels_last in memory so that the convolution never converts it; starts as init::default_linear_.
@@ -19,20 +17,11 @@ class Conv2d : public Module {
 
   /// x: [N, in_channels, H, W]. Returns [N, out_channels, P, Q]; see ops::conv2d.
   Tensor forward(const Tensor& x) override;
-  std::string type_name() const override { return "Conv2d"; }
   int64_t flops(const Tensor& input, const Tensor& output) const override;
 
   const Conv2dOptions options;
   Tensor weight;
   Tensor bias;  ///< [out_channels], or undefined
-
-  /// How to run while an InferenceForm lives; null without one, or where something is to be recorded.
-  std::shared_ptr<ConstantConv> constant_form() const;
-  /// For InferenceForm: the one there is, or a new one.
-  std::shared_ptr<ConstantConv> make_constant_form();
-
- private:
-  std::weak_ptr<ConstantConv> constant_form_;
 };
 
 }  // namespace taper

@@ -1,20 +1,20 @@
 #include "taper/nn/layers/conv_batch_norm.h"
 
 #include "taper/autograd/derivatives/conv.h"
-#include "taper/nn/layers/constant_conv.h"
+#include "taper/nn/layers/conv_runner.h"
 
 namespace taper {
 
 Tensor conv_batch_norm(Conv2d& conv, BatchNorm2d& norm, const Tensor& x, const BatchNormFusion& fusion) {
-  // Hooks are promised the result of each module, and may replace it.
+  // A hook sees the result of its own module, and may replace it.
   if (conv.has_hooks() || norm.has_hooks()) return norm(conv(x), fusion);
   if (norm.is_training()) {
     if (conv.bias.defined()) return norm(conv(x), fusion);
     const auto [y, moments] = conv2d_moments(x, conv.weight, conv.options);
     return norm.forward(y, fusion, moments);
   }
-  const auto constant = conv.constant_form();
-  return constant ? constant->run(conv, &norm, x, fusion) : norm(conv(x), fusion);
+  const Tensor y = ConvRunner::run_current(conv, &norm, x, fusion);
+  return y.defined() ? y : norm(conv(x), fusion);
 }
 
 }  // namespace taper

@@ -6,9 +6,9 @@
 
 namespace taper {
 
-/// norm(conv(x), fusion). In training the convolution gathers the batch's statistics while it writes its
-/// result, which the norm then need not read for them; in an InferenceForm (nn/serve/inference_form.h) the
-/// pair is one op.
+/// Returns norm(conv(x), fusion). In training the convolution gathers the batch's statistics while it writes
+/// its result, so that the norm need not read the result for them. In an InferenceForm
+/// (nn/serve/inference_form.h) the pair is one op.
 Tensor conv_batch_norm(Conv2d& conv, BatchNorm2d& norm, const Tensor& x, const BatchNormFusion& fusion = {});
 
 }  // namespace taper

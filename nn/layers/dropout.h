@@ -3,17 +3,16 @@
 // nothing in evaluation. Srivastava et al. 2014. PyTorch's counterpart: torch.nn.Dropout.
 
 #include "taper/core/generator.h"
-#include "taper/nn/module.h"
+#include "taper/nn/layer.h"
 
 namespace taper {
 
-class Dropout : public Module {
+class Dropout : public Layer {
  public:
   /// p: probability of a 0, in [0, 1]. The generator must outlive the module.
   explicit Dropout(double p = 0.5, Generator& generator = default_generator());
 
   Tensor forward(const Tensor& x) override;
-  std::string type_name() const override { return "Dropout"; }
 
   const double p;
 

@@ -2,16 +2,15 @@
 // Merges axes, by default all but the batch's: from pictures to vectors. PyTorch's counterpart:
 // torch.nn.Flatten.
 
-#include "taper/nn/module.h"
+#include "taper/nn/layer.h"
 
 namespace taper {
 
-class Flatten : public Module {
+class Flatten : public Layer {
  public:
   /// Axes first to last, negative ones counted from the end, become one.
   explicit Flatten(int64_t first = 1, int64_t last = -1) : first_(first), last_(last) {}
   Tensor forward(const Tensor& x) override { return x.flatten(first_, last_); }
-  std::string type_name() const override { return "Flatten"; }
 
  private:
   int64_t first_;

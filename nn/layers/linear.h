@@ -1,19 +1,18 @@
 #pragma once
 // y = x W^T + b. PyTorch's counterpart: torch.nn.Linear.
 
+#include "taper/nn/layer.h"
 #include "taper/nn/layers/bias.h"
-#include "taper/nn/module.h"
 
 namespace taper {
 
-class Linear : public Module {
+class Linear : public Layer {
  public:
   /// weight: [out_features, in_features]; starts as init::default_linear_.
   Linear(int64_t in_features, int64_t out_features, Bias bias = kBias);
 
   /// x: [..., in_features]. Returns [..., out_features].
   Tensor forward(const Tensor& x) override;
-  std::string type_name() const override { return "Linear"; }
   int64_t flops(const Tensor& input, const Tensor& output) const override;
 
   Tensor weight;

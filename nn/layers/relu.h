@@ -1,14 +1,13 @@
 #pragma once
 // max(x, 0). PyTorch's counterpart: torch.nn.ReLU.
 
-#include "taper/nn/module.h"
+#include "taper/nn/layer.h"
 
 namespace taper {
 
-class ReLU : public Module {
+class ReLU : public Layer {
  public:
   Tensor forward(const Tensor& x) override;
-  std::string type_name() const override { return "ReLU"; }
 };
 
 }  // namespace taper

@@ -6,35 +6,35 @@
 namespace taper {
 namespace {
 
-/// A 1x1 convolution and a batch norm that give the shortcut the block's output shape, registered as
-/// "downsample". Null where it has that shape already.
-std::shared_ptr<Sequential> make_downsample(int64_t in_channels, int64_t out_channels, int64_t stride) {
+std::shared_ptr<Downsample> make_downsample(int64_t in_channels, int64_t out_channels, int64_t stride) {
   if (stride == 1 && in_channels == out_channels) return nullptr;
-  auto downsample = std::make_shared<Sequential>();
-  downsample->add<Conv2d>(in_channels, out_channels, 1, Conv2dOptions{.stride = stride}, kNoBias)
-      .add<BatchNorm2d>(out_channels);
-  return downsample;
+  return std::make_shared<Downsample>(in_channels, out_channels, stride);
 }
 
 /// One stage: its first block changes the shape, the others keep it.
 template <class B>
-std::shared_ptr<Sequential> make_stage(int64_t in_channels, int64_t width, int64_t stride, int64_t blocks) {
+std::shared_ptr<Sequential> make_stage(int64_t in_channels, int64_t width, int64_t stride, int64_t blocks,
+                                       bool zero_init_residual) {
   auto stage = std::make_shared<Sequential>();
   for (int64_t i = 0; i < blocks; ++i) {
-    stage->add<B>(i == 0 ? in_channels : width * B::kExpansion, width, i == 0 ? stride : 1);
+    stage->add<B>(i == 0 ? in_channels : width * B::kExpansion, width, i == 0 ? stride : 1,
+                  zero_init_residual);
   }
   return stage;
 }
 
-std::shared_ptr<Sequential> make_stage(ResNet::Block block, int64_t index, int64_t blocks) {
+std::shared_ptr<Sequential> make_stage(ResNet::Block block, int64_t index, int64_t blocks,
+                                       const ResNetOptions& options) {
   TAPER_CHECK(blocks >= 1, "ResNet: stage {} needs at least one block, got {}", index + 1, blocks);
   const int64_t width = 64 << index;
   const int64_t stride = index == 0 ? 1 : 2;
   const auto inputs = [&](int64_t expansion) { return index == 0 ? 64 : width / 2 * expansion; };
   if (block == ResNet::Block::kBasic) {
-    return make_stage<BasicBlock>(inputs(BasicBlock::kExpansion), width, stride, blocks);
+    return make_stage<BasicBlock>(inputs(BasicBlock::kExpansion), width, stride, blocks,
+                                  options.zero_init_residual);
   }
-  return make_stage<Bottleneck>(inputs(Bottleneck::kExpansion), width, stride, blocks);
+  return make_stage<Bottleneck>(inputs(Bottleneck::kExpansion), width, stride, blocks,
+                                options.zero_init_residual);
 }
 
 int64_t features(ResNet::Block block) {
@@ -43,13 +43,24 @@ int64_t features(ResNet::Block block) {
 
 }  // namespace
 
-BasicBlock::BasicBlock(int64_t in_channels, int64_t width, int64_t stride)
+Downsample::Downsample(int64_t in_channels, int64_t out_channels, int64_t stride)
+    : conv(register_module<Conv2d>("0", in_channels, out_channels, 1, Conv2dOptions{.stride = stride},
+                                   kNoBias)),
+      norm(register_module<BatchNorm2d>("1", out_channels)) {}
+
+Tensor Downsample::forward(const Tensor& x) {
+  return conv_batch_norm(conv, norm, x);
+}
+
+BasicBlock::BasicBlock(int64_t in_channels, int64_t width, int64_t stride, bool zero_init_residual)
     : conv1(register_module<Conv2d>("conv1", in_channels, width, 3,
                                     Conv2dOptions{.stride = stride, .padding = 1}, kNoBias)),
       bn1(register_module<BatchNorm2d>("bn1", width)),
       conv2(register_module<Conv2d>("conv2", width, width, 3, Conv2dOptions{.padding = 1}, kNoBias)),
       bn2(register_module<BatchNorm2d>("bn2", width)),
-      downsample(register_optional("downsample", make_downsample(in_channels, width, stride))) {}
+      downsample(register_optional("downsample", make_downsample(in_channels, width, stride))) {
+  if (zero_init_residual) init::constant_(bn2.weight, 0);
+}
 
 Tensor BasicBlock::forward(const Tensor& x) {
   const Tensor shortcut = downsample ? (*downsample)(x) : x;
@@ -57,7 +68,7 @@ Tensor BasicBlock::forward(const Tensor& x) {
   return conv_batch_norm(conv2, bn2, y, {.residual = shortcut, .relu = true});
 }
 
-Bottleneck::Bottleneck(int64_t in_channels, int64_t width, int64_t stride)
+Bottleneck::Bottleneck(int64_t in_channels, int64_t width, int64_t stride, bool zero_init_residual)
     : conv1(register_module<Conv2d>("conv1", in_channels, width, 1, Conv2dOptions{}, kNoBias)),
       bn1(register_module<BatchNorm2d>("bn1", width)),
       conv2(register_module<Conv2d>("conv2", width, width, 3, Conv2dOptions{.stride = stride, .padding = 1},
@@ -65,7 +76,9 @@ Bottleneck::Bottleneck(int64_t in_channels, int64_t width, int64_t stride)
       bn2(register_module<BatchNorm2d>("bn2", width)),
       conv3(register_module<Conv2d>("conv3", width, width * kExpansion, 1, Conv2dOptions{}, kNoBias)),
       bn3(register_module<BatchNorm2d>("bn3", width * kExpansion)),
-      downsample(register_optional("downsample", make_downsample(in_channels, width * kExpansion, stride))) {}
+      downsample(register_optional("downsample", make_downsample(in_channels, width * kExpansion, stride))) {
+  if (zero_init_residual) init::constant_(bn3.weight, 0);
+}
 
 Tensor Bottleneck::forward(const Tensor& x) {
   const Tensor shortcut = downsample ? (*downsample)(x) : x;
@@ -79,21 +92,16 @@ ResNet::ResNet(Block block, const std::array<int64_t, 4>& blocks, const ResNetOp
       bn1(register_module<BatchNorm2d>("bn1", 64)),
       maxpool(
           register_module<MaxPool2d>("maxpool", MaxPool2dOptions{.kernel = 3, .stride = 2, .padding = 1})),
-      layer1(register_module("layer1", make_stage(block, 0, blocks[0]))),
-      layer2(register_module("layer2", make_stage(block, 1, blocks[1]))),
-      layer3(register_module("layer3", make_stage(block, 2, blocks[2]))),
-      layer4(register_module("layer4", make_stage(block, 3, blocks[3]))),
+      layer1(register_module("layer1", make_stage(block, 0, blocks[0], options))),
+      layer2(register_module("layer2", make_stage(block, 1, blocks[1], options))),
+      layer3(register_module("layer3", make_stage(block, 2, blocks[2], options))),
+      layer4(register_module("layer4", make_stage(block, 3, blocks[3], options))),
       avgpool(register_module<AdaptiveAvgPool2d>("avgpool", 1)),
       fc(register_module<Linear>("fc", features(block), options.num_classes)) {
-  for (const auto& [name, module] : named_modules()) {
-    if (const auto* conv = dynamic_cast<Conv2d*>(module)) {
-      init::kaiming_normal_(conv->weight,
-                            {.mode = init::FanMode::kFanOut, .nonlinearity = init::Nonlinearity::kRelu});
-    }
-    if (!options.zero_init_residual) continue;
-    if (const auto* basic = dynamic_cast<BasicBlock*>(module)) init::constant_(basic->bn2.weight, 0);
-    if (const auto* bottleneck = dynamic_cast<Bottleneck*>(module))
-      init::constant_(bottleneck->bn3.weight, 0);
+  for (const Tensor& weight : parameters()) {
+    if (weight.dim() != 4) continue;  // only convolutions have four axes
+    init::kaiming_normal_(weight,
+                          {.mode = init::FanMode::kFanOut, .nonlinearity = init::Nonlinearity::kRelu});
   }
 }
 

@@ -23,32 +23,42 @@ struct ResNetOptions {
   bool zero_init_residual = false;
 };
 
+/// The shortcut of a block that changes the shape: a strided 1x1 convolution and a batch norm.
+class Downsample : public Layer {
+ public:
+  Downsample(int64_t in_channels, int64_t out_channels, int64_t stride);
+
+  /// x: [N, in_channels, H, W]. Returns [N, out_channels, H / stride, W / stride].
+  Tensor forward(const Tensor& x) override;
+
+  Conv2d& conv;       ///< named "0", as in torchvision, where this is a Sequential
+  BatchNorm2d& norm;  ///< named "1"
+};
+
 /// Two 3x3 convolutions beside a shortcut: the block of ResNet-18 and 34.
-class BasicBlock : public Module {
+class BasicBlock : public Layer {
  public:
   static constexpr int64_t kExpansion = 1;  ///< output channels / width
-  BasicBlock(int64_t in_channels, int64_t width, int64_t stride);
+  BasicBlock(int64_t in_channels, int64_t width, int64_t stride, bool zero_init_residual = false);
 
   /// x: [N, in_channels, H, W]. Returns [N, width, H / stride, W / stride].
   Tensor forward(const Tensor& x) override;
-  std::string type_name() const override { return "BasicBlock"; }
 
   Conv2d& conv1;
   BatchNorm2d& bn1;
   Conv2d& conv2;
   BatchNorm2d& bn2;
-  Sequential* downsample;  ///< the shortcut's 1x1 convolution and norm where the shape changes, else null
+  Downsample* downsample;  ///< null where the block keeps the shape
 };
 
 /// 1x1 down, 3x3, 1x1 up beside a shortcut: the block of ResNet-50, 101 and 152.
-class Bottleneck : public Module {
+class Bottleneck : public Layer {
  public:
   static constexpr int64_t kExpansion = 4;
-  Bottleneck(int64_t in_channels, int64_t width, int64_t stride);
+  Bottleneck(int64_t in_channels, int64_t width, int64_t stride, bool zero_init_residual = false);
 
   /// x: [N, in_channels, H, W]. Returns [N, 4 * width, H / stride, W / stride].
   Tensor forward(const Tensor& x) override;
-  std::string type_name() const override { return "Bottleneck"; }
 
   Conv2d& conv1;
   BatchNorm2d& bn1;
@@ -56,20 +66,19 @@ class Bottleneck : public Module {
   BatchNorm2d& bn2;
   Conv2d& conv3;
   BatchNorm2d& bn3;
-  Sequential* downsample;
+  Downsample* downsample;  ///< null where the block keeps the shape
 };
 
-class ResNet : public Module {
+class ResNet : public Layer {
  public:
   enum class Block { kBasic, kBottleneck };
 
-  /// `blocks`: how many in each of the four stages.
+  /// blocks: the number of blocks in each of the four stages.
   ResNet(Block block, const std::array<int64_t, 4>& blocks, const ResNetOptions& options = {});
 
-  /// x: [N, 3, H, W] with H and W of at least 1; the stages run at 1/4, 1/8, 1/16 and 1/32 of it.
-  /// Returns logits [N, num_classes].
+  /// x: [N, 3, H, W] with H and W of at least 1. Returns logits [N, num_classes]. The four stages run at 1/4,
+  /// 1/8, 1/16 and 1/32 of the image's size.
   Tensor forward(const Tensor& x) override;
-  std::string type_name() const override { return "ResNet"; }
 
   Conv2d& conv1;
   BatchNorm2d& bn1;
@@ -84,15 +93,15 @@ class ResNet : public Module {
 
 /// 11,689,512 parameters at 1000 classes.
 ResNet resnet18(const ResNetOptions& options = {});
-/// 21,797,672.
+/// 21,797,672 parameters at 1000 classes.
 ResNet resnet34(const ResNetOptions& options = {});
-/// 25,557,032.
+/// 25,557,032 parameters at 1000 classes.
 ResNet resnet50(const ResNetOptions& options = {});
-/// 44,549,160.
+/// 44,549,160 parameters at 1000 classes.
 ResNet resnet101(const ResNetOptions& options = {});
-/// 60,192,808.
+/// 60,192,808 parameters at 1000 classes.
 ResNet resnet152(const ResNetOptions& options = {});
-/// By name: "resnet50". Throws Error for another word.
+/// Returns the network of that name: "resnet50". Throws Error for an unknown name.
 ResNet make_resnet(std::string_view architecture, const ResNetOptions& options = {});
 
 }  // namespace taper

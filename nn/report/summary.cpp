@@ -11,7 +11,8 @@
 namespace taper {
 namespace {
 
-/// Puts every module's own training flag back at scope end, and takes the recording hooks off.
+/// Puts a tree of modules into evaluation mode. At scope end, restores each module's own training flag and
+/// removes the recording hooks.
 class Observation {
  public:
   explicit Observation(Module& module) : modules_(module.named_modules()) {
@@ -62,19 +63,29 @@ std::string scaled_flops(int64_t flops) {
 
 }  // namespace
 
-ModuleSummary summary(Module& module, const Shape& input_shape) {
+ModuleSummary summary(Layer& layer, const Shape& input_shape) {
+  ModuleSummary result = summary(layer, [&] { layer(ops::zeros(input_shape, input_options(layer))); });
+  result.input_shape = input_shape;
+  return result;
+}
+
+ModuleSummary summary(Module& module, const std::function<void()>& run) {
   const NoGradGuard no_grad;
   ModuleSummary result;
-  result.input_shape = input_shape;
   Observation observation(module);
   std::unordered_map<const Module*, size_t> row_of;
   for (const auto& [name, part] : observation.modules()) {
     const int depth = name.empty() ? 0 : 1 + int(std::count(name.begin(), name.end(), '.'));
+    auto* const layer = dynamic_cast<Layer*>(part);
     row_of[part] = result.rows.size();
-    result.rows.push_back(
-        {.name = name, .type = part->type_name(), .depth = depth, .parameters = own_parameters(*part)});
+    result.rows.push_back({.name = name,
+                           .type = part->type_name(),
+                           .depth = depth,
+                           .is_layer = layer != nullptr,
+                           .parameters = own_parameters(*part)});
+    if (!layer) continue;
     observation.keep(
-        part->register_forward_hook([&](Module& self, const Tensor& input, const Tensor& output) {
+        layer->register_forward_hook([&](Layer& self, const Tensor& input, const Tensor& output) {
           ModuleSummary::Row& row = result.rows[row_of[&self]];
           row.called = true;
           row.output_shape = output.shape();
@@ -82,7 +93,7 @@ ModuleSummary summary(Module& module, const Shape& input_shape) {
           return Tensor();
         }));
   }
-  module(ops::zeros(input_shape, input_options(module)));
+  run();
 
   for (const Tensor& parameter : module.parameters()) {
     result.parameters += parameter.numel();
@@ -108,13 +119,13 @@ std::string ModuleSummary::str() const {
   std::string text = line("Module", "Output", "Parameters", "FLOPs");
   for (size_t i = 0; i < rows.size(); ++i) {
     const Row& row = rows[i];
-    text += line(names[i], row.called ? row.output_shape.str() : "not called",
-                 row.parameters > 0 ? with_commas(row.parameters) : "-",
+    const std::string shape = row.called ? row.output_shape.str() : row.is_layer ? "not called" : "-";
+    text += line(names[i], shape, row.parameters > 0 ? with_commas(row.parameters) : "-",
                  row.flops > 0 ? scaled_flops(row.flops) : "-");
   }
-  text += fmt::format(
-      "Input {}; {} parameters, {} of them trainable; {} FLOPs (a multiply-add counts as two)\n", input_shape,
-      with_commas(parameters), with_commas(trainable_parameters), scaled_flops(flops));
+  if (input_shape) text += fmt::format("Input {}; ", *input_shape);
+  text += fmt::format("{} parameters, {} of them trainable; {} FLOPs (a multiply-add counts as two)\n",
+                      with_commas(parameters), with_commas(trainable_parameters), scaled_flops(flops));
   return text;
 }
 

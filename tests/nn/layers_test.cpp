@@ -1,4 +1,4 @@
-// Layers as modules: parameters, starting values, training and evaluation. The arithmetic itself is tested
+// Layers: parameters, starting values, training and evaluation. The arithmetic itself is tested
 // with the ops (conv_test, norm_test, ...).
 
 #include <catch2/catch.hpp>
@@ -27,7 +27,7 @@ namespace taper {
 namespace {
 
 /// The layer that a case of tests/oracle/layers_oracle.py describes.
-std::shared_ptr<Module> make_layer(const OracleCase& c) {
+std::shared_ptr<Layer> make_layer(const OracleCase& c) {
   const auto number = [&](const char* option) { return int64_t(c.number(option)); };
   const auto bias = [&] { return c.flag("bias") ? kBias : kNoBias; };
   if (c.op == "Linear") return std::make_shared<Linear>(number("in"), number("out"), bias());
@@ -76,7 +76,7 @@ TEST_CASE("layers: outputs, gradients and state are PyTorch's", "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& c : oracle_cases("layers")) {
     INFO(c.name << " on " << device.str());
-    const std::shared_ptr<Module> layer = make_layer(c);
+    const std::shared_ptr<Layer> layer = make_layer(c);
     CHECK(layer->type_name() == c.op);
     layer->to(kFloat64);
     layer->to(device);

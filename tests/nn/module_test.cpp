@@ -21,7 +21,7 @@ using Catch::Contains;
 using Strings = std::vector<std::string>;
 
 /// y = x * factor + count, where count says how often forward() ran in training mode.
-struct Scale : Module {
+struct Scale : Layer {
   explicit Scale(double start) { ops::fill_(factor, start); }
   Tensor factor = register_parameter("factor", ops::zeros({1}));
   Tensor count = register_buffer("count", ops::zeros({}, {.dtype = kInt64}));
@@ -30,27 +30,34 @@ struct Scale : Module {
     if (is_training()) ops::fill_(count, ops::item<int64_t>(count) + 1);
     return add(mul(x, factor), offset);
   }
-  std::string type_name() const override { return "Scale"; }
 };
 
-struct Net : Module {
+struct Net : Layer {
   Linear& hidden = register_module<Linear>("hidden", 2, 3);
   Sequential& tail = register_module<Sequential>("tail");
   Scale& scale = register_module<Scale>("scale", 2);
   Tensor temperature = register_parameter("temperature", ops::ones({}));
   Net() { tail.add<ReLU>().add<Linear>(3, 2, kNoBias); }
   Tensor forward(const Tensor& x) override { return scale(tail(hidden(x))); }
-  std::string type_name() const override { return "Net"; }
+};
+
+/// Two inputs, one of them a vector for each row, and no forward() in sight.
+struct TwoTowers : Module {
+  Linear& left = register_module<Linear>("left", 2, 3);
+  Net& right = register_module<Net>("right");
+  Linear& head = register_module<Linear>("head", 2, 3, kNoBias);
+  Tensor scale = register_parameter("scale", ops::full({3}, 0.5));
+
+  Tensor operator()(const Tensor& a, const Tensor& b) { return left(a) + head(right(b)) * scale; }
 };
 
 /// Two parts that share one tensor.
-struct Tied : Module {
+struct Tied : Layer {
   Linear& a = register_module<Linear>("a", 2, 2, kNoBias);
   std::shared_ptr<Linear> shared = std::make_shared<Linear>(2, 2);
   Linear& b = register_module("b", shared);
   Linear& again = register_module("again", shared);
   Tensor forward(const Tensor& x) override { return again(b(a(x))); }
-  std::string type_name() const override { return "Tied"; }
 };
 
 template <class Named>
@@ -127,6 +134,77 @@ TEST_CASE("module: gradients reach the parameters and are dropped or zeroed") {
   sum(net(input())).backward();
   CHECK_FALSE(net.hidden.weight.grad().defined());
   CHECK(net.scale.factor.grad().defined());
+}
+
+TEST_CASE("module: one with two inputs trains, saves and loads, by itself and inside another") {
+  struct Matcher : Module {
+    TwoTowers& towers = register_module<TwoTowers>("towers");
+    BatchNorm2d& norm = register_module<BatchNorm2d>("norm", 3);
+    std::pair<Tensor, Tensor> operator()(const Tensor& a, const Tensor& b) {
+      const Tensor y = towers(a, b);
+      return {y, norm(y.reshape({2, 3, 1, 1}))};
+    }
+  };
+  Matcher saved, loaded;
+  CHECK(names_of(saved.towers.named_parameters()) ==
+        Strings{"scale", "left.weight", "left.bias", "right.temperature", "right.hidden.weight",
+                "right.hidden.bias", "right.tail.1.weight", "right.scale.factor", "head.weight"});
+  CHECK(names_of(saved.named_children()) == Strings{"towers", "norm"});
+  CHECK(saved.named_parameters()[0].first == "towers.scale");
+  CHECK(saved.type_name() == "Matcher");
+
+  const Tensor a = input(), b = add(input(), 1);
+  sum(saved(a, b).first).backward();
+  CHECK(saved.towers.left.weight.grad().defined());
+  CHECK(to_vector<float>(saved.towers.scale.grad()) ==
+        to_vector<float>(sum(saved.towers.head(saved.towers.right(b)), {0})));
+  saved.zero_grad();
+  CHECK_FALSE(saved.towers.scale.grad().defined());
+
+  saved.eval();
+  loaded.eval();
+  CHECK_FALSE(loaded.towers.right.scale.is_training());
+  const auto results = [&](Matcher& matcher) {
+    const auto [y, normal] = matcher(a, b);
+    return std::pair(to_vector<float>(y), to_vector<float>(normal));
+  };
+  CHECK(results(saved) != results(loaded));
+  CHECK(loaded.load_state_dict(saved.state_dict()).complete());
+  CHECK(results(saved) == results(loaded));
+  loaded.to(kFloat64);
+  CHECK(loaded.towers(a.to(kFloat64), b.to(kFloat64)).dtype() == kFloat64);
+}
+
+template <class M>
+concept FitsSequential = requires(Sequential chain) {
+  chain.add<M>();
+};
+static_assert(FitsSequential<ReLU> && !FitsSequential<TwoTowers>);
+
+template <class L>
+struct Residual : Layer {
+  L& body = register_module<L>("body", 2, 2);
+  Tensor forward(const Tensor& x) override { return x + body(x); }
+  struct Part : Module {};
+};
+
+TEST_CASE("module: a type's name is the class's own, in template arguments too") {
+  struct Local : Module {};
+  struct Odd : Module {
+    std::string type_name() const override { return "even"; }
+  };
+  CHECK(Linear(1, 1).type_name() == "Linear");
+  CHECK(Net().type_name() == "Net");  // in an anonymous namespace
+  CHECK(Local().type_name() == "Local");
+  CHECK(Residual<Linear>().type_name() == "Residual<Linear>");
+  CHECK(Residual<Linear>::Part().type_name() == "Part");
+  struct Pair : Module {};
+  const auto local = [](auto, auto) {
+    struct InLambda : Module {};
+    return InLambda().type_name();
+  };
+  CHECK(local(Pair(), std::vector<int>()) == "InLambda");
+  CHECK(Odd().type_name() == "even");
 }
 
 TEST_CASE("module: to() converts in place what every holder sees, and leaves integers alone") {
@@ -254,8 +332,6 @@ TEST_CASE("module: a prefix before all names is named, with the way out") {
   CHECK_THROWS_WITH(net.load_state_dict(longer), Contains("has 'model.module.' before every name"));
   struct Wrapper : Module {
     Net& inner = register_module<Net>("module");
-    Tensor forward(const Tensor& x) override { return inner(x); }
-    std::string type_name() const override { return "Wrapper"; }
   } wrapper;
   CHECK_THROWS_WITH(wrapper.load_state_dict(net.state_dict()),
                     Contains("lacks the 'module.' before every name: put it there"));
@@ -263,22 +339,22 @@ TEST_CASE("module: a prefix before all names is named, with the way out") {
   CHECK_THROWS_WITH(net.load_state_dict(wrapped), !Contains("before every name"));
 }
 
-TEST_CASE("module: hooks see, replace, and come off") {
+TEST_CASE("layer: hooks see, replace, and come off") {
   Scale scale(2);
   const Tensor x = from_vector<float>({1, 2});
   Strings calls;
-  HookHandle before = scale.register_forward_pre_hook([&](Module& module, const Tensor& input) {
-    calls.push_back("before " + module.type_name());
+  HookHandle before = scale.register_forward_pre_hook([&](Layer& layer, const Tensor& input) {
+    calls.push_back("before " + layer.type_name());
     return mul(input, 10);
   });
-  HookHandle looking = scale.register_forward_hook([&](Module&, const Tensor& input, const Tensor& output) {
+  HookHandle looking = scale.register_forward_hook([&](Layer&, const Tensor& input, const Tensor& output) {
     calls.push_back("after");
     CHECK(to_vector<float>(input) == std::vector<float>{10, 20});
     CHECK(to_vector<float>(output) == std::vector<float>{20, 40});
     return Tensor();
   });
-  HookHandle changing = scale.register_forward_hook(
-      [](Module&, const Tensor&, const Tensor& output) { return add(output, 1); });
+  HookHandle changing =
+      scale.register_forward_hook([](Layer&, const Tensor&, const Tensor& output) { return add(output, 1); });
   CHECK(to_vector<float>(scale(x)) == std::vector<float>{21, 41});
   CHECK(calls == Strings{"before Scale", "after"});
 
@@ -290,52 +366,52 @@ TEST_CASE("module: hooks see, replace, and come off") {
   CHECK(to_vector<float>(scale(x)) == std::vector<float>{2, 4});
   CHECK(calls.size() == 2);
 
-  // A hook may take itself off while it runs; a handle may outlive its module.
+  // A hook may take itself off while it runs; a handle may outlive its layer.
   HookHandle late = [] {
     Scale short_lived(1);
-    return short_lived.register_forward_pre_hook([](Module&, const Tensor&) { return Tensor(); });
+    return short_lived.register_forward_pre_hook([](Layer&, const Tensor&) { return Tensor(); });
   }();
   late.remove();
 }
 
-TEST_CASE("module: hooks may register hooks, and keep what they count") {
-  ReLU module;
+TEST_CASE("layer: hooks may register hooks, and keep what they count") {
+  ReLU relu;
   const Tensor x = ones({2});
   std::vector<int> counts;
   int later = 0;
-  module.register_forward_hook([&, calls = 0](Module& self, const Tensor&, const Tensor&) mutable -> Tensor {
+  relu.register_forward_hook([&, calls = 0](Layer& self, const Tensor&, const Tensor&) mutable -> Tensor {
     counts.push_back(++calls);
     for (int i = 0; i < 50; ++i) {
-      self.register_forward_hook([&later](Module&, const Tensor&, const Tensor&) {
+      self.register_forward_hook([&later](Layer&, const Tensor&, const Tensor&) {
         ++later;
         return Tensor();
       });
     }
     return {};
   });
-  module(x);
+  relu(x);
   CHECK(later == 0);
-  module(x);
+  relu(x);
   CHECK(later == 50);
   CHECK(counts == std::vector{1, 2});
 }
 
-TEST_CASE("module: a hook that takes itself off may add others") {
-  ReLU module;
+TEST_CASE("layer: a hook that takes itself off may add others") {
+  ReLU relu;
   int calls = 0;
   std::optional<HookHandle> own;
-  own = module.register_forward_hook([&](Module& self, const Tensor&, const Tensor&) -> Tensor {
+  own = relu.register_forward_hook([&](Layer& self, const Tensor&, const Tensor&) -> Tensor {
     own->remove();
-    self.register_forward_hook([&calls](Module&, const Tensor&, const Tensor&) {
+    self.register_forward_hook([&calls](Layer&, const Tensor&, const Tensor&) {
       ++calls;
       return Tensor();
     });
     ++calls;
     return {};
   });
-  module(ones({2}));
+  relu(ones({2}));
   CHECK(calls == 1);
-  module(ones({2}));
+  relu(ones({2}));
   CHECK(calls == 2);
 }
 
@@ -362,6 +438,26 @@ TEST_CASE("module: the summary counts parameters and arithmetic, and leaves the 
   const std::string text = table.str();
   CHECK_THAT(text, Catch::Contains("    1 (Linear)") && Catch::Contains("[4, 3]"));
   CHECK_THAT(text, Catch::Contains("17 parameters, 8 of them trainable"));
+}
+
+TEST_CASE("module: the summary of a module with its own signature runs what it is given") {
+  TwoTowers towers;
+  const ModuleSummary table = summary(towers, [&] {
+    CHECK_FALSE(towers.left.is_training());
+    towers(input(), input());
+    towers.left(input());
+  });
+  CHECK(towers.left.is_training());
+  REQUIRE(table.rows.size() == 9);
+  CHECK_FALSE(table.rows[0].is_layer);
+  CHECK(table.rows[0].parameters == 3);
+  CHECK(table.rows[1].flops == 2 * (2 * 3 * 4));  // over both calls
+  CHECK(table.rows[8].output_shape == Shape{2, 3});
+  CHECK(table.parameters == towers.parameter_count());
+  const std::string text = table.str();
+  CHECK_THAT(text,
+             Contains("\nTwoTowers              -       ") && !Contains("not called") && !Contains("Input"));
+  CHECK_THAT(summary(towers, [] {}).str(), Contains("left (Linear)        not called"));
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 namespace taper::test {
 
 /// x: [N, 3, H, W]. Returns logits [N, 10].
-struct SmallResNet : Module {
+struct SmallResNet : Layer {
   explicit SmallResNet(int64_t width = 8)
       : conv1(register_module<Conv2d>("conv1", 3, width, 3, Conv2dOptions{.padding = 1}, kNoBias)),
         bn1(register_module<BatchNorm2d>("bn1", width)),
@@ -21,7 +21,6 @@ struct SmallResNet : Module {
     const Tensor stem = maxpool(bn1(conv1(x), {.relu = true}));
     return fc(avgpool(block2(block1(stem))).flatten(1));
   }
-  std::string type_name() const override { return "SmallResNet"; }
 
   Conv2d& conv1;
   BatchNorm2d& bn1;

@@ -1,6 +1,6 @@
 #pragma once
-// How a convolution runs in an InferenceForm (nn/serve/inference_form.h): its weight prepared once, and the
-// batch norm after it taken into weight and bias.
+// A convolution whose parameters rarely change, as InferenceForm (nn/serve/inference_form.h) runs it. Its
+// weight is prepacked once, and the batch norm after it is folded into weight and bias.
 
 #include <mutex>
 #include <vector>
@@ -13,18 +13,18 @@ namespace taper {
 
 class ConstantConv {
  public:
-  /// relu(norm(conv(x)) + residual) with the running statistics; without the norm if it is null. Records
-  /// nothing. What is kept of the parameters is made anew when one of them was written to or replaced. Safe
-  /// from several threads; on a GPU, what is kept is made on the current stream.
+  /// Returns relu(norm(conv(x)) + residual) with the running statistics, without the norm if it is null.
+  /// Records nothing. Prepares weight and bias anew when a parameter or statistic was written or replaced.
+  /// Thread-safe. On a GPU, prepares them on the current stream.
   Tensor run(const Conv2d& conv, const BatchNorm2d* norm, const Tensor& x, const BatchNormFusion& fusion);
 
  private:
-  /// A parameter as it was.
+  /// Identifies a parameter's content.
   struct Source {
     explicit Source(const Tensor& x);
     bool is_current(const Tensor& x) const;
 
-    std::shared_ptr<Storage> storage;  ///< held, so that no other can take its place
+    std::shared_ptr<Storage> storage;  ///< held, so that its address is not used again
     uint32_t version = 0;
   };
   struct Prepared {

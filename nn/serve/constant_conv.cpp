@@ -1,8 +1,9 @@
-#include "taper/nn/layers/constant_conv.h"
+#include "taper/nn/serve/constant_conv.h"
 
 #include <algorithm>
 #include <functional>
 
+#include "taper/core/base/op_scope.h"
 #include "taper/core/views.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/elementwise/elementwise.h"
@@ -22,7 +23,7 @@ std::shared_ptr<const ConstantConv::Prepared> ConstantConv::prepare(const Conv2d
                                                                     const std::vector<Tensor>& parameters) {
   std::vector<Source> sources(parameters.begin(), parameters.end());
   if (!norm) return std::make_shared<Prepared>(conv.weight, conv.bias, std::move(sources));
-  // In the compute dtype, rounded once: y = (conv(x) + conv.bias - mean) * scale + norm.bias.
+  // y = (conv(x) + conv.bias - mean) * scale + norm.bias, in the compute dtype and rounded once.
   const DType dtype = conv.weight.dtype();
   const auto wide = [&](const Tensor& x) { return ops::cast(x, compute_dtype(dtype)); };
   const Tensor scale = ops::mul(ops::rsqrt(ops::add(wide(norm->running_var), norm->eps)), wide(norm->weight));
@@ -35,9 +36,11 @@ std::shared_ptr<const ConstantConv::Prepared> ConstantConv::prepare(const Conv2d
 
 Tensor ConstantConv::run(const Conv2d& conv, const BatchNorm2d* norm, const Tensor& x,
                          const BatchNormFusion& fusion) {
+  const OpScope scope("conv2d_fused");  // for profiles: below the tape, ops do not name themselves
   std::vector<Tensor> parameters = {conv.weight, conv.bias};
-  if (norm)
+  if (norm) {
     parameters.insert(parameters.end(), {norm->weight, norm->bias, norm->running_mean, norm->running_var});
+  }
   std::shared_ptr<const Prepared> prepared;
   {
     const std::lock_guard lock(mutex_);
