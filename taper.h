@@ -69,7 +69,6 @@
 
 // Data sets and files.
 #include "taper/nn/data/dataset.h"
-#include "taper/nn/data/device_loader.h"
 #include "taper/nn/data/digits.h"
 #include "taper/nn/data/image.h"
 #include "taper/nn/data/loader.h"

@@ -166,8 +166,8 @@ void Training::load_data() {
                           .drop_last = true,
                           .workers = options_.workers,
                           .broken = options_.strict_data ? BrokenPictures::kRefuse : BrokenPictures::kReplace,
-                          .raw_pixels = options_.device.is_cuda(),
-                          .pinned_memory = options_.device.is_cuda(),
+                          .device = options_.device,
+                          .dtype = options_.dtype,
                           .seed = options_.seed});
   }
   if (validation) {
@@ -176,8 +176,8 @@ void Training::load_data() {
         DataLoaderOptions{.batch_size = options_.batch_size,
                           .workers = options_.workers,
                           .broken = options_.strict_data ? BrokenPictures::kRefuse : BrokenPictures::kSkip,
-                          .raw_pixels = options_.device.is_cuda(),
-                          .pinned_memory = options_.device.is_cuda(),
+                          .device = options_.device,
+                          .dtype = options_.dtype,
                           .seed = options_.seed});
   }
 }
@@ -203,9 +203,7 @@ void Training::build_model() {
 void Training::prepare() {
   if (!options_.memory_report.empty()) record_memory_history();
   model_->to(options_.device);
-  if (validation_) validation_batches_.emplace(*validation_, options_.device, options_.dtype);
   if (!train_) return;
-  train_batches_.emplace(*train_, options_.device, options_.dtype);
   build_optimizer();
   if (!options_.profile.empty()) profile_ = std::make_unique<StepProfile>(options_.profile, total_steps_);
 }
@@ -298,7 +296,7 @@ void Training::train(const std::function<bool()>& interrupted) {
 
 double Training::train_epoch(int64_t epoch, const std::function<bool()>& interrupted) {
   model_->train();
-  train_batches_->start(epoch);
+  train_->start(epoch);
   last_finish_ = Clock::now();
   double loss_sum = 0;
   int64_t steps = 0;
@@ -307,7 +305,7 @@ double Training::train_epoch(int64_t epoch, const std::function<bool()>& interru
     std::vector<Batch> batches;
     int64_t images = 0;
     while (int64_t(batches.size()) < options_.accumulate) {
-      std::optional<Batch> batch = train_batches_->next();
+      std::optional<Batch> batch = train_->next();
       if (!batch) break;
       images += batch->size();
       batches.push_back(std::move(*batch));
@@ -396,8 +394,8 @@ std::optional<Training::Score> Training::evaluate(const std::function<bool()>& i
   const InferenceForm form(*model_);
   Accuracy accuracy;
   std::vector<std::pair<Tensor, int64_t>> losses;  // read at the end: until then nothing waits for a GPU
-  validation_batches_->start(0);
-  while (const std::optional<Batch> batch = validation_batches_->next()) {
+  validation_->start(0);
+  while (const std::optional<Batch> batch = validation_->next()) {
     if (interrupted()) return std::nullopt;
     const Tensor logits = (*model_)(batch->images);
     losses.emplace_back(cross_entropy(logits, batch->labels), batch->size());

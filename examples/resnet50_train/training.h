@@ -12,7 +12,7 @@
 
 #include "options.h"
 #include "taper/core/base/error.h"
-#include "taper/nn/data/device_loader.h"
+#include "taper/core/gpu/runtime.h"
 #include "taper/nn/data/loader.h"
 #include "taper/nn/models/resnet.h"
 #include "taper/nn/optim/ema.h"
@@ -112,8 +112,6 @@ class Training {
   int64_t num_classes_ = 0;
   std::unique_ptr<DataLoader> train_;
   std::unique_ptr<DataLoader> validation_;
-  std::optional<DeviceLoader> train_batches_;
-  std::optional<DeviceLoader> validation_batches_;
   std::unique_ptr<ResNet> model_;
   std::unique_ptr<Optimizer> optimizer_;
   std::shared_ptr<LrScheduler> schedule_;

@@ -20,6 +20,9 @@
 #include "taper/core/philox.h"
 #include "taper/nn/data/resize.h"
 #include "taper/nn/data/transforms.h"
+#include "taper/ops/copy/copy.h"
+#include "taper/ops/image/pictures.h"
+#include "test_tensors.h"
 
 using namespace taper;
 using namespace taper::test;
@@ -125,12 +128,12 @@ TEST_CASE("pixels are normalised to torchvision's f32 numbers") {
   std::vector<float> want(3 * 256);  // [channel][value]
   std::ifstream file(*folder + "/normalized.f32", std::ios::binary);
   REQUIRE(file.read(reinterpret_cast<char*>(want.data()), std::streamsize(want.size() * sizeof(float))));
-  Image ramp(256, 1);
-  for (int i = 0; i < 3 * 256; ++i) ramp.pixels[size_t(i)] = uint8_t(i / 3);
-  std::vector<float> got(3 * 256, NAN);  // [value][channel]
-  normalize_pixels(ramp, got.data());
-  for (int value = 0; value < 256; ++value)
-    for (int c = 0; c < 3; ++c) CHECK(got[size_t(value * 3 + c)] == want[size_t(c * 256 + value)]);
+  const Tensor ramp = empty({1, 1, 256, 3}, {.dtype = kUInt8});
+  for (int i = 0; i < 3 * 256; ++i) ramp.data<uint8_t>()[i] = uint8_t(i / 3);
+  for (const Device device : test_devices()) {
+    const Tensor got = ops::normalize_pictures(ops::to_device(ramp, device));  // [1, channel, 1, value]
+    CHECK(ops::to_vector<float>(got) == want);
+  }
 }
 
 TEST_CASE("PNG files of 1 to 4 channels become RGB") {

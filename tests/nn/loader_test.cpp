@@ -230,9 +230,9 @@ std::vector<int> pictures_of(DataLoader& loader, int64_t epoch) {
   std::vector<int> pictures;
   loader.start(epoch);
   while (const auto batch = loader.next()) {
-    const auto* pixels = batch->images.data<uint8_t>();
     for (int64_t i = 0; i < batch->size(); ++i) {
-      pictures.push_back(pixels[i * 8 * 8 * 3]);
+      const float red = batch->images.data<float>()[i * 8 * 8 * 3];
+      pictures.push_back(int(std::lround((red * 0.229f + 0.485f) * 255)));
       CHECK(pictures.back() % 2 == labels_of(*batch)[size_t(i)]);
     }
   }
@@ -240,12 +240,9 @@ std::vector<int> pictures_of(DataLoader& loader, int64_t epoch) {
 }
 
 std::unique_ptr<DataLoader> loader_with_stand_ins(std::shared_ptr<const Dataset> dataset, int workers = 2) {
-  return std::make_unique<DataLoader>(std::move(dataset), evaluation_transform(8, 8),
-                                      DataLoaderOptions{.batch_size = 9,
-                                                        .workers = workers,
-                                                        .broken = BrokenPictures::kReplace,
-                                                        .raw_pixels = true,
-                                                        .seed = 4});
+  return std::make_unique<DataLoader>(
+      std::move(dataset), evaluation_transform(8, 8),
+      DataLoaderOptions{.batch_size = 9, .workers = workers, .broken = BrokenPictures::kReplace, .seed = 4});
 }
 
 }  // namespace
@@ -348,6 +345,7 @@ TEST_CASE("the loader refuses options it cannot serve") {
                     Contains("batch size must be positive"));
   CHECK_THROWS_WITH(DataLoader(dataset, transform, {.workers = -1}), Contains("workers must be 0 to 1024"));
   CHECK_THROWS_WITH(DataLoader(dataset, transform, {.prefetch = 0}), Contains("prefetch must be positive"));
+  CHECK_THROWS_WITH(DataLoader(dataset, transform, {.dtype = kInt64}), Contains("floating point, got i64"));
   CHECK_THROWS_WITH(DataLoader(dataset, {.image_size = 0}), Contains("image size must be positive"));
   CHECK_THROWS_WITH(DataLoader(dataset, transform, {.batch_size = 11, .drop_last = true}),
                     Contains("10 samples do not fill a batch of 11"));

@@ -3,7 +3,6 @@
 #include "taper/ops/image/pictures.h"
 
 #include "taper/core/views.h"
-#include "taper/nn/data/transforms.h"
 #include "taper/ops/copy/create.h"
 #include "tests/support/test_tensors.h"
 #include "tests/support/tolerance.h"
@@ -74,17 +73,6 @@ TEST_CASE("pictures become normalised floats: crops, mirrors, layouts and dtypes
       }
     }
   }
-}
-
-TEST_CASE("pictures get the numbers of the data loader's normalisation") {
-  const Device device = GENERATE(from_range(test_devices()));
-  const Tensor pixels = some_pixels({1, 7, 5, 3});
-  Image image(5, 7);
-  std::copy_n(pixels.data<uint8_t>(), image.pixels.size(), image.pixels.begin());
-  std::vector<float> rows(image.pixels.size());
-  normalize_pixels(image, rows.data());
-  const Tensor y = ops::normalize_pictures(ops::to_device(pixels, device));
-  CHECK(ops::to_vector<float>(views::permute(y, {0, 2, 3, 1})) == rows);
 }
 
 TEST_CASE("views of pictures, and none at all") {
