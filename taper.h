@@ -63,7 +63,6 @@
 #include "taper/nn/report/chrome_trace.h"
 #include "taper/nn/report/memory_report.h"
 #include "taper/nn/report/memory_trace.h"
-#include "taper/nn/report/step_profile.h"
 #include "taper/nn/report/summary.h"
 #include "taper/nn/serve/inference_form.h"
 
@@ -75,3 +74,11 @@
 #include "taper/nn/data/resize.h"
 #include "taper/nn/data/transforms.h"
 #include "taper/nn/io/safetensors.h"
+
+// Training.
+#include "taper/nn/train/console.h"
+#include "taper/nn/train/evaluate.h"
+#include "taper/nn/train/run_summary.h"
+#include "taper/nn/train/step_log.h"
+#include "taper/nn/train/step_profile.h"
+#include "taper/nn/train/train_loop.h"

@@ -215,9 +215,16 @@ void add_run_flags(CLI::App& app, TrainOptions& options) {
       ->check(check_file_name)
       ->type_name("FILE")
       ->group(group);
-  app.add_option("--progress", options.progress, "live progress line; auto: when stderr is a terminal")
+  app.add_option_function<std::string>(
+         "--progress",
+         [&options](const std::string& value) {
+           options.progress = value == "on"    ? ProgressMode::kOn
+                              : value == "off" ? ProgressMode::kOff
+                                               : ProgressMode::kAuto;
+         },
+         "live progress line; auto: when stderr is a terminal")
       ->check(CLI::IsMember({"auto", "on", "off"}))
-      ->capture_default_str()
+      ->default_str("auto")
       ->group(group);
 }
 

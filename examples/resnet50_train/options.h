@@ -8,6 +8,7 @@
 
 #include "taper/core/base/device.h"
 #include "taper/core/base/dtype.h"
+#include "taper/nn/report/progress.h"
 
 namespace taper {
 
@@ -58,7 +59,7 @@ struct TrainOptions {
   std::string summary;
   std::string profile;
   std::string memory_report;
-  std::string progress = "auto";
+  ProgressMode progress = ProgressMode::kAuto;
 };
 
 /// Why the command line ends the program: text for the user and an exit code.
