@@ -69,9 +69,12 @@
 // Data sets and files.
 #include "taper/nn/data/dataset.h"
 #include "taper/nn/data/digits.h"
+#include "taper/nn/data/digits_dataset.h"
 #include "taper/nn/data/image.h"
+#include "taper/nn/data/image_folder.h"
 #include "taper/nn/data/loader.h"
 #include "taper/nn/data/resize.h"
+#include "taper/nn/data/synthetic_dataset.h"
 #include "taper/nn/data/transforms.h"
 #include "taper/nn/io/safetensors.h"
 

@@ -1,16 +1,17 @@
-// How many pictures a second one core turns into the network's input, step by step, and how the loader adds
-// cores. The pictures are JPEG files of 500 x 375 pixels and 84 KB, 224 pixels out, much like ImageNet's.
+// How many images a second one core turns into the network's input, step by step, and how the loader adds
+// cores. The images are JPEG files of 500 x 375 pixels and 84 KB, 224 pixels out, much like ImageNet's.
 
 #include <benchmark/benchmark.h>
 
 #include <thread>
 
-#include "../tests/support/pictures.h"
+#include "../tests/support/images.h"
 #include "taper/core/base/parallel.h"
 #include "taper/core/files/program.h"
 #include "taper/core/philox.h"
+#include "taper/nn/data/image_folder.h"
 #include "taper/nn/data/loader.h"
-#include "taper/ops/image/pictures.h"
+#include "taper/ops/image/normalize_images.h"
 
 using namespace taper;
 
@@ -18,7 +19,7 @@ namespace {
 
 // Waves with grain on top, so that the file is as large as a photograph's.
 Image photograph(int seed) {
-  Image image = test_picture(500, 375, seed);
+  Image image = test_image(500, 375, seed);
   RandomStream random(uint64_t(seed), RandomPurpose::kPixels, 0, 0);
   for (uint8_t& pixel : image.pixels) pixel = uint8_t(pixel * 3 / 4 + random.below(40));
   return image;
@@ -29,25 +30,25 @@ const std::vector<uint8_t>& jpeg_file() {
   return bytes;
 }
 
-void count_pictures(benchmark::State& state) {
-  state.counters["pictures/s"] = benchmark::Counter(double(state.iterations()), benchmark::Counter::kIsRate);
+void count_images(benchmark::State& state) {
+  state.counters["images/s"] = benchmark::Counter(double(state.iterations()), benchmark::Counter::kIsRate);
 }
 
 void decode(benchmark::State& state) {
-  for (auto _ : state) benchmark::DoNotOptimize(decode_image(jpeg_file(), "picture"));
-  count_pictures(state);
+  for (auto _ : state) benchmark::DoNotOptimize(decode_image(jpeg_file(), "image"));
+  count_images(state);
   state.counters["file_bytes"] = double(jpeg_file().size());
 }
 BENCHMARK(decode);
 
 void transform(benchmark::State& state, const ImageTransform& transform) {
-  const Image image = decode_image(jpeg_file(), "picture");
+  const Image image = decode_image(jpeg_file(), "image");
   uint64_t index = 0;
   for (auto _ : state) {
     RandomStream random(0, RandomPurpose::kAugment, 0, index++);
     benchmark::DoNotOptimize(transform.apply(image, random));
   }
-  count_pictures(state);
+  count_images(state);
 }
 BENCHMARK_CAPTURE(transform, evaluation, evaluation_transform(224));
 BENCHMARK_CAPTURE(transform, training, training_transform(224));
@@ -56,8 +57,8 @@ void normalize(benchmark::State& state) {
   set_num_threads(1);
   const Tensor pixels = empty({64, 224, 224, 3}, {.dtype = kUInt8});
   std::fill_n(pixels.data<uint8_t>(), pixels.numel(), uint8_t(128));
-  for (auto _ : state) benchmark::DoNotOptimize(ops::normalize_pictures(pixels));
-  state.counters["pictures/s"] =
+  for (auto _ : state) benchmark::DoNotOptimize(ops::normalize_images(pixels));
+  state.counters["images/s"] =
       benchmark::Counter(64 * double(state.iterations()), benchmark::Counter::kIsRate);
 }
 BENCHMARK(normalize);
@@ -68,12 +69,12 @@ void loader(benchmark::State& state, const ImageTransform& transform) {
   for (int i = 0; i < 256; ++i) write_file(folder / ("class/" + std::to_string(i) + ".jpg"), jpeg_file());
   DataLoader loader(std::make_shared<ImageFolderDataset>(folder.path()), transform,
                     {.batch_size = 64, .shuffle = true, .workers = int(state.range(0))});
-  int64_t epoch = 0, pictures = 0;
+  int64_t epoch = 0, images = 0;
   for (auto _ : state) {
     loader.start(epoch++);
-    while (const auto batch = loader.next()) pictures += batch->size();
+    while (const auto batch = loader.next()) images += batch->size();
   }
-  state.counters["pictures/s"] = benchmark::Counter(double(pictures), benchmark::Counter::kIsRate);
+  state.counters["images/s"] = benchmark::Counter(double(images), benchmark::Counter::kIsRate);
 }
 void worker_counts(benchmark::internal::Benchmark* bench) {
   bench->Arg(0);

@@ -37,7 +37,7 @@ struct TrainOptions {
   int64_t batch_size = 0;  ///< 0: chosen by data set
   int64_t accumulate = 1;
   std::string optimizer;     ///< empty: chosen by data set
-  std::optional<double> lr;  ///< default chosen by optimiser and pictures in a step
+  std::optional<double> lr;  ///< default chosen by optimiser and images in a step
   double momentum = 0.9;
   std::optional<double> weight_decay;
   std::string schedule = "cosine";

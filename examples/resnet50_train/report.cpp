@@ -41,7 +41,7 @@ void print_header(const TrainOptions& options, const Setup& setup) {
             describe(options.device), options.dtype, num_threads());
   if (data.train) {
     print_out(
-        "{} pictures to learn from{}, {} steps of {} pictures, {} lr {:g} {}\n", data.train->dataset().size(),
+        "{} images to learn from{}, {} steps of {} images, {} lr {:g} {}\n", data.train->dataset().size(),
         data.validation ? fmt::format(", {} to be judged by", data.validation->dataset().size()) : "",
         setup.plan.total_steps, setup.plan.images_per_step, options.optimizer, setup.lr, options.schedule);
   }
@@ -68,7 +68,7 @@ void Report::tell_unreadable() {
   if (unreadable.size() == told_) return;
   told_ = unreadable.size();
   constexpr size_t kShown = 5;
-  std::fprintf(stderr, "%zu unreadable %s left out:\n", told_, told_ == 1 ? "picture was" : "pictures were");
+  std::fprintf(stderr, "%zu unreadable %s left out:\n", told_, told_ == 1 ? "image was" : "images were");
   for (size_t i = 0; i < std::min(told_, kShown); ++i)
     std::fprintf(stderr, "  %s\n", printable(unreadable[i]).c_str());
   if (told_ > kShown) std::fprintf(stderr, "  and %zu more\n", told_ - kShown);

@@ -15,6 +15,9 @@
 #include "taper/core/generator.h"
 #include "taper/core/tf32.h"
 #include "taper/nn/data/dataset.h"
+#include "taper/nn/data/digits_dataset.h"
+#include "taper/nn/data/image_folder.h"
+#include "taper/nn/data/synthetic_dataset.h"
 #include "taper/nn/io/safetensors.h"
 #include "taper/nn/optim/adamw.h"
 #include "taper/nn/optim/sgd.h"
@@ -26,8 +29,8 @@
 namespace taper {
 namespace {
 
-/// How many pictures the synthetic data set holds: an epoch of it is as long as it needs to be.
-constexpr int64_t kSyntheticPictures = 12800;
+/// How many images the synthetic data set holds: an epoch of it is as long as it needs to be.
+constexpr int64_t kSyntheticImages = 12800;
 constexpr int64_t kSyntheticClasses = 1000;
 
 /// The first tensor that holds NaN or infinity; "" if all are finite.
@@ -62,7 +65,7 @@ Datasets open_datasets(const TrainOptions& options, std::vector<std::string>& no
             std::make_shared<DigitsDataset>(DigitsDataset::Split::kTest)};
   if (options.dataset == "imagefolder") return open_folders(options, notes);
   const int64_t classes = options.num_classes > 0 ? options.num_classes : kSyntheticClasses;
-  return {std::make_shared<SyntheticDataset>(kSyntheticPictures, classes, options.image_size, options.seed),
+  return {std::make_shared<SyntheticDataset>(kSyntheticImages, classes, options.image_size, options.seed),
           nullptr};
 }
 
@@ -121,7 +124,7 @@ Data load_data(const TrainOptions& options) {
                           .shuffle = options.shuffle,
                           .drop_last = true,
                           .workers = options.workers,
-                          .broken = options.strict_data ? BrokenPictures::kRefuse : BrokenPictures::kReplace,
+                          .broken = options.strict_data ? BrokenImages::kRefuse : BrokenImages::kReplace,
                           .device = options.device,
                           .dtype = options.dtype,
                           .seed = options.seed});
@@ -131,7 +134,7 @@ Data load_data(const TrainOptions& options) {
         validation, evaluation,
         DataLoaderOptions{.batch_size = options.batch_size,
                           .workers = options.workers,
-                          .broken = options.strict_data ? BrokenPictures::kRefuse : BrokenPictures::kSkip,
+                          .broken = options.strict_data ? BrokenImages::kRefuse : BrokenImages::kSkip,
                           .device = options.device,
                           .dtype = options.dtype,
                           .seed = options.seed});
@@ -166,7 +169,7 @@ double peak_lr(const TrainOptions& options, const TrainPlan& plan) {
 std::vector<std::string> Data::unreadable() const {
   std::set<std::string> all;  // one folder may serve for both
   for (const DataLoader* loader : {train.get(), validation.get()})
-    if (loader) std::ranges::copy(loader->broken_pictures(), std::inserter(all, all.end()));
+    if (loader) std::ranges::copy(loader->broken_images(), std::inserter(all, all.end()));
   return {all.begin(), all.end()};
 }
 

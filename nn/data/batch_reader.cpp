@@ -150,10 +150,10 @@ std::optional<Sample> BatchReader::read_sample(int64_t index) {
   try {
     return dataset_->get(index);
   } catch (const FileError& error) {
-    if (options_.broken == BrokenPictures::kRefuse) throw;
+    if (options_.broken == BrokenImages::kRefuse) throw;
     source_.unreadable.add(index, error.what());
   }
-  if (options_.broken == BrokenPictures::kSkip) return std::nullopt;
+  if (options_.broken == BrokenImages::kSkip) return std::nullopt;
   return read_stand_in(index);
 }
 
@@ -175,7 +175,7 @@ Sample BatchReader::read_stand_in(int64_t index) {
       source_.unreadable.add(candidate, error.what());
     }
   }
-  fail<FileError>("class {}: none of its {} pictures can be read; one of them: {}",
+  fail<FileError>("class {}: none of its {} images can be read; one of them: {}",
                   quote_name(dataset_->class_names()[size_t(dataset_->label(index))]), samples.size(),
                   source_.unreadable.message(index));
 }

@@ -1,7 +1,7 @@
 #include "taper/nn/data/device_prefetch.h"
 
 #include "taper/ops/copy/copy.h"
-#include "taper/ops/image/pictures.h"
+#include "taper/ops/image/normalize_images.h"
 
 namespace taper {
 namespace {
@@ -42,7 +42,7 @@ void DevicePrefetch::fetch(BatchReader& reader) {
     if (!next.batch) return;
     const gpu::StreamGuard guard(stream_);
     Batch& batch = *next.batch;
-    batch.images = ops::normalize_pictures(ops::to_device(batch.images, device_, true), {.dtype = dtype_});
+    batch.images = ops::normalize_images(ops::to_device(batch.images, device_, true), {.dtype = dtype_});
     batch.labels = ops::to_device(batch.labels, device_, true);
     next.copied.record(stream_);
   } catch (...) {

@@ -5,7 +5,7 @@
 #include "taper/core/base/error.h"
 #include "taper/nn/data/batch_reader.h"
 #include "taper/nn/data/device_prefetch.h"
-#include "taper/ops/image/pictures.h"
+#include "taper/ops/image/normalize_images.h"
 
 namespace taper {
 
@@ -35,7 +35,7 @@ DataLoader::DataLoader(std::shared_ptr<const Dataset> dataset, ImageTransform tr
   source_->options = options;
   TAPER_CHECK(batches_per_epoch() > 0, "DataLoader: {} samples do not fill a batch of {}{}",
               source_->dataset->size(), options.batch_size, options.drop_last ? " (drop_last)" : "");
-  if (options.broken == BrokenPictures::kReplace)
+  if (options.broken == BrokenImages::kReplace)
     source_->samples_by_class = samples_by_class(*source_->dataset);
   allocator_for(options.device);  // refuses a device that is not there
   if (options.device.is_cuda()) prefetch_ = std::make_unique<DevicePrefetch>(options.device, options.dtype);
@@ -68,11 +68,11 @@ std::optional<Batch> DataLoader::next() {
   if (!reader_) return std::nullopt;
   if (prefetch_) return prefetch_->next(*reader_);
   std::optional<Batch> batch = reader_->next();
-  if (batch) batch->images = ops::normalize_pictures(batch->images, {.dtype = options().dtype});
+  if (batch) batch->images = ops::normalize_images(batch->images, {.dtype = options().dtype});
   return batch;
 }
 
-std::vector<std::string> DataLoader::broken_pictures() const {
+std::vector<std::string> DataLoader::broken_images() const {
   return source_->unreadable.messages();
 }
 

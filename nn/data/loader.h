@@ -14,12 +14,12 @@
 
 namespace taper {
 
-/// What becomes of a picture that cannot be read.
-enum class BrokenPictures {
+/// What becomes of an image that cannot be read.
+enum class BrokenImages {
   kRefuse,   ///< next() throws its FileError
-  kSkip,     ///< it is left out of its batch: each readable picture counts once (evaluation)
-  kReplace,  ///< a readable picture of its class takes its place, drawn from (seed, epoch, index): batches
-             ///< stay full, and no picture counts much more than another (training). next() throws FileError
+  kSkip,     ///< it is left out of its batch: each readable image counts once (evaluation)
+  kReplace,  ///< a readable image of its class takes its place, drawn from (seed, epoch, index): batches
+             ///< stay full, and no image counts much more than another (training). next() throws FileError
              ///< if the class has none.
 };
 
@@ -29,11 +29,11 @@ struct DataLoaderOptions {
   bool shuffle = false;
   /// Leaves out the samples at the epoch's end that do not fill a batch.
   bool drop_last = false;
-  /// Threads that read pictures; 0 reads them in the thread that calls next().
+  /// Threads that read images; 0 reads them in the thread that calls next().
   int workers = 0;
   /// Batches that workers may be ahead.
   int prefetch = 3;
-  BrokenPictures broken = BrokenPictures::kRefuse;
+  BrokenImages broken = BrokenImages::kRefuse;
   /// Where batches come to lie. A GPU copies the next batch, and normalises it, while it works on this one.
   Device device = kCPU;
   /// Of the images. Floating point.
@@ -77,8 +77,8 @@ class DataLoader {
   /// memory was short; the call after that gives the batch after that.
   std::optional<Batch> next();
 
-  /// One line for each unreadable picture met so far, sorted: its path and what was wrong.
-  std::vector<std::string> broken_pictures() const;
+  /// One line for each unreadable image met so far, sorted: its path and what was wrong.
+  std::vector<std::string> broken_images() const;
 
  private:
   std::unique_ptr<BatchSource> source_;

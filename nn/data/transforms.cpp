@@ -26,7 +26,7 @@ Image ImageTransform::apply(const Image& image, RandomStream& random) const {
 ImageTransform evaluation_transform(int image_size, int resize) {
   TAPER_CHECK(image_size > 0, "evaluation_transform: image size must be positive, got {}", image_size);
   if (resize == 0) resize = (image_size * 256 + 112) / 224;
-  TAPER_CHECK(resize >= image_size, "evaluation_transform: pictures resized to {} cannot be cropped to {}",
+  TAPER_CHECK(resize >= image_size, "evaluation_transform: images resized to {} cannot be cropped to {}",
               resize, image_size);
   return {.image_size = image_size, .resize = resize};
 }

@@ -8,11 +8,11 @@
 
 namespace taper {
 
-/// What training does to a picture at random, apart from mirroring it.
+/// What training does to an image at random, apart from mirroring it.
 enum class Augmentation {
   kNone,         ///< the evaluation's geometry
   kResizedCrop,  ///< RandomResizedCrop(image_size), for photographs
-  kShift,        ///< pad by an eighth and crop, for small pictures
+  kShift,        ///< pad by an eighth and crop, for small images
 };
 
 /// Every image becomes one of image_size x image_size pixels.
@@ -21,10 +21,10 @@ struct ImageTransform {
   /// Length of the shorter side before the centre is cut out (kNone, kShift).
   int resize = 256;
   Augmentation augmentation = Augmentation::kNone;
-  /// Mirrors every second picture, by chance.
+  /// Mirrors every second image, by chance.
   bool flip = false;
 
-  /// The picture [image_size, image_size, 3]; draws from `random` what the augmentation needs. Throws Error
+  /// The image [image_size, image_size, 3]; draws from `random` what the augmentation needs. Throws Error
   /// unless 0 < image_size <= resize, where resize is used.
   Image apply(const Image& image, RandomStream& random) const;
 };
@@ -33,7 +33,7 @@ struct ImageTransform {
 /// Throws Error unless image_size > 0 and resize >= image_size.
 ImageTransform evaluation_transform(int image_size, int resize = 0);
 
-/// RandomResizedCrop and flip; up to 64 pixels, shift and flip of a picture whose shorter side becomes
+/// RandomResizedCrop and flip; up to 64 pixels, shift and flip of an image whose shorter side becomes
 /// image_size. Throws Error unless image_size > 0.
 ImageTransform training_transform(int image_size);
 

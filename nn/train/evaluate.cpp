@@ -27,7 +27,7 @@ std::optional<Score> evaluate(Module& model, const std::function<Tensor(const Te
           [&](TrainSink& sink) { sink.on_evaluated(batch->step + 1, batches.batches_per_epoch()); });
     }
   }
-  TAPER_CHECK(accuracy.count() > 0, "the validation set has no readable picture");
+  TAPER_CHECK(accuracy.count() > 0, "the validation set has no readable image");
   double loss_sum = 0;
   for (const auto& [loss, count] : losses) loss_sum += loss.item() * double(count);
   return Score{accuracy.top1(), accuracy.top5(), loss_sum / double(accuracy.count())};

@@ -13,6 +13,7 @@
 #include "taper/core/base/profile_events.h"
 #include "taper/core/profiler.h"
 #include "taper/nn/data/digits.h"
+#include "taper/nn/data/digits_dataset.h"
 #include "taper/nn/data/loader.h"
 #include "taper/nn/layers/linear.h"
 #include "taper/nn/models/resnet.h"

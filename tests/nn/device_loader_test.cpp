@@ -6,6 +6,7 @@
 
 #include "taper/core/gpu/memory/caching_allocator.h"
 #include "taper/nn/data/digits.h"
+#include "taper/nn/data/digits_dataset.h"
 #include "taper/ops/copy/copy.h"
 #include "test_tensors.h"
 

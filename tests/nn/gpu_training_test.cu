@@ -8,6 +8,7 @@
 #include "taper/core/generator.h"
 #include "taper/core/gpu/memory/caching_allocator.h"
 #include "taper/nn/data/digits.h"
+#include "taper/nn/data/digits_dataset.h"
 #include "taper/nn/data/loader.h"
 #include "taper/nn/optim/adamw.h"
 #include "taper/nn/optim/clip.h"

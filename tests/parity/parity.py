@@ -1,8 +1,8 @@
-"""Ten training steps of ResNet-50 by torchvision and by resnet50_train, from the same weights and pictures.
+"""Ten training steps of ResNet-50 by torchvision and by resnet50_train, from the same weights and images.
 
   parity.py RESNET50_TRAIN FOLDER --size N --lr X [--dtype f64] [--device cuda]
 
-Writes pictures and weights into FOLDER, trains with PyTorch (SGD, momentum 0.9, weight decay 1e-4), runs
+Writes images and weights into FOLDER, trains with PyTorch (SGD, momentum 0.9, weight decay 1e-4), runs
 resnet50_train with the same settings and compares the losses of its --log step by step. With the residual branches'
 last batch norm at zero, rounding errors grow slowly enough for ten steps to be comparable: PyTorch's own two memory
 formats differ from each other by about the bounds below.
@@ -33,16 +33,16 @@ BOUNDS = {("cpu", "f32"): [(1, 1e-5), (3, 3e-4), (10, 5e-2)], ("cpu", "f64"): [(
           ("cuda", "f32"): [(1, 3e-5), (3, 1e-3), (10, 1e-1)], ("cuda", "f64"): [(10, 1e-6)]}
 
 
-def write_pictures(folder, size):
-    """Smooth random pictures with a tint for each class, PNG, so that both sides read the same pixels."""
+def write_images(folder, size):
+    """Smooth random images with a tint for each class, PNG, so that both sides read the same pixels."""
     rng = np.random.default_rng(1)
     for label in range(CLASSES):
         os.makedirs(f"{folder}/class{label}", exist_ok=True)
         tint = rng.integers(0, 120, 3)
         for i in range(BATCH // CLASSES * STEPS):
             coarse = rng.integers(0, 136, (6, 6, 3)) + tint
-            picture = Image.fromarray(coarse.astype(np.uint8)).resize((size, size), Image.BILINEAR)
-            picture.save(f"{folder}/class{label}/{i:04}.png")
+            image = Image.fromarray(coarse.astype(np.uint8)).resize((size, size), Image.BILINEAR)
+            image.save(f"{folder}/class{label}/{i:04}.png")
 
 
 def write_safetensors(path, state):
@@ -94,11 +94,11 @@ def main():
     kind = args.device.split(":")[0]
     torch_device = args.device if kind == "cuda" and torch.cuda.is_available() else "cpu"
     print(f"taper on {args.device}, pytorch {torch.__version__} on {torch_device}, TF32 off")
-    pictures, weights, log = f"{args.folder}/pictures", f"{args.folder}/weights.safetensors", f"{args.folder}/log.jsonl"
-    write_pictures(pictures, args.size)
-    expected = train_with_pytorch(pictures, weights, args.size, args.lr,
+    images, weights, log = f"{args.folder}/images", f"{args.folder}/weights.safetensors", f"{args.folder}/log.jsonl"
+    write_images(images, args.size)
+    expected = train_with_pytorch(images, weights, args.size, args.lr,
                                   torch.float64 if args.dtype == "f64" else torch.float32, torch_device)
-    subprocess.run([args.program, "--arch", "resnet50", "--dataset", "imagefolder", "--data", pictures, "--init", weights,
+    subprocess.run([args.program, "--arch", "resnet50", "--dataset", "imagefolder", "--data", images, "--init", weights,
                     "--shuffle", "off", "--augment", "off", "--image-size", str(args.size), "--resize", str(args.size),
                     "--batch-size", str(BATCH), "--max-steps", str(STEPS), "--schedule", "constant", "--lr", str(args.lr),
                     "--dtype", args.dtype, "--device", args.device, "--tf32", "off", "--log", log], check=True,

@@ -7,6 +7,7 @@
 #include "taper/core/gpu/memory/caching_allocator.h"
 #include "taper/core/gpu/sim.h"
 #include "taper/nn/data/digits.h"
+#include "taper/nn/data/digits_dataset.h"
 #include "taper/nn/data/loader.h"
 #include "taper/nn/layers/batch_norm2d.h"
 #include "taper/nn/layers/conv2d.h"

@@ -2,7 +2,7 @@
 #include <array>
 
 #include "taper/core/base/parallel.h"
-#include "taper/ops/image/pictures_backend.h"
+#include "taper/ops/image/normalize_images_backend.h"
 
 namespace taper::ops {
 namespace {
@@ -12,7 +12,7 @@ template <int kChannels>
 using Table = std::array<std::array<float, 256>, kChannels>;
 
 template <int kChannels>
-Table<kChannels> make_table(const PictureArgs& args) {
+Table<kChannels> make_table(const NormalizeImagesArgs& args) {
   Table<kChannels> table;
   for (size_t c = 0; c < kChannels; ++c) {
     for (size_t v = 0; v < 256; ++v) table[c][v] = (float(v) / 255.0f - args.mean[c]) / args.std[c];
@@ -37,7 +37,7 @@ void normalize_row(const Table<kChannels>& table, const uint8_t* pixel, int64_t 
 }
 
 template <int kChannels>
-void normalize(const PictureArgs& args) {
+void normalize(const NormalizeImagesArgs& args) {
   const Table<kChannels> table = make_table<kChannels>(args);
   const Tensor& y = args.y;
   const int64_t height = y.size(2), width = y.size(3);
@@ -77,7 +77,7 @@ void normalize(const PictureArgs& args) {
 
 }  // namespace
 
-void normalize_pictures_cpu(const PictureArgs& args) {
+void normalize_images_cpu(const NormalizeImagesArgs& args) {
   args.y.size(1) == 1 ? normalize<1>(args) : normalize<3>(args);
 }
 
