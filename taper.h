@@ -65,16 +65,25 @@
 #include "taper/nn/report/chrome_trace.h"
 #include "taper/nn/report/memory_report.h"
 #include "taper/nn/report/memory_trace.h"
-#include "taper/nn/report/step_profile.h"
 #include "taper/nn/report/summary.h"
 #include "taper/nn/serve/inference_form.h"
 
 // Data sets and files.
 #include "taper/nn/data/dataset.h"
-#include "taper/nn/data/device_loader.h"
 #include "taper/nn/data/digits.h"
+#include "taper/nn/data/digits_dataset.h"
 #include "taper/nn/data/image.h"
+#include "taper/nn/data/image_folder.h"
 #include "taper/nn/data/loader.h"
 #include "taper/nn/data/resize.h"
+#include "taper/nn/data/synthetic_dataset.h"
 #include "taper/nn/data/transforms.h"
 #include "taper/nn/io/safetensors.h"
+
+// Training.
+#include "taper/nn/train/console.h"
+#include "taper/nn/train/evaluate.h"
+#include "taper/nn/train/run_summary.h"
+#include "taper/nn/train/step_log.h"
+#include "taper/nn/train/step_profile.h"
+#include "taper/nn/train/train_loop.h"

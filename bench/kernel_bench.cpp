@@ -14,7 +14,7 @@
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
-#include "taper/ops/image/pictures.h"
+#include "taper/ops/image/normalize_images.h"
 #include "taper/ops/index/index.h"
 #include "taper/ops/loss/cross_entropy.h"
 #include "taper/ops/matmul/matmul.h"
@@ -162,12 +162,12 @@ void add_images(bool small, DType dtype) {
       ops::zeros(small ? Shape{2, 8, 8, 3} : Shape{512, 256, 256, 3}, {.dtype = kUInt8, .device = kGpu});
   const Tensor mirrored = ops::ones({pixels.size(0)}, {.dtype = kBool, .device = kGpu});
   for (const MemoryFormat format : {kChannelsLast, kContiguous}) {
-    const ops::PictureOptions options = {
+    const ops::NormalizeImagesOptions options = {
         .height = small ? 4 : 224, .width = small ? 4 : 224, .dtype = dtype, .memory_format = format};
     const double elements = double(pixels.size(0) * 3 * options.height * options.width);
-    add_benchmark(fmt::format("normalize_pictures/{}/{}", format == kChannelsLast ? "nhwc" : "nchw", dtype),
+    add_benchmark(fmt::format("normalize_images/{}/{}", format == kChannelsLast ? "nhwc" : "nchw", dtype),
                   elements * double(1 + size_of(dtype)),
-                  [=] { ops::normalize_pictures(pixels, options, {}, mirrored); });
+                  [=] { ops::normalize_images(pixels, options, {}, mirrored); });
   }
 }
 

@@ -16,15 +16,15 @@ namespace taper {
 namespace {
 
 constexpr const char* kDescription =
-    "Trains a ResNet on pictures. Without arguments: ResNet-50 on the embedded handwritten digits, in a few\n"
+    "Trains a ResNet on images. Without arguments: ResNet-50 on the embedded handwritten digits, in a few\n"
     "minutes on a laptop.";
 
 constexpr const char* kExamples =
     "Examples:\n"
     "  resnet50_train                                     the digits, about 99% right after the last epoch\n"
     "  resnet50_train --arch resnet18 --epochs 3          a smaller network, a shorter run\n"
-    "  resnet50_train --dataset imagefolder --data pictures/train --val pictures/val --batch-size 64\n"
-    "                                                     your own pictures: one folder for each class\n"
+    "  resnet50_train --dataset imagefolder --data images/train --val images/val --batch-size 64\n"
+    "                                                     your own images: one folder for each class\n"
     "  resnet50_train --dataset synthetic --max-steps 20  how fast does it go?\n"
     "  resnet50_train --init weights.safetensors --eval-only\n"
     "                                                     score weights that torchvision or Taper wrote\n"
@@ -44,10 +44,10 @@ void add_data_flags(CLI::App& app, TrainOptions& options) {
       ->check(CLI::IsMember({"digits", "imagefolder", "synthetic"}))
       ->capture_default_str()
       ->group(group);
-  app.add_option("--data", options.data, "training pictures, DIR/CLASS/*.jpg|jpeg|png (imagefolder)")
+  app.add_option("--data", options.data, "training images, DIR/CLASS/*.jpg|jpeg|png (imagefolder)")
       ->type_name("DIR")
       ->group(group);
-  app.add_option("--val", options.val, "validation pictures, laid out as --data")
+  app.add_option("--val", options.val, "validation images, laid out as --data")
       ->type_name("DIR")
       ->group(group);
   add_number(app, "--image-size", options.image_size, Range<int64_t>{8, 4096},
@@ -67,14 +67,14 @@ void add_data_flags(CLI::App& app, TrainOptions& options) {
       ->group(group);
   app.add_option_function<std::string>(
          "--shuffle", [&options](const std::string& value) { options.shuffle = value == "on"; },
-         "a new order of pictures each epoch [on]")
+         "a new order of images each epoch [on]")
       ->check(CLI::IsMember({"on", "off"}))
       ->type_name("on|off")
       ->group(group);
-  app.add_flag("--strict-data", options.strict_data, "stop at an unreadable picture instead of skipping it")
+  app.add_flag("--strict-data", options.strict_data, "stop at an unreadable image instead of skipping it")
       ->group(group);
   add_number(app, "--workers", options.workers, Range<int64_t>{0, 256},
-             "threads that read pictures; 0 reads them between steps")
+             "threads that read images; 0 reads them between steps")
       ->default_str(fmt::format("{}", options.workers))
       ->group(group);
 }
@@ -112,7 +112,7 @@ void add_optimiser_flags(CLI::App& app, TrainOptions& options) {
              "stop after this many optimiser steps")
       ->group(group);
   add_number(app, "--batch-size", options.batch_size, Range<int64_t>{1, 1 << 20},
-             "pictures per step (32 for digits, else 64)")
+             "images per step (32 for digits, else 64)")
       ->group(group);
   add_number(app, "--accumulate", options.accumulate, Range<int64_t>{1, 1 << 20},
              "batches whose gradients are averaged into one step")
@@ -215,9 +215,16 @@ void add_run_flags(CLI::App& app, TrainOptions& options) {
       ->check(check_file_name)
       ->type_name("FILE")
       ->group(group);
-  app.add_option("--progress", options.progress, "live progress line; auto: when stderr is a terminal")
+  app.add_option_function<std::string>(
+         "--progress",
+         [&options](const std::string& value) {
+           options.progress = value == "on"    ? ProgressMode::kOn
+                              : value == "off" ? ProgressMode::kOff
+                                               : ProgressMode::kAuto;
+         },
+         "live progress line; auto: when stderr is a terminal")
       ->check(CLI::IsMember({"auto", "on", "off"}))
-      ->capture_default_str()
+      ->default_str("auto")
       ->group(group);
 }
 
@@ -228,16 +235,16 @@ void check_together(const TrainOptions& options) {
   };
   if (options.dataset == "imagefolder") {
     need(!options.data.empty() || options.eval_only, "--data",
-         "imagefolder needs a folder of training pictures");
+         "imagefolder needs a folder of training images");
     need(!options.val.empty() || !options.eval_only, "--val",
-         "--eval-only needs a folder of validation pictures");
+         "--eval-only needs a folder of validation images");
   } else {
     need(options.data.empty(), "--data", "belongs to --dataset imagefolder");
     need(options.val.empty(), "--val", "belongs to --dataset imagefolder");
   }
   need(!options.eval_only || !options.init.empty(), "--eval-only", "needs weights: give --init FILE");
   need(!options.eval_only || options.dataset != "synthetic", "--eval-only",
-       "synthetic pictures have no validation set");
+       "synthetic images have no validation set");
   need(!options.benchmark || !options.deterministic, "--benchmark",
        "chooses by time, which differs from run to run; --deterministic rules that out");
   need(options.benchmark || options.benchmark_seconds == 0, "--benchmark-seconds", "belongs to --benchmark");

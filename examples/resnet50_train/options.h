@@ -8,6 +8,7 @@
 
 #include "taper/core/base/device.h"
 #include "taper/core/base/dtype.h"
+#include "taper/nn/report/progress.h"
 
 namespace taper {
 
@@ -36,7 +37,7 @@ struct TrainOptions {
   int64_t batch_size = 0;  ///< 0: chosen by data set
   int64_t accumulate = 1;
   std::string optimizer;     ///< empty: chosen by data set
-  std::optional<double> lr;  ///< default chosen by optimiser and pictures in a step
+  std::optional<double> lr;  ///< default chosen by optimiser and images in a step
   double momentum = 0.9;
   std::optional<double> weight_decay;
   std::string schedule = "cosine";
@@ -58,7 +59,7 @@ struct TrainOptions {
   std::string summary;
   std::string profile;
   std::string memory_report;
-  std::string progress = "auto";
+  ProgressMode progress = ProgressMode::kAuto;
 };
 
 /// Why the command line ends the program: text for the user and an exit code.

@@ -16,36 +16,10 @@ int round_half_even(double x) {
 
 }  // namespace
 
-RandomStream::RandomStream(uint64_t seed, RandomPurpose purpose, uint64_t epoch, uint64_t index)
-    : philox_{seed, uint64_t(purpose) << 60 | epoch << 40 | index} {}
-
-uint32_t RandomStream::bits() {
-  if (used_ == 4) {
-    block_ = philox_(counter_++);
-    used_ = 0;
-  }
-  return block_[used_++];
-}
-
-double RandomStream::uniform(double low, double high) {
-  const uint32_t high_bits = bits(), low_bits = bits();
-  return low + (high - low) * uniform_double(high_bits, low_bits);
-}
-
-// Lemire, "Fast Random Integer Generation in an Interval" (2019): the high half of bits * count, drawn again
-// in the rare case that would favour some results.
-uint32_t RandomStream::below(uint32_t count) {
-  const uint32_t reject_under = (0u - count) % count;
-  for (;;) {
-    const uint64_t product = uint64_t(bits()) * count;
-    if (uint32_t(product) >= reject_under) return uint32_t(product >> 32);
-  }
-}
-
 Box random_resized_crop_box(int width, int height, RandomStream& random) {
-  const double picture_area = double(width) * height;
+  const double image_area = double(width) * height;
   for (int i = 0; i < kTries; ++i) {
-    const double area = picture_area * random.uniform(kMinArea, kMaxArea);
+    const double area = image_area * random.uniform(kMinArea, kMaxArea);
     const double ratio = std::exp(random.uniform(std::log(kMinRatio), std::log(kMaxRatio)));
     const int w = round_half_even(std::sqrt(area * ratio));
     const int h = round_half_even(std::sqrt(area / ratio));

@@ -1,16 +1,16 @@
 #include "taper/nn/data/digits.h"
 
-// digits.bin: the pixels of all pictures, then their labels; CMake's taper_embed_file() defines the symbol.
+// digits.bin: the pixels of all images, then their labels; CMake's taper_embed_file() defines the symbol.
 extern "C" const uint8_t taper_embedded_digits_bin[];
 
 namespace taper {
 namespace {
 
-constexpr size_t kPictures = 1797, kTrain = 1437, kPixels = size_t(Digits::kHeight) * Digits::kWidth;
+constexpr size_t kImages = 1797, kTrain = 1437, kPixels = size_t(Digits::kHeight) * Digits::kWidth;
 
 Digits slice(size_t first, size_t count) {
-  const std::span pixels(taper_embedded_digits_bin, kPictures * kPixels);
-  const std::span labels(taper_embedded_digits_bin + kPictures * kPixels, kPictures);
+  const std::span pixels(taper_embedded_digits_bin, kImages * kPixels);
+  const std::span labels(taper_embedded_digits_bin + kImages * kPixels, kImages);
   return {.pixels = pixels.subspan(first * kPixels, count * kPixels), .labels = labels.subspan(first, count)};
 }
 
@@ -20,7 +20,7 @@ Digits digits_train() {
   return slice(0, kTrain);
 }
 Digits digits_test() {
-  return slice(kTrain, kPictures - kTrain);
+  return slice(kTrain, kImages - kTrain);
 }
 
 }  // namespace taper

@@ -8,7 +8,7 @@
 
 namespace taper {
 
-/// n pictures and what they show. The bytes live as long as the program.
+/// n images and what they show. The bytes live as long as the program.
 struct Digits {
   static constexpr int kHeight = 8, kWidth = 8, kClasses = 10;
   static constexpr int kMaxPixel = 16;
@@ -19,10 +19,10 @@ struct Digits {
   int64_t size() const { return int64_t(labels.size()); }
 };
 
-/// The 1,437 pictures for training, in a fixed shuffled order.
+/// The 1,437 images for training, in a fixed shuffled order.
 Digits digits_train();
 
-/// The 360 pictures for testing, 36 of each class, in a fixed shuffled order.
+/// The 360 images for testing, 36 of each class, in a fixed shuffled order.
 Digits digits_test();
 
 }  // namespace taper

@@ -42,7 +42,7 @@ std::string_view foreign_format(std::span<const uint8_t> bytes) {
 }
 
 /// Throws for the system's `error`: FileError where it is about this file, Error where the process lacks
-/// something and the picture may be whole.
+/// something and the image may be whole.
 [[noreturn]] void refuse_to_read(const std::string& path, int error) {
   const std::string reason = std::generic_category().message(error);
   if (error == EMFILE || error == ENFILE || error == ENOMEM) fail("{}: cannot be read: {}", path, reason);
@@ -72,13 +72,13 @@ std::vector<uint8_t> read_file(const std::string& path, int64_t max_bytes) {
   return bytes;
 }
 
-/// Calls body(); lack of memory in it becomes an error that names the picture.
+/// Calls body(); lack of memory in it becomes an error that names the image.
 template <class Body>
 auto with_memory_for(const std::string& name, Body&& body) {
   try {
     return body();
   } catch (const std::bad_alloc&) {
-    fail<OutOfMemoryError>("{}: not enough memory to read this picture", name);
+    fail<OutOfMemoryError>("{}: not enough memory to read this image", name);
   }
 }
 
@@ -86,12 +86,12 @@ auto with_memory_for(const std::string& name, Body&& body) {
 
 void check_image_size(int64_t width, int64_t height, const ImageLimits& limits, size_t file_bytes,
                       double most_pixels_per_byte, const std::string& name) {
-  if (width <= 0 || height <= 0) fail<FileError>("{}: picture of {} x {} pixels", name, width, height);
+  if (width <= 0 || height <= 0) fail<FileError>("{}: image of {} x {} pixels", name, width, height);
   if (width > limits.max_pixels / height)
-    fail<FileError>("{}: picture of {} x {} pixels is over the limit of {}", name, width, height,
+    fail<FileError>("{}: image of {} x {} pixels is over the limit of {}", name, width, height,
                     limits.max_pixels);
   if (double(width) * double(height) > double(file_bytes) * most_pixels_per_byte)
-    fail<FileError>("{}: picture of {} x {} pixels in {} bytes: the file is cut short", name, width, height,
+    fail<FileError>("{}: image of {} x {} pixels in {} bytes: the file is cut short", name, width, height,
                     file_bytes);
 }
 
@@ -101,7 +101,7 @@ Image decode_image(std::span<const uint8_t> bytes, const std::string& name, cons
     if (has_at(bytes, 0, "\x89PNG\r\n\x1A\n")) return decode_png(bytes, name, limits);
     if (bytes.empty()) fail<FileError>("{}: empty file", name);
     const std::string_view format = foreign_format(bytes);
-    fail<FileError>("{}: not a JPEG or PNG picture{}{}", name,
+    fail<FileError>("{}: not a JPEG or PNG image{}{}", name,
                     format.empty() ? "" : " but " + std::string(format),
                     format.empty() ? "" : "; convert it to one of these");
   });

@@ -1,3 +1,5 @@
+#include "taper/nn/data/image_folder.h"
+
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -10,7 +12,6 @@
 
 #include "taper/core/base/error.h"
 #include "taper/core/base/printable.h"
-#include "taper/nn/data/dataset.h"
 
 namespace taper {
 namespace {
@@ -72,7 +73,7 @@ bool is_hidden(const std::string& name) {
   return name.starts_with('.') || name == "__MACOSX";
 }
 
-/// As what PassedOver counts an entry that is neither a folder nor a picture.
+/// As what PassedOver counts an entry that is neither a folder nor an image.
 std::string kind_of(const FolderEntry& entry) {
   if (entry.type == fs::file_type::not_found || entry.type == fs::file_type::none) return "links to nothing";
   if (entry.type != fs::file_type::regular) return "pipes or devices";
@@ -85,10 +86,10 @@ std::string path_in(const std::string& folder, const std::string& name) {
   return folder.ends_with('/') ? folder + name : folder + '/' + name;
 }
 
-/// The pictures at any depth below `class_folder`: all of a folder before those of the next, each in the
+/// The images at any depth below `class_folder`: all of a folder before those of the next, each in the
 /// order of names. Folders in `listed` are left out; each other is listed once.
-std::vector<std::string> find_pictures(const std::string& class_folder, std::set<FolderId> listed,
-                                       PassedOver& passed_over) {
+std::vector<std::string> find_images(const std::string& class_folder, std::set<FolderId> listed,
+                                     PassedOver& passed_over) {
   std::vector<std::pair<std::string, std::string>> found;  // folder, name
   std::vector<std::string> to_list = {class_folder};
   while (!to_list.empty()) {
@@ -149,19 +150,19 @@ ImageFolderDataset::ImageFolderDataset(const std::string& folder, ImageLimits li
       class_names_.push_back(entry.name);
       listed.insert(id);
     } else {
-      const bool is_picture = entry.type == fs::file_type::regular && has_image_extension(entry.name);
-      ++passed_over_.counts[is_picture ? "outside the class folders" : kind_of(entry)];
+      const bool is_image = entry.type == fs::file_type::regular && has_image_extension(entry.name);
+      ++passed_over_.counts[is_image ? "outside the class folders" : kind_of(entry)];
     }
   }
   if (class_names_.empty())
-    fail<FileError>("{}: has no class folders; pictures are expected as {}", folder,
+    fail<FileError>("{}: has no class folders; images are expected as {}", folder,
                     path_in(folder, "CLASS/NAME.jpg"));
   for (size_t label = 0; label < class_names_.size(); ++label) {
     const std::string class_folder = path_in(folder, class_names_[label]);
     PassedOver passed_over;
-    const auto paths = find_pictures(class_folder, listed, passed_over);
+    const auto paths = find_images(class_folder, listed, passed_over);
     if (paths.empty())
-      fail<FileError>("{}: holds no .jpg, .jpeg or .png picture{}{}", class_folder,
+      fail<FileError>("{}: holds no .jpg, .jpeg or .png image{}{}", class_folder,
                       passed_over.counts.empty() ? "" : "; passed over: ", passed_over.str());
     for (const std::string& path : paths) files_.push_back({path, int64_t(label)});
     passed_over_.add(passed_over);

@@ -16,9 +16,9 @@
 namespace taper {
 namespace {
 
-// A picture of few bytes can hold many passes over many pixels; real ones have about ten scans.
+// An image of few bytes can hold many passes over many pixels; real ones have about ten scans.
 constexpr double kMaxScans = 500;
-constexpr double kMaxPasses = 20;  // over a picture of the most pixels
+constexpr double kMaxPasses = 20;  // over an image of the most pixels
 
 // Huffman coding takes at least one bit for a block of 64 pixels, so a byte describes at most 512 of them;
 // twice as many where channels are sampled in unusual ways. (Arithmetic coding has no such bound.)
@@ -34,7 +34,7 @@ struct JpegReader {
   std::jmp_buf on_error;
   char message[JMSG_LENGTH_MAX];
   int error_code;     // libjpeg's, of `message`; 0 for a message of our own
-  int64_t max_scans;  // of this picture
+  int64_t max_scans;  // of this image
   bool may_end;       // the pixels are complete, whether or not the file has an end marker
   bool has_ended;     // there was none
 
@@ -44,7 +44,7 @@ struct JpegReader {
   JpegReader& operator=(const JpegReader&) = delete;
 
   // All return false with `message` set if libjpeg refuses the file. start() reads all scans of several;
-  // the memory that it takes is in proportion to the picture.
+  // the memory that it takes is in proportion to the image.
   bool read_header();
   bool start();
   bool read_pixels(uint8_t* rgb);
@@ -131,7 +131,7 @@ JpegReader::JpegReader(std::span<const uint8_t> bytes, const ImageLimits& limits
 bool JpegReader::read_header() {
   if (message[0] != 0 || setjmp(on_error)) return false;
   jpeg_read_header(&info, TRUE);
-  // libjpeg turns every 4-channel picture into CMYK, every other known one into RGB.
+  // libjpeg turns every 4-channel image into CMYK, every other known one into RGB.
   info.out_color_space = info.num_components == 4 ? JCS_CMYK : JCS_RGB;
   return true;
 }
@@ -144,7 +144,7 @@ bool JpegReader::start() {
   return true;
 }
 
-// Adobe's programs write CMYK inverted, and PIL takes all CMYK pictures to be so: a channel's 255 means no
+// Adobe's programs write CMYK inverted, and PIL takes all CMYK images to be so: a channel's 255 means no
 // ink.
 void cmyk_to_rgb(const uint8_t* cmyk, uint8_t* rgb, int count) {
   for (int x = 0; x < count; ++x, cmyk += 4, rgb += 3) {
@@ -175,7 +175,7 @@ bool JpegReader::read_pixels(uint8_t* rgb) {
 [[noreturn]] void refuse_jpeg(const JpegReader& reader, const ImageLimits& limits, const std::string& name) {
   if (reader.error_code == JERR_OUT_OF_MEMORY) throw std::bad_alloc();
   if (reader.error_code == JERR_NO_BACKING_STORE)
-    fail<FileError>("{}: picture of {} x {} pixels: its decoder needs more memory than the limit of {} bytes",
+    fail<FileError>("{}: image of {} x {} pixels: its decoder needs more memory than the limit of {} bytes",
                     name, reader.info.image_width, reader.info.image_height, limits.max_decoder_bytes);
   fail<FileError>("{}: damaged JPEG: {}", name, reader.message);
 }

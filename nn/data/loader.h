@@ -14,12 +14,12 @@
 
 namespace taper {
 
-/// What becomes of a picture that cannot be read.
-enum class BrokenPictures {
+/// What becomes of an image that cannot be read.
+enum class BrokenImages {
   kRefuse,   ///< next() throws its FileError
-  kSkip,     ///< it is left out of its batch: each readable picture counts once (evaluation)
-  kReplace,  ///< a readable picture of its class takes its place, drawn from (seed, epoch, index): batches
-             ///< stay full, and no picture counts much more than another (training). next() throws FileError
+  kSkip,     ///< it is left out of its batch: each readable image counts once (evaluation)
+  kReplace,  ///< a readable image of its class takes its place, drawn from (seed, epoch, index): batches
+             ///< stay full, and no image counts much more than another (training). next() throws FileError
              ///< if the class has none.
 };
 
@@ -29,40 +29,43 @@ struct DataLoaderOptions {
   bool shuffle = false;
   /// Leaves out the samples at the epoch's end that do not fill a batch.
   bool drop_last = false;
-  /// Threads that read pictures; 0 reads them in the thread that calls next().
+  /// Threads that read images; 0 reads them in the thread that calls next().
   int workers = 0;
   /// Batches that workers may be ahead.
   int prefetch = 3;
-  BrokenPictures broken = BrokenPictures::kRefuse;
-  /// Leaves the pixels as they are, for a DeviceLoader to normalise where the model is: a quarter of the
-  /// bytes to copy.
-  bool raw_pixels = false;
-  /// Makes batches in pinned memory, for copies to a GPU that need not wait.
-  bool pinned_memory = false;
+  BrokenImages broken = BrokenImages::kRefuse;
+  /// Where batches come to lie. A GPU copies the next batch, and normalises it, while it works on this one.
+  Device device = kCPU;
+  /// Of the images. Floating point.
+  DType dtype = kFloat32;
   /// Of the order and of the augmentation.
   uint64_t seed = 0;
 };
 
 struct Batch {
-  Tensor images;     ///< [N, 3, H, W] f32, channels_last; with raw_pixels [N, H, W, 3] u8
+  Tensor images;     ///< [N, 3, H, W] in the loader's dtype, channels_last
   Tensor labels;     ///< [N] i64
   int64_t step = 0;  ///< its place in the epoch, from 0
 
   int64_t size() const { return labels.size(0); }
 };
 
+struct BatchSource;
+class BatchReader;
+class DevicePrefetch;
+
 /// Used from one thread. Destroying it in the middle of an epoch stops the workers.
 class DataLoader {
  public:
-  /// Throws Error if the data set holds no batch or an option is out of range.
+  /// Throws Error if the data set holds no batch, an option is out of range, or there is no such device.
   DataLoader(std::shared_ptr<const Dataset> dataset, ImageTransform transform,
              DataLoaderOptions options = {});
   ~DataLoader();
   DataLoader(const DataLoader&) = delete;
   DataLoader& operator=(const DataLoader&) = delete;
 
-  const Dataset& dataset() const { return *dataset_; }
-  const DataLoaderOptions& options() const { return options_; }
+  const Dataset& dataset() const;
+  const DataLoaderOptions& options() const;
   int64_t batches_per_epoch() const;
 
   /// Begins (or, with step > 0, continues) epoch `epoch`; the next batch will be number `step`. An epoch
@@ -74,19 +77,13 @@ class DataLoader {
   /// memory was short; the call after that gives the batch after that.
   std::optional<Batch> next();
 
-  /// One line for each unreadable picture met so far, sorted: its path and what was wrong.
-  std::vector<std::string> broken_pictures() const;
+  /// One line for each unreadable image met so far, sorted: its path and what was wrong.
+  std::vector<std::string> broken_images() const;
 
  private:
-  class BrokenList;
-  class Epoch;
-
-  std::shared_ptr<const Dataset> dataset_;
-  std::vector<std::vector<int64_t>> samples_by_class_;  // if broken pictures are replaced
-  ImageTransform transform_;
-  DataLoaderOptions options_;
-  std::unique_ptr<BrokenList> broken_;
-  std::unique_ptr<Epoch> epoch_;  // last, so that its threads end before what they use
+  std::unique_ptr<BatchSource> source_;
+  std::unique_ptr<BatchReader> reader_;       // after source_, so that its threads end before what they use
+  std::unique_ptr<DevicePrefetch> prefetch_;  // on a GPU
 };
 
 /// The order in which epoch `epoch` visits 0 .. size - 1: a permutation drawn from (seed, epoch).

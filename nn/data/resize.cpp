@@ -88,13 +88,13 @@ void resize_column(const int32_t* weight, int count, const uint8_t* in, int byte
   for (int i = 0; i < bytes; ++i) out[i] = to_pixel(sums[i]);
 }
 
-// A part of a resized picture, which may be too large to exist as a whole.
+// A part of a resized image, which may be too large to exist as a whole.
 struct Window {
   int64_t left, top;
   int width, height;
 };
 
-// The part `window` of the picture that `box` of `image` becomes when scaled to [height, width].
+// The part `window` of the image that `box` of `image` becomes when scaled to [height, width].
 Image resize_window(const Image& image, const Box& box, int64_t width, int64_t height, const Window& window) {
   const Filter horizontal = triangle_filter(box.width, width, window.left, window.width);
   const Filter vertical = triangle_filter(box.height, height, window.top, window.height);
@@ -121,7 +121,7 @@ int64_t center_start(int64_t side, int size) {
   return side < size ? -((size - side) / 2) : int64_t(std::nearbyint(double(side - size) / 2.0));
 }
 
-// The size of a picture whose shorter side becomes `size`.
+// The size of an image whose shorter side becomes `size`.
 std::pair<int64_t, int64_t> shorter_side_size(const Image& image, int size) {
   const auto longer = [size](int long_side, int short_side) {
     return int64_t(double(int64_t(size) * long_side) / short_side);
@@ -136,7 +136,7 @@ Image resize(const Image& image, const Box& box, int width, int height) {
   TAPER_CHECK(width > 0 && height > 0, "resize: size must be positive, got {} x {}", width, height);
   TAPER_CHECK(box.width > 0 && box.height > 0 && box.left >= 0 && box.top >= 0 &&
                   box.left <= image.width - box.width && box.top <= image.height - box.height,
-              "resize: box of {} x {} at ({}, {}) is not inside a picture of {} x {}", box.width, box.height,
+              "resize: box of {} x {} at ({}, {}) is not inside an image of {} x {}", box.width, box.height,
               box.left, box.top, image.width, image.height);
   if (box.width == width && box.height == height) return crop(image, box);
   return resize_window(image, box, width, height, {0, 0, width, height});
@@ -149,7 +149,7 @@ Image resize(const Image& image, int width, int height) {
 Image resize_shorter_side(const Image& image, int size) {
   TAPER_CHECK(size > 0, "resize_shorter_side: size must be positive, got {}", size);
   const auto [width, height] = shorter_side_size(image, size);
-  TAPER_CHECK(width <= kMaxPixels / height, "resize_shorter_side: a picture of {} x {} would become {} x {}",
+  TAPER_CHECK(width <= kMaxPixels / height, "resize_shorter_side: an image of {} x {} would become {} x {}",
               image.width, image.height, width, height);
   return resize(image, int(width), int(height));
 }

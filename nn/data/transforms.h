@@ -1,29 +1,30 @@
 #pragma once
-// From a picture of any size to the network's input: geometry on 8-bit pixels, then normalised floats. The
-// same steps and numbers as torchvision's, references/classification/presets.py in its repository.
+// From an image of any size to one of the network's size, on 8-bit pixels. The steps and the numbers are
+// those of torchvision's references/classification/presets.py. ops/image/ makes normalised floats of the
+// pixels.
 
 #include "taper/nn/data/augment.h"
 #include "taper/nn/data/image.h"
 
 namespace taper {
 
-/// What training does to a picture at random, apart from mirroring it.
+/// What training does to an image at random, apart from mirroring it.
 enum class Augmentation {
   kNone,         ///< the evaluation's geometry
   kResizedCrop,  ///< RandomResizedCrop(image_size), for photographs
-  kShift,        ///< pad by an eighth and crop, for small pictures
+  kShift,        ///< pad by an eighth and crop, for small images
 };
 
-/// Every picture becomes image_size x image_size pixels of 3 floats.
+/// Every image becomes one of image_size x image_size pixels.
 struct ImageTransform {
   int image_size = 224;
   /// Length of the shorter side before the centre is cut out (kNone, kShift).
   int resize = 256;
   Augmentation augmentation = Augmentation::kNone;
-  /// Mirrors every second picture, by chance.
+  /// Mirrors every second image, by chance.
   bool flip = false;
 
-  /// The picture [image_size, image_size, 3]; draws from `random` what the augmentation needs. Throws Error
+  /// The image [image_size, image_size, 3]; draws from `random` what the augmentation needs. Throws Error
   /// unless 0 < image_size <= resize, where resize is used.
   Image apply(const Image& image, RandomStream& random) const;
 };
@@ -32,12 +33,8 @@ struct ImageTransform {
 /// Throws Error unless image_size > 0 and resize >= image_size.
 ImageTransform evaluation_transform(int image_size, int resize = 0);
 
-/// RandomResizedCrop and flip; up to 64 pixels, shift and flip of a picture whose shorter side becomes
+/// RandomResizedCrop and flip; up to 64 pixels, shift and flip of an image whose shorter side becomes
 /// image_size. Throws Error unless image_size > 0.
 ImageTransform training_transform(int image_size);
-
-/// ToTensor + Normalize with ImageNet's mean and standard deviation: (pixel / 255 - mean) / std of each
-/// channel, rounded to f32 after each step. out: [height, width, 3] f32, one row of a channels_last batch.
-void normalize_pixels(const Image& image, float* out);
 
 }  // namespace taper

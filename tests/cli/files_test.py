@@ -407,7 +407,7 @@ class FilesTest(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         return result.stdout, [json.loads(line)["lr"] for line in self.read("l.jsonl").splitlines()]
 
-    def pictures(self, count):
+    def images(self, count):
         for name in ("a", "b"):
             os.makedirs(self.path(f"data/{name}"))
             for i in range(count // 2):
@@ -426,13 +426,13 @@ class FilesTest(unittest.TestCase):
                        chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
     def test_lr_follows_the_batch_that_is_used(self):
-        flags = self.pictures(20)
-        for more, pictures in ((["--batch-size", 1000], 20), (["--batch-size", 4, "--accumulate", 10], 20),
+        flags = self.images(20)
+        for more, images in ((["--batch-size", 1000], 20), (["--batch-size", 4, "--accumulate", 10], 20),
                                (["--batch-size", 4, "--accumulate", 2], 8)):
             result = run(TRAIN, *flags, *more)
             self.assertEqual(result.returncode, 0, result.stderr)
-            self.assertIn(f"steps of {pictures} pictures", result.stdout)
-            self.assertAlmostEqual(json.loads(self.read("l.jsonl").splitlines()[0])["lr"], 0.1 * pictures / 256)
+            self.assertIn(f"steps of {images} images", result.stdout)
+            self.assertAlmostEqual(json.loads(self.read("l.jsonl").splitlines()[0])["lr"], 0.1 * images / 256)
 
     def test_a_short_step_schedule_starts_at_its_peak(self):
         for steps, expected in ((1, [1]), (2, [1, 0.1]), (3, [1, 0.1, 0.01]), (4, [1, 1, 0.1, 0.01])):

@@ -31,7 +31,7 @@ def default_device():
 
 
 def png(path, width=32, height=32, color=(200, 30, 60), channels=3):
-    """Writes a plain picture; 1 channel is gray, 3 RGB, 4 RGBA."""
+    """Writes a plain image; 1 channel is gray, 3 RGB, 4 RGBA."""
     kind = {1: 0, 3: 2, 4: 6}[channels]
     pixel = bytes((list(color) + [128])[:channels])
     rows = b"".join(b"\0" + pixel * width for _ in range(height))
@@ -53,8 +53,8 @@ class TrainTest(unittest.TestCase):
     def path(self, name):
         return os.path.join(self.folder, name)
 
-    def pictures(self, classes=("cat", "dog"), count=8):
-        root = self.path("pictures")
+    def images(self, classes=("cat", "dog"), count=8):
+        root = self.path("images")
         for number, name in enumerate(classes):
             os.makedirs(f"{root}/{name}")
             for i in range(count):
@@ -122,7 +122,7 @@ class TrainTest(unittest.TestCase):
         self.refused(*imagefolder(self.path("nowhere")), says="nowhere")
         os.makedirs(self.path("empty"))
         self.refused(*imagefolder(self.path("empty")), says="empty")
-        root = self.pictures()
+        root = self.images()
         os.makedirs(f"{root}/owl")
         self.refused(*imagefolder(root), says="owl")
 
@@ -144,19 +144,19 @@ class TrainTest(unittest.TestCase):
         self.refused(*SMALL, "--summary", self.path("no/folder/s.json"), says="no/folder/s.json")
         self.refused(*SMALL, "--profile", self.path("no/folder/p.json"), says="no/folder/p.json")
 
-    def test_broken_pictures_are_counted_or_refused(self):
-        root = self.pictures()
+    def test_broken_images_are_counted_or_refused(self):
+        root = self.images()
         with open(f"{root}/cat/0.png", "rb") as file:
             whole = file.read()
         with open(f"{root}/cat/cut.png", "wb") as file:
             file.write(whole[:40])
         with open(f"{root}/dog/text.jpg", "w") as file:
-            file.write("not a picture")
+            file.write("not an image")
         arguments = ["--dataset", "imagefolder", "--data", root, "--val", root, "--image-size", 32, *SMALL, "--epochs", 1,
                      *ON_CPU]  # on a GPU, a library's refusals may be among the warnings
         result = run(*arguments, "--summary", self.path("s.json"))
         self.assertEqual(result.returncode, 0, result.stderr)
-        self.assertIn("2 unreadable pictures", result.stderr)
+        self.assertIn("2 unreadable images", result.stderr)
         self.assertIn("cut.png", result.stderr)
         with open(self.path("s.json")) as file:
             summary = json.load(file)
@@ -164,24 +164,24 @@ class TrainTest(unittest.TestCase):
         self.assertRegex("\n".join(summary["unreadable_first"]), r"cut\.png: .*cut short")
         self.refused(*arguments, "--strict-data", says="cut.png|text.jpg", code=1)
 
-    def test_broken_pictures_are_told_after_the_first_epoch_and_when_a_run_fails(self):
-        root = self.pictures()
+    def test_broken_images_are_told_after_the_first_epoch_and_when_a_run_fails(self):
+        root = self.images()
         with open(f"{root}/dog/0-text.jpg", "w") as file:
-            file.write("not a picture")
+            file.write("not an image")
         arguments = ["--dataset", "imagefolder", "--data", root, "--image-size", 32, "--shuffle", "off", *SMALL, *ON_CPU]
         told = [self.path("told"), *arguments, "--epochs", 3]
         with open(told[0], "w+") as both:
             subprocess.run([PROGRAM, *map(str, told[1:])], stdout=both, stderr=both, timeout=300, check=True)
             both.seek(0)
             text = both.read()
-        self.assertRegex(text, r"(?s)epoch 1/3.*1 unreadable picture was left out:\n  .*text\.jpg: not a JPEG.*epoch 2/3")
+        self.assertRegex(text, r"(?s)epoch 1/3.*1 unreadable image was left out:\n  .*text\.jpg: not a JPEG.*epoch 2/3")
         self.assertEqual(text.count("text.jpg"), 1)
         failed = run(*arguments, "--epochs", 3, "--lr", 1e30, "--optimizer", "sgd", "--warmup-epochs", 0)
         self.assertEqual(failed.returncode, 1)
-        self.assertIn("1 unreadable picture was left out:", failed.stderr)
+        self.assertIn("1 unreadable image was left out:", failed.stderr)
 
-    def test_what_a_folder_holds_besides_pictures_is_told(self):
-        root = self.pictures()
+    def test_what_a_folder_holds_besides_images_is_told(self):
+        root = self.images()
         for name in ("cat/._0.png", "cat/a.webp", "dog/b.webp", "dog/c.bmp", "notes.txt"):
             with open(f"{root}/{name}", "w") as file:
                 file.write("x")
@@ -193,27 +193,27 @@ class TrainTest(unittest.TestCase):
         self.assertEqual(result.stdout.count("passed over in "), 1)
         self.assertIn(f"passed over in {root}: 3 hidden, 2 .webp, 1 .bmp, 1 .txt\n", result.stdout)
 
-    def test_links_to_nothing_are_unreadable_pictures(self):
-        root = self.pictures()
+    def test_links_to_nothing_are_unreadable_images(self):
+        root = self.images()
         os.symlink("gone.png", f"{root}/cat/link.png")
         arguments = ["--dataset", "imagefolder", "--data", root, "--image-size", 32, "--shuffle", "off", *SMALL,
                      "--epochs", 1, *ON_CPU]
         result = run(*arguments)
         self.assertEqual(result.returncode, 0, result.stderr)
-        self.assertRegex(result.stderr, r"1 unreadable picture was left out:\n  .*link\.png: no such file")
+        self.assertRegex(result.stderr, r"1 unreadable image was left out:\n  .*link\.png: no such file")
         self.refused(*arguments, "--strict-data", says=r"link\.png: no such file", code=1)
 
-    def test_a_class_without_a_readable_picture_is_refused_before_training(self):
-        root = self.pictures()
+    def test_a_class_without_a_readable_image_is_refused_before_training(self):
+        root = self.images()
         for i in range(8):
             with open(f"{root}/dog/{i}.png", "w") as file:
                 file.write("RIFF....WEBP")
         arguments = ["--image-size", 32, *SMALL, *ON_CPU, "--dataset", "imagefolder"]
-        says = r"class 'dog': none of its 8 pictures can be read; the first: .*dog/0\.png: .*WebP; convert"
+        says = r"class 'dog': none of its 8 images can be read; the first: .*dog/0\.png: .*WebP; convert"
         self.refused(*arguments, "--data", root, says=says)
         good = self.path("good")
         os.rename(root, good)
-        bad = self.pictures()
+        bad = self.images()
         for name in ("cat", "dog"):
             for i in range(8):
                 os.truncate(f"{bad}/{name}/{i}.png", 0)
@@ -233,7 +233,7 @@ class TrainTest(unittest.TestCase):
                 png(root + b"/" + kind + b"/%d.png" % i)
             for name in (b"bad" + steering.encode() + b"\x9b.png", b"other." + steering.encode() + b"\x9b"):
                 with open(root + b"/" + kind + b"/" + name, "wb") as file:
-                    file.write(b"no picture")
+                    file.write(b"no image")
         empty = os.fsencode(self.path("empty" + steering))
         os.makedirs(empty + b"/class" + steering.encode())
         folder = ["--dataset", "imagefolder", "--image-size", "32", *SMALL, *ON_CPU, "--epochs", "1", "--data"]
@@ -250,8 +250,8 @@ class TrainTest(unittest.TestCase):
         with open(self.path("s.json"), encoding="utf-8") as file:
             self.assertEqual(json.load(file)["unreadable_pictures"], 2)
 
-    def test_gray_and_transparent_pictures_are_converted(self):
-        root = self.pictures()
+    def test_gray_and_transparent_images_are_converted(self):
+        root = self.images()
         png(f"{root}/cat/gray.png", channels=1)
         png(f"{root}/dog/clear.png", channels=4)
         result = run("--dataset", "imagefolder", "--data", root, "--image-size", 32, *SMALL, "--epochs", 1, "--strict-data")
@@ -434,7 +434,7 @@ class TrainTest(unittest.TestCase):
         with open(report) as file:
             self.assertIn("conv2d", file.read())
 
-    def test_synthetic_pictures(self):
+    def test_synthetic_images(self):
         records = self.records("--dataset", "synthetic", "--image-size", 32, "--num-classes", 7, "--max-steps", 2)
         self.assertEqual(len(records), 2)
 

@@ -30,3 +30,7 @@ fi
 output=$("$work/build/consumer")
 echo "$output"
 [[ $output == *"1437 digits, error 0" ]]
+
+output=$("$work/build/train")
+echo "$output"
+[[ $output == "finished after 46 steps, and it learned" ]]

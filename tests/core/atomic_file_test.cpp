@@ -25,7 +25,7 @@
 #include "taper/nn/report/chrome_trace.h"
 #include "taper/nn/report/memory_report.h"
 #include "taper/nn/report/memory_trace.h"
-#include "taper/nn/report/step_log.h"
+#include "taper/nn/train/step_log.h"
 #include "taper/ops/algorithms/algorithm_file.h"
 #include "taper/ops/copy/create.h"
 #include "temporary_folder.h"
@@ -160,7 +160,7 @@ TEST_CASE("whatever the library writes, links to it stay links") {
   write_chrome_trace(link("trace"), Profile());
   write_memory_report(link("report"), {});
   write_memory_trace(link("memory"), {});
-  StepLog(link("log")).write({});
+  StepLog(link("log")).on_step_end({});
   for (const char* name : {"weights", "algorithms", "trace", "report", "memory", "log"}) {
     INFO(name);
     CHECK(std::filesystem::is_symlink(folder / name));

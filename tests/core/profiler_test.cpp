@@ -13,6 +13,7 @@
 #include "taper/core/base/profile_events.h"
 #include "taper/core/profiler.h"
 #include "taper/nn/data/digits.h"
+#include "taper/nn/data/digits_dataset.h"
 #include "taper/nn/data/loader.h"
 #include "taper/nn/layers/linear.h"
 #include "taper/nn/models/resnet.h"
@@ -20,7 +21,7 @@
 #include "taper/nn/optim/ema.h"
 #include "taper/nn/optim/sgd.h"
 #include "taper/nn/report/chrome_trace.h"
-#include "taper/nn/report/step_profile.h"
+#include "taper/nn/train/step_profile.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
@@ -401,14 +402,14 @@ TEST_CASE("a run's profile leaves out the first steps, and takes what there is o
     const TemporaryFolder folder;
     StepProfile steps(folder / "trace.json", total);
     for (int64_t step = 1; step <= total; ++step) {
-      steps.begin_step(step);
+      steps.on_step_begin(step);
       CHECK(Profiler::is_recording() == (step >= first && step <= last));
       { const OpScope scope("work"); }
-      steps.end_step();
+      steps.on_step_enqueued(step);
     }
-    steps.finish();
+    steps.on_run_end({});
     CHECK_FALSE(Profiler::is_recording());
-    CHECK_THAT(steps.outcome(),
+    CHECK_THAT(steps.result(),
                Contains(first == last ? "step 1 in" : fmt::format("steps {} to {} in", first, last)));
     std::vector<std::string> recorded, wanted;
     const json trace = read_trace(folder / "trace.json");
@@ -419,9 +420,9 @@ TEST_CASE("a run's profile leaves out the first steps, and takes what there is o
   }
   const TemporaryFolder folder;
   StepProfile interrupted(folder / "trace.json", 100);
-  interrupted.begin_step(1);
-  interrupted.end_step();
-  interrupted.finish();
-  CHECK_THAT(interrupted.outcome(), Contains("no profile"));
+  interrupted.on_step_begin(1);
+  interrupted.on_step_enqueued(1);
+  interrupted.on_run_end({});
+  CHECK_THAT(interrupted.result(), Contains("no profile"));
   CHECK(folder.files().empty());
 }

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <set>
 
-#include "pictures.h"
+#include "images.h"
 
 using namespace taper;
 
@@ -71,7 +71,7 @@ TEST_CASE("random resized crops have torchvision's areas, ratios and places") {
   CHECK(top_sum / kDraws == Approx(kHeight / 2.0).margin(5));
 }
 
-TEST_CASE("pictures too long for any crop are cut at the centre") {
+TEST_CASE("images too long for any crop are cut at the centre") {
   // No box of 8% of the area at ratio 3/4 or more fits into these.
   RandomStream random = stream(0, 0, 0);
   CHECK(random_resized_crop_box(10, 1000, random) == Box{0, 493, 10, 13});
@@ -79,8 +79,8 @@ TEST_CASE("pictures too long for any crop are cut at the centre") {
   CHECK(random_resized_crop_box(1, 1, random) == Box{0, 0, 1, 1});
 }
 
-TEST_CASE("random shifts move the picture by up to the padding and fill with black") {
-  const Image image = test_picture(32, 32);
+TEST_CASE("random shifts move the image by up to the padding and fill with black") {
+  const Image image = test_image(32, 32);
   std::set<std::pair<int, int>> seen;
   for (uint64_t i = 0; i < 2000; ++i) {
     RandomStream random = stream(9, 0, i);

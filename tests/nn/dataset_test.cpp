@@ -9,9 +9,12 @@
 #include <filesystem>
 #include <numeric>
 
-#include "pictures.h"
+#include "images.h"
 #include "taper/core/base/error.h"
 #include "taper/nn/data/digits.h"
+#include "taper/nn/data/digits_dataset.h"
+#include "taper/nn/data/image_folder.h"
+#include "taper/nn/data/synthetic_dataset.h"
 #include "taper/nn/data/transforms.h"
 
 using namespace taper;
@@ -19,7 +22,7 @@ using Catch::Contains;
 using Catch::EndsWith;
 using Catch::StartsWith;
 
-TEST_CASE("the digits are 32 x 32 pictures of light ink") {
+TEST_CASE("the digits are 32 x 32 images of light ink") {
   const DigitsDataset train(DigitsDataset::Split::kTrain), test(DigitsDataset::Split::kTest);
   CHECK(train.size() == 1437);
   CHECK(test.size() == 360);
@@ -41,9 +44,9 @@ TEST_CASE("the digits are 32 x 32 pictures of light ink") {
   }
 }
 
-TEST_CASE("an image folder lists classes and pictures in torchvision's order") {
+TEST_CASE("an image folder lists classes and images in torchvision's order") {
   const TemporaryFolder folder;
-  const Image image = test_picture(9, 7, 1);
+  const Image image = test_image(9, 7, 1);
   for (const char* name :
        {"dog/b.png", "dog/a.PNG", "dog/Z.png", "cat/2/a.png", "cat/10/a.png", "cat/b.png", "Bird/x.png"})
     write_file(folder / name, png_bytes(image));
@@ -65,7 +68,7 @@ TEST_CASE("an image folder lists classes and pictures in torchvision's order") {
   CHECK(dataset.get(0).image == image);
 
   write_file(folder / "dog/b.png", {1, 2, 3});
-  CHECK_THROWS_WITH(dataset.get(6), folder / "dog/b.png" + ": not a JPEG or PNG picture");
+  CHECK_THROWS_WITH(dataset.get(6), folder / "dog/b.png" + ": not a JPEG or PNG image");
 }
 
 TEST_CASE("an image folder that cannot serve says what is missing") {
@@ -78,12 +81,12 @@ TEST_CASE("an image folder that cannot serve says what is missing") {
   write_file(folder / "cat/a.png", {});
   std::filesystem::create_directories(folder / "dog/deeper");
   CHECK_THROWS_WITH(ImageFolderDataset(folder.path()),
-                    folder / "dog" + ": holds no .jpg, .jpeg or .png picture");
+                    folder / "dog" + ": holds no .jpg, .jpeg or .png image");
 }
 
 TEST_CASE("an image folder leaves out hidden names and says what it passed over") {
   const TemporaryFolder folder;
-  const auto png = png_bytes(test_picture(4, 4));
+  const auto png = png_bytes(test_image(4, 4));
   for (const char* name : {"cat/1.png", "cat/2.png", "cat/._1.png", "cat/.cache/3.png", "cat/__MACOSX/4.png",
                            ".ipynb_checkpoints/5.png", "__MACOSX/cat/6.png", "cat/7.webp", "cat/deep/8.WEBP",
                            "cat/9.bmp", "cat/README", "cat/odd.\x1b[31m", "stray.png", "notes.txt"})
@@ -99,7 +102,7 @@ TEST_CASE("an image folder leaves out hidden names and says what it passed over"
   write_file(folder / "dog/1.webp", png);
   write_file(folder / "dog/2.webp", png);
   CHECK_THROWS_WITH(ImageFolderDataset(folder.path()),
-                    folder / "dog" + ": holds no .jpg, .jpeg or .png picture; passed over: 2 .webp");
+                    folder / "dog" + ": holds no .jpg, .jpeg or .png image; passed over: 2 .webp");
 
   PassedOver many;
   for (int i = 0; i < 12; ++i) many.counts[fmt::format(".{}", i)] = i + 1;
@@ -109,13 +112,13 @@ TEST_CASE("an image folder leaves out hidden names and says what it passed over"
 
 TEST_CASE("an image folder tells of links that lead to nothing") {
   const TemporaryFolder folder;
-  write_file(folder / "cat/1.png", png_bytes(test_picture(4, 4)));
+  write_file(folder / "cat/1.png", png_bytes(test_image(4, 4)));
   namespace fs = std::filesystem;
-  fs::create_symlink("1.png", folder / "cat/0.png");              // as good as a picture
-  fs::create_symlink("gone.png", folder / "cat/2.png");           // a picture that cannot be read
+  fs::create_symlink("1.png", folder / "cat/0.png");              // as good as an image
+  fs::create_symlink("gone.png", folder / "cat/2.png");           // an image that cannot be read
   fs::create_symlink("gone", folder / "cat/folder");              // nothing known
   fs::create_symlink("gone", folder / "dog");                     // nothing known, not a class
-  REQUIRE(mkfifo((folder / "cat/pipe").c_str(), 0600) == 0);      // no picture
+  REQUIRE(mkfifo((folder / "cat/pipe").c_str(), 0600) == 0);      // no image
   REQUIRE(mkfifo((folder / "cat/pipe.png").c_str(), 0600) == 0);  // one that cannot be read
   const ImageFolderDataset dataset(folder.path());
   CHECK(dataset.num_classes() == 1);
@@ -126,9 +129,9 @@ TEST_CASE("an image folder tells of links that lead to nothing") {
   CHECK(dataset.passed_over().str() == "2 links to nothing, 1 pipes or devices");
 }
 
-TEST_CASE("links among folders neither multiply pictures nor lead in circles") {
+TEST_CASE("links among folders neither multiply images nor lead in circles") {
   const TemporaryFolder folder;
-  const auto png = png_bytes(test_picture(4, 4));
+  const auto png = png_bytes(test_image(4, 4));
   for (const char* name : {"cat/1.png", "cat/deep/2.png", "dog/3.png"}) write_file(folder / name, png);
   write_file(folder / "elsewhere.d/4.png", png);
   std::filesystem::rename(folder / "elsewhere.d", folder.path() + "-elsewhere");
@@ -157,7 +160,7 @@ TEST_CASE("links among folders neither multiply pictures nor lead in circles") {
 
 TEST_CASE("a link to a folder that holds the classes is no class, and brings in no other data") {
   const TemporaryFolder folder;
-  const auto png = png_bytes(test_picture(4, 4));
+  const auto png = png_bytes(test_image(4, 4));
   for (const char* name : {"train/cat/1.png", "train/dog/2.png", "val/cat/3.png"})
     write_file(folder / name, png);
   namespace fs = std::filesystem;
@@ -181,7 +184,7 @@ TEST_CASE("a folder that cannot be listed is named, and why") {
                     folder / "loop" + ": cannot be listed: Too many levels of symbolic links");
 
   // Folders in folders until the path is too long to be used.
-  write_file(folder / "cat/a.png", png_bytes(test_picture(4, 4)));
+  write_file(folder / "cat/a.png", png_bytes(test_image(4, 4)));
   const std::string name(200, 'd');
   int parent = open((folder / "cat").c_str(), O_RDONLY | O_DIRECTORY);
   for (int depth = 0; depth < 25; ++depth) {
@@ -206,7 +209,7 @@ TEST_CASE("a folder that cannot be listed is named, and why") {
   std::filesystem::permissions(other / "cat/sub", std::filesystem::perms::owner_all);
 }
 
-TEST_CASE("labels are told without reading, and a class without a readable picture is found") {
+TEST_CASE("labels are told without reading, and a class without a readable image is found") {
   const DigitsDataset digits(DigitsDataset::Split::kTest);
   const SyntheticDataset synthetic(40, 7, 3, 5);
   for (int64_t i = 0; i < 40; ++i) {
@@ -216,7 +219,7 @@ TEST_CASE("labels are told without reading, and a class without a readable pictu
   CHECK(digits.describe(3) == "sample 3");
 
   const TemporaryFolder folder;
-  const auto png = png_bytes(test_picture(4, 4));
+  const auto png = png_bytes(test_image(4, 4));
   const std::vector<uint8_t> webp = {'R', 'I', 'F', 'F', 0, 0, 0, 0, 'W', 'E', 'B', 'P'};
   for (const char* name : {"cat/2.png", "dog/3.png", "owl/1.png"}) write_file(folder / name, png);
   for (const char* name : {"cat/1.jpg", "dog/1.jpg", "dog/2.jpg"}) write_file(folder / name, webp);
@@ -225,11 +228,11 @@ TEST_CASE("labels are told without reading, and a class without a readable pictu
         std::vector<std::vector<int64_t>>{{0, 1}, {2, 3, 4}, {5}});
   std::filesystem::remove(folder / "dog/3.png");
   CHECK_THROWS_WITH(check_readable(ImageFolderDataset(folder.path())),
-                    "class 'dog': none of its 2 pictures can be read; the first: " + (folder / "dog/1.jpg") +
-                        ": not a JPEG or PNG picture but WebP; convert it to one of these");
+                    "class 'dog': none of its 2 images can be read; the first: " + (folder / "dog/1.jpg") +
+                        ": not a JPEG or PNG image but WebP; convert it to one of these");
 }
 
-TEST_CASE("synthetic pictures are random and the same each time") {
+TEST_CASE("synthetic images are random and the same each time") {
   const SyntheticDataset dataset(50, 7, 11, 3);
   CHECK(dataset.size() == 50);
   CHECK(dataset.num_classes() == 7);
@@ -266,11 +269,11 @@ TEST_CASE("transforms choose sizes and augmentations as documented") {
   CHECK(training_transform(64).augmentation == Augmentation::kShift);
   CHECK(training_transform(65).augmentation == Augmentation::kResizedCrop);
 
-  const Image image = test_picture(50, 40);
+  const Image image = test_image(50, 40);
   RandomStream random(0, RandomPurpose::kAugment, 0, 0);
   CHECK(evaluation_transform(20, 22).apply(image, random) == center_crop(resize_shorter_side(image, 22), 20));
 
-  // With kShift, both orientations and many places appear, each made from the centre of the picture.
+  // With kShift, both orientations and many places appear, each made from the centre of the image.
   const Image center = resize_and_center_crop(image, 32, 32);
   int mirrored = 0, plain = 0;
   for (uint64_t i = 0; i < 100; ++i) {
@@ -283,7 +286,7 @@ TEST_CASE("transforms choose sizes and augmentations as documented") {
   CHECK(mirrored > 25);
   CHECK(plain > 25);
 
-  // With kResizedCrop, the picture is a scaled box of the original.
+  // With kResizedCrop, the image is a scaled box of the original.
   RandomStream draws(0, RandomPurpose::kAugment, 0, 1), again(0, RandomPurpose::kAugment, 0, 1);
   const Image got = training_transform(70).apply(image, draws);
   const Image scaled = resize(image, random_resized_crop_box(50, 40, again), 70, 70);

@@ -1,11 +1,12 @@
 // Batches that are copied to the device ahead of time are the loader's own, in order, with its errors.
 
-#include "taper/nn/data/device_loader.h"
+#include "taper/nn/data/loader.h"
 
 #include <catch2/catch.hpp>
 
 #include "taper/core/gpu/memory/caching_allocator.h"
 #include "taper/nn/data/digits.h"
+#include "taper/nn/data/digits_dataset.h"
 #include "taper/ops/copy/copy.h"
 #include "test_tensors.h"
 
@@ -14,7 +15,7 @@ using namespace taper;
 namespace {
 
 DataLoaderOptions options(Device device) {
-  return {.batch_size = 9, .shuffle = true, .workers = 2, .pinned_memory = device.is_cuda(), .seed = 3};
+  return {.batch_size = 9, .shuffle = true, .workers = 2, .device = device, .seed = 3};
 }
 
 // The first 40 digits; number 17 of them fails once, as a reader with a bug would.
@@ -35,15 +36,14 @@ class FewDigits : public Dataset {
 
 }  // namespace
 
-TEST_CASE("a device loader gives the batches of its loader") {
+TEST_CASE("batches on every device are those of the CPU, to the bit") {
   const Device device = GENERATE(from_range(test_devices()));
   const DType dtype = GENERATE(kFloat32, kFloat64);
   const auto data = std::make_shared<FewDigits>();
   DataLoader plain(data, evaluation_transform(32, 32), options(Device("cpu")));
-  DataLoaderOptions source_options = options(device);
-  source_options.raw_pixels = GENERATE(false, true);
-  DataLoader source(data, evaluation_transform(32, 32), source_options);
-  DeviceLoader loader(source, device, dtype);
+  DataLoaderOptions there = options(device);
+  there.dtype = dtype;
+  DataLoader loader(data, evaluation_transform(32, 32), there);
   for (int64_t epoch = 0; epoch < 2; ++epoch) {
     plain.start(epoch, 1);
     loader.start(epoch, 1);
@@ -73,8 +73,7 @@ TEST_CASE("an error surfaces in the place of its batch") {
   data->throws_at = 17;
   DataLoaderOptions in_order = options(device);
   in_order.shuffle = false;
-  DataLoader source(data, evaluation_transform(32, 32), in_order);
-  DeviceLoader loader(source, device);
+  DataLoader loader(data, evaluation_transform(32, 32), in_order);
   loader.start(0);
   CHECK(loader.next()->step == 0);
   CHECK_THROWS_WITH(loader.next(), "a bug");
@@ -84,15 +83,14 @@ TEST_CASE("an error surfaces in the place of its batch") {
   CHECK_FALSE(loader.next().has_value());
 }
 
-TEST_CASE("a device loader holds two batches and gives them back") {
+TEST_CASE("a loader holds two batches on a GPU and gives them back") {
   if (gpu::device_count() == 0) return;
   const auto data = std::make_shared<FewDigits>();
-  DataLoader source(data, evaluation_transform(32, 32), options(Device("cuda")));
   gpu::CachingAllocator& allocator = gpu::caching_allocator(0);
   const int64_t before = allocator.stats().allocated_bytes;
   const int64_t batch_bytes = 9 * 3 * 32 * 32 * 4 + 512;
   {
-    DeviceLoader loader(source, Device("cuda"));
+    DataLoader loader(data, evaluation_transform(32, 32), options(Device("cuda")));
     loader.start(0);
     for (int i = 0; i < 3; ++i) {
       REQUIRE(loader.next().has_value());
@@ -101,7 +99,7 @@ TEST_CASE("a device loader holds two batches and gives them back") {
     }
   }
   gpu::synchronize();
-  source.start(1);
   CHECK(allocator.stats().allocated_bytes == before);
-  CHECK_THROWS_WITH(DeviceLoader(source, Device("cuda:77")), Catch::Contains("77"));
+  CHECK_THROWS_WITH(DataLoader(data, evaluation_transform(32, 32), options(Device("cuda:77"))),
+                    Catch::Contains("77"));
 }

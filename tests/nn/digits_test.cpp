@@ -53,13 +53,13 @@ TEST_CASE("the split is balanced") {
 }
 
 TEST_CASE("pixels sit beside their labels") {
-  // The first picture of scikit-learn's file is a zero; the split put it somewhere.
+  // The first image of scikit-learn's file is a zero; the split put it somewhere.
   const std::array<uint8_t, 16> first_rows = {0, 0, 5, 13, 9, 1, 0, 0, 0, 0, 13, 15, 10, 15, 5, 0};
   int found = 0;
   for (const Digits& digits : {digits_train(), digits_test()}) {
     for (int64_t i = 0; i < digits.size(); ++i) {
-      const auto picture = digits.pixels.subspan(size_t(i) * 64, 64);
-      if (!std::ranges::equal(picture.first(16), first_rows)) continue;
+      const auto image = digits.pixels.subspan(size_t(i) * 64, 64);
+      if (!std::ranges::equal(image.first(16), first_rows)) continue;
       ++found;
       CHECK(digits.labels[size_t(i)] == 0);
     }

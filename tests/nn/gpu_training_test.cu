@@ -7,8 +7,9 @@
 #include "taper/autograd/tape/grad_mode.h"
 #include "taper/core/generator.h"
 #include "taper/core/gpu/memory/caching_allocator.h"
-#include "taper/nn/data/device_loader.h"
 #include "taper/nn/data/digits.h"
+#include "taper/nn/data/digits_dataset.h"
+#include "taper/nn/data/loader.h"
 #include "taper/nn/optim/adamw.h"
 #include "taper/nn/optim/clip.h"
 #include "taper/nn/optim/ema.h"
@@ -184,9 +185,9 @@ TEST_CASE("a small ResNet learns the digits on the GPU") {
   network.to(kGpu);
   AdamW optimizer(network.named_parameters(), {.lr = 0.01, .weight_decay = 0.01});
   Ema average(network.named_parameters(), 0.9);
-  DataLoader source(std::make_shared<DigitsDataset>(DigitsDataset::Split::kTrain), evaluation_transform(8, 8),
-                    {.batch_size = 32, .shuffle = true, .drop_last = true, .pinned_memory = true});
-  DeviceLoader batches(source, kGpu);
+  DataLoader batches(std::make_shared<DigitsDataset>(DigitsDataset::Split::kTrain),
+                     evaluation_transform(8, 8),
+                     {.batch_size = 32, .shuffle = true, .drop_last = true, .device = kGpu});
   for (int epoch = 0; epoch < 2; ++epoch) {
     batches.start(epoch);
     while (const auto batch = batches.next()) {
@@ -197,14 +198,13 @@ TEST_CASE("a small ResNet learns the digits on the GPU") {
     }
   }
   DataLoader test(std::make_shared<DigitsDataset>(DigitsDataset::Split::kTest), evaluation_transform(8, 8),
-                  {.batch_size = 60, .pinned_memory = true});
-  DeviceLoader test_batches(test, kGpu);
+                  {.batch_size = 60, .device = kGpu});
   const EmaScope averaged(average);
   const NoGradGuard no_grad;
   network.eval();
   Accuracy accuracy;
-  test_batches.start(0);
-  while (const auto batch = test_batches.next()) accuracy.add(network(batch->images), batch->labels);
+  test.start(0);
+  while (const auto batch = test.next()) accuracy.add(network(batch->images), batch->labels);
   CHECK(accuracy.count() == 360);
   CHECK(accuracy.top1() > 0.85);
 }

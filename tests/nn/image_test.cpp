@@ -14,12 +14,15 @@
 #include <sstream>
 
 #include "child_process.h"
+#include "images.h"
 #include "oracle.h"
-#include "pictures.h"
 #include "taper/core/base/error.h"
 #include "taper/core/philox.h"
 #include "taper/nn/data/resize.h"
 #include "taper/nn/data/transforms.h"
+#include "taper/ops/copy/copy.h"
+#include "taper/ops/image/normalize_images.h"
+#include "test_tensors.h"
 
 using namespace taper;
 using namespace taper::test;
@@ -43,7 +46,7 @@ Image read_ppm(const std::string& path) {
 // The message of the error that decoding throws; empty if it decodes.
 std::string refusal(const std::vector<uint8_t>& bytes, const ImageLimits& limits = {}) {
   try {
-    decode_image(bytes, "picture", limits);
+    decode_image(bytes, "image", limits);
     return "";
   } catch (const FileError& error) {
     return error.what();
@@ -100,7 +103,7 @@ Image apply(const Case& c, const std::string& folder) {
 
 }  // namespace
 
-TEST_CASE("pictures decode, resize and crop to the bits of PIL and torchvision", "[oracle]") {
+TEST_CASE("images decode, resize and crop to the bits of PIL and torchvision", "[oracle]") {
   const auto folder = oracle_dir("image");
   if (!folder) return;
   const auto cases = read_cases(*folder);
@@ -125,19 +128,18 @@ TEST_CASE("pixels are normalised to torchvision's f32 numbers", "[oracle]") {
   std::vector<float> want(3 * 256);  // [channel][value]
   std::ifstream file(*folder + "/normalized.f32", std::ios::binary);
   REQUIRE(file.read(reinterpret_cast<char*>(want.data()), std::streamsize(want.size() * sizeof(float))));
-  Image ramp(256, 1);
-  for (int i = 0; i < 3 * 256; ++i) ramp.pixels[size_t(i)] = uint8_t(i / 3);
-  std::vector<float> got(3 * 256, NAN);  // [value][channel]
-  normalize_pixels(ramp, got.data());
-  for (int value = 0; value < 256; ++value)
-    for (int c = 0; c < 3; ++c) CHECK(got[size_t(value * 3 + c)] == want[size_t(c * 256 + value)]);
+  const Tensor ramp = empty({1, 1, 256, 3}, {.dtype = kUInt8});
+  for (int i = 0; i < 3 * 256; ++i) ramp.data<uint8_t>()[i] = uint8_t(i / 3);
+  for (const Device device : test_devices()) {
+    const Tensor got = ops::normalize_images(ops::to_device(ramp, device));  // [1, channel, 1, value]
+    CHECK(ops::to_vector<float>(got) == want);
+  }
 }
 
 TEST_CASE("PNG files of 1 to 4 channels become RGB") {
   const std::vector<uint8_t> samples = {10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120};
   const auto decode = [&](int channels) {
-    return decode_image(png_bytes(1, 3, channels, {samples.begin(), samples.begin() + 3 * channels}),
-                        "picture")
+    return decode_image(png_bytes(1, 3, channels, {samples.begin(), samples.begin() + 3 * channels}), "image")
         .pixels;
   };
   CHECK(decode(1) == std::vector<uint8_t>{10, 10, 10, 20, 20, 20, 30, 30, 30});
@@ -147,11 +149,11 @@ TEST_CASE("PNG files of 1 to 4 channels become RGB") {
 }
 
 TEST_CASE("JPEG files of 1, 3 and 4 channels become RGB") {
-  // Flat pictures survive compression up to rounding.
+  // Flat images survive compression up to rounding.
   const auto decode = [&](int channels, std::vector<uint8_t> pixel) {
     std::vector<uint8_t> samples;
     for (int i = 0; i < 20 * 10; ++i) samples.insert(samples.end(), pixel.begin(), pixel.end());
-    const Image image = decode_image(jpeg_bytes(20, 10, channels, samples, 100), "picture");
+    const Image image = decode_image(jpeg_bytes(20, 10, channels, samples, 100), "image");
     CHECK(image.width == 20);
     CHECK(image.height == 10);
     return std::vector<int>(image.pixels.begin(), image.pixels.begin() + 3);
@@ -164,31 +166,31 @@ TEST_CASE("JPEG files of 1, 3 and 4 channels become RGB") {
   near(decode(4, {255, 128, 0, 255}), {255, 128, 0});  // as Adobe writes it: 255 is no ink
 }
 
-TEST_CASE("a picture that cannot be read is one FileError that names it") {
-  const Image image = test_picture(40, 30);
+TEST_CASE("an image that cannot be read is one FileError that names it") {
+  const Image image = test_image(40, 30);
   const auto jpeg = jpeg_bytes(image), png = png_bytes(image);
   CHECK(refusal(jpeg) == "");
   CHECK(refusal(png) == "");
 
-  CHECK(refusal({}) == "picture: empty file");
-  CHECK(refusal({'h', 'e', 'l', 'l', 'o'}) == "picture: not a JPEG or PNG picture");
+  CHECK(refusal({}) == "image: empty file");
+  CHECK(refusal({'h', 'e', 'l', 'l', 'o'}) == "image: not a JPEG or PNG image");
   CHECK_THAT(refusal({jpeg.begin(), jpeg.begin() + 300}),
-             Contains("picture: damaged JPEG") && Contains("cut short"));
+             Contains("image: damaged JPEG") && Contains("cut short"));
   CHECK_THAT(refusal({png.begin(), png.begin() + 300}),
-             Contains("picture: damaged PNG") && Contains("cut short"));
+             Contains("image: damaged PNG") && Contains("cut short"));
   CHECK_THAT(refusal(jpeg, {.max_pixels = 40 * 30 - 1}),
              Contains("40 x 30") && Contains("over the limit of 1199"));
   CHECK_THAT(refusal(png, {.max_pixels = 40 * 30 - 1}),
              Contains("40 x 30") && Contains("over the limit of 1199"));
   CHECK(refusal(png, {.max_pixels = 40 * 30}) == "");
 
-  // What a picture of another kind is, whatever it is called.
+  // What an image of another kind is, whatever it is called.
   const std::vector<std::pair<std::string, std::string>> kinds = {
       {"RIFF....WEBPVP8 ", "WebP"}, {"GIF89a", "GIF"},        {"BM......", "BMP"},
       {{"MM\0*", 4}, "TIFF"},       {"....ftypavif", "AVIF"}, {"....ftypheic", "HEIC"}};
   for (const auto& [bytes, kind] : kinds)
     CHECK(refusal({bytes.begin(), bytes.end()}) ==
-          "picture: not a JPEG or PNG picture but " + kind + "; convert it to one of these");
+          "image: not a JPEG or PNG image but " + kind + "; convert it to one of these");
 
   const TemporaryFolder folder;
   CHECK_THROWS_WITH(read_image(folder / "none.png"), folder / "none.png" + ": no such file");
@@ -202,10 +204,10 @@ TEST_CASE("a picture that cannot be read is one FileError that names it") {
   CHECK_THROWS_WITH(read_image(folder / "a.png"), Contains(folder / "a.png"));
 }
 
-TEST_CASE("a small file that claims a huge picture takes no memory") {
+TEST_CASE("a small file that claims a huge image takes no memory") {
   // Width and height stand in bytes 16 to 23, the header's checksum in 29 to 32; the true checksum of these
   // bytes is not needed where the size is refused first, so it is computed by libpng's own rule below.
-  auto png = png_bytes(test_picture(8, 8));
+  auto png = png_bytes(test_image(8, 8));
   const auto crc = [&] {
     uint32_t value = ~0u;
     for (int i = 12; i < 29; ++i) {
@@ -227,7 +229,7 @@ TEST_CASE("a small file that claims a huge picture takes no memory") {
   CHECK_THAT(refusal(png), Contains("over the limit"));
 }
 
-TEST_CASE("a small JPEG file that claims a huge picture takes no memory") {
+TEST_CASE("a small JPEG file that claims a huge image takes no memory") {
   auto jpeg = jpeg_bytes(8, 8, 1, std::vector<uint8_t>(64, 100));
   const std::vector<uint8_t> frame = {0xFF, 0xC0, 0, 11, 8,
                                       0,    8,    0, 8};  // then height and width, 16 bits each
@@ -246,7 +248,7 @@ TEST_CASE("a small JPEG file that claims a huge picture takes no memory") {
 }
 
 TEST_CASE("texts and profiles in a PNG file take neither memory nor time") {
-  const Image image = test_picture(4, 4);
+  const Image image = test_image(4, 4);
   std::vector<uint8_t> text = {'T', 'e', 'x', 't', 0, 0};  // keyword, compression
   const std::vector<uint8_t> blank(7'900'000);
   std::vector<uint8_t> packed(compressBound(blank.size()));
@@ -263,22 +265,22 @@ TEST_CASE("texts and profiles in a PNG file take neither memory nor time") {
   }
   const ChildResult result = run_in_child([&] {
     const int64_t before = peak_kilobytes();
-    const bool same = decode_image(png, "picture") == image;
+    const bool same = decode_image(png, "image") == image;
     std::fprintf(stderr, "%d %d MiB", int(same), int((peak_kilobytes() - before) / 1024 / 64 * 64));
   });
   CHECK(result.stderr_text == "1 0 MiB");
 }
 
-TEST_CASE("what one picture may cost is limited") {
-  const Image image = test_picture(300, 200);
+TEST_CASE("what one image may cost is limited") {
+  const Image image = test_image(300, 200);
   const auto progressive = jpeg_bytes(image, 90, true), baseline = jpeg_bytes(image);
   CHECK(refusal(progressive) == "");
   CHECK(refusal(baseline, {.max_decoder_bytes = 100'000}) == "");
   CHECK_THAT(
       refusal(progressive, {.max_decoder_bytes = 100'000}),
-      Contains("picture: picture of 300 x 200 pixels") && Contains("more memory than the limit of 100000"));
+      Contains("image: image of 300 x 200 pixels") && Contains("more memory than the limit of 100000"));
 
-  // The last scan over and over: a picture of the most pixels may have 20 scans, a smaller one more.
+  // The last scan over and over: an image of the most pixels may have 20 scans, a smaller one more.
   const std::vector<uint8_t> scan_mark = {0xFF, 0xDA};
   const auto last_scan = std::ranges::find_end(progressive, scan_mark).begin();
   const auto with_scans = [&](int count) {
@@ -302,7 +304,7 @@ TEST_CASE("what one picture may cost is limited") {
   CHECK_THROWS_WITH(read_image(folder / "a.jpg"), Contains("over the limit of 536870912"));
 }
 
-TEST_CASE("a lack that is not the picture's own is no damage") {
+TEST_CASE("a lack that is not the image's own is no damage") {
   const TemporaryFolder folder;
   const Image image(1500, 1500);
   write_file(folder / "a.png", png_bytes(image));
@@ -340,24 +342,24 @@ TEST_CASE("a lack that is not the picture's own is no damage") {
         std::fprintf(stderr, "another error: %s", error.what());
       }
     });
-    CHECK(result.stderr_text == folder / name + ": not enough memory to read this picture");
+    CHECK(result.stderr_text == folder / name + ": not enough memory to read this image");
   }
 #endif
 }
 
-TEST_CASE("a picture that lost only what follows its pixels is read") {
+TEST_CASE("an image that lost only what follows its pixels is read") {
   for (const auto& [width, height] : {std::pair(40, 30), std::pair(1, 1), std::pair(9, 17)}) {
     CAPTURE(width, height);
-    const Image image = test_picture(width, height);
+    const Image image = test_image(width, height);
     for (const auto& png : {png_bytes(image), interlaced_png_bytes(image)}) {
       const auto cut = [&](size_t count) { return std::vector(png.begin(), png.end() - ptrdiff_t(count)); };
       constexpr size_t kEnd = 12, kChecksum = 4;  // the end chunk; that of the pixels' chunk
       for (size_t count = 1; count <= kEnd + kChecksum; ++count) {
         CAPTURE(count);
-        CHECK(decode_image(cut(count), "picture") == image);
+        CHECK(decode_image(cut(count), "image") == image);
       }
       for (size_t count = kEnd + kChecksum + 1; count <= kEnd + kChecksum + 8; ++count)
-        CHECK(refusal(cut(count)) == "picture: damaged PNG: the file is cut short");
+        CHECK(refusal(cut(count)) == "image: damaged PNG: the file is cut short");
       auto damaged = png;
       damaged[png.size() - kEnd - 1] ^= 1;
       CHECK_THAT(refusal(damaged), Contains("damaged PNG") && Contains("CRC"));
@@ -368,15 +370,15 @@ TEST_CASE("a picture that lost only what follows its pixels is read") {
       return std::vector(bytes.begin(), bytes.end() - count);
     };
     for (const int count : {1, 2})
-      CHECK(decode_image(cut(jpeg, count), "picture") == decode_image(jpeg, "picture"));
+      CHECK(decode_image(cut(jpeg, count), "image") == decode_image(jpeg, "image"));
     for (const int count : {4, 6, 8}) CHECK_THAT(refusal(cut(jpeg, count)), Contains("cut short"));
-    // Whether a progressive picture lacks a scan, nobody can tell.
+    // Whether a progressive image lacks a scan, nobody can tell.
     for (const int count : {1, 2, 8}) CHECK_THAT(refusal(cut(progressive, count)), Contains("cut short"));
   }
 }
 
-TEST_CASE("mutated pictures decode or throw FileError, nothing else") {
-  const Image image = test_picture(37, 29);
+TEST_CASE("mutated images decode or throw FileError, nothing else") {
+  const Image image = test_image(37, 29);
   std::vector<uint8_t> gray(image.pixels.begin(), image.pixels.begin() + 37 * 29);
   std::vector<uint8_t> cmyk(size_t(4) * 37 * 20, 90);
   const std::vector<std::vector<uint8_t>> files = {png_bytes(image), jpeg_bytes(image),
@@ -401,7 +403,7 @@ TEST_CASE("mutated pictures decode or throw FileError, nothing else") {
 }
 
 TEST_CASE("resize, crop and flip keep what they promise") {
-  const Image image = test_picture(31, 22);
+  const Image image = test_image(31, 22);
   CHECK(resize(image, 31, 22) == image);
   CHECK(flip_horizontal(flip_horizontal(image)) == image);
   CHECK(flip_horizontal(image).row(3)[0] == image.row(3)[3 * 30]);
@@ -426,19 +428,19 @@ TEST_CASE("resize, crop and flip keep what they promise") {
   CHECK(center_crop(image, 64).width == 64);
   CHECK(resize_and_center_crop(image, 37, 32) == center_crop(resize_shorter_side(image, 37), 32));
 
-  // The whole of this picture would be 256 x 25,600,000 pixels.
+  // The whole of this image would be 256 x 25,600,000 pixels.
   const Image thread = crop(image, {0, 0, 1, 100'000});
   CHECK(resize_and_center_crop(thread, 256, 224) == Image(224, 224));
   CHECK_THROWS_WITH(resize_shorter_side(thread, 256), Contains("1 x 100000 would become 256 x 25600000"));
 
   CHECK_THROWS_WITH(resize(image, 0, 5), Contains("resize: size must be positive"));
-  CHECK_THROWS_WITH(resize(image, {30, 0, 2, 2}, 5, 5), Contains("not inside a picture of 31 x 22"));
+  CHECK_THROWS_WITH(resize(image, {30, 0, 2, 2}, 5, 5), Contains("not inside an image of 31 x 22"));
   CHECK_THROWS_WITH(resize_shorter_side(image, 0), Contains("resize_shorter_side"));
   CHECK_THROWS_WITH(center_crop(image, -1), Contains("center_crop"));
   CHECK_THROWS_WITH(crop(image, {0, 0, 0, 1}), Contains("crop: size must be positive"));
 }
 
-TEST_CASE("pictures are known by their extension") {
+TEST_CASE("images are known by their extension") {
   CHECK(has_image_extension("a/b.jpg"));
   CHECK(has_image_extension("B.JPEG"));
   CHECK(has_image_extension("c.x.Png"));

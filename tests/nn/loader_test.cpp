@@ -7,15 +7,16 @@
 #include <new>
 #include <set>
 
-#include "pictures.h"
+#include "images.h"
 #include "taper/core/base/error.h"
+#include "taper/nn/data/image_folder.h"
 
 using namespace taper;
 using Catch::Contains;
 
 namespace {
 
-// Pictures that tell which they are: every pixel of sample i has the colour i. Some can be made unreadable.
+// Images that tell which they are: every pixel of sample i has the colour i. Some can be made unreadable.
 class NumberedDataset : public Dataset {
  public:
   explicit NumberedDataset(int64_t size, std::set<int64_t> broken = {})
@@ -24,7 +25,7 @@ class NumberedDataset : public Dataset {
   const std::vector<std::string>& class_names() const override { return class_names_; }
   Sample get(int64_t index) const override {
     ++reads;
-    if (broken_.contains(index)) fail<FileError>("picture {:03}: broken", index);
+    if (broken_.contains(index)) fail<FileError>("image {:03}: broken", index);
     if (index == throws_at) throw std::logic_error("a bug");
     Sample sample{Image(8, 8), index};
     std::fill(sample.image.pixels.begin(), sample.image.pixels.end(), uint8_t(index));
@@ -126,7 +127,7 @@ TEST_CASE("drop_last leaves the short batch out") {
 TEST_CASE("batches are the same bits for any number of workers, and again after a restart") {
   const TemporaryFolder folder;
   for (int i = 0; i < 30; ++i) {
-    const Image image = test_picture(20 + 3 * i, 90 - i, i);
+    const Image image = test_image(20 + 3 * i, 90 - i, i);
     const std::string name = "class" + std::to_string(i % 3) + "/" + std::to_string(i);
     write_file(folder / (name + (i % 2 ? ".jpg" : ".png")), i % 2 ? jpeg_bytes(image) : png_bytes(image));
   }
@@ -160,11 +161,11 @@ TEST_CASE("batches are the same bits for any number of workers, and again after 
   }
 }
 
-TEST_CASE("unreadable pictures are refused or skipped") {
+TEST_CASE("unreadable images are refused or skipped") {
   const std::set<int64_t> broken = {1, 4, 5, 6, 7, 11};
   for (const int workers : {0, 3}) {
     CAPTURE(workers);
-    const auto load = [&](BrokenPictures policy, int64_t size = 12) {
+    const auto load = [&](BrokenImages policy, int64_t size = 12) {
       auto dataset = std::make_shared<NumberedDataset>(size, broken);
       auto loader = std::make_unique<DataLoader>(
           dataset, evaluation_transform(8, 8),
@@ -173,34 +174,33 @@ TEST_CASE("unreadable pictures are refused or skipped") {
       return loader;
     };
 
-    const auto skip = load(BrokenPictures::kSkip);
+    const auto skip = load(BrokenImages::kSkip);
     CHECK(drain(*skip) ==
           std::vector<std::vector<int64_t>>{{0, 2, 3}, {8, 9, 10}});  // the second batch is gone
-    const std::vector<std::string> list = {"picture 001: broken", "picture 004: broken",
-                                           "picture 005: broken", "picture 006: broken",
-                                           "picture 007: broken", "picture 011: broken"};
-    CHECK(skip->broken_pictures() == list);
+    const std::vector<std::string> list = {"image 001: broken", "image 004: broken", "image 005: broken",
+                                           "image 006: broken", "image 007: broken", "image 011: broken"};
+    CHECK(skip->broken_images() == list);
     skip->start(1);
     drain(*skip);
-    CHECK(skip->broken_pictures() == list);  // each once
+    CHECK(skip->broken_images() == list);  // each once
     skip->start(2);
     const auto batch = skip->next();
     REQUIRE(batch.has_value());
     CHECK(batch->images.shape() == Shape{3, 3, 8, 8});
     CHECK(pixels_of(*batch)[8 * 8 * 3] == (2.0f / 255.0f - 0.485f) / 0.229f);
 
-    const auto refuse = load(BrokenPictures::kRefuse);
-    CHECK_THROWS_WITH(refuse->next(), "picture 001: broken");
-    CHECK_THROWS_WITH(refuse->next(), "picture 004: broken");  // the first of its batch
+    const auto refuse = load(BrokenImages::kRefuse);
+    CHECK_THROWS_WITH(refuse->next(), "image 001: broken");
+    CHECK_THROWS_WITH(refuse->next(), "image 004: broken");  // the first of its batch
     CHECK_THROWS_AS(refuse->next(), FileError);
     CHECK_FALSE(refuse->next().has_value());
-    CHECK(refuse->broken_pictures().empty());
+    CHECK(refuse->broken_images().empty());
   }
 }
 
 namespace {
 
-// Samples 0, 2, 4, ... are of class 0, the others of class 1. Every pixel of a picture is its number.
+// Samples 0, 2, 4, ... are of class 0, the others of class 1. Every pixel of an image is its number.
 class TwoClasses : public Dataset {
  public:
   TwoClasses(int64_t size, std::set<int64_t> broken) : size_(size), broken_(std::move(broken)) {}
@@ -209,13 +209,13 @@ class TwoClasses : public Dataset {
   int64_t label(int64_t index) const override { return index % 2; }
   Sample get(int64_t index) const override {
     if (index == lacks_memory_at) throw std::bad_alloc();
-    if (index == lacks_files_at) fail("picture {}: too many open files", index);
-    if (broken_.contains(index)) fail<FileError>("picture {:03}: broken", index);
+    if (index == lacks_files_at) fail("image {}: too many open files", index);
+    if (broken_.contains(index)) fail<FileError>("image {:03}: broken", index);
     Sample sample{Image(8, 8), label(index)};
     std::fill(sample.image.pixels.begin(), sample.image.pixels.end(), uint8_t(index));
     return sample;
   }
-  std::string describe(int64_t index) const override { return fmt::format("picture {:03}", index); }
+  std::string describe(int64_t index) const override { return fmt::format("image {:03}", index); }
 
   int64_t lacks_memory_at = -1, lacks_files_at = -1;
 
@@ -225,33 +225,30 @@ class TwoClasses : public Dataset {
   std::vector<std::string> class_names_ = {"even", "odd\x1b"};
 };
 
-// The numbers of the pictures of an epoch, as they come.
-std::vector<int> pictures_of(DataLoader& loader, int64_t epoch) {
-  std::vector<int> pictures;
+// The numbers of the images of an epoch, as they come.
+std::vector<int> images_of(DataLoader& loader, int64_t epoch) {
+  std::vector<int> images;
   loader.start(epoch);
   while (const auto batch = loader.next()) {
-    const auto* pixels = batch->images.data<uint8_t>();
     for (int64_t i = 0; i < batch->size(); ++i) {
-      pictures.push_back(pixels[i * 8 * 8 * 3]);
-      CHECK(pictures.back() % 2 == labels_of(*batch)[size_t(i)]);
+      const float red = batch->images.data<float>()[i * 8 * 8 * 3];
+      images.push_back(int(std::lround((red * 0.229f + 0.485f) * 255)));
+      CHECK(images.back() % 2 == labels_of(*batch)[size_t(i)]);
     }
   }
-  return pictures;
+  return images;
 }
 
 std::unique_ptr<DataLoader> loader_with_stand_ins(std::shared_ptr<const Dataset> dataset, int workers = 2) {
-  return std::make_unique<DataLoader>(std::move(dataset), evaluation_transform(8, 8),
-                                      DataLoaderOptions{.batch_size = 9,
-                                                        .workers = workers,
-                                                        .broken = BrokenPictures::kReplace,
-                                                        .raw_pixels = true,
-                                                        .seed = 4});
+  return std::make_unique<DataLoader>(
+      std::move(dataset), evaluation_transform(8, 8),
+      DataLoaderOptions{.batch_size = 9, .workers = workers, .broken = BrokenImages::kReplace, .seed = 4});
 }
 
 }  // namespace
 
-TEST_CASE("an unreadable picture is replaced by one of its class, any as likely, not by its neighbour") {
-  // The first half of both classes is broken, as where each picture has a broken twin that sorts before it.
+TEST_CASE("an unreadable image is replaced by one of its class, any as likely, not by its neighbour") {
+  // The first half of both classes is broken, as where each image has a broken twin that sorts before it.
   std::set<int64_t> broken;
   for (int64_t i = 0; i < 100; ++i) broken.insert(i);
   const auto dataset = std::make_shared<TwoClasses>(200, broken);
@@ -259,45 +256,45 @@ TEST_CASE("an unreadable picture is replaced by one of its class, any as likely,
   std::map<int, int> uses;
   std::vector<std::vector<int>> epochs;
   for (int64_t epoch = 0; epoch < 20; ++epoch) {
-    const auto pictures = pictures_of(*plain, epoch);
-    REQUIRE(pictures.size() == 200);
+    const auto images = images_of(*plain, epoch);
+    REQUIRE(images.size() == 200);
     for (int i = 0; i < 200; ++i) {
-      CHECK(pictures[size_t(i)] >= 100);
-      CHECK(pictures[size_t(i)] % 2 == i % 2);
-      if (i >= 100) CHECK(pictures[size_t(i)] == i);
-      ++uses[pictures[size_t(i)]];
+      CHECK(images[size_t(i)] >= 100);
+      CHECK(images[size_t(i)] % 2 == i % 2);
+      if (i >= 100) CHECK(images[size_t(i)] == i);
+      ++uses[images[size_t(i)]];
     }
-    epochs.push_back(pictures);
+    epochs.push_back(images);
   }
   CHECK(epochs[0] != epochs[1]);
   for (int i = 100; i < 200; ++i)
     CHECK(std::abs(uses[i] - 40) < 5 * std::sqrt(20.0));  // 20 of its own, 20 drawn
-  CHECK(plain->broken_pictures().size() == 100);
+  CHECK(plain->broken_images().size() == 100);
 
   // Whoever reads, whatever was read before.
   for (const int workers : {0, 1, 4}) {
     const auto loader = loader_with_stand_ins(dataset, workers);
     for (const size_t epoch : {size_t(3), size_t(0)})
-      CHECK(pictures_of(*loader, int64_t(epoch)) == epochs[epoch]);
+      CHECK(images_of(*loader, int64_t(epoch)) == epochs[epoch]);
   }
 }
 
-TEST_CASE("a class without a readable picture ends the epoch with its name") {
+TEST_CASE("a class without a readable image ends the epoch with its name") {
   std::set<int64_t> broken;
   for (int64_t i = 1; i < 40; i += 2) broken.insert(i);
   const auto loader = loader_with_stand_ins(std::make_shared<TwoClasses>(40, broken));
   loader->start(0);
   CHECK_THROWS_WITH(loader->next(),
-                    "class 'odd\\x1b': none of its 20 pictures can be read; one of them: "
-                    "picture 001: broken");
+                    "class 'odd\\x1b': none of its 20 images can be read; one of them: "
+                    "image 001: broken");
   // One that can be read is enough.
   broken.erase(37);
   const auto other = loader_with_stand_ins(std::make_shared<TwoClasses>(40, broken));
-  const auto pictures = pictures_of(*other, 0);
-  CHECK(std::ranges::count(pictures, 37) == 20);
+  const auto images = images_of(*other, 0);
+  CHECK(std::ranges::count(images, 37) == 20);
 }
 
-TEST_CASE("a lack of memory or files is no broken picture: it ends the epoch with the picture's name") {
+TEST_CASE("a lack of memory or files is no broken image: it ends the epoch with the image's name") {
   for (const int workers : {0, 2}) {
     auto dataset = std::make_shared<TwoClasses>(40, std::set<int64_t>());
     dataset->lacks_memory_at = 3;
@@ -305,13 +302,13 @@ TEST_CASE("a lack of memory or files is no broken picture: it ends the epoch wit
     loader->start(0);
     CHECK_THROWS_AS(loader->next(), OutOfMemoryError);
     loader->start(0);
-    CHECK_THROWS_WITH(loader->next(), "picture 003: not enough memory to prepare it");
+    CHECK_THROWS_WITH(loader->next(), "image 003: not enough memory to prepare it");
 
     dataset = std::make_shared<TwoClasses>(40, std::set<int64_t>());
     dataset->lacks_files_at = 5;
     loader = loader_with_stand_ins(dataset, workers);
     loader->start(0);
-    CHECK_THROWS_WITH(loader->next(), "picture 5: too many open files");
+    CHECK_THROWS_WITH(loader->next(), "image 5: too many open files");
   }
 }
 
@@ -319,7 +316,7 @@ TEST_CASE("an exception in a worker reaches the caller as it was") {
   const auto dataset = std::make_shared<NumberedDataset>(40);
   dataset->throws_at = 25;
   DataLoader loader(dataset, evaluation_transform(8, 8),
-                    {.batch_size = 10, .workers = 2, .broken = BrokenPictures::kSkip});
+                    {.batch_size = 10, .workers = 2, .broken = BrokenImages::kSkip});
   loader.start(0);
   CHECK(loader.next()->size() == 10);
   CHECK(loader.next()->size() == 10);
@@ -348,6 +345,7 @@ TEST_CASE("the loader refuses options it cannot serve") {
                     Contains("batch size must be positive"));
   CHECK_THROWS_WITH(DataLoader(dataset, transform, {.workers = -1}), Contains("workers must be 0 to 1024"));
   CHECK_THROWS_WITH(DataLoader(dataset, transform, {.prefetch = 0}), Contains("prefetch must be positive"));
+  CHECK_THROWS_WITH(DataLoader(dataset, transform, {.dtype = kInt64}), Contains("floating point, got i64"));
   CHECK_THROWS_WITH(DataLoader(dataset, {.image_size = 0}), Contains("image size must be positive"));
   CHECK_THROWS_WITH(DataLoader(dataset, transform, {.batch_size = 11, .drop_last = true}),
                     Contains("10 samples do not fill a batch of 11"));

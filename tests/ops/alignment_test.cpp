@@ -3,7 +3,7 @@
 
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
-#include "taper/ops/image/pictures.h"
+#include "taper/ops/image/normalize_images.h"
 #include "taper/ops/index/index.h"
 #include "taper/ops/index/join.h"
 #include "taper/ops/loss/cross_entropy.h"
@@ -301,16 +301,16 @@ TEST_CASE("misaligned operands: optimizers") {
   });
 }
 
-TEST_CASE("misaligned operands: pictures") {
-  const Tensor picture = integers({3, 16, 32, 3}, 256, kUInt8), corners = integers({3, 2}, 4, kInt32);
+TEST_CASE("misaligned operands: images") {
+  const Tensor image = integers({3, 16, 32, 3}, 256, kUInt8), corners = integers({3, 2}, 4, kInt32);
   const Tensor mirrored = ops::gt(integers({3}, 2), 0);
   std::vector<OpCase> cases;
   for (const DType dtype : {kFloat32, kFloat16, kBFloat16}) {
     for (const MemoryFormat format : {kContiguous, kChannelsLast}) {
-      cases.push_back({"normalize_pictures", {picture, corners, mirrored}, [=](const Operands& x) {
-                         const ops::PictureOptions options = {
+      cases.push_back({"normalize_images", {image, corners, mirrored}, [=](const Operands& x) {
+                         const ops::NormalizeImagesOptions options = {
                              .height = 12, .width = 16, .dtype = dtype, .memory_format = format};
-                         return Operands{ops::normalize_pictures(ops::contiguous(x[0]), options, x[1], x[2])};
+                         return Operands{ops::normalize_images(ops::contiguous(x[0]), options, x[1], x[2])};
                        }});
     }
   }

@@ -36,16 +36,16 @@ BOUNDS = {("cpu", "f32"): [(1, 1e-5), (3, 3e-4), (10, 5e-2)], ("cpu", "f64"): [(
           ("cuda", "f32"): [(1, 3e-5), (3, 1e-3), (10, 1e-1)], ("cuda", "f64"): [(10, 1e-6)]}
 
 
-def write_pictures(folder, size):
-    """Smooth random pictures with a tint for each class, PNG, so that both sides read the same pixels."""
+def write_images(folder, size):
+    """Smooth random images with a tint for each class, PNG, so that both sides read the same pixels."""
     rng = np.random.default_rng(1)
     for label in range(CLASSES):
         os.makedirs(f"{folder}/class{label}", exist_ok=True)
         tint = rng.integers(0, 120, 3)
         for i in range(BATCH // CLASSES * STEPS):
             coarse = rng.integers(0, 136, (6, 6, 3)) + tint
-            picture = Image.fromarray(coarse.astype(np.uint8)).resize((size, size), Image.BILINEAR)
-            picture.save(f"{folder}/class{label}/{i:04}.png")
+            image = Image.fromarray(coarse.astype(np.uint8)).resize((size, size), Image.BILINEAR)
+            image.save(f"{folder}/class{label}/{i:04}.png")
 
 
 def train_with_pytorch(folder, weights, size, lr, dtype, device):
@@ -83,11 +83,11 @@ def main():
     kind = args.device.split(":")[0]
     torch_device = args.device if kind == "cuda" and torch.cuda.is_available() else "cpu"
     print(f"taper on {args.device}, pytorch {torch.__version__} on {torch_device}, TF32 off")
-    pictures, weights, log = f"{args.folder}/pictures", f"{args.folder}/weights.safetensors", f"{args.folder}/log.jsonl"
-    write_pictures(pictures, args.size)
-    expected = train_with_pytorch(pictures, weights, args.size, args.lr,
+    images, weights, log = f"{args.folder}/images", f"{args.folder}/weights.safetensors", f"{args.folder}/log.jsonl"
+    write_images(images, args.size)
+    expected = train_with_pytorch(images, weights, args.size, args.lr,
                                   torch.float64 if args.dtype == "f64" else torch.float32, torch_device)
-    subprocess.run([args.program, "--arch", "resnet50", "--dataset", "imagefolder", "--data", pictures, "--init", weights,
+    subprocess.run([args.program, "--arch", "resnet50", "--dataset", "imagefolder", "--data", images, "--init", weights,
                     "--shuffle", "off", "--augment", "off", "--image-size", str(args.size), "--resize", str(args.size),
                     "--batch-size", str(BATCH), "--max-steps", str(STEPS), "--schedule", "constant", "--lr", str(args.lr),
                     "--dtype", args.dtype, "--device", args.device, "--tf32", "off", "--log", log], check=True,

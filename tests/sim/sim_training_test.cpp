@@ -6,8 +6,9 @@
 #include "taper/core/generator.h"
 #include "taper/core/gpu/memory/caching_allocator.h"
 #include "taper/core/gpu/sim.h"
-#include "taper/nn/data/device_loader.h"
 #include "taper/nn/data/digits.h"
+#include "taper/nn/data/digits_dataset.h"
+#include "taper/nn/data/loader.h"
 #include "taper/nn/layers/batch_norm2d.h"
 #include "taper/nn/layers/conv2d.h"
 #include "taper/nn/layers/linear.h"
@@ -20,7 +21,7 @@ namespace {
 
 /// Trains two steps of a network of a few kernels, with the forward's second half on its own stream. Returns
 /// all that training changed, and the losses.
-std::vector<float> train(DataLoader& source, gpu::Stream side) {
+std::vector<float> train(DataLoader& batches, gpu::Stream side) {
   manual_seed(5);
   Conv2d conv(3, 4, 3, {.stride = 2}, kNoBias);
   BatchNorm2d norm(4);
@@ -33,7 +34,6 @@ std::vector<float> train(DataLoader& source, gpu::Stream side) {
     }
   }
   SGD optimizer(parameters, {.lr = 0.1, .momentum = 0.9});
-  DeviceLoader batches(source, Device("cuda"));
   batches.start(0);
   std::vector<Tensor> results;
   for (int step = 0; step < 2; ++step) {
@@ -75,7 +75,7 @@ TEST_CASE("a thousand orders of the streams give the same bits") {
   constexpr uint64_t kOrders = 1000;
 #endif
   DataLoader source(std::make_shared<DigitsDataset>(DigitsDataset::Split::kTrain), evaluation_transform(8, 8),
-                    {.batch_size = 4, .pinned_memory = true});
+                    {.batch_size = 4, .device = Device("cuda")});
   const gpu::Stream side = gpu::stream_from_pool();
   const std::vector<float> expected = train(source, side);
   REQUIRE(std::isfinite(expected[0]));

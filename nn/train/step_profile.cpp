@@ -1,4 +1,4 @@
-#include "taper/nn/report/step_profile.h"
+#include "taper/nn/train/step_profile.h"
 
 #include <fmt/format.h>
 
@@ -17,7 +17,7 @@ StepProfile::StepProfile(std::string path, int64_t total_steps)
   AtomicFile::check(path_);  // before the work, not after
 }
 
-void StepProfile::begin_step(int64_t step) {
+void StepProfile::on_step_begin(int64_t step) {
   step_ = step;
   if (step_ == first_ && !profiler_) {
     algorithms_before_ = algorithm_cache().statistics();
@@ -26,27 +26,31 @@ void StepProfile::begin_step(int64_t step) {
   if (profiler_) scope_.emplace(intern(fmt::format("step {}", step_)), SpanKind::kStep);
 }
 
-void StepProfile::end_step() {
+void StepProfile::on_step_enqueued(int64_t step) {
   scope_.reset();
-  if (step_ == last_) finish();
+  if (step == last_) write();
 }
 
-void StepProfile::finish() {
+void StepProfile::on_run_end(const Outcome& /*outcome*/) {
+  write();
+}
+
+void StepProfile::write() {
   if (!profiler_) return;
   scope_.reset();
   const Profile profile = profiler_->stop();
   profiler_.reset();
   const AlgorithmStatistics algorithms = algorithm_cache().statistics().since(algorithms_before_);
   write_chrome_trace(path_, profile, {.algorithms = algorithms});
-  outcome_ = fmt::format(
+  result_ = fmt::format(
       "profile of step{} {} in {}; drop the file on https://ui.perfetto.dev, or load it in chrome://tracing",
       step_ > first_ ? "s" : "",
       step_ > first_ ? fmt::format("{} to {}", first_, step_) : std::to_string(step_), path_);
-  outcome_ += fmt::format("\nalgorithms: {} hits, {} misses of which {} recalled and {} measured",
-                          algorithms.hits, algorithms.misses, algorithms.recalled, algorithms.benchmarked);
+  result_ += fmt::format("\nalgorithms: {} hits, {} misses of which {} recalled and {} measured",
+                         algorithms.hits, algorithms.misses, algorithms.recalled, algorithms.benchmarked);
   if (profile.dropped > 0)
-    outcome_ += fmt::format("\n{} events found no room in it: it shows the beginning only", profile.dropped);
-  if (!profile.note.empty()) outcome_ += "\n" + profile.note;
+    result_ += fmt::format("\n{} events found no room in it: it shows the beginning only", profile.dropped);
+  if (!profile.note.empty()) result_ += "\n" + profile.note;
 }
 
 }  // namespace taper

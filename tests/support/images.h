@@ -9,7 +9,7 @@
 #include "temporary_folder.h"
 
 /// Returns an image of waves and edges that differs with `seed`.
-taper::Image test_picture(int width, int height, int seed = 0);
+taper::Image test_image(int width, int height, int seed = 0);
 
 /// A PNG file of 8-bit samples [height, width, channels] (1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha).
 std::vector<uint8_t> png_bytes(int width, int height, int channels, const std::vector<uint8_t>& samples);

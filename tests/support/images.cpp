@@ -1,4 +1,4 @@
-#include "pictures.h"
+#include "images.h"
 
 #include <png.h>
 #include <stdlib.h>  // mkdtemp
@@ -13,7 +13,7 @@
 
 #include "taper/core/base/error.h"
 
-taper::Image test_picture(int width, int height, int seed) {
+taper::Image test_image(int width, int height, int seed) {
   taper::Image image(width, height);
   for (int y = 0; y < height; ++y)
     for (int x = 0; x < width; ++x)

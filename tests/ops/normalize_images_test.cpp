@@ -1,9 +1,8 @@
 // From 8-bit images to normalised floats: the definition, pixel by pixel, on both devices.
 
-#include "taper/ops/image/pictures.h"
+#include "taper/ops/image/normalize_images.h"
 
 #include "taper/core/views.h"
-#include "taper/nn/data/transforms.h"
 #include "taper/ops/copy/create.h"
 #include "tests/support/test_tensors.h"
 #include "tests/support/tolerance.h"
@@ -18,8 +17,8 @@ Tensor some_pixels(const Shape& shape) {
   return from_vector(values, shape);
 }
 
-/// The definition in pictures.h, on the CPU, row-major.
-std::vector<double> expected(const Tensor& pixels, const ops::PictureOptions& options,
+/// The definition in normalize_images.h, on the CPU, row-major.
+std::vector<double> expected(const Tensor& pixels, const ops::NormalizeImagesOptions& options,
                              const std::vector<int>& corners, const std::vector<bool>& mirrored) {
   const int64_t count = pixels.size(0), h = pixels.size(1), w = pixels.size(2), channels = pixels.size(3);
   const int64_t height = options.height ? options.height : h, width = options.width ? options.width : w;
@@ -44,7 +43,7 @@ std::vector<double> expected(const Tensor& pixels, const ops::PictureOptions& op
 
 }  // namespace
 
-TEST_CASE("pictures become normalised floats: crops, mirrors, layouts and dtypes") {
+TEST_CASE("images become normalised floats: crops, mirrors, layouts and dtypes") {
   const Device device = GENERATE(from_range(test_devices()));
   const PoisonedMemory poisoned;
   for (const int64_t channels : {1, 3}) {
@@ -56,7 +55,7 @@ TEST_CASE("pictures become normalised floats: crops, mirrors, layouts and dtypes
     for (const auto& [height, width] : std::vector<std::pair<int, int>>{{0, 0}, {6, 8}, {5, 7}, {10, 16}}) {
       for (const DType dtype : {kFloat32, kFloat16, kBFloat16, kFloat64}) {
         for (const MemoryFormat format : {kContiguous, kChannelsLast}) {
-          ops::PictureOptions options = {
+          ops::NormalizeImagesOptions options = {
               .height = height, .width = width, .dtype = dtype, .memory_format = format};
           options.mean.resize(size_t(channels));
           options.std.resize(size_t(channels));
@@ -64,11 +63,11 @@ TEST_CASE("pictures become normalised floats: crops, mirrors, layouts and dtypes
           const auto rounded = [&](const std::vector<double>& values) {
             return ops::to_vector<double>(ops::cast(from_vector(values), dtype));
           };
-          const Tensor y = ops::normalize_pictures(there, options, corners_there, mirrored_there);
+          const Tensor y = ops::normalize_images(there, options, corners_there, mirrored_there);
           CHECK(y.dtype() == dtype);
           CHECK(y.is_contiguous(format));
           CHECK(ops::to_vector<double>(y) == rounded(expected(pixels, options, corners, mirrored)));
-          const Tensor plain = ops::normalize_pictures(there, options);
+          const Tensor plain = ops::normalize_images(there, options);
           CHECK(ops::to_vector<double>(plain) == rounded(expected(pixels, options, {}, {})));
         }
       }
@@ -76,37 +75,25 @@ TEST_CASE("pictures become normalised floats: crops, mirrors, layouts and dtypes
   }
 }
 
-TEST_CASE("pictures get the numbers of the data loader's normalisation") {
-  const Device device = GENERATE(from_range(test_devices()));
-  const Tensor pixels = some_pixels({1, 7, 5, 3});
-  Image image(5, 7);
-  std::copy_n(pixels.data<uint8_t>(), image.pixels.size(), image.pixels.begin());
-  std::vector<float> rows(image.pixels.size());
-  normalize_pixels(image, rows.data());
-  const Tensor y = ops::normalize_pictures(ops::to_device(pixels, device));
-  CHECK(ops::to_vector<float>(views::permute(y, {0, 2, 3, 1})) == rows);
-}
-
-TEST_CASE("views of pictures, and none at all") {
+TEST_CASE("views of images, and none at all") {
   const Device device = GENERATE(from_range(test_devices()));
   const Tensor pixels = some_pixels({2, 6, 10, 3}), there = ops::to_device(pixels, device);
   const Tensor part = views::slice(pixels, 2, 1, 10, 3);
-  CHECK(ops::to_vector<double>(ops::normalize_pictures(views::slice(there, 2, 1, 10, 3))) ==
+  CHECK(ops::to_vector<double>(ops::normalize_images(views::slice(there, 2, 1, 10, 3))) ==
         expected(ops::contiguous(part), {}, {}, {}));
-  CHECK(ops::normalize_pictures(views::narrow(there, 0, 0, 0)).shape() == Shape{0, 3, 6, 10});
+  CHECK(ops::normalize_images(views::narrow(there, 0, 0, 0)).shape() == Shape{0, 3, 6, 10});
 }
 
-TEST_CASE("normalize_pictures refuses what are no pictures") {
+TEST_CASE("normalize_images refuses what are no images") {
   const Tensor pixels = some_pixels({2, 4, 4, 3});
   using Catch::Contains;
-  CHECK_THROWS_WITH(ops::normalize_pictures(ops::ones({2, 4, 4, 3})), Contains("needs u8 pictures"));
-  CHECK_THROWS_WITH(ops::normalize_pictures(some_pixels({2, 3, 4, 4})), Contains("[2, 3, 4, 4]"));
-  CHECK_THROWS_WITH(ops::normalize_pictures(pixels, {.mean = {0}}), Contains("1 means"));
-  CHECK_THROWS_WITH(ops::normalize_pictures(pixels, {.dtype = kInt64}), Contains("floating point, got i64"));
-  CHECK_THROWS_WITH(ops::normalize_pictures(pixels, {.height = -1}), Contains("-1 x 0"));
-  CHECK_THROWS_WITH(ops::normalize_pictures(pixels, {}, ops::ones({2, 2})), Contains("corners must be i32"));
-  CHECK_THROWS_WITH(ops::normalize_pictures(pixels, {}, {}, ops::ones({2})),
-                    Contains("mirrored must be bool"));
-  CHECK_THROWS_WITH(ops::normalize_pictures(pixels, {}, {}, ops::ones({2}, {.device = Device("cuda")})),
+  CHECK_THROWS_WITH(ops::normalize_images(ops::ones({2, 4, 4, 3})), Contains("needs u8 images"));
+  CHECK_THROWS_WITH(ops::normalize_images(some_pixels({2, 3, 4, 4})), Contains("[2, 3, 4, 4]"));
+  CHECK_THROWS_WITH(ops::normalize_images(pixels, {.mean = {0}}), Contains("1 means"));
+  CHECK_THROWS_WITH(ops::normalize_images(pixels, {.dtype = kInt64}), Contains("floating point, got i64"));
+  CHECK_THROWS_WITH(ops::normalize_images(pixels, {.height = -1}), Contains("-1 x 0"));
+  CHECK_THROWS_WITH(ops::normalize_images(pixels, {}, ops::ones({2, 2})), Contains("corners must be i32"));
+  CHECK_THROWS_WITH(ops::normalize_images(pixels, {}, {}, ops::ones({2})), Contains("mirrored must be bool"));
+  CHECK_THROWS_WITH(ops::normalize_images(pixels, {}, {}, ops::ones({2}, {.device = Device("cuda")})),
                     Contains("tensors are on"));
 }

@@ -1,19 +1,19 @@
-#include "taper/ops/image/pictures.h"
+#include "taper/ops/image/normalize_images.h"
 
 #include "taper/ops/check.h"
 #include "taper/ops/copy/copy.h"
-#include "taper/ops/image/pictures_backend.h"
+#include "taper/ops/image/normalize_images_backend.h"
 #include "taper/ops/op_call.h"
 
 namespace taper::ops {
 namespace {
 
-void check(const Tensor& pixels, const PictureOptions& options, const Tensor& corners,
+void check(const Tensor& pixels, const NormalizeImagesOptions& options, const Tensor& corners,
            const Tensor& mirrored) {
-  const char* const op = "normalize_pictures";
-  check_defined(op, "pictures", pixels);
+  const char* const op = "normalize_images";
+  check_defined(op, "images", pixels);
   TAPER_CHECK(pixels.dtype() == kUInt8 && pixels.dim() == 4 && (pixels.size(3) == 1 || pixels.size(3) == 3),
-              "{}: needs u8 pictures [N, H, W, 1 or 3], got {} of shape {}", op, pixels.dtype(),
+              "{}: needs u8 images [N, H, W, 1 or 3], got {} of shape {}", op, pixels.dtype(),
               pixels.shape());
   const auto channels = size_t(pixels.size(3));
   TAPER_CHECK(options.mean.size() == channels && options.std.size() == channels,
@@ -39,9 +39,9 @@ Tensor in_rows(const Tensor& x) {
 
 }  // namespace
 
-Tensor normalize_pictures(const Tensor& pixels, const PictureOptions& options, const Tensor& corners,
-                          const Tensor& mirrored) {
-  const OpCall call("normalize_pictures", pixels);
+Tensor normalize_images(const Tensor& pixels, const NormalizeImagesOptions& options, const Tensor& corners,
+                        const Tensor& mirrored) {
+  const OpCall call("normalize_images", pixels);
   check(pixels, options, corners, mirrored);
   const int64_t height = options.height > 0 ? options.height : pixels.size(1);
   const int64_t width = options.width > 0 ? options.width : pixels.size(2);
@@ -51,13 +51,13 @@ Tensor normalize_pictures(const Tensor& pixels, const PictureOptions& options, c
                                                               .device = pixels.device(),
                                                               .memory_format = options.memory_format});
   if (y.numel() == 0) return cast(y, options.dtype);
-  const PictureArgs args = {.pixels = in_rows(pixels),
-                            .corners = in_rows(corners),
-                            .mirrored = in_rows(mirrored),
-                            .y = y,
-                            .mean = options.mean,
-                            .std = options.std};
-  on_gpu ? normalize_pictures_gpu(args) : normalize_pictures_cpu(args);
+  const NormalizeImagesArgs args = {.pixels = in_rows(pixels),
+                                    .corners = in_rows(corners),
+                                    .mirrored = in_rows(mirrored),
+                                    .y = y,
+                                    .mean = options.mean,
+                                    .std = options.std};
+  on_gpu ? normalize_images_gpu(args) : normalize_images_cpu(args);
   return cast(y, options.dtype);
 }
 

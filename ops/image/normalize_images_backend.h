@@ -1,11 +1,11 @@
 #pragma once
-// What both devices' picture kernels take; pictures.cpp has checked the arguments.
+// What both devices' image kernels take; normalize_images.cpp has checked the arguments.
 
-#include "taper/ops/image/pictures.h"
+#include "taper/ops/image/normalize_images.h"
 
 namespace taper::ops {
 
-struct PictureArgs {
+struct NormalizeImagesArgs {
   Tensor pixels;             ///< [N, H, W, C] u8, row-major
   Tensor corners, mirrored;  ///< row-major, or undefined
   Tensor y;                  ///< [N, C, height, width], dense in one of the two formats, not empty
@@ -13,8 +13,8 @@ struct PictureArgs {
 };
 
 /// y: f32.
-void normalize_pictures_cpu(const PictureArgs& args);
+void normalize_images_cpu(const NormalizeImagesArgs& args);
 /// y: any float. Only enqueues.
-void normalize_pictures_gpu(const PictureArgs& args);
+void normalize_images_gpu(const NormalizeImagesArgs& args);
 
 }  // namespace taper::ops

@@ -1,6 +1,6 @@
 #include "taper/core/base/ceil_div.h"
 #include "taper/ops/copy/strided_gpu.cuh"
-#include "taper/ops/image/pictures_backend.h"
+#include "taper/ops/image/normalize_images_backend.h"
 
 namespace taper::ops {
 namespace {
@@ -8,7 +8,7 @@ namespace {
 constexpr int kRun = 4;  // pixels of one row that a thread takes
 
 template <class Out>
-struct PictureKernel {
+struct NormalizeImagesKernel {
   const uint8_t* pixels;
   const int32_t* corners;
   const bool* mirrored;
@@ -18,7 +18,7 @@ struct PictureKernel {
   int64_t stride_n, stride_c, stride_p, stride_q;  // of y
   bool aligned;                                    // to whole runs
   uint32_t runs;
-  FastDivisor runs_of_row, rows_of_picture;
+  FastDivisor runs_of_row, rows_of_image;
 };
 
 /// Looks every pixel up in a table of the 256 values of its channel, which each block computes first: exactly
@@ -26,16 +26,17 @@ struct PictureKernel {
 /// threads as the GPU holds go through all of them. Reads 1 byte and writes 2 or 4 an element, which limits
 /// it; a warp's byte loads fall into a few lines of the first-level cache.
 template <class Out, int kChannels>
-__global__ void __launch_bounds__(kLoopBlock) normalize_runs(const __grid_constant__ PictureKernel<Out> k) {
+__global__ void __launch_bounds__(kLoopBlock)
+    normalize_runs(const __grid_constant__ NormalizeImagesKernel<Out> k) {
   __shared__ float table[kChannels][256];
   for (int i = int(threadIdx.x); i < kChannels * 256; i += int(blockDim.x)) {
     table[i / 256][i % 256] = (float(i % 256) / 255.0f - k.mean[i / 256]) / k.std[i / 256];
   }
   __syncthreads();
   for (uint32_t run = blockIdx.x * blockDim.x + threadIdx.x; run < k.runs; run += gridDim.x * blockDim.x) {
-    const uint32_t row = k.runs_of_row.quotient(run), n = k.rows_of_picture.quotient(row);
+    const uint32_t row = k.runs_of_row.quotient(run), n = k.rows_of_image.quotient(row);
     const int q = int(run - row * k.runs_of_row.divisor) * kRun;
-    const int p = int(row - n * k.rows_of_picture.divisor);
+    const int p = int(row - n * k.rows_of_image.divisor);
     const int source_row = p + (k.corners ? k.corners[2 * n] : 0);
     const int left = k.corners ? k.corners[2 * n + 1] : 0;
     const bool flip = k.mirrored && k.mirrored[n];
@@ -86,10 +87,10 @@ __global__ void __launch_bounds__(kLoopBlock) normalize_runs(const __grid_consta
 }
 
 template <class Out>
-void launch(const PictureArgs& args) {
+void launch(const NormalizeImagesArgs& args) {
   const Tensor& y = args.y;
   const int64_t channels = y.size(1), height = y.size(2), width = y.size(3);
-  PictureKernel<Out> k = {};
+  NormalizeImagesKernel<Out> k = {};
   for (size_t c = 0; c < size_t(channels); ++c) k.mean[c] = args.mean[c], k.std[c] = args.std[c];
   k.source_height = int(args.pixels.size(1));
   k.source_width = int(args.pixels.size(2));
@@ -101,8 +102,8 @@ void launch(const PictureArgs& args) {
   k.aligned = width % kRun == 0 && reinterpret_cast<uintptr_t>(y.data_ptr()) % run_bytes == 0;
   const int64_t runs_of_row = ceil_div(width, kRun);
   k.runs_of_row = FastDivisor(uint32_t(runs_of_row));
-  k.rows_of_picture = FastDivisor(uint32_t(height));
-  // As many pictures at a time as 31 bits can count the runs of.
+  k.rows_of_image = FastDivisor(uint32_t(height));
+  // As many images at a time as 31 bits can count the runs of.
   const int64_t batch = std::max<int64_t>(1, kMaxGpuLoop / 2 / (height * runs_of_row));
   for (int64_t first = 0; first < y.size(0); first += batch) {
     k.pixels = args.pixels.data<uint8_t>() + first * args.pixels.strides()[0];
@@ -111,14 +112,14 @@ void launch(const PictureArgs& args) {
     k.y = static_cast<Out*>(y.data_ptr()) + first * y.strides()[0];
     k.runs = uint32_t(std::min(batch, y.size(0) - first) * height * runs_of_row);
     const unsigned resident = unsigned(gpu::properties(y.device().index).multiprocessors) * 8;
-    gpu::launch("normalize_pictures", channels == 1 ? normalize_runs<Out, 1> : normalize_runs<Out, 3>,
+    gpu::launch("normalize_images", channels == 1 ? normalize_runs<Out, 1> : normalize_runs<Out, 3>,
                 {.grid = std::min(resident, ceil_div(k.runs, kLoopBlock)), .block = kLoopBlock}, k);
   }
 }
 
 }  // namespace
 
-void normalize_pictures_gpu(const PictureArgs& args) {
+void normalize_images_gpu(const NormalizeImagesArgs& args) {
   const gpu::DeviceGuard guard(args.y.device().index);
   switch (args.y.dtype()) {
     case kFloat64:

@@ -1,0 +1,54 @@
+#include "taper/nn/data/device_prefetch.h"
+
+#include "taper/ops/copy/copy.h"
+#include "taper/ops/image/normalize_images.h"
+
+namespace taper {
+namespace {
+
+// The batch in use and the one being copied.
+constexpr size_t kAhead = 2;
+
+}  // namespace
+
+DevicePrefetch::DevicePrefetch(Device device, DType dtype)
+    : device_(device),
+      dtype_(dtype),
+      stream_(gpu::stream_from_pool(device.index, gpu::StreamPriority::kHigh)) {}
+
+std::optional<Batch> DevicePrefetch::next(BatchReader& reader) {
+  const bool at_end = !ahead_.empty() && !ahead_.back().batch && !ahead_.back().error;
+  while (!at_end && ahead_.size() < kAhead) {
+    fetch(reader);
+    if (!ahead_.back().batch) break;
+  }
+  Ahead first = std::move(ahead_.front());
+  ahead_.pop_front();
+  if (first.error) std::rethrow_exception(first.error);
+  if (!first.batch) return std::nullopt;
+  const gpu::Stream now = gpu::current_stream(device_.index);
+  now.wait(first.copied);
+  for (const Tensor& tensor : {first.batch->images, first.batch->labels}) {
+    gpu::record_stream(*tensor.storage(), now);
+  }
+  return std::move(first.batch);
+}
+
+// Reads one more batch, or the end of the epoch, or the error that next() is to throw in the batch's place.
+void DevicePrefetch::fetch(BatchReader& reader) {
+  Ahead& next = ahead_.emplace_back();
+  try {
+    next.batch = reader.next();
+    if (!next.batch) return;
+    const gpu::StreamGuard guard(stream_);
+    Batch& batch = *next.batch;
+    batch.images = ops::normalize_images(ops::to_device(batch.images, device_, true), {.dtype = dtype_});
+    batch.labels = ops::to_device(batch.labels, device_, true);
+    next.copied.record(stream_);
+  } catch (...) {
+    next.batch.reset();
+    next.error = std::current_exception();
+  }
+}
+
+}  // namespace taper

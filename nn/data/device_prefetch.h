@@ -1,0 +1,40 @@
+#pragma once
+// DevicePrefetch: copies a DataLoader's batches to a GPU ahead of time, from pinned memory on a stream of its
+// own, while the GPU works on the batch before.
+
+#include <deque>
+#include <exception>
+#include <optional>
+
+#include "taper/core/gpu/runtime.h"
+#include "taper/nn/data/batch_reader.h"
+
+namespace taper {
+
+class DevicePrefetch {
+ public:
+  /// Normalises images to `dtype` on `device`, a GPU.
+  DevicePrefetch(Device device, DType dtype);
+
+  /// Returns the next batch of `reader`, which makes its batches in pinned memory. Work that is enqueued from
+  /// now on runs after the batch's copy; the host does not wait. Throws what the reader threw for this batch.
+  std::optional<Batch> next(BatchReader& reader);
+  /// Drops the batches that were read ahead.
+  void clear() { ahead_.clear(); }
+
+ private:
+  struct Ahead {
+    std::optional<Batch> batch;  // on the device; nothing at the epoch's end
+    gpu::Event copied;
+    std::exception_ptr error;
+  };
+
+  void fetch(BatchReader& reader);
+
+  Device device_;
+  DType dtype_;
+  gpu::Stream stream_;  // of the copies
+  std::deque<Ahead> ahead_;
+};
+
+}  // namespace taper

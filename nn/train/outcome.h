@@ -1,0 +1,53 @@
+#pragma once
+// What a training run comes to: how it ended, what went wrong, and the numbers that are left of it.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "taper/core/base/error.h"
+
+namespace taper {
+
+enum class Ending : uint8_t {
+  kFinished,
+  kInterrupted,
+  kNotFinite,  ///< a loss was NaN or infinite
+  kOutOfMemory,
+  kFailed,
+};
+
+/// "finished", "interrupted", "nan", "out of memory" or "error".
+const char* name_of(Ending ending);
+
+/// What a model achieves on a data set. Fractions, 0 to 1, and the mean loss of an image.
+struct Score {
+  double top1 = 0, top5 = 0, loss = 0;
+};
+
+struct Outcome {
+  Ending ending = Ending::kFinished;
+  /// What went wrong, a line each: what a sink could not do, and why the run ended.
+  std::vector<std::string> errors;
+  int64_t steps = 0;           ///< optimiser steps that were enqueued
+  std::optional<double> loss;  ///< of the last step, whatever it was
+  std::optional<Score> score;  ///< of the last evaluation
+  std::vector<double> speeds;  ///< images per second of each step, without the first ones, which fill caches
+  double seconds = 0;
+
+  /// Returns the median speed; 0 before the first step.
+  double images_per_second() const;
+};
+
+/// A loss was NaN or infinite.
+class NotFiniteError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Throws NotFiniteError if `loss` is NaN or infinite: "the WHAT became nan WHEN", or "the WHAT is nan" if
+/// `when` is empty.
+void check_finite(double loss, const std::string& what, const std::string& when);
+
+}  // namespace taper
