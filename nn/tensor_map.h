@@ -9,9 +9,9 @@
 
 namespace taper {
 
-/// Tensors by name: what a module's state and a file's content have in common.
+/// Tensors by name: a module's state, or a file's content.
 using TensorMap = std::map<std::string, Tensor>;
-/// The same in an order: a model's parameters as it declares them.
+/// Tensors with names, in an order: a model's parameters as it declares them.
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 }  // namespace taper

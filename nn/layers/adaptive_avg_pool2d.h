@@ -1,6 +1,6 @@
 #pragma once
-// The mean of each cell of a grid laid over the picture, so that pictures of any size give the same shape; a
-// grid of 1 x 1 is the global mean. PyTorch's counterpart: torch.nn.AdaptiveAvgPool2d.
+// The mean of each cell of a grid laid over the image, so that images of any size give one shape. A grid of
+// 1 x 1 is the global mean. PyTorch's counterpart: torch.nn.AdaptiveAvgPool2d.
 
 #include "taper/nn/layer.h"
 #include "taper/ops/int_pair.h"

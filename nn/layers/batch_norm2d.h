@@ -10,10 +10,10 @@
 
 namespace taper {
 
-/// What BatchNorm2d does to its result before it is stored.
+/// What BatchNorm2d does to its result before it stores it.
 struct BatchNormFusion {
   Tensor residual = {};  ///< added; undefined for nothing
-  bool relu = false;     ///< then clamped at 0
+  bool relu = false;     ///< then clamps the result at 0
 };
 
 class BatchNorm2d : public Layer {
@@ -21,14 +21,14 @@ class BatchNorm2d : public Layer {
   /// weight starts at 1, bias at 0; the running statistics at mean 0, variance 1.
   explicit BatchNorm2d(int64_t channels, double eps = 1e-5, double momentum = 0.1);
 
-  /// x: [N, channels, H, W]. In training normalises by the batch's statistics and moves the running ones
-  /// towards them; in evaluation normalises by the running ones. See ops::batch_norm_training. moments: x's,
-  /// where they are known.
+  /// x: [N, channels, H, W]. In training, normalises by the batch's statistics and moves the running ones
+  /// towards them. In evaluation, normalises by the running ones. See ops::batch_norm_training. moments: the
+  /// moments of x where they are known.
   Tensor forward(const Tensor& x) override { return forward(x, {}); }
   Tensor forward(const Tensor& x, const BatchNormFusion& fusion, const BatchMoments& moments = {});
 
   using Layer::operator();
-  /// forward(x, fusion) between the hooks, which see the fused result.
+  /// Returns forward(x, fusion), between the hooks, which see the fused result.
   Tensor operator()(const Tensor& x, const BatchNormFusion& fusion);
 
   int64_t flops(const Tensor& input, const Tensor& output) const override;

@@ -10,12 +10,12 @@ namespace taper {
 class Conv2d : public Layer {
  public:
   /// Conv2d(3, 64, 7, {.stride = 2, .padding = 3}, kNoBias). weight: [out_channels, in_channels / groups, R,
-  /// S], channels_last in memory so that the convolution never converts it; starts as init::default_linear_.
-  /// Throws Error if the groups do not divide both channel counts.
+  /// S], channels_last in memory so that the convolution never converts it. Weight and bias start as
+  /// init::default_linear_ sets them. Throws Error if the groups do not divide both channel counts.
   Conv2d(int64_t in_channels, int64_t out_channels, IntPair kernel_size, const Conv2dOptions& options = {},
          Bias bias = kBias);
 
-  /// x: [N, in_channels, H, W]. Returns [N, out_channels, P, Q]; see ops::conv2d.
+  /// x: [N, in_channels, H, W]. Returns [N, out_channels, P, Q] as ops::conv2d does.
   Tensor forward(const Tensor& x) override;
   int64_t flops(const Tensor& input, const Tensor& output) const override;
 

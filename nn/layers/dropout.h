@@ -1,6 +1,6 @@
 #pragma once
-// Sets a random share of the elements to 0 in training and scales the others up, so that the mean stays; does
-// nothing in evaluation. Srivastava et al. 2014. PyTorch's counterpart: torch.nn.Dropout.
+// In training, sets a random share of the elements to 0 and scales the others up, so that the mean stays. In
+// evaluation, returns its input. Srivastava et al. 2014. PyTorch's counterpart: torch.nn.Dropout.
 
 #include "taper/core/generator.h"
 #include "taper/nn/layer.h"

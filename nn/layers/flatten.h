@@ -1,5 +1,5 @@
 #pragma once
-// Merges axes, by default all but the batch's: from pictures to vectors. PyTorch's counterpart:
+// Merges axes, by default all but the batch's: from images to vectors. PyTorch's counterpart:
 // torch.nn.Flatten.
 
 #include "taper/nn/layer.h"
@@ -8,7 +8,7 @@ namespace taper {
 
 class Flatten : public Layer {
  public:
-  /// Axes first to last, negative ones counted from the end, become one.
+  /// Merges axes `first` to `last`. Negative axes count from the end.
   explicit Flatten(int64_t first = 1, int64_t last = -1) : first_(first), last_(last) {}
   Tensor forward(const Tensor& x) override { return x.flatten(first_, last_); }
 

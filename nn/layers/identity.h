@@ -1,5 +1,5 @@
 #pragma once
-// The input, unchanged: takes the place of a layer that is not wanted. PyTorch's counterpart:
+// Returns its input: stands in for a layer that is not wanted. PyTorch's counterpart:
 // torch.nn.Identity.
 
 #include "taper/nn/layer.h"

@@ -8,7 +8,7 @@ namespace taper {
 
 class Linear : public Layer {
  public:
-  /// weight: [out_features, in_features]; starts as init::default_linear_.
+  /// weight: [out_features, in_features]. Weight and bias start as init::default_linear_ sets them.
   Linear(int64_t in_features, int64_t out_features, Bias bias = kBias);
 
   /// x: [..., in_features]. Returns [..., out_features].

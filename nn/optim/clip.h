@@ -8,9 +8,9 @@
 
 namespace taper {
 
-/// Scales all gradients by min(1, max_norm / (norm + 1e-6)), where norm is that of all of them together.
-/// Returns norm, a scalar; parameters without a gradient count as 0. Throws Error for a negative max_norm.
-/// (torch.nn.utils.clip_grad_norm_)
+/// Scales all gradients by min(1, max_norm / (norm + 1e-6)), where norm is the norm of all gradients
+/// together. Returns norm, a scalar. A parameter without a gradient counts as 0. Throws Error for a negative
+/// max_norm. (torch.nn.utils.clip_grad_norm_)
 Tensor clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm);
 
 /// Limits every element of every gradient to [-limit, limit]. Throws Error for a negative limit.

@@ -8,20 +8,20 @@ namespace taper {
 
 class Ema {
  public:
-  /// Averages of `tensors`: parameters, and buffers if they are to be averaged too. Throws Error unless
+  /// Averages `tensors`: parameters, and buffers if wanted. Throws Error unless
   /// 0 <= decay <= 1.
   Ema(const NamedTensors& tensors, double decay);
 
-  /// average = decay * average + (1 - decay) * value; the first time, and for integers always, average =
-  /// value.
+  /// Sets average = decay * average + (1 - decay) * value. The first time, and always for integers, sets
+  /// average = value.
   void update();
   int64_t updates() const { return updates_; }
   /// Exchanges the averages with the values.
   void swap();
 
-  /// The averages, under the tensors' names, and the number "updates".
+  /// Returns the averages, under the tensors' names, and the number "updates".
   SavedState state_dict() const;
-  /// Copies them back. Throws Error, with nothing changed, for a name that is missing or of another shape.
+  /// Copies saved averages back. Throws Error, with nothing changed, for a missing name or another shape.
   void load_state_dict(const SavedState& state);
 
  private:
@@ -34,7 +34,7 @@ class Ema {
   int64_t updates_ = 0;
 };
 
-/// Inside its scope the model has the averaged weights: for evaluation.
+/// Gives the model the averaged weights until scope end, for evaluation.
 class EmaScope {
  public:
   explicit EmaScope(Ema& ema) : ema_(ema) { ema_.swap(); }

@@ -1,6 +1,6 @@
 #pragma once
-// Optimizer: changes parameters by their gradients. Parameters come in groups, each with its own options, and
-// bring their names, under which the optimiser's memory is saved. PyTorch's counterpart:
+// Optimizer: updates parameters from their gradients. Parameters come in groups, each with its own options,
+// and bring their names, under which the optimiser's memory is saved. PyTorch's counterpart:
 // torch/optim/optimizer.py.
 //
 //   SGD optimizer(model.named_parameters(), {.lr = 0.1, .momentum = 0.9});
@@ -29,7 +29,7 @@ struct ParameterGroup {
   Options options;
 };
 
-/// The parameters of each group.
+/// Returns the parameters of each group.
 template <class Options>
 std::vector<NamedTensors> parameters_of(const std::vector<ParameterGroup<Options>>& groups) {
   std::vector<NamedTensors> result;
@@ -37,7 +37,7 @@ std::vector<NamedTensors> parameters_of(const std::vector<ParameterGroup<Options
   for (const auto& group : groups) result.push_back(group.parameters);
   return result;
 }
-/// The names "0", "1", ... for parameters that have none.
+/// Returns the parameters under the names "0", "1", ...
 NamedTensors number_names(const std::vector<Tensor>& parameters);
 
 class Optimizer {
@@ -46,34 +46,32 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  /// One update of every parameter that has a gradient, in place. `skip`, if defined, is f32 of one element
-  /// where the parameters are, as ops::unscale_ leaves it: if it is not 0, nothing changes and no update is
-  /// counted. On a GPU the host waits for nothing, and what changes from one update to the next, learning
-  /// rates and counts, is read from the device's memory: a captured step can be replayed, once all
-  /// parameters had their first.
+  /// Updates every parameter that has a gradient, in place. skip: undefined, or f32 of one element on the
+  /// parameters' device, as ops::unscale_ leaves it. If it is not 0, nothing changes and no update is
+  /// counted. On a GPU the host waits for nothing. The kernels read learning rates and counts from device
+  /// memory, so that a captured step can be replayed once all parameters had their first update.
   void step(const Tensor& skip = {});
-  /// Writes learning rates that were changed to where the updates read them. step() does so itself; to be
-  /// called before a step is captured, and before it is replayed.
+  /// Writes changed learning rates to where the updates read them. step() does so itself. Call this before a
+  /// step is captured, and before it is replayed.
   void publish_lr();
   /// Drops the gradients, or fills those that exist with zeros.
   void zero_grad(bool set_to_none = true);
 
   size_t group_count() const { return groups_.size(); }
-  /// All parameters, group by group.
+  /// Returns all parameters, group by group.
   std::vector<Tensor> parameters() const;
 
   /// A group's learning rate, to read or to set.
   virtual double& lr(size_t group = 0) = 0;
-  /// What a one-cycle schedule moves against the learning rate: SGD's momentum, AdamW's beta1.
+  /// SGD's momentum or AdamW's beta1, which a one-cycle schedule moves against the learning rate.
   virtual double& momentum(size_t group = 0) = 0;
-  /// The learning rate a group was made with: where schedules start from.
+  /// Returns the learning rate a group was made with, from which schedules start.
   double initial_lr(size_t group = 0) const { return groups_.at(group).initial_lr; }
 
-  /// Tensors "momentum_buffer.conv1.weight", numbers "step.conv1.weight" and the groups' options "group0.lr".
+  /// Returns tensors "momentum_buffer.conv1.weight", numbers "step.conv1.weight" and options "group0.lr".
   SavedState state_dict();
-  /// Takes over what state_dict() gave, converted to the parameters' dtypes, devices and memory orders.
-  /// Throws Error, with nothing changed, for another number of groups, parameters it does not have, other
-  /// shapes, or missing numbers.
+  /// Copies a saved state, converted to the parameters' dtypes, devices and memory orders. Throws Error, with
+  /// nothing changed, for another number of groups, unknown parameters, other shapes, or missing numbers.
   void load_state_dict(const SavedState& state);
 
  protected:
@@ -90,7 +88,7 @@ class Optimizer {
     std::vector<Slot> slots;
     double initial_lr = 0;
     Tensor lr = {};           ///< as publish_lr() wrote it, f64 of one element
-    double published_lr = 0;  ///< what is in it
+    double published_lr = 0;  ///< the value in `lr`
   };
   /// An option of a group where it is kept: a number or a switch.
   struct NamedOption {

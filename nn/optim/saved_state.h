@@ -7,13 +7,13 @@
 
 namespace taper {
 
-/// What an optimiser, a schedule or an average needs to go on where it stopped: tensors, which share memory
-/// with their owner, and numbers, by name.
+/// The state with which an optimiser, a schedule or an average resumes: tensors, which share memory with
+/// their owner, and numbers, by name.
 struct SavedState {
   TensorMap tensors;
   std::map<std::string, double> numbers;
 
-  /// The number of that name. Throws Error naming it and `owner` if there is none.
+  /// Returns the number called `name`. Throws Error naming it and `owner` if there is none.
   double number(const std::string& name, std::string_view owner) const {
     const auto found = numbers.find(name);
     TAPER_CHECK(found != numbers.end(), "{}: the saved state has no {}", owner, name);

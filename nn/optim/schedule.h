@@ -22,14 +22,14 @@ class LrScheduler {
   /// Moves on by one step. Call it after the optimiser's.
   void step() { set_step(steps_ + 1); }
   int64_t steps() const { return steps_; }
-  /// Sets the optimiser to what it is after `step` steps.
+  /// Sets the optimiser as after `step` steps.
   virtual void set_step(int64_t step);
-  /// A group's learning rate after `step` steps.
+  /// Returns a group's learning rate after `step` steps.
   virtual double lr_at(size_t group, int64_t step) const = 0;
 
-  /// The number "step".
+  /// Returns the number "step".
   SavedState state_dict() const { return {.tensors = {}, .numbers = {{"step", double(steps_)}}}; }
-  /// Goes on from there. Throws Error if the number is missing.
+  /// Resumes at the saved step. Throws Error if the number is missing.
   void load_state_dict(const SavedState& state) { set_step(int64_t(state.number("step", "LrScheduler"))); }
 
  protected:
@@ -77,8 +77,8 @@ class CosineAnnealingLr final : public LrScheduler {
   double min_lr_;
 };
 
-/// base times a factor that goes in a straight line from start_factor to end_factor in total_steps steps and
-/// stays there: a linear warm-up. (torch.optim.lr_scheduler.LinearLR)
+/// base times a factor that moves linearly from start_factor to end_factor within total_steps steps and then
+/// stays: a linear warm-up. (torch.optim.lr_scheduler.LinearLR)
 class LinearLr final : public LrScheduler {
  public:
   /// Throws Error unless total_steps >= 1.
@@ -124,22 +124,21 @@ class OneCycleLr final : public LrScheduler {
 /// (torch.optim.lr_scheduler.SequentialLR)
 class SequentialLr final : public LrScheduler {
  public:
-  /// All schedules are of `optimizer`. Throws Error unless there is one milestone less than schedules, in
-  /// rising order.
+  /// schedules: all of `optimizer`. Throws Error unless milestones rise and are one fewer than the schedules.
   SequentialLr(Optimizer& optimizer, std::vector<std::shared_ptr<LrScheduler>> schedules,
                std::vector<int64_t> milestones);
   double lr_at(size_t group, int64_t step) const override;
   void set_step(int64_t step) override;
 
  private:
-  /// The schedule for `step`; `step` becomes its own.
+  /// Returns the schedule for `step`, and makes `step` count from that schedule's start.
   LrScheduler& active(int64_t& step) const;
   std::vector<std::shared_ptr<LrScheduler>> schedules_;
   std::vector<int64_t> milestones_;
 };
 
-/// `schedule` after warmup_steps in which the learning rate rises in a straight line from start_factor of its
-/// base. `schedule` itself for no steps.
+/// Returns `schedule` after a linear warm-up: in warmup_steps steps the learning rate rises from start_factor
+/// times its base. Returns `schedule` itself for no steps.
 std::shared_ptr<LrScheduler> with_warmup(Optimizer& optimizer, int64_t warmup_steps,
                                          std::shared_ptr<LrScheduler> schedule, double start_factor = 0.01);
 

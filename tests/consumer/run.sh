@@ -29,7 +29,7 @@ fi
 "$cmake" --build "$work/build"
 output=$("$work/build/consumer")
 echo "$output"
-[[ $output == *"1437 digits, error 0" ]]
+[[ $output == *"TwoTowers learns: true, served: true"*"1437 digits, error 0" ]]
 
 output=$("$work/build/train")
 echo "$output"
