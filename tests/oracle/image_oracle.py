@@ -22,7 +22,7 @@ ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # PNG colour type -> samples a pixel
 
 
-def image(width, height, channels, seed=0):
+def test_image(width, height, channels, seed=0):
     """Waves with noise on top: both smooth areas and sharp edges, [height, width, channels] u8."""
     rng = np.random.default_rng([seed, width, height, channels])
     y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(channels), indexing="ij")
@@ -83,7 +83,7 @@ def jpeg(image, **options):
 def jpeg_files():
     for width, height in SIZES + [(500, 375)]:
         for channels, name in [(1, "gray"), (3, "rgb"), (4, "cmyk")]:
-            image = to_pil(image(width, height, channels))
+            image = to_pil(test_image(width, height, channels))
             if channels == 4:
                 image = Image.fromarray(np.asarray(image), "CMYK")
             for progressive in (False, True):
@@ -93,13 +93,13 @@ def jpeg_files():
                                 progressive=progressive))
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation: turn by 90 degrees
-    image = to_pil(image(40, 24, 3))
+    image = to_pil(test_image(40, 24, 3))
     yield "orientation.jpg", jpeg(image, exif=exif)
     plain = jpeg(image)
     jfif_length = 2 + struct.unpack(">H", plain[4:6])[0]
     adobe_rgb = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
     yield "adobe_rgb.jpg", plain[:2] + adobe_rgb + plain[2 + jfif_length:]
-    cmyk = jpeg(Image.fromarray(image(40, 24, 4), "CMYK"))
+    cmyk = jpeg(Image.fromarray(test_image(40, 24, 4), "CMYK"))
     at = cmyk.index(b"Adobe") + 11
     yield "ycck.jpg", cmyk[:at] + b"\2" + cmyk[at + 1:]
 
@@ -147,7 +147,7 @@ def generate(folder: pathlib.Path):
     # Geometry.
     rng = random.Random(5)
     for width, height in SIZES + [(500, 375), (333, 500), (640, 480), (3, 700), (256, 300), (32, 32)]:
-        image = to_pil(image(width, height, 3, seed=1))
+        image = to_pil(test_image(width, height, 3, seed=1))
         source = save(image)
         cases.append(f"flip {source} {save(F.hflip(image))}")
         for out_width, out_height in [(1, 1), (width, 5), (5, height), (32, 32), (97, 61), (width + 9, 2 * height)]:
