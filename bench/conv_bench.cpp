@@ -11,6 +11,7 @@
 
 #include <algorithm>
 
+#include "bench/openblas.h"
 #include "bench/resnet50_layers.h"
 #include "taper/core/base/parallel.h"
 #include "taper/core/files/program.h"
@@ -117,13 +118,20 @@ void add(const std::string& name, auto run) {
 
 int main(int argc, char** argv) {
   start_program("conv_bench");
-  // Each candidate for a matrix product of 2048: ours, and those of the libraries in this build.
+  // Each candidate for a matrix product of 2048, and OpenBLAS's.
   algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
   const ops::MatmulCall square{ops::ones({2048, 2048}), ops::ones({2048, 2048}), empty({2048, 2048})};
   for (const auto& candidate : ops::matmul_cpu_algorithms(square)) {
     if (!candidate.supported) continue;
     add("ceiling/" + candidate.name, [run = candidate.run, square](benchmark::State& state) {
       for (auto _ : state) run(square, nullptr);
+      count_flops(state, 2. * 2048 * 2048 * 2048);
+    });
+  }
+  static const OpenBlas openblas;
+  if (!openblas.name().empty()) {
+    add("ceiling/" + openblas.name(), [square](benchmark::State& state) {
+      for (auto _ : state) openblas.multiply(square.a, square.b, square.c);
       count_flops(state, 2. * 2048 * 2048 * 2048);
     });
   }

@@ -112,6 +112,22 @@ void FormulaNode::release_saved() {
   saved_.clear();
 }
 
+template <class Inputs>
+[[gnu::always_inline]] inline void Tape::enter(const Inputs& inputs, Options options, bool reaches_others) {
+  const detail::TapeMode mode = detail::tape_mode();
+  if (mode.enabled || mode.met_gradient != nullptr) {
+    bool wanted = reaches_others;
+    for (const Tensor& input : inputs) wanted = wanted || wants_gradient(input);
+    recording_ = wants_outputs_ = wanted && mode.enabled;
+    if (wanted && !mode.enabled) *mode.met_gradient = true;
+  }
+  if (scope_.is_heard()) [[unlikely]]
+    tell_listeners(inputs, options);
+  if (!recording_) return;
+  edges_.reserve(inputs.size());
+  for (const Tensor& input : inputs) edges_.push_back(detail::gradient_edge(input));
+}
+
 Tape::Tape(std::string_view op, std::initializer_list<TensorRef> inputs, Options options)
     : scope_(op), op_(op) {
   enter(inputs, options, false);
@@ -128,21 +144,6 @@ void DropHeardCall::operator()(HeardCall* call) const noexcept {
 
 bool Tape::would_record(std::initializer_list<TensorRef> inputs) {
   return GradMode::is_enabled() && std::any_of(inputs.begin(), inputs.end(), wants_gradient);
-}
-
-template <class Inputs>
-void Tape::enter(const Inputs& inputs, Options options, bool reaches_others) {
-  const detail::TapeMode mode = detail::tape_mode();
-  if (mode.enabled || mode.met_gradient != nullptr) {
-    const bool wanted = reaches_others || std::any_of(inputs.begin(), inputs.end(), wants_gradient);
-    recording_ = wants_outputs_ = wanted && mode.enabled;
-    if (wanted && !mode.enabled) *mode.met_gradient = true;
-  }
-  if (scope_.is_heard()) [[unlikely]]
-    tell_listeners(inputs, options);
-  if (!recording_) return;
-  edges_.reserve(inputs.size());
-  for (const Tensor& input : inputs) edges_.push_back(detail::gradient_edge(input));
 }
 
 template <class Inputs>

@@ -91,7 +91,7 @@ class AlgorithmRun {
 /// not in the problem (addresses above all) from its argument.
 struct Algorithm {
   /// Unique among the op's. It includes the version of a library that Problem::environment() does not name
-  /// ("openblas 0.3.21"), so that times measured with another version do not count.
+  /// ("eigen 3.4.0"), so that times measured with another version do not count.
   std::string name;
   /// Whether it can compute this problem.
   bool supported = true;

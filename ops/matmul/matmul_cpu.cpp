@@ -1,14 +1,13 @@
 #include "taper/ops/matmul/matmul_cpu.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
 #include "taper/core/views.h"
 #include "taper/ops/gemm/cpu/dot_products.h"
 #include "taper/ops/gemm/cpu/gemm.h"
-#include "taper/ops/gemm/cpu/gemm_libraries.h"
+#include "taper/ops/gemm/cpu/gemm_eigen.h"
 
 namespace taper::ops {
 namespace {
@@ -59,10 +58,10 @@ void multiply(const Tensor& a, const Tensor& b, T beta, const Tensor& c) {
   });
 }
 
-/// A product by a library that computes on the calling thread: slices of the longer side of c, one after the
+/// A product by Eigen, which computes on the calling thread: slices of the longer side of c, one after the
 /// other by whichever thread is free. Their number depends on the sizes alone.
-template <class T, class BlockGemm>
-void multiply_slices(const MatmulCall& call, BlockGemm&& block_gemm) {
+template <class T>
+void multiply_eigen(const MatmulCall& call) {
   const int64_t m = call.c.size(-2), n = call.c.size(-1), k = call.a.size(-1);
   constexpr int64_t kSliceFlops = int64_t(1) << 24, kMostSlices = 16;
   const int64_t wanted = std::clamp<int64_t>(2 * m * n * k / kSliceFlops, 1, kMostSlices);
@@ -74,45 +73,10 @@ void multiply_slices(const MatmulCall& call, BlockGemm&& block_gemm) {
                   count = std::min(step, length - first);
     const int64_t row = by_rows ? first : 0, rows = by_rows ? count : m;
     const int64_t col = by_rows ? 0 : first, cols = by_rows ? n : count;
-    block_gemm(matrix_of<const T>(call.a, matrix).block(row, 0, rows, k),
+    gemm_eigen(matrix_of<const T>(call.a, matrix).block(row, 0, rows, k),
                matrix_of<const T>(call.b, matrix).block(0, col, k, cols), T(call.beta),
                matrix_of<T>(call.c, matrix).block(row, col, rows, cols));
   });
-}
-
-/// Whether every size and stride fits BLAS's integers, and there is something to do.
-bool fits_blas(const MatmulCall& call) {
-  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
-  bool fits = call.a.size(-1) > 0 && call.c.numel() > 0;
-  for (const Tensor& x : {call.a, call.b, call.c}) {
-    for (const int64_t size : x.shape()) fits = fits && size <= kMost;
-    for (const int64_t stride : {x.strides()[x.dim() - 2], x.strides().back()})
-      fits = fits && stride <= kMost;
-  }
-  return fits;
-}
-
-/// What other libraries offer. Their ranks say that they never win unless they were measured, so they are
-/// listed only where algorithms are measured: OpenBLAS is not even opened otherwise.
-void append_libraries(const MatmulCall& call, double rank, std::vector<Algorithm>& list) {
-  if (algorithm_cache().mode() != AlgorithmMode::kBenchmark) return;
-  list.push_back({.name = eigen_name(),
-                  .supported = call.a.size(-1) > 0,
-                  .rank = 4 * rank,
-                  .run = [](const MatmulCall& m, void*) {
-                    dispatch_compute_float(m.c.dtype(), "matmul", [&]<class T>() {
-                      multiply_slices<T>(m, [](const auto&... arguments) { gemm_eigen<T>(arguments...); });
-                    });
-                  }});
-  if (openblas_name().empty()) return;
-  list.push_back({.name = openblas_name(),
-                  .supported = fits_blas(call),
-                  .rank = 3 * rank,
-                  .run = [](const MatmulCall& m, void*) {
-                    dispatch_compute_float(m.c.dtype(), "matmul", [&]<class T>() {
-                      multiply_slices<T>(m, [](const auto&... arguments) { gemm_openblas<T>(arguments...); });
-                    });
-                  }});
 }
 
 /// Seconds on one core with AVX-512, as measured; other CPUs are slower at everything alike.
@@ -159,7 +123,14 @@ std::vector<Algorithm> matmul_cpu_algorithms(const MatmulCall& call) {
                            matrix_of<T>(m.c, 0));
          });
        }}};
-  append_libraries(call, std::max(cost.packed(), cost.dot_products()), list);
+  // Eigen never wins unless it was measured, so it is listed only where algorithms are measured.
+  if (algorithm_cache().mode() == AlgorithmMode::kBenchmark)
+    list.push_back({.name = eigen_name(),
+                    .supported = call.a.size(-1) > 0,
+                    .rank = 4 * std::max(cost.packed(), cost.dot_products()),
+                    .run = [](const MatmulCall& m, void*) {
+                      dispatch_compute_float(m.c.dtype(), "matmul", [&]<class T>() { multiply_eigen<T>(m); });
+                    }});
   return list;
 }
 

@@ -27,7 +27,7 @@ struct MatmulCall {
 };
 
 /// "packed" (gemm/cpu/gemm.h) for everything; "dot products" (gemm/cpu/dot_products.h) for one large matrix
-/// and few vectors. In benchmark mode those of gemm_libraries.h, too.
+/// and few vectors. In benchmark mode those of gemm_eigen.h, too.
 std::vector<Algorithm> matmul_cpu_algorithms(const MatmulCall& call);
 
 /// Whether the last two axes of x can be read as a matrix in place.

@@ -28,7 +28,7 @@ def found_packages():
 def opened_libraries():
     """{library} of SharedLibrary({"libNAME.so.N"}) outside the tests."""
     names = set()
-    for path in files("*.cpp"):
+    for path in [*files("*.cpp"), *files("*.h")]:
         if not path.is_relative_to(ROOT / "tests"):
             names.update(re.findall(r'SharedLibrary \w+\(\{"(\w+)\.so', path.read_text(encoding="utf-8")))
     return names

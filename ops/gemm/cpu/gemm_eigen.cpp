@@ -4,7 +4,7 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 #define EIGEN_DONT_PARALLELIZE
-#include "taper/ops/gemm/cpu/gemm_libraries.h"
+#include "taper/ops/gemm/cpu/gemm_eigen.h"
 
 #include <fmt/format.h>
 
