@@ -1,4 +1,4 @@
-#pragma once  // spine 15 (docs/0-the-spine.md)
+#pragma once
 // Checks at the door of every op family.
 
 #include <string_view>

@@ -1,4 +1,4 @@
-#include "taper/autograd/derivatives/conv.h"  // spine 47 (docs/0-the-spine.md)
+#include "taper/autograd/derivatives/conv.h"  // spine 46 (docs/0-the-spine.md)
 
 #include <optional>
 

@@ -1,4 +1,4 @@
-#include "taper/nn/layers/conv2d.h"  // spine 57 (docs/0-the-spine.md)
+#include "taper/nn/layers/conv2d.h"
 
 #include "taper/autograd/derivatives/conv.h"
 #include "taper/nn/init.h"
