@@ -1,4 +1,4 @@
-// The Tensor methods that the tape must see; see the note at the top of core/tensor.h. Each is a line on a
+// The Tensor methods that the tape must see; see the note at the top of core/tensor.h. Each is a line on a  // spine 49 (docs/0-the-spine.md)
 // function of this room. PyTorch's counterpart: the generated ATen/core/TensorMethods.cpp.
 
 #include "taper/autograd/derivatives/copy.h"

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 1 (docs/0-the-spine.md)
 // A short list of integers kept in place: shapes, strides and axes without heap traffic. PyTorch's
 // counterpart: c10/core/impl/SizesAndStrides.h.
 

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 5 (docs/0-the-spine.md)
 // A block of memory on one device, shared by all tensors that view it. PyTorch's counterpart:
 // c10/core/StorageImpl.h; the version counter is c10's VariableVersion.
 

@@ -1,4 +1,4 @@
-#include "taper/core/tensor.h"
+#include "taper/core/tensor.h"  // spine 7 (docs/0-the-spine.md)
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 6 (docs/0-the-spine.md)
 // Tensor: an n-dimensional array as a cheap handle on (storage, offset, shape, strides, dtype). Copying a
 // Tensor copies the handle; views share storage. PyTorch's counterparts: c10/core/TensorImpl.h and
 // ATen/core/TensorBody.h.

@@ -1,4 +1,4 @@
-#include "taper/core/views.h"
+#include "taper/core/views.h"  // spine 8 (docs/0-the-spine.md)
 
 #include <algorithm>
 

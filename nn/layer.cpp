@@ -1,4 +1,4 @@
-#include "taper/nn/layer.h"
+#include "taper/nn/layer.h"  // spine 55 (docs/0-the-spine.md)
 
 namespace taper {
 

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 54 (docs/0-the-spine.md)
 // Layer: a module that turns one tensor into one tensor. Layers run between hooks, count their arithmetic for
 // summaries, and can stand in a Sequential.
 //

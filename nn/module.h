@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 53 (docs/0-the-spine.md)
 // Module: a tree of named parts. A module registers its parameters, its buffers (tensors that are saved but
 // not trained) and its smaller modules, each under a name. Counting, saving, loading and moving follow from
 // that tree. How a module is called is its own choice:

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 14 (docs/0-the-spine.md)
 // How a public function of ops/ names itself, in its first line:
 //
 //   Tensor softmax(const Tensor& x, int64_t axis) {

@@ -1,4 +1,4 @@
-#include "taper/autograd/derivatives/conv.h"
+#include "taper/autograd/derivatives/conv.h"  // spine 46 (docs/0-the-spine.md)
 
 #include <optional>
 

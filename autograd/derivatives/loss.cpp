@@ -1,4 +1,4 @@
-#include "taper/autograd/derivatives/loss.h"
+#include "taper/autograd/derivatives/loss.h"  // spine 48 (docs/0-the-spine.md)
 
 #include "taper/autograd/derivatives/copy.h"
 #include "taper/autograd/derivatives/elementwise.h"

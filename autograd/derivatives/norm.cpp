@@ -1,4 +1,4 @@
-#include "taper/autograd/derivatives/norm.h"
+#include "taper/autograd/derivatives/norm.h"  // spine 47 (docs/0-the-spine.md)
 
 #include "taper/autograd/derivatives/elementwise.h"
 #include "taper/autograd/derivatives/reduce.h"

@@ -1,4 +1,4 @@
-#include "taper/autograd/tape/accumulate_grad.h"
+#include "taper/autograd/tape/accumulate_grad.h"  // spine 52 (docs/0-the-spine.md)
 
 #include "taper/autograd/tape/grad_mode.h"
 #include "taper/autograd/tape/meta.h"

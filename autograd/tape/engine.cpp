@@ -1,4 +1,4 @@
-#include "taper/autograd/tape/engine.h"
+#include "taper/autograd/tape/engine.h"  // spine 51 (docs/0-the-spine.md)
 
 #include <algorithm>
 #include <queue>

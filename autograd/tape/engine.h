@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 50 (docs/0-the-spine.md)
 // The engine: walks the recorded graph from outputs to leaves, later operations first, each node once all its
 // gradients have arrived. It runs in the calling thread, keeps its state on that thread, and so may run in
 // several threads at once and inside itself (checkpointing). PyTorch's counterpart:

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 41 (docs/0-the-spine.md)
 // What the tape keeps per tensor: whether it wants a gradient, the gradient, who computes it, and, for a
 // view, whose memory it shows. PyTorch's counterpart: torch/csrc/autograd/variable.h (AutogradMeta,
 // DifferentiableViewMeta).

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 42 (docs/0-the-spine.md)
 // Node: one recorded operation, seen from its derivative. A node's inputs are the gradients of the
 // operation's outputs; its edges lead to the nodes that take the gradients of the operation's inputs.
 // PyTorch's counterparts: torch/csrc/autograd/function.h and edge.h.

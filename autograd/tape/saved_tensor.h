@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 43 (docs/0-the-spine.md)
 // A tensor kept for the backward pass. It remembers the storage's version, so that a value overwritten since
 // is an error and not a wrong gradient, and it never keeps its own node alive. PyTorch's counterpart:
 // torch/csrc/autograd/saved_variable.h.

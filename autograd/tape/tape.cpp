@@ -1,4 +1,4 @@
-#include "taper/autograd/tape/tape.h"
+#include "taper/autograd/tape/tape.h"  // spine 45 (docs/0-the-spine.md)
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 44 (docs/0-the-spine.md)
 // The doorway of the ops: every differentiable op passes here with its name, its inputs, its options and its
 // results, whether a gradient is recorded or not. Three moves make an op differentiable:
 //

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 4 (docs/0-the-spine.md)
 // Where tensor memory comes from. Each device has one allocator that keeps freed blocks for the next request;
 // the CPU's is here, the GPU's in core/gpu/memory/. PyTorch's counterparts: c10/core/Allocator.h and
 // c10/core/CachingDeviceAllocator.h.

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 2 (docs/0-the-spine.md)
 // Element types, their sizes, and PyTorch's rules for mixing them. PyTorch's counterpart:
 // c10/core/ScalarType.h.
 

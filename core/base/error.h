@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 3 (docs/0-the-spine.md)
 // Errors of the library: what failed, what it got, what it needed, and the way out.
 //
 // Library code throws; it never prints and never exits. TAPER_CHECK guards the public functions ("check at

@@ -1,4 +1,4 @@
-#include "taper/core/base/parallel.h"
+#include "taper/core/base/parallel.h"  // spine 10 (docs/0-the-spine.md)
 
 #include <pthread.h>
 

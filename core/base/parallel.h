@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 9 (docs/0-the-spine.md)
 // Loops over the CPU's cores. The caller chooses the size of the pieces, and the number of threads never
 // does, so results are equal to the bit for any thread count. PyTorch's counterpart: ATen/Parallel.h.
 

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 12 (docs/0-the-spine.md)
 // How Taper launches every kernel. Included by .cu files, after which
 //
 //   gpu::launch("relu", relu<float>, {.grid = blocks, .block = 256}, x, y, count);

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 11 (docs/0-the-spine.md)
 // The GPU as Taper sees it: devices, memory, streams, events, copies and graphs.
 //
 // One interface, two implementations. cuda/ (-DTAPER_GPU=cuda) is the CUDA runtime; sim/

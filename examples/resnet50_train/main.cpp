@@ -1,4 +1,4 @@
-// resnet50_train: the product's face. Reads the command line (options), makes data and model of it (setup),
+// resnet50_train: the product's face. Reads the command line (options), makes data and model of it (setup),  // spine 68 (docs/0-the-spine.md)
 // trains with the library's loop, tells what came of it (report), and turns every failure into a line on
 // standard error and an exit code.
 

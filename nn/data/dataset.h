@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 61 (docs/0-the-spine.md)
 // Dataset: numbered images with their classes. PyTorch's counterpart: torch.utils.data.Dataset.
 
 #include <string>

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 62 (docs/0-the-spine.md)
 // DataLoader: batches of a data set, in order, made ahead of time by worker threads. What a batch holds
 // depends on (seed, epoch, step) alone: any number of workers gives the same bits, and a run can resume
 // anywhere. PyTorch's counterpart: torch/utils/data/dataloader.py.

@@ -1,4 +1,4 @@
-#include "taper/nn/layers/batch_norm2d.h"
+#include "taper/nn/layers/batch_norm2d.h"  // spine 56 (docs/0-the-spine.md)
 
 #include "taper/autograd/derivatives/norm.h"
 #include "taper/ops/copy/create.h"

@@ -1,4 +1,4 @@
-#include "taper/nn/layers/conv_batch_norm.h"
+#include "taper/nn/layers/conv_batch_norm.h"  // spine 57 (docs/0-the-spine.md)
 
 #include "taper/autograd/derivatives/conv.h"
 #include "taper/nn/layers/conv_runner.h"

@@ -1,4 +1,4 @@
-#include "taper/nn/layers/linear.h"
+#include "taper/nn/layers/linear.h"  // spine 58 (docs/0-the-spine.md)
 
 #include "taper/autograd/derivatives/matmul.h"
 #include "taper/nn/init.h"

@@ -1,4 +1,4 @@
-#include "taper/nn/models/resnet.h"
+#include "taper/nn/models/resnet.h"  // spine 60 (docs/0-the-spine.md)
 
 #include "taper/nn/init.h"
 #include "taper/nn/layers/conv_batch_norm.h"

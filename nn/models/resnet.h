@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 59 (docs/0-the-spine.md)
 // Residual networks for images: He et al. 2015, "Deep Residual Learning for Image Recognition",
 // https://arxiv.org/abs/1512.03385. The bottleneck is "v1.5": its stride sits in the 3x3 convolution.
 // Parameter names, shapes and initialisation are torchvision's (torchvision/models/resnet.py), so its weights

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 65 (docs/0-the-spine.md)
 // Optimizer: updates parameters from their gradients. Parameters come in groups, each with its own options,
 // and bring their names, under which the optimiser's memory is saved. PyTorch's counterpart:
 // torch/optim/optimizer.py.

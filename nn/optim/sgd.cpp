@@ -1,4 +1,4 @@
-#include "taper/nn/optim/sgd.h"
+#include "taper/nn/optim/sgd.h"  // spine 66 (docs/0-the-spine.md)
 
 #include "taper/ops/copy/create.h"
 

@@ -1,4 +1,4 @@
-#include "taper/nn/train/train_loop.h"
+#include "taper/nn/train/train_loop.h"  // spine 67 (docs/0-the-spine.md)
 
 #include <algorithm>
 #include <chrono>

@@ -1,4 +1,4 @@
-#include "taper/nn/train/train_step.h"
+#include "taper/nn/train/train_step.h"  // spine 64 (docs/0-the-spine.md)
 
 #include "taper/autograd/tape/engine.h"
 #include "taper/nn/optim/clip.h"

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 63 (docs/0-the-spine.md)
 // TrainStep: one step of an optimiser, over one batch or over several whose gradients are averaged.
 //
 //   TrainStep step(classification_loss(model), optimizer, {.clip_grad = 1, .schedule = &schedule});

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 25 (docs/0-the-spine.md)
 // Algorithm: one way to compute an op. Taper's kernels and the engines of vendors' libraries are all
 // described by this record, and the algorithm cache (algorithm_cache.h) chooses among the records that an op
 // lists.

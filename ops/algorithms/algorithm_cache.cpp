@@ -1,4 +1,4 @@
-#include "taper/ops/algorithms/algorithm_cache.h"
+#include "taper/ops/algorithms/algorithm_cache.h"  // spine 27 (docs/0-the-spine.md)
 
 #include <pthread.h>
 

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 26 (docs/0-the-spine.md)
 // Which of several ways to compute an op is taken, and why.
 //
 // An op that has more than one algorithm describes a call of it as a struct, lists the algorithms for it in a

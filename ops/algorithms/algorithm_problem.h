@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 24 (docs/0-the-spine.md)
 // What an op is asked to compute, as a key: everything that decides which algorithm is fastest, and nothing
 // else. Two calls with equal problems may use the same algorithm.
 //

@@ -1,4 +1,4 @@
-#include "taper/ops/conv/conv2d.h"
+#include "taper/ops/conv/conv2d.h"  // spine 17 (docs/0-the-spine.md)
 
 #include "taper/ops/algorithms/algorithm_cache.h"
 #include "taper/ops/check.h"

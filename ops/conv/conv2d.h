@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 15 (docs/0-the-spine.md)
 // 2-d convolution and its two gradients. All three are bilinear maps over the same index set: each output
 // pixel (n, p, q) sees, through kernel tap (r, s), the input pixel
 //

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 16 (docs/0-the-spine.md)
 // One convolution as the algorithm cache sees it, and the lists of algorithms that compute it.
 
 #include <vector>

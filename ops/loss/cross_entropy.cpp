@@ -1,4 +1,4 @@
-#include "taper/ops/loss/cross_entropy.h"
+#include "taper/ops/loss/cross_entropy.h"  // spine 22 (docs/0-the-spine.md)
 
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/loss/class_targets.h"

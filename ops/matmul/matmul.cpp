@@ -1,4 +1,4 @@
-#include "taper/ops/matmul/matmul.h"
+#include "taper/ops/matmul/matmul.h"  // spine 21 (docs/0-the-spine.md)
 
 #include "taper/core/views.h"
 #include "taper/ops/check.h"

@@ -1,4 +1,4 @@
-#include "taper/ops/norm/batch_norm.h"
+#include "taper/ops/norm/batch_norm.h"  // spine 19 (docs/0-the-spine.md)
 
 #include <cmath>
 

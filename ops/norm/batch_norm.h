@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 18 (docs/0-the-spine.md)
 // Batch normalisation with the two operations that follow it in a residual network, in one pass over memory:
 //
 //   y = relu((x - mean) / sqrt(var + eps) * weight + bias + residual)

@@ -1,4 +1,4 @@
-// An image batch in channels_last memory is a matrix with one row for each pixel and one column for each
+// An image batch in channels_last memory is a matrix with one row for each pixel and one column for each  // spine 34 (docs/0-the-spine.md)
 // channel; statistics run down the columns. Sums are kept in double.
 
 #include "taper/ops/norm/batch_norm_cpu.h"

@@ -1,4 +1,4 @@
-#include "taper/ops/moments/channel_statistics_gpu.h"
+#include "taper/ops/moments/channel_statistics_gpu.h"  // spine 40 (docs/0-the-spine.md)
 #include "taper/ops/norm/batch_norm_gpu.h"
 #include "taper/ops/norm/relu_mask_gpu.cuh"
 

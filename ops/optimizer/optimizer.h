@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 23 (docs/0-the-spine.md)
 // Updates of many tensors in one call: an optimiser step over all parameters of a model is one parallel
 // region on the CPU, whatever the number of tensors. PyTorch's counterparts: the single-tensor functions of
 // torch/optim/sgd.py and adamw.py, for the formulas, and the "foreach" kernels, for the speed.

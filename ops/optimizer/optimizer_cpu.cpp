@@ -1,4 +1,4 @@
-#include "taper/ops/optimizer/optimizer_cpu.h"
+#include "taper/ops/optimizer/optimizer_cpu.h"  // spine 35 (docs/0-the-spine.md)
 
 #include <algorithm>
 #include <atomic>

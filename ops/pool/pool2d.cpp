@@ -1,4 +1,4 @@
-#include "taper/ops/pool/pool2d.h"
+#include "taper/ops/pool/pool2d.h"  // spine 20 (docs/0-the-spine.md)
 
 #include <algorithm>
 #include <initializer_list>

@@ -14,7 +14,8 @@ A block ```run PROGRAM shows all that a program of the build prints:
   chapter.py update-runs CHAPTER.md DIRECTORY
 
 A block ```gdb shows what a debugger prints that runs CHAPTER.gdb on the chapter's program:
-  chapter.py check-session CHAPTER.md EXECUTABLE GDB    (exit code 77 where the machine forbids debuggers)
+  chapter.py check-session CHAPTER.md EXECUTABLE GDB    (exit code 77 where the machine forbids debuggers, or
+                                                        the debugger has no Python)
   chapter.py update-session CHAPTER.md EXECUTABLE GDB
 """
 import os
@@ -139,7 +140,7 @@ def session(chapter, executable, gdb):
     folder = os.path.dirname(os.path.abspath(chapter))
     run = subprocess.run([gdb, "-q", "-nx", "-batch", "-d", folder, "-x", script, executable], stdin=subprocess.DEVNULL,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
-    if re.search("(?i)ptrace: operation not permitted|could not trace the inferior", run.stdout):
+    if re.search("(?i)ptrace: operation not permitted|could not trace the inferior|scripting is not supported", run.stdout):
         sys.exit(77)
     lines = [line for line in run.stdout.splitlines() if not re.match(r"\[|Using host libthread_db|warning:", line)]
     return "\n".join(lines).strip("\n") + "\n"

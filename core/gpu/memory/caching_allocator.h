@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 13 (docs/0-the-spine.md)
 // The allocator of device memory: keeps the memory of dead tensors for the next ones.
 //
 // Asking the runtime for memory takes a system call, and giving it back waits for the device; a training step

@@ -1,4 +1,4 @@
-#include "taper/core/base/ceil_div.h"
+#include "taper/core/base/ceil_div.h"  // spine 28 (docs/0-the-spine.md)
 #include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/conv/cpu/conv_plan.h"
 #include "taper/ops/conv/cpu/depthwise.h"

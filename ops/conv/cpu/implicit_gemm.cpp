@@ -1,4 +1,4 @@
-#include "taper/ops/conv/cpu/implicit_gemm.h"
+#include "taper/ops/conv/cpu/implicit_gemm.h"  // spine 30 (docs/0-the-spine.md)
 
 #include <optional>
 

@@ -1,4 +1,4 @@
-#include <algorithm>
+#include <algorithm>  // spine 29 (docs/0-the-spine.md)
 
 #include "taper/core/base/error.h"
 #include "taper/core/gpu/runtime.h"

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 37 (docs/0-the-spine.md)
 // implicit_gemm.h's definitions. Half types are instantiated in a file of their own, because compiling the
 // main loops takes a while.
 

@@ -1,4 +1,4 @@
-#include "taper/ops/gemm/cpu/gemm_kernel.h"
+#include "taper/ops/gemm/cpu/gemm_kernel.h"  // spine 33 (docs/0-the-spine.md)
 
 #include <algorithm>
 #include <utility>

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 32 (docs/0-the-spine.md)
 // The innermost part of every matrix product on the CPU: a tile of the result that lives in registers while a
 // thin panel of a and a thin panel of b stream past it.
 //

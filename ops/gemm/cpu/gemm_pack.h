@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 31 (docs/0-the-spine.md)
 // From matrices in memory to the panels that gemm_kernel.h multiplies, and the loops over panels around it.
 
 #include <algorithm>

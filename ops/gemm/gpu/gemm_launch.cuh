@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 38 (docs/0-the-spine.md)
 // Launching the main loops: how many blocks, and whether k is split. For .cu files only.
 //
 // Where the tiles of c are too few for the device (the weight gradient of a convolution is a small matrix

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 36 (docs/0-the-spine.md)
 // What the GPU's matrix products read and write, as their kernels see it. For .cu files only.
 //
 // A product c[m, n] = sum over k of a[m, k] * b[k, n] reads each operand in tiles. An operand is a grid of

@@ -1,4 +1,4 @@
-#pragma once
+#pragma once  // spine 39 (docs/0-the-spine.md)
 // Matrix products in f32 and f64 on the ordinary cores: the main loop. For .cu files only.
 //
 // A block computes a tile of c. Along k it walks in steps of kTileK: while the threads multiply one pair of
