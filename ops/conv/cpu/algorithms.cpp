@@ -1,3 +1,5 @@
+// The CPU's algorithms for convolutions, and the estimates of their times that rank them.
+
 #include "taper/core/base/ceil_div.h"
 #include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/conv/cpu/conv_plan.h"
@@ -9,18 +11,18 @@
 namespace taper::ops {
 namespace {
 
-// What estimates of time are made of; measured by bench/conv_bench.cpp on two cores with AVX-512, and only
-// their ratios matter.
+// The rates behind the estimates, measured with bench/conv_bench.cpp on two cores with AVX-512. Only their
+// ratios matter.
 constexpr double kFlopsPerSecond = 450e9;      // of a product of packed matrices
 constexpr double kScalarFlopsPerSecond = 8e9;  // of a product with one row or column
 constexpr double kTransformBytesPerSecond = 100e9;
 constexpr double kPackedBytesPerSecond = 20e9;       // weights, packed and read again
 constexpr double kTransformedBytesPerSecond = 40e9;  // weights, transformed and read again
-constexpr double kSlowBytesPerSecond = 17e9;         // that where they do not stay in the last cache
+constexpr double kSlowBytesPerSecond = 17e9;         // transformed weights that do not stay in the last cache
 constexpr double kLastCacheBytes = 12e6;
-constexpr double kConstantBytesPerSecond = 75e9;  // weights made ready before: mostly read behind the sums
+constexpr double kConstantBytesPerSecond = 75e9;  // prepacked weights: mostly read behind the sums
 
-/// Multiplications and additions of pixels inside the picture.
+/// Multiplications and additions of pixels inside the image.
 double direct_flops(const Conv2dGeometry& conv) {
   double pairs = 0;
   for (const Region& region : plan_forward(conv).regions) {
@@ -37,7 +39,7 @@ double gemm_seconds(const Conv2dCall& call, double flops) {
 
 double winograd_seconds(const Conv2dCall& call, int64_t out) {
   const Conv2dGeometry& conv = call.conv;
-  // The tiles cover the result of a forward pass; the weight's gradient cuts the output's gradient alike.
+  // In a forward pass tiles cover the output. For the weight's gradient tiles cover the output's gradient.
   const bool backward_input = call.pass == Conv2dPass::kBackwardInput;
   const int64_t height = backward_input ? conv.h : conv.p, width = backward_input ? conv.w : conv.q;
   const double points = double((out + 2) * (out + 2));
@@ -52,7 +54,7 @@ double winograd_seconds(const Conv2dCall& call, int64_t out) {
          element * tiles * points * double(conv.c + conv.k) / kTransformBytesPerSecond + weight_bytes / speed;
 }
 
-/// Calls one of three functions, by the pass, with pointers of the call's dtype.
+/// Calls the function for the call's pass, with pointers of the call's dtype.
 template <class Forward, class BackwardInput, class BackwardWeight>
 void run_pass(const Conv2dCall& call, Forward&& forward, BackwardInput&& backward_input,
               BackwardWeight&& backward_weight) {
@@ -72,7 +74,7 @@ void run_pass(const Conv2dCall& call, Forward&& forward, BackwardInput&& backwar
   });
 }
 
-/// What the algorithm of this name makes of the weight, kept if the weight is constant.
+/// Returns what the algorithm named here makes of the weight; it is kept if the weight is constant.
 template <class Make>
 auto prepared_weight(const Conv2dCall& call, std::string_view algorithm, Make&& make) {
   using Form = decltype(make());
@@ -130,7 +132,7 @@ std::vector<Algorithm> conv2d_cpu_algorithms(const Conv2dCall& call) {
   const Conv2dGeometry& conv = call.conv;
   const double flops = direct_flops(conv);
   const bool depthwise = conv.is_depthwise();
-  // In double, which is asked for where accuracy counts, sums stay direct.
+  // Callers choose double for accuracy, so its sums stay direct.
   const bool winograd = call.y.dtype() == kFloat32 && supports_winograd<float>(conv);
   std::vector<Algorithm> list = {
       {.name = "gemm",

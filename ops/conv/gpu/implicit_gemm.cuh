@@ -1,6 +1,6 @@
 #pragma once
-// implicit_gemm.h's definitions. Half types are instantiated in a file of their own, because compiling the
-// main loops takes a while.
+// implicit_gemm.h's definitions. Each dtype is instantiated in its own file: the main loops take long to
+// compile.
 
 #include "taper/ops/conv/gpu/conv_operands.cuh"
 #include "taper/ops/conv/gpu/implicit_gemm.h"
