@@ -10,8 +10,7 @@ namespace {
 
 constexpr int kLanes = 32, kPixelThreads = 8;  // of a block: x along channels, y along pixels
 
-// ----------------------------------------------------------------------------- forward, gradient of the
-// input
+// ---------------------------------------------------------------------------- forward, gradient of the input
 
 /// The taps of one channel's filter in use: a grid inside weight[channel, r, s].
 template <class T>

@@ -1,3 +1,5 @@
+// OpenBLAS behind gemm_libraries.h. The library is opened at run time.
+
 #include <fmt/format.h>
 
 #include <string_view>
@@ -8,14 +10,14 @@
 namespace taper::ops {
 namespace {
 
-// Of cblas.h, which is the same for every BLAS.
+// From cblas.h, which is equal for every BLAS.
 enum CblasOrder { kCblasRowMajor = 101 };
 enum CblasTranspose { kCblasNoTrans = 111, kCblasTrans = 112 };
 template <class T>
 using CblasGemm = void(CblasOrder, CblasTranspose, CblasTranspose, int m, int n, int k, T alpha, const T* a,
                        int lda, const T* b, int ldb, T beta, T* c, int ldc);
 
-/// "0.3.21" of "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH ...".
+/// Finds "0.3.21" in "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH ...".
 std::string version_in(std::string_view config) {
   const size_t begin = config.find_first_of("0123456789");
   return begin == config.npos ? "unknown"
@@ -34,8 +36,8 @@ struct OpenBlas {
     library.find(f64, "cblas_dgemm");
     if (!library.failure().empty()) return;
     const std::string_view text = config();
-    if (text.find("USE64BITINT") != text.npos) return;  // its integers are not ours
-    set_num_threads(1);                                 // the slices are our threads' work
+    if (text.find("USE64BITINT") != text.npos) return;  // its integers are wider than ours
+    set_num_threads(1);                                 // our threads compute the slices
     name = fmt::format("openblas {}", version_in(text));
   }
 
