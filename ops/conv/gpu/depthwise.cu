@@ -92,8 +92,7 @@ void launch_convolve(const char* name, const PixelOperand<T, true>& source, cons
   source.vectors&& out.vectors ? launch.template operator()<kVectorOf<T>>() : launch.template operator()<1>();
 }
 
-// ------------------------------------------------------------------------------------- gradient of the
-// weight
+// ------------------------------------------------------------------------------------ gradient of the weight
 
 constexpr int kTapsAtOnce = 4;
 
