@@ -39,7 +39,7 @@ struct MaxPoolAxis {
   }
 };
 
-/// One axis of average pooling, of windows of one size or, adaptive, of windows that cover the input evenly.
+/// One axis of average pooling: windows of one size, or adaptive windows that cover the input evenly.
 struct AveragePoolAxis {
   int32_t input = 0, output = 0;
   bool adaptive = false;
