@@ -71,8 +71,7 @@ class Optimizer {
   /// Returns tensors "momentum_buffer.conv1.weight", numbers "step.conv1.weight" and options "group0.lr".
   SavedState state_dict();
   /// Restores a saved state, converted to the parameters' dtypes, devices and memory orders. Throws Error,
-  /// with nothing changed, for another number of groups, unknown parameters, other shapes, or missing
-  /// numbers.
+  /// with nothing changed, for another number of groups, unknown parameters, other shapes or missing numbers.
   void load_state_dict(const SavedState& state);
 
  protected:

@@ -23,7 +23,7 @@ struct ModuleSummary {
     int64_t flops = 0;        ///< its own, over all calls
   };
   std::vector<Row> rows;             ///< parents before children, in order of registration
-  std::optional<Shape> input_shape;  ///< undefined unless summary() made the input
+  std::optional<Shape> input_shape;  ///< empty unless summary() made the input
   int64_t parameters = 0;            ///< in the whole model, shared ones once
   int64_t trainable_parameters = 0;  ///< those that require a gradient
   int64_t flops = 0;                 ///< in the whole model; a multiply-add counts as two

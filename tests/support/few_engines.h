@@ -1,5 +1,5 @@
 #pragma once
-// A vendor's library that offers a test only a few engines: some compile for a second each, and there are
+// A vendor's library that offers a test only a few engines. Some compile for a second each, and there are
 // dozens for each problem.
 
 #include <memory>
@@ -27,7 +27,7 @@ class FewEngines {
   FewEngines(const FewEngines&) = delete;
   FewEngines& operator=(const FewEngines&) = delete;
 
-  /// How many engines were offered and not taken since the last call.
+  /// Returns how many engines were left out since the last call.
   int take_left_out() { return std::exchange(*left_out_, 0); }
 
  private:
