@@ -33,7 +33,7 @@ class Dataset {
   int64_t num_classes() const { return int64_t(class_names().size()); }
 };
 
-/// Throws Error, naming the first class that one of them lacks, unless both data sets have equal classes:
+/// Throws Error, naming the first class that one of the two lacks, unless both data sets have equal classes:
 /// otherwise a class number would have two meanings.
 void check_same_classes(const Dataset& train, const Dataset& validation);
 

@@ -24,7 +24,7 @@ bool has_at(std::span<const uint8_t> bytes, size_t offset, std::string_view text
                     [](char a, uint8_t b) { return uint8_t(a) == b; });
 }
 
-/// Returns the kind of a foreign file and how to convert it; empty if unknown.
+/// Returns the kind of a foreign file, so that its owner can convert it; empty if unknown.
 std::string_view foreign_format(std::span<const uint8_t> bytes) {
   struct Format {
     size_t offset;

@@ -4,9 +4,9 @@
 
 namespace taper {
 
-/// Returns the number of rows of logits [N, C] whose target [N] (i64) is among the k largest, or among all C
-/// if k is larger. An i64 tensor without dimensions on the logits' device. A target whose logit is NaN is
-/// never counted. Throws Error if the shapes do not fit.
+/// Returns the number of rows of logits [N, C] whose target [N] (i64) is among the k largest (all C if k is
+/// larger): an i64 tensor without dimensions, on the logits' device. A target whose logit is NaN is never
+/// counted. Throws Error if the shapes do not fit.
 Tensor correct_in_top_k(const Tensor& logits, const Tensor& target, int64_t k);
 
 /// Top-1 and top-5 accuracy over many batches. On a GPU, adding only enqueues work; asking for the result

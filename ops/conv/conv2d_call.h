@@ -21,7 +21,7 @@ struct Conv2dCall {
   Conv2dGeometry conv = {};
   Tensor x = {};         ///< the input; in kBackwardInput its gradient, the result
   Tensor weight = {};    ///< in kBackwardWeight its gradient, the result
-  Tensor y = {};         ///< the output, the forward result; in backward passes its gradient
+  Tensor y = {};         ///< the output, the result of kForward; in backward passes its gradient
   Tensor bias = {};      ///< forward only; may be undefined
   Tensor residual = {};  ///< forward only; laid out as y; may be undefined
   bool relu = false;     ///< forward only: y = relu(sums + bias + residual)

@@ -39,7 +39,7 @@ def chunk(kind, data):
 
 
 def png(samples, color_type, depth, interlaced=False, extra=b""):
-    """Returns a PNG file with samples [height, width, channels], written bit by bit because PIL cannot write all kinds."""
+    """Returns a PNG file with samples [height, width, channels], written by hand because PIL cannot write all kinds."""
     height, width, _ = samples.shape
     data = b""
     for left, top, step_x, step_y in ADAM7 if interlaced else [(0, 0, 1, 1)]:
@@ -133,7 +133,7 @@ def generate(folder: pathlib.Path):
         return name
 
     # Decoding, also of PNG files that lack what follows their pixels; and files that PIL refuses because they are cut
-    # short. The last bytes are an exception: PIL reads some shorter PNG files, Taper some JPEG files without end marker.
+    # short. Exceptions: PIL reads some shorter PNG files, Taper some JPEG files without end marker.
     for name, data in [*png_files(), *jpeg_files()]:
         is_png = name.endswith(".png")
         for file, content in {name: data, **{f"lacks{n}_{name}": data[:-n] for n in (1, 12, 16) if is_png}}.items():

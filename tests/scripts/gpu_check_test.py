@@ -332,7 +332,7 @@ class GpuCheckTest(unittest.TestCase):
         path = self.out / gpu_results.FILE
         lines = [line for line in path.read_text().splitlines() if "later" not in line or '"run"' in line][:-1]
         start = '{"kind": "start", "name": "gpu_later_test"}'
-        path.write_text("\n".join([*lines, start, start]) + '\n{"kind": "step", "na')  # killed twice, then within a line
+        path.write_text("\n".join([*lines, start, start]) + '\n{"kind": "step", "na')  # killed twice, then mid-line
         result, results = self.run_check("--continue", FAMILIES="passes later")
         self.assertEqual(result.returncode, 1, result.stderr)
         self.assertRegex(results.steps["gpu_later_test"]["first_failure"], "^started twice and never ended")

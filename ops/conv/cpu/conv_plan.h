@@ -1,7 +1,7 @@
 #pragma once
 // How the CPU turns a convolution into matrix products.
 //
-// In channels_last memory a pixel is a row of channels. To convolve a set of destination pixels, collect the
+// In channels_last memory a pixel is a row of channels. To convolve a set of destination pixels: collect the
 // source pixels that their kernel taps see into a matrix with one row per destination pixel (im2col), and
 // multiply it by the weights. The plan says which destination pixels go together.
 //

@@ -107,7 +107,7 @@ std::vector<Algorithm> conv2d_gpu_algorithms(const Conv2dCall& call) {
   if (is_plain_product(call.conv)) own = with_moments_after(call, conv2d_product_algorithms(call));
   // The usual tiles are the estimate; the other sizes count once they are measured. f64 has one size.
   if (!is_plain_product(call.conv) || moments) {
-    // Plain products take 1x1 convolutions too, but would need another pass for the moments.
+    // A 1x1 convolution also has plain products, but these need another pass for the moments.
     append(own,
            {{.name = "implicit gemm", .rank = moments ? 1.9 : 2, .run = run_implicit_gemm<GemmTiles::kUsual>},
             {.name = "implicit gemm, large tiles",

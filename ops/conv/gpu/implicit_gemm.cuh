@@ -1,6 +1,5 @@
 #pragma once
-// implicit_gemm.h's definitions. Each dtype is instantiated in its own file: the main loops take long to
-// compile.
+// implicit_gemm.h's definitions, instantiated in several files by dtype: the main loops take long to compile.
 
 #include "taper/ops/conv/gpu/conv_operands.cuh"
 #include "taper/ops/conv/gpu/implicit_gemm.h"

@@ -5,12 +5,12 @@
 // elements (outer, inner) whose inner neighbours are neighbours in memory. kInnerIsK says whether k is the
 // inner or the outer index. An operand offers
 //
-//   Row row(int outer), Column column(int inner)   what the two indices contribute, computed apart because
+//   Row row(int outer), Column column(int inner)   the two indices' contributions, computed apart because
 //                                                   a thread that walks along k keeps one of the two
 //   const T* at(Row, Column)                        the element's address; null: it is zero
 //   void select(int64_t outer, int64_t inner)       moves to one matrix of a batch
-//   kKeepRows                                       whether rows are worth registers, as divisions made them
-//   bool vectors                                    inner indices that are multiples of 16 bytes, from 0 on,
+//   kKeepRows                                       whether to keep rows in registers, as they cost divisions
+//   bool vectors                                    inner indices at multiples of 16 bytes, counted from 0,
 //                                                   begin 16 aligned bytes inside one matrix (or are zero)
 //
 // Matrices in memory are one kind of operand; a convolution's gathered pixels

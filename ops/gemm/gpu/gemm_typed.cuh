@@ -1,6 +1,6 @@
 #pragma once
-// gemm_typed's definition: from a description in memory to the operands of a main loop. Each dtype is
-// instantiated in its own file: the main loops take long to compile.
+// gemm_typed's definition: from a description in memory to the operands of a main loop. It is instantiated in
+// several files by dtype, because the main loops take long to compile.
 
 #include "taper/ops/gemm/gpu/gemm_launch.cuh"
 #include "taper/ops/gemm/gpu/gemm_typed.h"
