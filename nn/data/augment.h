@@ -1,6 +1,5 @@
 #pragma once
-// Random crops for training. PyTorch's counterpart: torchvision/transforms/transforms.py (RandomResizedCrop,
-// RandomCrop).
+// Random crops for training. PyTorch's counterpart: RandomResizedCrop and RandomCrop of torchvision.
 
 #include "taper/nn/data/random_stream.h"
 #include "taper/nn/data/resize.h"

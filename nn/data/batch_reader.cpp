@@ -12,8 +12,7 @@
 namespace taper {
 namespace {
 
-// Samples per task of a thread: few enough to spread a batch over all workers, enough to take the lock
-// rarely.
+// Samples per task: few enough to spread a batch over all workers, enough to take the lock rarely.
 constexpr int64_t kSamplesPerTask = 4;
 
 }  // namespace

@@ -21,9 +21,8 @@ class Dataset {
   virtual int64_t size() const = 0;
   /// One name for each class, in the order of their numbers.
   virtual const std::vector<std::string>& class_names() const = 0;
-  /// Reads sample `index`, 0 <= index < size(). Callable from several threads at once. Throws FileError if
-  /// the image cannot be read. Throws another Error if the process lacks something and the image may be
-  /// whole.
+  /// Reads sample `index`, 0 <= index < size(). Thread-safe. Throws FileError if the image cannot be read,
+  /// and another Error if the process lacks something and the image may be whole.
   virtual Sample get(int64_t index) const = 0;
   /// Returns the class of sample `index` without reading the sample.
   virtual int64_t label(int64_t index) const = 0;

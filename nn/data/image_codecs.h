@@ -1,7 +1,6 @@
 #pragma once
 // The decoders behind decode_image, one file each. Both libraries report errors by longjmp, which skips
-// destructors. So the functions that call them hold only plain values, and their caller owns what must be
-// freed.
+// destructors. So functions that call them hold only plain values, and the caller owns what must be freed.
 
 #include "taper/nn/data/image.h"
 

@@ -1,5 +1,5 @@
-// JPEG through libjpeg-turbo, with its defaults (the accurate integer DCT, smooth chroma upsampling), which
-// PIL uses too.
+// JPEG through libjpeg-turbo, with its and PIL's defaults: the accurate integer DCT, smooth chroma
+// upsampling.
 
 #include <csetjmp>
 #include <cstdio>  // jpeglib.h needs FILE
@@ -67,8 +67,7 @@ struct JpegReader {
   refuse(reader, text, info->err->msg_code);
 }
 
-// PIL ignores warnings as well (surplus bytes before a marker, damaged pixels), except that pixels lie beyond
-// the file's end.
+// As in PIL, a warning (surplus bytes, damaged pixels) is no error, unless pixels lie beyond the file's end.
 void watch_warnings(j_common_ptr info, int level) {
   auto& reader = *static_cast<JpegReader*>(info->client_data);
   if (level < 0 && info->err->msg_code == JWRN_HIT_MARKER && reader.has_ended) refuse_short_file(reader);

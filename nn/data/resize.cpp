@@ -99,8 +99,7 @@ Image resize_window(const Image& image, const Box& box, int64_t width, int64_t h
   const Filter horizontal = triangle_filter(box.width, width, window.left, window.width);
   const Filter vertical = triangle_filter(box.height, height, window.top, window.height);
 
-  // First scales the rows that the vertical pass will read to their new width; PIL rounds to 8 bits in
-  // between.
+  // First scales the rows that the vertical pass will read; PIL rounds to 8 bits in between.
   const int first_row = vertical.first.front();
   Image narrow(window.width, vertical.first.back() + vertical.count.back() - first_row);
   std::vector<int32_t> row(size_t(box.width) * 3 + 1);

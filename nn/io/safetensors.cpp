@@ -104,8 +104,7 @@ Safetensors load_safetensors(const std::string& path) {
 }
 
 void save_safetensors(const std::string& path, const TensorMap& tensors, const Metadata& metadata) {
-  // The widest elements first, then by name: the header ends at a multiple of eight, so every tensor is
-  // aligned.
+  // The widest elements first, then by name. The header has a multiple of eight bytes, so all are aligned.
   std::vector<const TensorMap::value_type*> order;
   for (const auto& named : tensors) {
     TAPER_CHECK(named.second.defined(), "save_safetensors: tensor {} is undefined", quote_name(named.first));

@@ -29,8 +29,7 @@ struct SafetensorsHeader {
 /// The largest JSON header that is read, as in the reference implementation.
 inline constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;
 /// The largest number of names, of tensors and in the metadata. The shortest entry has some 50 bytes and
-/// costs some 700 in memory, so the file's size alone is no bound. The largest models have a third of this
-/// number.
+/// costs some 700 in memory, so a file's size alone is no bound. The largest models have a third of this.
 inline constexpr int kMaxSafetensorsNames = 1 << 18;
 
 /// Reads `text`, the header alone, of a file with `data_bytes` bytes after it. Every entry returned is
@@ -39,7 +38,7 @@ inline constexpr int kMaxSafetensorsNames = 1 << 18;
 SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_bytes,
                                            const std::string& path);
 
-/// Returns the header as JSON, padded with spaces to a multiple of eight bytes. Throws Error if a name is not
+/// Returns the header as JSON, padded with spaces to a multiple of 8 bytes. Throws Error for a name not in
 /// UTF-8.
 std::string format_safetensors_header(const SafetensorsHeader& header);
 

@@ -124,8 +124,7 @@ class OneCycleLr final : public LrScheduler {
 /// (torch.optim.lr_scheduler.SequentialLR)
 class SequentialLr final : public LrScheduler {
  public:
-  /// schedules: all for `optimizer`. Throws Error unless milestones rise and are one fewer than the
-  /// schedules.
+  /// schedules: all for `optimizer`. Throws Error unless milestones rise, one fewer than the schedules.
   SequentialLr(Optimizer& optimizer, std::vector<std::shared_ptr<LrScheduler>> schedules,
                std::vector<int64_t> milestones);
   double lr_at(size_t group, int64_t step) const override;

@@ -9,8 +9,7 @@ namespace taper {
 /// counted. Throws Error if the shapes do not fit.
 Tensor correct_in_top_k(const Tensor& logits, const Tensor& target, int64_t k);
 
-/// Top-1 and top-5 accuracy over many batches. On a GPU, adding only enqueues work; asking for the result
-/// waits.
+/// Top-1 and top-5 accuracy over many batches. On a GPU adding only enqueues; asking for the result waits.
 class Accuracy {
  public:
   void add(const Tensor& logits, const Tensor& target);

@@ -21,9 +21,8 @@ void write_memory_trace(const std::string& path, std::span<const gpu::TraceEvent
 std::vector<gpu::TraceEvent> read_memory_trace(const std::string& path);
 
 /// Repeats the requests on `allocator`, in order. Stream 0 is its device's default stream; each other number
-/// stands for a stream from the pool. Leaves out frees of unknown blocks, and frees at the end what is live.
-/// Calls `after_event` with the index of each replayed event. Throws OutOfMemoryError; then nothing stays
-/// allocated.
+/// stands for a stream from the pool. Leaves out frees of unknown blocks, and frees live blocks at the end.
+/// Calls `after_event` with each replayed event's index. Throws OutOfMemoryError, leaving nothing allocated.
 void replay_memory_trace(std::span<const gpu::TraceEvent> events, gpu::CachingAllocator& allocator,
                          const std::function<void(size_t index)>& after_event = {});
 

@@ -25,8 +25,7 @@ class AlgorithmMemory {
   void clear();
 
   /// Finds the record with the key of `record` and writes it to `record`. Returns false if there is none, if
-  /// it is not verified but `verified` is wanted, or if some candidates had too little time and `seconds`
-  /// allows more.
+  /// it is not verified but must be, or if some candidates had too little time and `seconds` allows more.
   bool recall(AlgorithmRecord& record, bool verified, double seconds);
   /// Keeps the record in memory, and in the file unless a candidate was rejected for a reason that may pass.
   void remember(const AlgorithmRecord& record);

@@ -1,7 +1,7 @@
 #pragma once
 // A constant weight of a convolution, as in a served model. The CPU's kernels do not read a weight where it
 // lies: they pack it into panels or transform it (Winograd). For a single image that takes a quarter of a
-// ResNet-50's time, so a constant weight is prepacked once. Counterparts: oneDNN's reordered weights,
+// ResNet-50's time, so a constant weight is prepared once. Counterparts: oneDNN's reordered weights,
 // PyTorch's torch.utils.mkldnn.to_mkldnn.
 
 #include <map>

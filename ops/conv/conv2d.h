@@ -75,8 +75,7 @@ Tensor conv2d_fused(const Tensor& x, const ConstantWeight& weight, const Conv2dE
 
 /// Returns conv2d() without a bias, and batch_moments() of the result. They are gathered while y is computed
 /// where that is cheap, so that batch_norm_training() need not read y for them: on the CPU for f32 and f64,
-/// on a GPU for all but f64. prologue and errors: as for conv2d_fused(). (cuDNN: ConvolutionFwd with
-/// GENSTATS)
+/// on a GPU for all but f64. prologue, errors: as for conv2d_fused(). (cuDNN: ConvolutionFwd, GENSTATS)
 Conv2dMoments conv2d_moments(const Tensor& x, const Tensor& weight, const Conv2dOptions& options = {},
                              const Conv2dPrologue& prologue = {});
 

@@ -7,10 +7,9 @@
 namespace taper::ops {
 
 /// Returns the product over a's last and b's second-to-last axis, as torch.matmul. [M, K] x [K, N] gives [M,
-/// N]; leading axes are batch axes and broadcast. A 1-d a counts as a row and a 1-d b as a column, whose axis
-/// the result lacks. Both f32, f64, f16 or bf16 (half types multiply and accumulate in f32). Operands of any
-/// strides are read in place where their rows or columns are contiguous. Throws Error if shapes or dtypes do
-/// not fit.
+/// N]; leading axes are batch axes and broadcast. A 1-d a counts as a row and a 1-d b as a column; the result
+/// lacks that axis. Both f32, f64, f16 or bf16 (half types multiply and accumulate in f32). Operands are read
+/// in place if their rows or columns are contiguous. Throws Error if shapes or dtypes do not fit.
 Tensor matmul(const Tensor& a, const Tensor& b);
 
 /// [B, M, K] x [B, K, N] gives [B, M, N]. Throws Error for other dimensions. (torch.bmm)

@@ -18,8 +18,8 @@ struct ChannelStatistics {
   double momentum = 0;
 };
 
-/// The moments of each channel over chunks of rows of a matrix. Chunks have equally many rows; the last may
-/// have fewer.
+/// The moments of each channel over chunks of a matrix's rows. Chunks have equally many rows, the last
+/// perhaps fewer.
 struct PartialMoments {
   Tensor chunks;  ///< [chunks, 2, C], f32 or f64: means, then sums of squared distances from them
   int64_t rows_per_chunk = 0;

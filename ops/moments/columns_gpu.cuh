@@ -167,8 +167,7 @@ template <class Value>
 struct Moments {
   Value count, mean, m2;
 
-  /// Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances",
-  /// 1979.
+  /// Merges by the formula of Chan, Golub and LeVeque, 1979 (column_moments_cpu.h).
   __device__ __forceinline__ void merge(const Moments& other) {
     if (other.count == 0) return;
     const Value total = count + other.count, share = other.count / total, delta = other.mean - mean;

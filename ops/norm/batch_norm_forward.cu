@@ -20,8 +20,7 @@ struct Affine {
 
 /// y = (x - mean) * scale + bias (+ residual) (then max with 0). x, residual and y move once: 4 bytes an
 /// element in half types and 8 in f32, with a residual 6 and 12. With kMask also writes the bits of what the
-/// ReLU lets through, 1/8 byte. Limited by memory. Blocks are columns_launch's; 4 packs in flight for each
-/// thread.
+/// ReLU lets through, 1/8 byte. Limited by memory. Blocks are columns_launch's; 4 packs in flight per thread.
 template <class T, int kPack, bool kResidual, bool kMask>
 __global__ void __launch_bounds__(kColumnsBlock, 3)
     batch_norm_normalize(Columns size, const T* __restrict__ x, Affine affine, const T* __restrict__ residual,

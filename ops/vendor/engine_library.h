@@ -37,8 +37,8 @@ class EnginePlan {
 struct Engine {
   /// Its name is unique in the library. `run` is empty: the plan runs.
   Algorithm algorithm;
-  /// Whether building its plan compiles code. That takes about a second, so the plan is kept for other
-  /// processes.
+  /// Whether building its plan compiles code. That takes about a second, so other processes can reuse the
+  /// plan.
   bool compiles = false;
   /// Builds its plan on the current device. Throws AlgorithmFailed if the library refuses. Thread-safe.
   std::function<std::unique_ptr<EnginePlan>()> build;

@@ -10,8 +10,7 @@
 
 namespace taper::ops {
 
-/// A tensor's role in an operation. A gradient is named for the tensor with respect to which it is taken.
-/// (cuDNN: UID)
+/// A tensor's role in an operation. kGradX is the gradient with respect to x, and so on. (cuDNN: UID)
 enum class Operand : uint8_t {
   kX = 1,
   kWeight,

@@ -1,5 +1,4 @@
-// Models in the form in which they are served: results differ from the usual ones by rounding only, and are
-// never stale.
+// Models in the form for serving: results differ from the usual ones by rounding only, and are never stale.
 
 #include "taper/nn/serve/inference_form.h"
 

@@ -1,5 +1,4 @@
-// Optimisers with groups and memory, schedules, clipping and averages: torch.optim's numbers, saving and
-// resuming.
+// Optimisers with groups and memory, schedules, clipping, averages: torch.optim's numbers, saving, resuming.
 
 #include <limits>
 #include <numeric>

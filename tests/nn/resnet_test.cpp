@@ -35,8 +35,8 @@ double norm(const std::vector<double>& values) {
   return std::sqrt(squares);
 }
 
-/// Returns the distance between two vectors relative to the length of the second: rounding errors scale with
-/// it.
+/// Returns the distance between two vectors relative to the second's length, with which rounding errors
+/// scale.
 double relative_error(const std::vector<double>& actual, const std::vector<double>& expected) {
   REQUIRE(actual.size() == expected.size());
   std::vector<double> difference(actual.size());

@@ -10,8 +10,7 @@
 
 namespace taper {
 
-/// While it lives, the build's library offers only the first engines for each pattern: 2 that compile and 4
-/// that do not.
+/// While it lives, the library offers only the first engines for a pattern: 2 that compile and 4 that do not.
 class FewEngines {
  public:
   static constexpr int kCompiled = 2, kOthers = 4;

@@ -2,8 +2,7 @@
 // Reads what PyTorch, torchvision or PIL computed, for tests to compare with.
 //
 // tests/oracle/NAME_oracle.py writes files into a folder before ctest runs compare_NAME: the cases of
-// NAME_test with the tag [oracle]. Without these Python packages there is no folder, and the cases are
-// skipped.
+// NAME_test with the tag [oracle]. Without the Python packages there is no folder, and the cases are skipped.
 
 #include <catch2/catch.hpp>
 #include <fstream>

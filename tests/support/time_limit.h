@@ -1,6 +1,5 @@
 #pragma once
-// Limits a test over many problems where each takes long, as on hardware, where a vendor's library compiles
-// for seconds.
+// Limits a test over many slow problems: on hardware a vendor's library compiles for seconds.
 
 #include <fmt/format.h>
 
@@ -15,9 +14,8 @@
 namespace taper {
 
 /// Counts the problems of a test, and ends it: `if (!limit.takes_one_more()) continue;` before each problem.
-/// The limit is TAPER_TEST_SECONDS from the start of the program, because it is meant for all tests together.
-/// If that is not set, the limit is 60 s on hardware from the start of the test, and none on the simulated
-/// GPU.
+/// The limit is TAPER_TEST_SECONDS from the start of the program, for all tests together. By default it is 60
+/// s on hardware from the start of the test, and none on the simulated GPU.
 class TimeLimit {
  public:
   TimeLimit() {

@@ -11,8 +11,7 @@
 namespace taper::ops {
 namespace {
 
-// The rates behind the estimates, measured with bench/conv_bench.cpp on two cores with AVX-512. Only their
-// ratios matter.
+// Rates of bench/conv_bench.cpp on two cores with AVX-512, for the estimates. Only their ratios matter.
 constexpr double kFlopsPerSecond = 450e9;      // of a product of packed matrices
 constexpr double kScalarFlopsPerSecond = 8e9;  // of a product with one row or column
 constexpr double kTransformBytesPerSecond = 100e9;

@@ -12,8 +12,8 @@ namespace {
 /// Destination elements that a thread covers once per tap: half the first-level cache in f32.
 constexpr int64_t kBlockElements = 4096;
 
-/// Calls visit(source offset, destination offset) for each of the region's pixels first, ..., first + count -
-/// 1 that sees a source pixel through the strip's tap.
+/// Calls visit(source offset, destination offset) for each pixel in [first, first + count) of the region that
+/// sees a source pixel through the strip's tap.
 template <class Visit>
 void for_each_pair(const ConvPlan& plan, const Region& region, const Strip& strip, int64_t first,
                    const std::vector<int64_t>& destinations, Visit&& visit) {

@@ -41,9 +41,8 @@ std::vector<int64_t> chunk_rows(const std::vector<Tile>& tiles) {
   return rows;
 }
 
-/// The weights that multiply the columns of a region: for each group one packed [depth, channels] matrix,
-/// whose row tap * (source channels) + channel belongs to that column. Calls pack_panel(group, first channel,
-/// count, panel).
+/// The weights of a region's columns: for each group one packed [depth, channels] matrix, whose row tap *
+/// (source channels) + channel belongs to that column. Calls pack_panel(group, first channel, count, panel).
 template <class T, class PackPanel>
 std::vector<PackedColumns<T>> pack_weights(int64_t groups, int64_t depth, int64_t channels,
                                            PackPanel&& pack_panel) {
@@ -96,7 +95,7 @@ Next<T> source_of(const ConvPlan& plan, const Tile& next, const Tile& tile, cons
   return together ? Next<T>{.source = source.data + first, .source_size = size} : Next<T>{};
 }
 
-/// Computes destination pixels from source pixels: the forward pass, or the gradient of the input.
+/// Computes destination pixels from source pixels: the forward pass, or the gradient w.r.t. the input.
 template <class T>
 void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights, const T* source,
               const ConvEpilogue<T>& epilogue, T* destination, const ChannelMoments<T>& moments = {}) {

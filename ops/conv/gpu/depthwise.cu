@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kLanes = 32, kPixelThreads = 8;  // of a block: x along channels, y along pixels
 
-// ---------------------------------------------------------------------------- forward, gradient of the input
+// ---------------------------------------------------------------------------- forward, gradient w.r.t. input
 
 /// The taps of one channel's filter in use: a grid inside weight[channel, r, s].
 template <class T>
@@ -22,10 +22,9 @@ struct DepthwiseFilter {
 };
 
 /// out[pixel, c] = sum over taps of source[pixel sees tap, c] * filter[c, tap], then out's bias, residual and
-/// ReLU. A thread computes kVector channels of kPixels neighbouring pixels, and so reads a filter once for
-/// all of these pixels. Blocks of 32 x 8 threads, grid (pixels / 32, channels / (32 * kVector)). Reads source
-/// from device memory once and from the caches once per tap; writes out once. Limited by memory for small
-/// filters.
+/// ReLU. A thread computes kVector channels of kPixels neighbouring pixels, and reads a filter once for these
+/// pixels. Blocks of 32 x 8 threads, grid (pixels / 32, channels / (32 * kVector)). Reads source from device
+/// memory once and from the caches once per tap; writes out once. Limited by memory for small filters.
 template <class T, int kVector>
 __global__ void __launch_bounds__(kLanes* kPixelThreads)
     depthwise_convolve(PixelOperand<T, true> source, DepthwiseFilter<T> filter, GemmOutput<T> out, int pixels,
@@ -92,7 +91,7 @@ void launch_convolve(const char* name, const PixelOperand<T, true>& source, cons
   source.vectors&& out.vectors ? launch.template operator()<kVectorOf<T>>() : launch.template operator()<1>();
 }
 
-// ------------------------------------------------------------------------------------ gradient of the weight
+// ------------------------------------------------------------------------------------ gradient w.r.t. weight
 
 constexpr int kTapsAtOnce = 4;
 

@@ -14,8 +14,7 @@
 
 namespace taper::ops {
 
-/// Returns what cuDNN offers for a call on the GPU: nothing without the library, or if the call is f64 or
-/// empty.
+/// Returns cuDNN's engines for a call on the GPU: none without the library, or if the call is f64 or empty.
 std::vector<Algorithm> conv2d_library_algorithms(const Conv2dCall& call);
 
 }  // namespace taper::ops

@@ -56,8 +56,7 @@ void multiply_tile(const RowPanel<T>& panel, const T* __restrict b, int64_t dept
   }
 
   if (out.cols == Tile::kCols) {
-    // Visits the whole tile in each step, so that each condition is tested once and the sums stay in
-    // registers.
+    // Each step visits the whole tile: each condition is tested once and the sums stay in registers.
     const auto for_each_vector = [&](auto&& visit) __attribute__((always_inline)) {
 #pragma GCC unroll 16
       for (int i = 0; i < kHeight; ++i) {

@@ -31,8 +31,7 @@ struct GemmTile {
   static constexpr int64_t kCols = 2 * kLanes;
   /// The largest depth of a pair of panels: this much of b stays in the first-level cache.
   static constexpr int64_t kDepth = 32768 / (kCols * int64_t(sizeof(T)));
-  /// Distance between the rows of a panel of PanelOrder::kRows. No power of two: rows would compete for cache
-  /// sets.
+  /// Distance of the rows of a PanelOrder::kRows panel. At a power of two they would compete for cache sets.
   static constexpr int64_t kRowStride = kDepth + kLanes;
   /// Elements of a packed panel of a, in either order.
   static constexpr int64_t kPanel = kRows * kRowStride;

@@ -1,7 +1,6 @@
 #pragma once
-// Matrix products by other libraries, as candidates beside Taper's: Eigen's, compiled in, and OpenBLAS's,
-// where it is installed. Both compute on the calling thread; matmul_cpu.cpp cuts a product into slices for
-// the threads.
+// Matrix products by other libraries, as candidates beside Taper's: Eigen's, compiled in, and OpenBLAS's, if
+// it is installed. Both compute on the calling thread; matmul_cpu.cpp cuts a product into slices for threads.
 
 #include <string>
 

@@ -98,8 +98,7 @@ struct DepthBlock {
   int64_t length = 0;
 };
 
-/// Appends [first, first + length) in blocks of at most `longest`, nearly equal and multiples of 16 where
-/// possible.
+/// Appends [first, first + length) in nearly equal blocks of at most `longest`, if possible multiples of 16.
 void append_depth_blocks(int64_t first, int64_t length, int64_t longest, std::vector<DepthBlock>& blocks);
 
 /// Prefetches kCols elements, starting at `column`, of each of `count` rows, which the next tile needs. Into

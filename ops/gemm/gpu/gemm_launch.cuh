@@ -17,8 +17,7 @@
 
 namespace taper::ops {
 
-/// Returns the number of parts of k for `tiles` blocks, when a multiprocessor holds `resident` blocks at
-/// once.
+/// Returns the number of parts of k for `tiles` blocks, if a multiprocessor holds `resident` blocks at once.
 inline int64_t split_count(int64_t tiles, int resident, int64_t k, int tile_k) {
   constexpr int64_t kFewestSteps = 16;  // of a part: fewer are not worth its write and read
   const int64_t slots = int64_t(gpu::properties().multiprocessors) * resident;
@@ -26,9 +25,8 @@ inline int64_t split_count(int64_t tiles, int resident, int64_t k, int tile_k) {
   return std::clamp<int64_t>(std::min(wanted, k / (tile_k * kFewestSteps)), 1, 1024);
 }
 
-/// Launches `kernel` (a main loop with Shape's tile) over all tiles, splits and matrices. No size is 0,
-/// except perhaps k. Returns what a MomentsOutput gathers, in chunks of kRowsPerChunk rows; nothing where k
-/// is split.
+/// Launches `kernel` (a main loop with Shape's tile) over all tiles, splits and matrices. Only k may be 0.
+/// Returns what a MomentsOutput gathers, in chunks of kRowsPerChunk rows; nothing where k is split.
 template <class Shape, int kRowsPerChunk, class A, class B, class Output>
 PartialMoments launch_gemm(const char* name, void (*kernel)(A, B, Output, GemmProblem), const A& a,
                            const B& b, Output out, const GemmSizes& sizes) {
@@ -70,8 +68,7 @@ PartialMoments launch_gemm(const char* name, void (*kernel)(A, B, Output, GemmPr
   return moments;
 }
 
-/// Whether to take large tiles: by default, if they do not reach far beyond c and there are enough to fill
-/// the device.
+/// Whether to take large tiles: by default, if they reach not far beyond c and are enough to fill the device.
 template <class Shape>
 bool is_worth(const GemmSizes& sizes, GemmTiles asked) {
   if (asked != GemmTiles::kUsual) return asked == GemmTiles::kLarge;

@@ -4,10 +4,10 @@
 // A block computes a tile of c and each of its warps a part of it, in 16x8x16 pieces (core/gpu/mma.h). Tiles
 // of a and b travel from device memory to shared memory without passing through registers
 // (core/gpu/async_copy.h). They run kStages - 1 steps of k ahead of the multiplication, so that the tensor
-// cores have work while memory answers. In shared memory a tile lies as in device memory, in rows of 16-byte
-// chunks, except that chunk c of row r is stored at chunk c ^ (r % 8). Both the copies, which write rows, and
+// cores have work while memory answers. In shared memory a tile has rows of 16-byte chunks, as in device
+// memory, but chunk c of row r is stored at chunk c ^ (r % 8). Both the copies, which write rows, and
 // ldmatrix, which reads chunk c of eight rows, then touch all 32 banks. ldmatrix transposes an operand whose
-// inner index is not k on its way to registers. PyTorch's counterpart: cuBLAS; the scheme is CUTLASS's
+// inner index is not k on its way to registers. PyTorch's counterpart: cuBLAS; the scheme: CUTLASS's
 // MmaMultistage.
 
 #include "taper/core/base/ceil_div.h"
@@ -191,8 +191,8 @@ struct WarpSums {
 };
 
 /// Grid: (tiles of c, splits of k, matrices). Each block reads (m + n) * k elements of its tile's rows and
-/// columns, mostly from the L2 cache. Limited by the tensor cores for 128 x 128 tiles and a long k; by L2 for
-/// 64 x 64.
+/// columns, mostly from the L2 cache. Limited by tensor cores for 128 x 128 tiles and a long k, by L2 for 64
+/// x 64.
 template <class T, class Shape, bool kAnyLayout, class OperandA, class OperandB, class Output>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kResident)
     gemm_mma(OperandA a, OperandB b, Output out, GemmProblem problem) {
@@ -210,8 +210,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kResident)
   WarpSums<T, Shape, OperandA::kInnerIsK, OperandB::kInnerIsK> sums;
   const bool has_work = place.m + sums.first_m < problem.m && place.n + sums.first_n < problem.n;
 
-  // One group of copies for each step, with empty groups at the end, so that the count to wait for stays
-  // constant.
+  // One group of copies per step, empty groups at the end, so that the count to wait for stays constant.
   const auto fetch = [&](int step) {
     if (step < steps) {
       T* const stage = shared + step % kStages * Shape::kStage;
@@ -223,8 +222,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kResident)
   for (int step = 0; step < kStages - 1; ++step) fetch(step);
   for (int step = 0; step < steps; ++step) {
     gpu::async_copy_wait<kStages - 2>();
-    // All threads see the step's tiles, and all are done with the previous step's, which the next copies
-    // overwrite.
+    // Everyone sees the step's tiles and is done with the previous step's, which the next copies overwrite.
     __syncthreads();
     fetch(step + kStages - 1);
     const T* const stage = shared + step % kStages * Shape::kStage;

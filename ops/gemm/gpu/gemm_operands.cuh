@@ -13,9 +13,8 @@
 //   bool vectors                                    inner indices at multiples of 16 bytes, counted from 0,
 //                                                   begin 16 aligned bytes inside one matrix (or are zero)
 //
-// Matrices in memory are one kind of operand; a convolution's gathered pixels
-// (ops/conv/gpu/conv_operands.cuh) are another. The main loops do not know the difference. CUTLASS calls this
-// a tile iterator.
+// Matrices in memory are one kind of operand; a convolution's gathered pixels are another
+// (ops/conv/gpu/conv_operands.cuh). The main loops do not know the difference. CUTLASS: a tile iterator.
 
 #include "taper/core/base/ceil_div.h"
 #include "taper/ops/copy/strided_gpu.cuh"

@@ -110,8 +110,7 @@ class SimtReader {
   Pack<T, kVector> loaded_[kPasses];
 };
 
-/// The sums of one thread: rows (or columns) [0, kVector) and [kTile / 2, kTile / 2 + kVector) from its
-/// first.
+/// One thread's sums: rows (or columns) [0, kVector) and [kTile / 2, kTile / 2 + kVector) from its first.
 template <class Shape, class T>
 struct SimtSums {
   Pack<T, Shape::kVector> at[Shape::kSquare][2] = {};
