@@ -1,5 +1,4 @@
-// JPEG through libjpeg-turbo, with its and PIL's defaults: the accurate integer DCT, smooth chroma
-// upsampling.
+// JPEG through libjpeg-turbo, with its and PIL's defaults: accurate integer DCT, smooth chroma upsampling.
 
 #include <csetjmp>
 #include <cstdio>  // jpeglib.h needs FILE

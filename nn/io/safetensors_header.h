@@ -38,8 +38,7 @@ inline constexpr int kMaxSafetensorsNames = 1 << 18;
 SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_bytes,
                                            const std::string& path);
 
-/// Returns the header as JSON, padded with spaces to a multiple of 8 bytes. Throws Error for a name not in
-/// UTF-8.
+/// Returns the header as JSON, padded with spaces to a multiple of 8 bytes. Throws Error for invalid UTF-8.
 std::string format_safetensors_header(const SafetensorsHeader& header);
 
 }  // namespace taper::detail

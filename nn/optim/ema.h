@@ -11,8 +11,7 @@ class Ema {
   /// Averages `tensors`: parameters, and buffers if wanted. Throws Error unless 0 <= decay <= 1.
   Ema(const NamedTensors& tensors, double decay);
 
-  /// Sets average = decay * average + (1 - decay) * value. The first time, and always for integers, sets
-  /// average = value.
+  /// Sets average = decay * average + (1 - decay) * value; the first time, and for integers, average = value.
   void update();
   int64_t updates() const { return updates_; }
   /// Exchanges the averages with the values.

@@ -43,8 +43,7 @@ class LiveBlocks {
   std::unordered_map<uintptr_t, void*> blocks_;
 };
 
-/// Returns the member. Throws unless it is a whole number from 0 to 2^64 - 1: the library would convert
-/// others.
+/// Returns the member. Throws unless it is a whole number below 2^64: the library would convert others.
 uint64_t whole_number(const nlohmann::json& line, const char* member) {
   const nlohmann::json& value = line.at(member);
   if (!value.is_number_unsigned())

@@ -45,8 +45,7 @@ class Problem {
   uint64_t hash() const;
   bool operator==(const Problem& other) const;
 
-  /// "conv2d forward x=f32[8,64,56,56]:channels_last ... stride=1,1". Leaves out a contiguous tensor's
-  /// strides.
+  /// "conv2d forward x=f32[8,64,56,56]:channels_last ... stride=1,1". A contiguous tensor shows no strides.
   std::string str() const;
   /// What it runs on: the device's model, the CPU's threads, the versions of Taper and of NVIDIA's libraries.
   std::string environment() const;

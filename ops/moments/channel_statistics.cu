@@ -140,7 +140,7 @@ __global__ void __launch_bounds__(kFinishBlock)
   merged[size.channels] = moments.m2;
 }
 
-/// Merges all chunks and stores the statistics. origin: [C], where means start, or null. Grid: channels /
+/// Merges all chunks and stores the statistics. origin: [C], where means start, or null. Grid: C /
 /// kFinishWide.
 template <class Part, class Value>
 __global__ void __launch_bounds__(kFinishBlock)

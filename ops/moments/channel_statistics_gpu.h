@@ -18,8 +18,7 @@ struct ChannelStatistics {
   double momentum = 0;
 };
 
-/// The moments of each channel over chunks of a matrix's rows. Chunks have equally many rows, the last
-/// perhaps fewer.
+/// The moments of each channel over chunks of a matrix's rows, equally many in each chunk but the last.
 struct PartialMoments {
   Tensor chunks;  ///< [chunks, 2, C], f32 or f64: means, then sums of squared distances from them
   int64_t rows_per_chunk = 0;

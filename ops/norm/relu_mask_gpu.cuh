@@ -22,7 +22,7 @@ struct ReluMask {
     return bytes[row * ((channels + 7) / 8) + channel / 8];
   }
 
-  /// Returns the bits of `channel` and its neighbours, lowest first. Bits above a thread's channels are
+  /// Returns the bits of `channel` and its neighbours, lowest first. Higher bits than the thread's are
   /// invalid.
   __device__ __forceinline__ unsigned load(int channels, int64_t row, int channel) const {
     return unsigned(byte(channels, row, channel)) >> (channel % 8);

@@ -14,8 +14,7 @@ struct PoolWindow {
   int64_t divisor = 1;
 };
 
-/// One axis of max pooling. Output i sees the input positions begin(i), begin(i) + dilation, ... below
-/// end(i).
+/// One axis of max pooling. Output i sees inputs begin(i), begin(i) + dilation, ... below end(i).
 struct MaxPoolAxis {
   int32_t input = 0, output = 0;
   int32_t kernel = 1, stride = 1, padding = 0, dilation = 1;

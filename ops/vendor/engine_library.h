@@ -37,8 +37,7 @@ class EnginePlan {
 struct Engine {
   /// Its name is unique in the library. `run` is empty: the plan runs.
   Algorithm algorithm;
-  /// Whether building its plan compiles code. That takes about a second, so other processes can reuse the
-  /// plan.
+  /// Whether building its plan compiles code, about a second's work that other processes can reuse.
   bool compiles = false;
   /// Builds its plan on the current device. Throws AlgorithmFailed if the library refuses. Thread-safe.
   std::function<std::unique_ptr<EnginePlan>()> build;

@@ -35,8 +35,7 @@ double norm(const std::vector<double>& values) {
   return std::sqrt(squares);
 }
 
-/// Returns the distance between two vectors relative to the second's length, with which rounding errors
-/// scale.
+/// Returns the distance between two vectors relative to the second's length; rounding errors scale with it.
 double relative_error(const std::vector<double>& actual, const std::vector<double>& expected) {
   REQUIRE(actual.size() == expected.size());
   std::vector<double> difference(actual.size());

@@ -11,8 +11,7 @@
 /// Returns an image of waves and edges that differs with `seed`.
 taper::Image test_image(int width, int height, int seed = 0);
 
-/// Returns a PNG file of 8-bit samples [height, width, channels]: gray, gray and alpha, RGB, or RGB and
-/// alpha.
+/// Returns a PNG file of 8-bit samples [height, width, channels]: gray, gray and alpha, RGB or RGBA.
 std::vector<uint8_t> png_bytes(int width, int height, int channels, const std::vector<uint8_t>& samples);
 std::vector<uint8_t> png_bytes(const taper::Image& image);
 std::vector<uint8_t> interlaced_png_bytes(const taper::Image& image);

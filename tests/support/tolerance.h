@@ -28,9 +28,8 @@ inline double epsilon(DType dtype) {
   }
 }
 
-/// Returns the relative error allowed for a sum of `reduction_length` terms (1 for elementwise ops): rounding
-/// errors add up like a random walk. Half types compute in f32 and round at the end; PyTorch may round
-/// earlier.
+/// Returns the relative error allowed for a sum of `reduction_length` terms (1 for elementwise ops): errors
+/// add up like a random walk. Half types compute in f32 and round at the end; PyTorch may round earlier.
 inline double tolerance(DType dtype, int64_t reduction_length = 1) {
   const double growth = 8 * std::sqrt(double(std::max<int64_t>(reduction_length, 1)));
   if (is_half(dtype)) return 2 * epsilon(dtype) + growth * epsilon(kFloat32);

@@ -58,8 +58,7 @@ void copy_columns(const ConvPlan& plan, const Region& region, const Channels<con
     if (begin >= end) continue;
     const int64_t place = strip_begin + begin - columns.first;
     const PixelGrid grid = plan.source_grid(region, strip);
-    // Neighbouring taps are neighbouring pixels. Between groups pixels have gaps, so strips there have one
-    // tap.
+    // Neighbouring taps are neighbouring pixels. With groups pixels have gaps, so strips have one tap.
     if (strip.inside && end - begin == GemmTile<T>::kCols) {  // a compile-time size: faster
       grid.for_each(first_pixel, count, [&](int64_t i, int64_t offset, int64_t, int64_t) {
         std::memcpy(row(i) + place, source.data + offset + begin, size_t(GemmTile<T>::kCols) * sizeof(T));

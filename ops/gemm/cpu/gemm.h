@@ -35,8 +35,7 @@ void gemm_block(const Matrix<const T>& a, const Matrix<const T>& b, T beta, cons
 template <class T>
 void gemm(const Matrix<const T>& a, const Matrix<const T>& b, T beta, const Matrix<T>& c);
 
-/// One thread's piece of an m x n result with inner size k. Full blocks: a multiple of GemmTile::kCols
-/// columns.
+/// One thread's piece of an m x n result with inner size k. Full ones: a multiple of GemmTile::kCols columns.
 struct GemmBlocks {
   int64_t rows = 0;  ///< of a full block
   int64_t cols = 0;  ///< of a full block

@@ -10,7 +10,7 @@
 namespace taper::ops {
 namespace {
 
-// From cblas.h, which is equal for every BLAS.
+// From cblas.h: these values are common to every BLAS.
 enum CblasOrder { kCblasRowMajor = 101 };
 enum CblasTranspose { kCblasNoTrans = 111, kCblasTrans = 112 };
 template <class T>

@@ -191,8 +191,7 @@ struct WarpSums {
 };
 
 /// Grid: (tiles of c, splits of k, matrices). Each block reads (m + n) * k elements of its tile's rows and
-/// columns, mostly from the L2 cache. Limited by tensor cores for 128 x 128 tiles and a long k, by L2 for 64
-/// x 64.
+/// columns, mostly from L2. Limited by tensor cores for 128 x 128 tiles and a long k, by L2 for 64 x 64.
 template <class T, class Shape, bool kAnyLayout, class OperandA, class OperandB, class Output>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kResident)
     gemm_mma(OperandA a, OperandB b, Output out, GemmProblem problem) {
