@@ -20,7 +20,7 @@ struct Candidate {
 struct MeasureOptions {
   /// Whether to compare all results with the reference's, or only those of always_verified candidates.
   bool verify = false;
-  /// Afterwards no further candidate is tried or timed again; those left out are marked.
+  /// A limit, after which no further candidate is tried or timed again; those left out are marked.
   double seconds = 0;
   /// Runs body(), everything that a candidate does. Called on several threads at once.
   std::function<void(const Algorithm& algorithm, bool for_the_first_time, const std::function<void()>& body)>
