@@ -1,5 +1,5 @@
 #pragma once
-// What the programs add to CLI11: numbers that are checked whole, and words for flags that are not known.
+// What the programs add to CLI11: strict numbers, and messages for unknown flags.
 
 #include <fmt/format.h>
 
@@ -14,7 +14,7 @@
 
 namespace taper {
 
-/// The numbers that a flag takes, the ends included.
+/// The range of a flag's numbers, including the ends.
 template <class Number>
 struct Range {
   Number least, most;
@@ -31,8 +31,8 @@ struct Range {
   }
 };
 
-/// The number that all of `text` is. Throws CLI::ValidationError naming the flag if it is none, or lies out
-/// of `range`.
+/// Returns the number that all of `text` is. Throws CLI::ValidationError naming the flag if `text` is no
+/// number, or outside `range`.
 template <class Number>
 Number parse_number(const std::string& flag, const std::string& text, const Range<Number>& range) {
   Number value = {};
@@ -56,14 +56,12 @@ CLI::Option* add_number(CLI::App& app, const std::string& flag, Value& value, co
       ->type_name((std::is_integral_v<Number> ? "N:" : "X:") + range.str());
 }
 
-/// For a flag whose value is a file to write: the empty name that an unset variable of a script leaves is
-/// none.
+/// Checks a flag's output file name. An empty name, as from a script's unset variable, counts as missing.
 inline std::string check_file_name(const std::string& name) {
   return name.empty() ? "needs the name of a file" : "";
 }
 
-/// Throws CLI::ValidationError for "--flag=" with nothing behind it, which CLI11 would fill with the next
-/// word.
+/// Throws CLI::ValidationError for "--flag=" without a value, which CLI11 would fill with the next word.
 inline void refuse_flags_without_value(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
@@ -72,7 +70,7 @@ inline void refuse_flags_without_value(int argc, char** argv) {
   }
 }
 
-/// How many letters one has to add, drop or change to make one word of the other (Levenshtein).
+/// Returns how many letters to add, drop or change to turn one word into the other (Levenshtein).
 inline size_t letters_apart(const std::string& a, const std::string& b) {
   std::vector<size_t> row(b.size() + 1);
   for (size_t j = 0; j < row.size(); ++j) row[j] = j;
@@ -86,7 +84,7 @@ inline size_t letters_apart(const std::string& a, const std::string& b) {
   return row.back();
 }
 
-/// "--epoch is not known; did you mean --epochs?" for what `app` could not make use of.
+/// "--epoch is not known; did you mean --epochs?" for arguments that `app` does not know.
 inline std::string describe_unknown(const CLI::App& app) {
   const std::vector<std::string> unknown = app.remaining();
   const auto flag = std::find_if(unknown.begin(), unknown.end(),
@@ -95,7 +93,7 @@ inline std::string describe_unknown(const CLI::App& app) {
     return fmt::format("'{}' belongs to no flag", unknown.empty() ? "" : unknown.front());
   const std::string name = flag->substr(0, flag->find('='));
   std::string nearest;
-  size_t distance = std::min<size_t>(3, (name.size() - 1) / 2);  // as far apart, it is another word
+  size_t distance = std::min<size_t>(3, (name.size() - 1) / 2);  // at this distance it is another word
   for (const CLI::Option* option : app.get_options()) {
     for (const std::string& known : option->get_lnames()) {
       const size_t apart = letters_apart(name, "--" + known);
@@ -107,7 +105,7 @@ inline std::string describe_unknown(const CLI::App& app) {
   return name + " is not known" + (nearest.empty() ? "" : "; did you mean --" + nearest + "?");
 }
 
-/// What to say of a command line that CLI11 refused.
+/// Returns the message for a command line that CLI11 rejected.
 inline std::string describe_refusal(const CLI::App& app, const CLI::ParseError& error) {
   if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) return describe_unknown(app);
   const std::string message = error.what();

@@ -1,6 +1,6 @@
 // An operation of your own with its own derivative, checked against finite differences and used in training:
-// Swish with a learnable slope, x * sigmoid(beta * x) (Ramachandran et al., "Searching for Activation
-// Functions", 2017).
+// Swish with a learnable slope, x * sigmoid(beta * x). (Ramachandran et al., "Searching for Activation
+// Functions", 2017)
 
 #include <fmt/format.h>
 #include <taper/taper.h>

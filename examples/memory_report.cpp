@@ -1,4 +1,4 @@
-// Replays a recorded sequence of allocations (nn/report/memory_trace.h), then again up to its peak, and
+// Replays a recorded sequence of allocations (nn/report/memory_trace.h), then replays it up to its peak, and
 // writes the page that shows what the caching allocator made of it:
 //
 //   memory_report tests/data/resnet50_step.jsonl report.html

@@ -56,7 +56,7 @@ bool matches(const AlgorithmRecord& record, const std::vector<std::string>& word
   });
 }
 
-/// Of the candidate called `name`; 0 if it has none.
+/// Returns the time of the candidate called `name`; 0 if there is none.
 double time_of(const AlgorithmRecord& record, const std::string& name) {
   for (const AlgorithmTiming& timing : record.candidates) {
     if (timing.name == name) return timing.median_ms;
@@ -80,7 +80,7 @@ void print(const AlgorithmRecord& record) {
   }
 }
 
-/// What measuring was good for, over all that is listed.
+/// Prints what measuring saved, over all records.
 void print_sum(const std::vector<AlgorithmRecord>& records) {
   double best_ms = 0, expected_ms = 0;
   for (const AlgorithmRecord& record : records) {
@@ -94,7 +94,7 @@ void print_sum(const std::vector<AlgorithmRecord>& records) {
             best_ms, expected_ms, expected_ms / best_ms);
 }
 
-/// Those that are not tried again.
+/// Prints the candidates that are not tried again.
 void print_faults(const std::vector<AlgorithmFault>& faults) {
   if (faults.empty()) return;
   print_out("\nNot tried again, or suspected (--forget-faults):\n");
@@ -133,7 +133,7 @@ int run(const Options& options) {
     print_out("Measurements are kept in no file: TAPER_ALGORITHM_CACHE is empty, or HOME is not set.\n");
   } else if (options.clear) {
     const bool removed = AlgorithmFile(options.file).remove();
-    unfinished_trials(options.file);  // the notes of processes that have ended go, too
+    unfinished_trials(options.file);  // also removes the notes of processes that have ended
     print_out("{}: {}\n", printable(options.file), removed ? "deleted" : "not there");
   } else if (options.forget_faults) {
     const size_t forgotten =

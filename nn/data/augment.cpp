@@ -9,7 +9,7 @@ constexpr double kMinArea = 0.08, kMaxArea = 1.0;
 constexpr double kMinRatio = 3.0 / 4.0, kMaxRatio = 4.0 / 3.0;
 constexpr int kTries = 10;
 
-// Python's round(): halves go to the even number.
+// Python's round(): rounds halves to the even number.
 int round_half_even(double x) {
   return int(std::nearbyint(x));
 }

@@ -12,8 +12,7 @@
 namespace taper {
 namespace {
 
-// Samples a thread takes at a time: few enough to spread a batch over all workers, enough to take the lock
-// rarely.
+// Samples per task: few enough to spread a batch over all workers, enough to take the lock rarely.
 constexpr int64_t kSamplesPerTask = 4;
 
 }  // namespace
@@ -78,8 +77,7 @@ Batch BatchReader::empty_batch(int64_t size, int64_t step) const {
           empty({size}, {.dtype = kInt64, .pinned_memory = pinned}), step};
 }
 
-// Fills the window with empty batches. Only next()'s thread takes memory, so that lack of it is an error
-// there.
+// Fills the window with empty batches. Only next()'s thread allocates, so a lack of memory is an error there.
 void BatchReader::open_batches() {
   const OpScope scope("open batches", SpanKind::kData);
   const size_t ahead = options_.workers == 0 ? 1 : size_t(options_.prefetch);
@@ -106,7 +104,7 @@ void BatchReader::work(int number) {
   }
 }
 
-// Waits for samples to read. Returns nothing when the epoch is over.
+// Waits for samples to read. Returns nothing at the end of the epoch.
 std::optional<BatchReader::Task> BatchReader::take_task() {
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -145,7 +143,7 @@ void BatchReader::load_sample(PendingBatch& pending, int64_t i) {
   }
 }
 
-// Returns sample `index`. If it cannot be read, does what the option `broken` says.
+// Returns sample `index`. If it cannot be read, follows the option `broken`.
 std::optional<Sample> BatchReader::read_sample(int64_t index) {
   try {
     return dataset_->get(index);
@@ -157,8 +155,8 @@ std::optional<Sample> BatchReader::read_sample(int64_t index) {
   return read_stand_in(index);
 }
 
-// Returns a readable sample of the class of `index`, one as likely as another: tries the class's samples in
-// an order drawn for `index`. Samples that other threads have found unreadable would fail here, too, so the
+// Returns a readable sample of the class of `index`, each with equal probability: tries the class's samples
+// in an order drawn for `index`. Samples that other threads found unreadable would fail here too, so the
 // outcome does not depend on whether they are tried again.
 Sample BatchReader::read_stand_in(int64_t index) {
   const auto& samples = source_.samples_by_class[size_t(dataset_->label(index))];
@@ -197,8 +195,8 @@ std::optional<Batch> BatchReader::next() {
     }
     batches_opened_.notify_all();
 
-    // Taken out of the batch, which a worker may be the last to let go: an exception ends in the thread that
-    // catches it.
+    // Moved out of the batch, which a worker may be the last to release, so that an exception is destroyed in
+    // the thread that catches it.
     const std::vector<std::exception_ptr> errors = std::move(pending->errors);
     for (const auto& error : errors)
       if (error) std::rethrow_exception(error);

@@ -12,14 +12,14 @@
 
 namespace taper {
 
-/// The images that could not be read, each once, from all threads and epochs.
+/// The images that could not be read, in all threads and epochs; each is listed once.
 class UnreadableImages {
  public:
   void add(int64_t index, const std::string& message);
   bool contains(int64_t index) const;
-  /// What was wrong with image `index`, which is in the list.
+  /// Returns what was wrong with image `index`, which must be in the list.
   std::string message(int64_t index) const;
-  /// All messages, sorted.
+  /// Returns all messages, sorted.
   std::vector<std::string> messages() const;
 
  private:
@@ -27,7 +27,7 @@ class UnreadableImages {
   std::map<int64_t, std::string> messages_;
 };
 
-/// What every epoch of a loader reads from. Each member outlives the readers.
+/// What every epoch's reader of a loader uses. Each member outlives the readers.
 struct BatchSource {
   std::shared_ptr<const Dataset> dataset;
   std::vector<std::vector<int64_t>> samples_by_class;  ///< if unreadable images are replaced
@@ -41,18 +41,18 @@ struct BatchSource {
 /// Used from one thread.
 class BatchReader {
  public:
-  /// The first batch will be number `step` of epoch `epoch`.
+  /// Makes batch number `step` of epoch `epoch` the first.
   BatchReader(BatchSource& source, int64_t epoch, int64_t step);
   ~BatchReader();
   BatchReader(const BatchReader&) = delete;
   BatchReader& operator=(const BatchReader&) = delete;
 
-  /// As DataLoader::next, with images [N, H, W, 3] u8 on the CPU, in pinned memory if the loader's device is
-  /// a GPU.
+  /// Returns what DataLoader::next() does, but with images [N, H, W, 3] u8 on the CPU, in pinned memory if
+  /// the loader's device is a GPU.
   std::optional<Batch> next();
 
  private:
-  /// A batch in the making. Threads write different samples of it; the counters belong to the reader's lock.
+  /// An unfinished batch. Threads write different samples; the reader's lock guards the counters.
   struct PendingBatch {
     Batch batch;
     int64_t first = 0;  // position of its first sample in the epoch's order
@@ -85,7 +85,7 @@ class BatchReader {
   std::mutex mutex_;
   std::condition_variable batch_finished_;
   std::condition_variable batches_opened_;
-  std::deque<std::shared_ptr<PendingBatch>> window_;  // batches that next() has not given away, in order
+  std::deque<std::shared_ptr<PendingBatch>> window_;  // batches that next() has not returned, in order
   int64_t next_step_;                                 // of the next batch to open
   bool stopping_ = false;
   std::vector<std::thread> threads_;

@@ -36,7 +36,7 @@ std::vector<std::vector<int64_t>> samples_by_class(const Dataset& dataset) {
 
 void check_readable(const Dataset& dataset) {
   const auto members = samples_by_class(dataset);
-  // What is wrong with the first image of a class that has no readable one; empty for other classes.
+  // What is wrong with the first image of each class without a readable one; empty for other classes.
   std::vector<std::string> problems(members.size());
   parallel_chunks(int64_t(members.size()), [&](int64_t label) {
     std::string& problem = problems[size_t(label)];

@@ -21,26 +21,26 @@ class Dataset {
   virtual int64_t size() const = 0;
   /// One name for each class, in the order of their numbers.
   virtual const std::vector<std::string>& class_names() const = 0;
-  /// Reads sample `index`, 0 <= index < size(). May be called from several threads at once. Throws FileError
-  /// if the image cannot be read; another Error if something else is lacking and it may be whole.
+  /// Reads sample `index`, 0 <= index < size(). Thread-safe. Throws FileError if the image cannot be read,
+  /// and another Error if the process lacks something and the image may be whole.
   virtual Sample get(int64_t index) const = 0;
-  /// The class of sample `index`, told without reading it.
+  /// Returns the class of sample `index` without reading the sample.
   virtual int64_t label(int64_t index) const = 0;
-  /// What errors call sample `index`: its path, if it has one.
+  /// Returns the name of sample `index` in errors: its path, if it has one.
   virtual std::string describe(int64_t index) const;
 
   int64_t num_classes() const { return int64_t(class_names().size()); }
 };
 
-/// Throws Error, naming the first class that one of them lacks, unless both data sets have the same classes:
-/// the numbers of `validation`'s classes would mean others than those of `train`.
+/// Throws Error, naming the first class that one of the two lacks, unless both data sets have equal classes:
+/// otherwise a class number would have two meanings.
 void check_same_classes(const Dataset& train, const Dataset& validation);
 
-/// The numbers of each class's samples, in order: one vector a class.
+/// Returns the numbers of each class's samples, in order: one vector per class.
 std::vector<std::vector<int64_t>> samples_by_class(const Dataset& dataset);
 
-/// Reads images of each class, on all threads, until one can be read. Throws FileError, naming the first
-/// class that has none, what was wrong with its first image, and how many it has.
+/// Reads images of each class, on all threads, until one can be read. Throws FileError for the first class
+/// without a readable image: its name, what was wrong with its first image, and its number of images.
 void check_readable(const Dataset& dataset);
 
 }  // namespace taper

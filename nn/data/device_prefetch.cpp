@@ -34,7 +34,7 @@ std::optional<Batch> DevicePrefetch::next(BatchReader& reader) {
   return std::move(first.batch);
 }
 
-// Reads one more batch, or the end of the epoch, or the error that next() is to throw in the batch's place.
+// Reads one more batch, or the end of the epoch, or an error for next() to throw instead of the batch.
 void DevicePrefetch::fetch(BatchReader& reader) {
   Ahead& next = ahead_.emplace_back();
   try {

@@ -1,6 +1,6 @@
 #pragma once
 // DevicePrefetch: copies a DataLoader's batches to a GPU ahead of time, from pinned memory on a stream of its
-// own, while the GPU works on the batch before.
+// own, while the GPU works on the previous batch.
 
 #include <deque>
 #include <exception>
@@ -16,8 +16,8 @@ class DevicePrefetch {
   /// Normalises images to `dtype` on `device`, a GPU.
   DevicePrefetch(Device device, DType dtype);
 
-  /// Returns the next batch of `reader`, which makes its batches in pinned memory. Work that is enqueued from
-  /// now on runs after the batch's copy; the host does not wait. Throws what the reader threw for this batch.
+  /// Returns the next batch of `reader`, whose batches are in pinned memory. Work enqueued from now on runs
+  /// after the batch's copy; the host does not wait. Throws what the reader threw for this batch.
   std::optional<Batch> next(BatchReader& reader);
   /// Drops the batches that were read ahead.
   void clear() { ahead_.clear(); }
@@ -33,7 +33,7 @@ class DevicePrefetch {
 
   Device device_;
   DType dtype_;
-  gpu::Stream stream_;  // of the copies
+  gpu::Stream stream_;  // for the copies
   std::deque<Ahead> ahead_;
 };
 

@@ -1,6 +1,6 @@
 #include "taper/nn/data/digits.h"
 
-// digits.bin: the pixels of all images, then their labels; CMake's taper_embed_file() defines the symbol.
+// digits.bin: all images' pixels, then their labels. CMake's taper_embed_file() defines the symbol.
 extern "C" const uint8_t taper_embedded_digits_bin[];
 
 namespace taper {

@@ -1,14 +1,14 @@
 #pragma once
 // The data set inside the library: 1,797 handwritten digits of 8x8 pixels (UCI Optical Recognition of
-// Handwritten Digits, CC BY 4.0, see digits.LICENSE.md). It needs no file at run time, so that every machine
-// can train on something real.
+// Handwritten Digits, CC BY 4.0, see digits.LICENSE.md). It needs no file at run time, so every machine can
+// train on real data.
 
 #include <cstdint>
 #include <span>
 
 namespace taper {
 
-/// n images and what they show. The bytes live as long as the program.
+/// n images and their labels. The bytes live as long as the program.
 struct Digits {
   static constexpr int kHeight = 8, kWidth = 8, kClasses = 10;
   static constexpr int kMaxPixel = 16;
@@ -19,10 +19,10 @@ struct Digits {
   int64_t size() const { return int64_t(labels.size()); }
 };
 
-/// The 1,437 images for training, in a fixed shuffled order.
+/// Returns the 1,437 images for training, in a fixed shuffled order.
 Digits digits_train();
 
-/// The 360 images for testing, 36 of each class, in a fixed shuffled order.
+/// Returns the 360 images for testing, 36 of each class, in a fixed shuffled order.
 Digits digits_test();
 
 }  // namespace taper

@@ -24,7 +24,7 @@ bool has_at(std::span<const uint8_t> bytes, size_t offset, std::string_view text
                     [](char a, uint8_t b) { return uint8_t(a) == b; });
 }
 
-/// What a file of another kind is, for its owner to convert; empty if that is not known.
+/// Returns the kind of a foreign file, so that its owner can convert it; empty if unknown.
 std::string_view foreign_format(std::span<const uint8_t> bytes) {
   struct Format {
     size_t offset;
@@ -41,8 +41,8 @@ std::string_view foreign_format(std::span<const uint8_t> bytes) {
   return {};
 }
 
-/// Throws for the system's `error`: FileError where it is about this file, Error where the process lacks
-/// something and the image may be whole.
+/// Throws for the system's `error`: FileError if it concerns this file, Error if the process lacks something
+/// and the image may be whole.
 [[noreturn]] void refuse_to_read(const std::string& path, int error) {
   const std::string reason = std::generic_category().message(error);
   if (error == EMFILE || error == ENFILE || error == ENOMEM) fail("{}: cannot be read: {}", path, reason);
@@ -51,7 +51,7 @@ std::string_view foreign_format(std::span<const uint8_t> bytes) {
 }
 
 std::vector<uint8_t> read_file(const std::string& path, int64_t max_bytes) {
-  // O_NONBLOCK: opening a named pipe must not wait for its writer before we can refuse it.
+  // O_NONBLOCK: opening a named pipe must not wait for its writer before the pipe is rejected.
   const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file.is_open()) refuse_to_read(path, errno);
   struct stat status = {};
@@ -72,7 +72,7 @@ std::vector<uint8_t> read_file(const std::string& path, int64_t max_bytes) {
   return bytes;
 }
 
-/// Calls body(); lack of memory in it becomes an error that names the image.
+/// Calls body(); running out of memory becomes an error that names the image.
 template <class Body>
 auto with_memory_for(const std::string& name, Body&& body) {
   try {

@@ -1,3 +1,5 @@
+// Lists a folder's classes and images, in torchvision's order, without following links in circles.
+
 #include "taper/nn/data/image_folder.h"
 
 #include <sys/stat.h>
@@ -18,12 +20,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Which folder a path leads to, by whatever links.
+/// Identifies the folder that a path leads to, through any links.
 using FolderId = std::pair<dev_t, ino_t>;
 
 struct FolderEntry {
   std::string name;
-  fs::file_type type = fs::file_type::none;  // of what a link leads to
+  fs::file_type type = fs::file_type::none;  // for a link, the target's
 };
 
 FolderId id_of(const std::string& folder) {
@@ -36,7 +38,7 @@ FolderId id_of(const std::string& folder) {
   fail<FileError>("{}: cannot be listed: {}", folder, std::generic_category().message(errno));
 }
 
-/// The folder and all that hold it.
+/// Returns the ids of the folder and of all folders that contain it.
 std::set<FolderId> ids_from_root_to(const std::string& folder) {
   std::set<FolderId> ids = {id_of(folder)};
   std::error_code ignored;
@@ -48,7 +50,7 @@ std::set<FolderId> ids_from_root_to(const std::string& folder) {
   return ids;
 }
 
-/// What the entry is, or what it leads to if it is a link. Only links cost a call of the system.
+/// Returns the type of the entry or, for a link, of its target. Only links need a system call.
 fs::file_type type_of(const fs::directory_entry& entry) {
   std::error_code ignored;
   if (entry.is_directory(ignored)) return fs::file_type::directory;
@@ -56,7 +58,7 @@ fs::file_type type_of(const fs::directory_entry& entry) {
   return entry.status(ignored).type();
 }
 
-/// What is in the folder, in the order of names.
+/// Returns the folder's entries, sorted by name.
 std::vector<FolderEntry> entries_of(const std::string& folder) {
   std::vector<FolderEntry> entries;
   std::error_code error;
@@ -68,12 +70,12 @@ std::vector<FolderEntry> entries_of(const std::string& folder) {
   return entries;
 }
 
-/// Names that programs leave behind for themselves; a Mac's archives hold a ._x.jpg beside each x.jpg.
+/// Names that programs hide: archives from a Mac hold a ._x.jpg beside each x.jpg.
 bool is_hidden(const std::string& name) {
   return name.starts_with('.') || name == "__MACOSX";
 }
 
-/// As what PassedOver counts an entry that is neither a folder nor an image.
+/// The kind under which PassedOver counts an entry that is neither a folder nor an image.
 std::string kind_of(const FolderEntry& entry) {
   if (entry.type == fs::file_type::not_found || entry.type == fs::file_type::none) return "links to nothing";
   if (entry.type != fs::file_type::regular) return "pipes or devices";
@@ -86,8 +88,8 @@ std::string path_in(const std::string& folder, const std::string& name) {
   return folder.ends_with('/') ? folder + name : folder + '/' + name;
 }
 
-/// The images at any depth below `class_folder`: all of a folder before those of the next, each in the
-/// order of names. Folders in `listed` are left out; each other is listed once.
+/// Returns the images at any depth below `class_folder`: all of a folder before those of the next, each
+/// sorted by name. Leaves out folders in `listed`; lists each other folder once.
 std::vector<std::string> find_images(const std::string& class_folder, std::set<FolderId> listed,
                                      PassedOver& passed_over) {
   std::vector<std::pair<std::string, std::string>> found;  // folder, name
@@ -135,7 +137,7 @@ std::string PassedOver::str() const {
 }
 
 ImageFolderDataset::ImageFolderDataset(const std::string& folder, ImageLimits limits) : limits_(limits) {
-  // A link to one of these, or to a class, brings in nothing: what it leads to belongs elsewhere.
+  // A link to one of these, or to a class, adds nothing: its target belongs elsewhere.
   const std::set<FolderId> around = ids_from_root_to(folder);
   std::set<FolderId> listed = around;
   for (const FolderEntry& entry : entries_of(folder)) {

@@ -8,20 +8,20 @@
 
 namespace taper {
 
-/// What a listing left out, counted: names of one extension (".webp"), hidden ones, links to nothing.
+/// Counts of what a listing left out: names of one extension (".webp"), hidden ones, links to nothing.
 struct PassedOver {
   std::map<std::string, int64_t> counts;
 
   void add(const PassedOver& other);
-  /// "12 .webp, 3 hidden", the most first; empty if nothing was passed over.
+  /// "12 .webp, 3 hidden", the largest count first; empty if nothing was left out.
   std::string str() const;
 };
 
-/// The images FOLDER/CLASS/**/*.{jpg,jpeg,png}. Classes are numbered in the order of their names, images
-/// in the order of classes, subfolders and names, all as torchvision.datasets.ImageFolder does. Unlike it:
-/// hidden names (.x, __MACOSX) are no classes and no images, and a class holds the images of a folder
-/// once, however many links lead to it, and none of a folder that is another class. A link to nothing that is
-/// named like an image is one, and cannot be read.
+/// The images FOLDER/CLASS/**/*.{jpg,jpeg,png}. Classes are numbered in the order of their names, images in
+/// the order of classes, subfolders and names, as in torchvision.datasets.ImageFolder. Unlike there, hidden
+/// names (.x, __MACOSX) are no classes and no images. A class has the images of a folder once, however many
+/// links lead to it, and none of a folder that is another class. A link to nothing with an image's name
+/// counts as an image that cannot be read.
 class ImageFolderDataset : public Dataset {
  public:
   /// Lists the files without opening them. Throws FileError if a folder is missing or cannot be listed, has
@@ -34,7 +34,7 @@ class ImageFolderDataset : public Dataset {
   std::string describe(int64_t index) const override { return path(index); }
 
   const std::string& path(int64_t index) const { return files_[size_t(index)].path; }
-  /// What the folder holds besides the images.
+  /// Returns counts of what the folder holds besides the images.
   const PassedOver& passed_over() const { return passed_over_; }
 
  private:

@@ -1,5 +1,4 @@
-// JPEG through libjpeg-turbo, with its defaults (the accurate integer DCT, smooth chroma upsampling), which
-// are PIL's as well.
+// JPEG through libjpeg-turbo, with its and PIL's defaults: accurate integer DCT, smooth chroma upsampling.
 
 #include <csetjmp>
 #include <cstdio>  // jpeglib.h needs FILE
@@ -16,16 +15,16 @@
 namespace taper {
 namespace {
 
-// An image of few bytes can hold many passes over many pixels; real ones have about ten scans.
+// A few bytes can describe many passes over many pixels; real images have about ten scans.
 constexpr double kMaxScans = 500;
 constexpr double kMaxPasses = 20;  // over an image of the most pixels
 
-// Huffman coding takes at least one bit for a block of 64 pixels, so a byte describes at most 512 of them;
-// twice as many where channels are sampled in unusual ways. (Arithmetic coding has no such bound.)
+// Huffman coding takes at least one bit for a block of 64 pixels, so a byte describes at most 512 pixels, or
+// twice as many with unusual sampling of channels. (Arithmetic coding has no such bound.)
 constexpr double kMostPixelsPerByte = 1024;
 
 // libjpeg's decompressor with its error handler, progress monitor and source of bytes. The libjpeg callbacks
-// get back to it through client_data.
+// find it through client_data.
 struct JpegReader {
   jpeg_decompress_struct info;
   jpeg_error_mgr errors;
@@ -33,18 +32,18 @@ struct JpegReader {
   jpeg_source_mgr source;
   std::jmp_buf on_error;
   char message[JMSG_LENGTH_MAX];
-  int error_code;     // libjpeg's, of `message`; 0 for a message of our own
-  int64_t max_scans;  // of this image
+  int error_code;     // libjpeg's code for `message`; 0 if the message is ours
+  int64_t max_scans;  // for this image
   bool may_end;       // the pixels are complete, whether or not the file has an end marker
-  bool has_ended;     // there was none
+  bool has_ended;     // without an end marker
 
   JpegReader(std::span<const uint8_t> bytes, const ImageLimits& limits);
   ~JpegReader() { jpeg_destroy_decompress(&info); }
   JpegReader(const JpegReader&) = delete;
   JpegReader& operator=(const JpegReader&) = delete;
 
-  // All return false with `message` set if libjpeg refuses the file. start() reads all scans of several;
-  // the memory that it takes is in proportion to the image.
+  // All return false with `message` set if libjpeg rejects the file. start() reads all scans of an image with
+  // several; its memory is in proportion to the image.
   bool read_header();
   bool start();
   bool read_pixels(uint8_t* rgb);
@@ -67,8 +66,7 @@ struct JpegReader {
   refuse(reader, text, info->err->msg_code);
 }
 
-// Warnings (a few bytes too many before a marker, damaged pixels) do not stop PIL either; only that pixels
-// lie beyond the file's end does.
+// As in PIL, a warning (surplus bytes, damaged pixels) is no error, unless pixels lie beyond the file's end.
 void watch_warnings(j_common_ptr info, int level) {
   auto& reader = *static_cast<JpegReader*>(info->client_data);
   if (level < 0 && info->err->msg_code == JWRN_HIT_MARKER && reader.has_ended) refuse_short_file(reader);
@@ -79,8 +77,8 @@ void watch_scans(j_common_ptr info) {
   if (reader.info.input_scan_number > reader.max_scans) refuse(reader, "too many scans");
 }
 
-// All bytes are there from the beginning, so a wish for more means that the file was cut short. Where only
-// the end marker can be missing, libjpeg gets one, and warns if it wanted more than that.
+// All bytes are there from the beginning, so a request for more means that the file was cut short. Where only
+// the end marker can be missing, libjpeg gets one, and warns if it wanted more.
 boolean no_more_bytes(j_decompress_ptr info) {
   static constexpr JOCTET kEndMarker[] = {0xFF, JPEG_EOI};
   auto& reader = *static_cast<JpegReader*>(info->client_data);
@@ -113,7 +111,7 @@ JpegReader::JpegReader(std::span<const uint8_t> bytes, const ImageLimits& limits
   errors.error_exit = error_exit;
   errors.emit_message = watch_warnings;
   info.client_data = this;
-  if (setjmp(on_error)) return;  // message is set, which read_header sees
+  if (setjmp(on_error)) return;  // read_header sees the message
   jpeg_create_decompress(&info);
   info.mem->max_memory_to_use = limits.max_decoder_bytes;
   progress.progress_monitor = watch_scans;
@@ -139,13 +137,12 @@ bool JpegReader::read_header() {
 bool JpegReader::start() {
   if (setjmp(on_error)) return false;
   jpeg_start_decompress(&info);
-  // What a scan of several would have added cannot be known; arithmetic coding goes on for ever.
+  // What a missing scan would have added is unknown; arithmetic coding never ends.
   may_end = !jpeg_has_multiple_scans(&info) && !info.arith_code;
   return true;
 }
 
-// Adobe's programs write CMYK inverted, and PIL takes all CMYK images to be so: a channel's 255 means no
-// ink.
+// Adobe's programs write CMYK inverted, and PIL expects that of all CMYK images: 255 means no ink.
 void cmyk_to_rgb(const uint8_t* cmyk, uint8_t* rgb, int count) {
   for (int x = 0; x < count; ++x, cmyk += 4, rgb += 3) {
     const int light = cmyk[3];

@@ -1,6 +1,6 @@
 // PNG through libpng. Colour types become RGB as in PIL: palettes are looked up, samples of fewer than 8 bits
-// stretched, alpha and the low byte of 16-bit colour dropped. One wart of PIL's is kept because torchvision's
-// users have it: 16-bit gray is not scaled, values over 255 become white.
+// stretched, alpha and the low byte of 16-bit colour dropped. One quirk of PIL's is kept because
+// torchvision's users have it: 16-bit gray is not scaled, and values over 255 become white.
 
 #include <png.h>
 
@@ -15,7 +15,7 @@
 namespace taper {
 namespace {
 
-// libpng's reader with its source of bytes. The libpng callbacks get back to it through their user pointer.
+// libpng's reader with its source of bytes. The libpng callbacks find it through their user pointer.
 struct PngReader {
   png_structp png = nullptr;
   png_infop info = nullptr;
@@ -34,7 +34,7 @@ struct PngReader {
   }
   int bits_per_pixel() const { return png_get_channels(png, info) * png_get_bit_depth(png, info); }
 
-  // Both return false with `message` set if libpng refuses the file.
+  // Both return false with `message` set if libpng rejects the file.
   bool read_header();
   bool read_pixels(uint8_t* pixels, size_t row_bytes);
 
@@ -75,7 +75,7 @@ PngReader::PngReader(std::span<const uint8_t> bytes) : rest(bytes) {
   if (png) info = png_create_info_struct(png);
   if (!info) return;
   png_set_read_fn(png, this, read_bytes);
-  // Texts, profiles and the like are skipped as they are: compressed, 1 kB of them can hold 1 MB.
+  // Texts, profiles and the like are skipped undecoded: 1 kB of compressed text can hold 1 MB.
   png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
 }
 
@@ -97,7 +97,7 @@ bool PngReader::read_header() {
 }
 
 bool PngReader::read_pixels(uint8_t* pixels, size_t row_bytes) {
-  // libpng reads on after the last row, to the end of its chunk. What follows may be missing, as in PIL.
+  // libpng reads on after the last row, to the end of its chunk. As in PIL, what follows may be missing.
   if (setjmp(png_jmpbuf(png))) return is_cut_short && has_all_rows();
   const int passes = png_set_interlace_handling(png);
   png_read_update_info(png, info);
@@ -121,7 +121,7 @@ bool PngReader::has_all_rows() const {
 }
 
 // Turns 16-bit big-endian gray at the beginning of `pixels` into RGB, from the last pixel to the first, so
-// that none is overwritten before it is read.
+// that every pixel is read before it is overwritten.
 void spread_gray16(std::vector<uint8_t>& pixels) {
   for (size_t i = pixels.size() / 3; i-- > 0;) {
     const uint8_t value = pixels[2 * i] ? 255 : pixels[2 * i + 1];
@@ -136,7 +136,7 @@ Image decode_png(std::span<const uint8_t> bytes, const std::string& name, const 
   if (!reader.read_header()) refuse_png(reader, name);
   const int64_t width = png_get_image_width(reader.png, reader.info);
   const int64_t height = png_get_image_height(reader.png, reader.info);
-  constexpr double kDeflateRatio = 1032;  // one byte inflates to at most so many
+  constexpr double kDeflateRatio = 1032;  // one byte inflates to at most this many
   check_image_size(width, height, limits, bytes.size(), kDeflateRatio * 8 / reader.bits_per_pixel(), name);
 
   Image image{int(width), int(height)};

@@ -37,7 +37,7 @@ DataLoader::DataLoader(std::shared_ptr<const Dataset> dataset, ImageTransform tr
               source_->dataset->size(), options.batch_size, options.drop_last ? " (drop_last)" : "");
   if (options.broken == BrokenImages::kReplace)
     source_->samples_by_class = samples_by_class(*source_->dataset);
-  allocator_for(options.device);  // refuses a device that is not there
+  allocator_for(options.device);  // rejects a device that does not exist
   if (options.device.is_cuda()) prefetch_ = std::make_unique<DevicePrefetch>(options.device, options.dtype);
 }
 

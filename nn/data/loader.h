@@ -1,7 +1,7 @@
 #pragma once  // spine 62 (docs/0-the-spine.md)
-// DataLoader: batches of a data set, in order, made ahead of time by worker threads. What a batch holds
-// depends on (seed, epoch, step) alone: any number of workers gives the same bits, and a run can resume
-// anywhere. PyTorch's counterpart: torch/utils/data/dataloader.py.
+// DataLoader: batches of a data set, in order, made ahead of time by worker threads. A batch depends on
+// (seed, epoch, step) alone: any number of workers gives the same bits, and a run can resume anywhere.
+// PyTorch's counterpart: torch/utils/data/dataloader.py.
 
 #include <memory>
 #include <optional>
@@ -14,10 +14,10 @@
 
 namespace taper {
 
-/// What becomes of an image that cannot be read.
+/// What to do with an image that cannot be read.
 enum class BrokenImages {
   kRefuse,   ///< next() throws its FileError
-  kSkip,     ///< it is left out of its batch: each readable image counts once (evaluation)
+  kSkip,     ///< its batch goes without it: each readable image counts once (evaluation)
   kReplace,  ///< a readable image of its class takes its place, drawn from (seed, epoch, index): batches
              ///< stay full, and no image counts much more than another (training). next() throws FileError
              ///< if the class has none.
@@ -25,27 +25,27 @@ enum class BrokenImages {
 
 struct DataLoaderOptions {
   int64_t batch_size = 32;
-  /// A new order each epoch, instead of the data set's own.
+  /// A new order in each epoch, instead of the data set's own.
   bool shuffle = false;
   /// Leaves out the samples at the epoch's end that do not fill a batch.
   bool drop_last = false;
   /// Threads that read images; 0 reads them in the thread that calls next().
   int workers = 0;
-  /// Batches that workers may be ahead.
+  /// Batches that workers may prefetch.
   int prefetch = 3;
   BrokenImages broken = BrokenImages::kRefuse;
-  /// Where batches come to lie. A GPU copies the next batch, and normalises it, while it works on this one.
+  /// The batches' device. A GPU copies and normalises the next batch while it works on this one.
   Device device = kCPU;
-  /// Of the images. Floating point.
+  /// The images' dtype, a floating-point one.
   DType dtype = kFloat32;
-  /// Of the order and of the augmentation.
+  /// Seeds the order and the augmentation.
   uint64_t seed = 0;
 };
 
 struct Batch {
   Tensor images;     ///< [N, 3, H, W] in the loader's dtype, channels_last
   Tensor labels;     ///< [N] i64
-  int64_t step = 0;  ///< its place in the epoch, from 0
+  int64_t step = 0;  ///< its index in the epoch
 
   int64_t size() const { return labels.size(0); }
 };
@@ -57,7 +57,7 @@ class DevicePrefetch;
 /// Used from one thread. Destroying it in the middle of an epoch stops the workers.
 class DataLoader {
  public:
-  /// Throws Error if the data set holds no batch, an option is out of range, or there is no such device.
+  /// Throws Error if the data set fills no batch, an option is out of range, or there is no such device.
   DataLoader(std::shared_ptr<const Dataset> dataset, ImageTransform transform,
              DataLoaderOptions options = {});
   ~DataLoader();
@@ -68,16 +68,16 @@ class DataLoader {
   const DataLoaderOptions& options() const;
   int64_t batches_per_epoch() const;
 
-  /// Begins (or, with step > 0, continues) epoch `epoch`; the next batch will be number `step`. An epoch
-  /// under way is abandoned. Throws Error unless 0 <= epoch < 2^20 and 0 <= step <= batches_per_epoch().
+  /// Begins epoch `epoch` at batch `step`; a step > 0 continues an epoch. Abandons an epoch under way. Throws
+  /// Error unless 0 <= epoch < 2^20 and 0 <= step <= batches_per_epoch().
   void start(int64_t epoch, int64_t step = 0);
 
-  /// The next batch of the epoch, nothing at its end or before the first start(). Throws what reading a
-  /// sample has thrown (of several, the first of the batch), OutOfMemoryError that names the sample where
-  /// memory was short; the call after that gives the batch after that.
+  /// Returns the next batch of the epoch; nothing at its end or before the first start(). Throws what reading
+  /// a sample threw, for the first such sample of the batch, or OutOfMemoryError naming the sample. The call
+  /// afterwards returns the batch after the failed one.
   std::optional<Batch> next();
 
-  /// One line for each unreadable image met so far, sorted: its path and what was wrong.
+  /// Returns a line for each unreadable image so far, sorted: its path and what was wrong.
   std::vector<std::string> broken_images() const;
 
  private:
@@ -86,7 +86,7 @@ class DataLoader {
   std::unique_ptr<DevicePrefetch> prefetch_;  // on a GPU
 };
 
-/// The order in which epoch `epoch` visits 0 .. size - 1: a permutation drawn from (seed, epoch).
+/// Returns the order in which epoch `epoch` visits 0 .. size - 1: a permutation drawn from (seed, epoch).
 /// Throws Error unless 0 <= size < 2^32.
 std::vector<int64_t> shuffled_order(int64_t size, uint64_t seed, int64_t epoch);
 

@@ -1,25 +1,25 @@
 #pragma once
-// RandomStream: the random draws of one sample. They depend on nothing but (seed, purpose, epoch, index), so
-// any number of workers draws the same numbers, in any order.
+// RandomStream: the random draws of one sample. They depend on (seed, purpose, epoch, index) alone, so any
+// number of workers draws equal numbers, in any order.
 
 #include "taper/core/philox.h"
 
 namespace taper {
 
-/// What a stream of random numbers is for; streams of different purpose share no numbers.
+/// What a stream of random numbers is for. Streams of different purposes share no numbers.
 enum class RandomPurpose : uint64_t { kShuffle = 1, kAugment = 2, kPixels = 3, kStandIn = 4 };
 
 /// A stream of random numbers, a pure function of its constructor's arguments.
 class RandomStream {
  public:
-  /// epoch < 2^20 and index < 2^40 give distinct streams.
+  /// Streams are distinct for epoch < 2^20 and index < 2^40.
   RandomStream(uint64_t seed, RandomPurpose purpose, uint64_t epoch, uint64_t index);
 
-  /// The next 32 random bits.
+  /// Returns the next 32 random bits.
   uint32_t bits();
-  /// Uniform in [low, high).
+  /// Returns a number, uniform in [low, high).
   double uniform(double low, double high);
-  /// Uniform over 0 .. count - 1, without bias, for count >= 1.
+  /// Returns one of 0 .. count - 1, uniform without bias, for count >= 1.
   uint32_t below(uint32_t count);
 
  private:

@@ -23,9 +23,9 @@ struct Filter {
   const int32_t* weights_of(int i) const { return &weights[size_t(i) * taps]; }
 };
 
-// The triangle filter, as wide as two input pixels, or two output pixels if those are larger, for `size` of
-// the `output` pixels, from number `begin`. The order of the double operations is PIL's
-// (libImaging/Resample.c), since a different rounding could move a pixel by one.
+// The triangle filter for `size` of the `output` pixels, starting at pixel `begin`. It is as wide as two
+// input pixels, or two output pixels if those are larger. Its double operations have PIL's order
+// (libImaging/Resample.c), since a different rounding could change a pixel by one.
 Filter triangle_filter(int input, int64_t output, int64_t begin, int size) {
   const double scale = double(input) / double(output);
   const double support = std::max(scale, 1.0);
@@ -62,8 +62,8 @@ uint8_t to_pixel(int32_t sum) {
 // Four integers in one register (GCC's and Clang's vector extension).
 using Int4 = int32_t __attribute__((vector_size(16)));
 
-// One row of the horizontal pass, whose input bytes are already 32-bit. A pixel is read as four numbers, the
-// fourth of no effect, so `in` has one after its last pixel.
+// One row of the horizontal pass, whose input bytes are already 32-bit. A pixel is read as four numbers. The
+// fourth has no effect, so `in` has one number after its last pixel.
 void resize_row(const Filter& filter, const int32_t* in, uint8_t* out) {
   const int width = int(filter.first.size());
   for (int x = 0; x < width; ++x, out += 3) {
@@ -94,12 +94,12 @@ struct Window {
   int width, height;
 };
 
-// The part `window` of the image that `box` of `image` becomes when scaled to [height, width].
+// Returns the part `window` of the image that `box` of `image` becomes when scaled to [height, width].
 Image resize_window(const Image& image, const Box& box, int64_t width, int64_t height, const Window& window) {
   const Filter horizontal = triangle_filter(box.width, width, window.left, window.width);
   const Filter vertical = triangle_filter(box.height, height, window.top, window.height);
 
-  // First the rows that the vertical pass will read, each to its new width; PIL rounds to 8 bits in between.
+  // First scales the rows that the vertical pass will read; PIL rounds to 8 bits in between.
   const int first_row = vertical.first.front();
   Image narrow(window.width, vertical.first.back() + vertical.count.back() - first_row);
   std::vector<int32_t> row(size_t(box.width) * 3 + 1);
@@ -116,12 +116,12 @@ Image resize_window(const Image& image, const Box& box, int64_t width, int64_t h
   return result;
 }
 
-// torchvision rounds with Python's round(), which takes halves to the even number. Negative: padding.
+// torchvision rounds with Python's round(), which rounds halves to the even number. Negative: padding.
 int64_t center_start(int64_t side, int size) {
   return side < size ? -((size - side) / 2) : int64_t(std::nearbyint(double(side - size) / 2.0));
 }
 
-// The size of an image whose shorter side becomes `size`.
+// Returns the size of an image whose shorter side becomes `size`.
 std::pair<int64_t, int64_t> shorter_side_size(const Image& image, int size) {
   const auto longer = [size](int long_side, int short_side) {
     return int64_t(double(int64_t(size) * long_side) / short_side);

@@ -1,10 +1,10 @@
 #pragma once
-// Geometry of images: resize, crop, flip. Bit for bit what torchvision makes of PIL images, whose resize
+// Geometry of images: resize, crop, flip. Bit for bit torchvision's results for PIL images, whose resize
 // filters before it shrinks (antialias). PyTorch's counterpart: torchvision/transforms/functional.py.
 //
 // A resize filters rows, rounds to 8 bits, then filters columns, as PIL does up to version 12.1. PIL 12.2
-// filters columns first for the tallest images, PIL 13 wherever H > h and H - h > 2 (W - w), for an image
-// of W x H that becomes w x h, so that 5 to 26% of the values of such tall images differ by one level.
+// filters columns first for the tallest images. PIL 13 does so whenever H > h and H - h > 2 (W - w), for an
+// image of W x H that becomes w x h; 5 to 26% of the values of such tall images then differ by one level.
 // Taper keeps to one rule, whatever PIL is installed.
 
 #include "taper/nn/data/image.h"
@@ -20,31 +20,30 @@ struct Box {
   bool operator==(const Box&) const = default;
 };
 
-/// Scales the part `box` of the image to [height, width] with PIL's bilinear filter, which is widened by
-/// the scale when it shrinks. Pixels outside the box play no part. Throws Error if a size is not positive or
-/// the box leaves the image. PIL: Image.crop(box).resize(..., BILINEAR).
+/// Scales the part `box` of the image to [height, width] with PIL's bilinear filter, widened by the scale
+/// when it shrinks. Pixels outside the box have no effect. Throws Error if a size is not positive or the box
+/// leaves the image. PIL: Image.crop(box).resize(..., BILINEAR).
 Image resize(const Image& image, const Box& box, int width, int height);
 
-/// Scales the whole image to [height, width]; throws Error if a size is not positive.
+/// Scales the whole image to [height, width]. Throws Error if a size is not positive.
 Image resize(const Image& image, int width, int height);
 
-/// Scales the image so that its shorter side is `size` and its longer one int(size * long / short).
-/// Throws Error if size is not positive or the longer side would be absurd. torchvision: Resize(size).
+/// Scales the image so that its shorter side is `size` and its longer one int(size * long / short). Throws
+/// Error if size is not positive or the longer side would be absurd. torchvision: Resize(size).
 Image resize_shorter_side(const Image& image, int size);
 
-/// The part `box` of the image; what of it lies outside the image is black. Throws Error if the box is
-/// empty.
+/// Returns the part `box` of the image, black outside the image. Throws Error if the box is empty.
 Image crop(const Image& image, const Box& box);
 
-/// The middle size x size pixels; a side shorter than `size` is padded with black on both ends. Throws Error
-/// if size is not positive. torchvision: CenterCrop(size).
+/// Returns the middle size x size pixels. A side shorter than `size` is padded with black on both ends.
+/// Throws Error if size is not positive. torchvision: CenterCrop(size).
 Image center_crop(const Image& image, int size);
 
-/// center_crop(resize_shorter_side(image, resize), size) without making the pixels that are cut off.
+/// center_crop(resize_shorter_side(image, resize), size) without computing the pixels that are cut off.
 /// Throws Error unless 0 < size <= resize.
 Image resize_and_center_crop(const Image& image, int resize, int size);
 
-/// The mirror image, left for right.
+/// Mirrors the image left to right.
 Image flip_horizontal(const Image& image);
 
 }  // namespace taper

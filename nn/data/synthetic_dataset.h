@@ -5,7 +5,7 @@
 
 namespace taper {
 
-/// Images of random pixels with random classes, the same for the same seed: what a benchmark trains on.
+/// Images of random pixels with random classes, for benchmarks. A seed always gives the same images.
 class SyntheticDataset : public Dataset {
  public:
   /// Throws Error unless size, num_classes and image_size are positive.

@@ -1,36 +1,35 @@
 #pragma once
-// From an image of any size to one of the network's size, on 8-bit pixels. The steps and the numbers are
-// those of torchvision's references/classification/presets.py. ops/image/ makes normalised floats of the
-// pixels.
+// From an image of any size to one of the network's size, on 8-bit pixels. The steps and numbers come from
+// torchvision's references/classification/presets.py. ops/image/ turns the pixels into normalised floats.
 
 #include "taper/nn/data/augment.h"
 #include "taper/nn/data/image.h"
 
 namespace taper {
 
-/// What training does to an image at random, apart from mirroring it.
+/// Training's random changes to an image, apart from mirroring.
 enum class Augmentation {
   kNone,         ///< the evaluation's geometry
   kResizedCrop,  ///< RandomResizedCrop(image_size), for photographs
   kShift,        ///< pad by an eighth and crop, for small images
 };
 
-/// Every image becomes one of image_size x image_size pixels.
+/// Turns every image into one of image_size x image_size pixels.
 struct ImageTransform {
   int image_size = 224;
-  /// Length of the shorter side before the centre is cut out (kNone, kShift).
+  /// The shorter side's length before the centre is cut out (kNone, kShift).
   int resize = 256;
   Augmentation augmentation = Augmentation::kNone;
-  /// Mirrors every second image, by chance.
+  /// Mirrors images with probability 1/2.
   bool flip = false;
 
-  /// The image [image_size, image_size, 3]; draws from `random` what the augmentation needs. Throws Error
-  /// unless 0 < image_size <= resize, where resize is used.
+  /// Returns the image [image_size, image_size, 3]. Draws from `random` what the augmentation needs. Throws
+  /// Error unless 0 < image_size <= resize, where resize is used.
   Image apply(const Image& image, RandomStream& random) const;
 };
 
-/// Resize(resize) + CenterCrop(image_size). `resize` = 0 stands for image_size * 256 / 224, rounded.
-/// Throws Error unless image_size > 0 and resize >= image_size.
+/// Resize(resize) + CenterCrop(image_size). `resize` = 0 means image_size * 256 / 224, rounded. Throws Error
+/// unless image_size > 0 and resize >= image_size.
 ImageTransform evaluation_transform(int image_size, int resize = 0);
 
 /// RandomResizedCrop and flip; up to 64 pixels, shift and flip of an image whose shorter side becomes

@@ -20,7 +20,7 @@ namespace {
 }  // namespace
 
 MappedFile::MappedFile(const std::string& path) {
-  // O_NONBLOCK: opening a named pipe must not wait for its writer before we can refuse it.
+  // O_NONBLOCK: opening a named pipe must not wait for its writer before the pipe is rejected.
   const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file.is_open()) fail_to_read(path, errno);
   struct stat status;

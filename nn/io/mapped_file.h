@@ -7,9 +7,9 @@
 
 namespace taper {
 
-/// A regular file mapped whole and privately: writing into the mapping changes memory, never the file.
-/// Another process that shortens the file in place pulls the pages away (SIGBUS); writers that replace files,
-/// as AtomicFile does, leave the mapping intact.
+/// A regular file mapped whole and privately: writing to the mapping changes memory, never the file. A
+/// process that shortens the file in place removes its pages (SIGBUS). Writers that replace files, like
+/// AtomicFile, leave the mapping intact.
 class MappedFile {
  public:
   /// Throws FileError if the file is missing, unreadable or not a regular file.

@@ -28,7 +28,7 @@ Tensor tensor_over(const std::shared_ptr<MappedFile>& file, char* data,
   return copy;
 }
 
-/// torch.save() writes a zip archive, or before PyTorch 1.6 a pickle.
+/// torch.save() writes a zip archive; before PyTorch 1.6 it wrote a pickle.
 bool is_pytorch_file(std::string_view bytes) {
   return bytes.starts_with("PK\3\4") || bytes.starts_with("\x80\2");
 }
@@ -83,7 +83,7 @@ Safetensors load_safetensors(const std::string& path) {
   detail::SafetensorsHeader header = detail::parse_safetensors_header(text, data_bytes, path);
   Safetensors result;
   result.metadata = std::move(header.metadata);
-  while (!header.entries.empty()) {  // each leaves the header before the next tensor is made
+  while (!header.entries.empty()) {  // frees each entry before the next tensor is made
     auto node = header.entries.extract(header.entries.begin());
     std::string& name = node.key();
     const detail::SafetensorsEntry& entry = node.mapped();
@@ -92,7 +92,7 @@ Safetensors load_safetensors(const std::string& path) {
       continue;
     }
     if (entry.dtype == kBool) {
-      // Any other byte in a C++ bool is undefined behaviour, far from here.
+      // Any other byte in a C++ bool is undefined behaviour, which would show far from here.
       const bool clean =
           std::all_of(data + entry.begin, data + entry.end, [](char c) { return c == 0 || c == 1; });
       if (!clean) fail<FileError>("{}: BOOL tensor {} has bytes besides 0 and 1", path, quote_name(name));
@@ -104,7 +104,7 @@ Safetensors load_safetensors(const std::string& path) {
 }
 
 void save_safetensors(const std::string& path, const TensorMap& tensors, const Metadata& metadata) {
-  // The widest elements first, then by name: every tensor is aligned because the header is, to eight bytes.
+  // The widest elements first, then by name. The header has a multiple of eight bytes, so all are aligned.
   std::vector<const TensorMap::value_type*> order;
   for (const auto& named : tensors) {
     TAPER_CHECK(named.second.defined(), "save_safetensors: tensor {} is undefined", quote_name(named.first));

@@ -1,7 +1,7 @@
 #pragma once
 // Named tensors in a file that other frameworks read too: eight bytes of header length, a JSON header with
-// each tensor's dtype, shape and place, then the data, row-major and little-endian. Nothing in it is
-// executable and nothing needs to be parsed to use it, so it is mapped instead of read. The format and its
+// each tensor's dtype, shape and offsets, then the data, row-major and little-endian. Nothing in it is
+// executable, and the data needs no parsing, so the file is mapped instead of read. The format and its
 // reference implementation: https://github.com/huggingface/safetensors.
 
 #include <map>
@@ -13,24 +13,24 @@ namespace taper {
 
 using Metadata = std::map<std::string, std::string>;
 
-/// The content of one file: tensors by name, and the free text under "__metadata__".
+/// The content of one file: tensors by name, and the text under "__metadata__".
 struct Safetensors {
   TensorMap tensors;
   Metadata metadata;
   std::map<std::string, std::string> unreadable = {};  ///< tensors of dtypes that Taper lacks, with the dtype
 
-  /// The tensor of that name. Throws Error if there is none, or if it is unreadable.
+  /// Returns the tensor called `name`. Throws Error if there is none, or if it is unreadable.
   const Tensor& at(const std::string& name) const;
-  /// The tensors, for someone who needs those of the same names as `needed`. Throws Error if one of them is
+  /// Returns the tensors, for a caller that needs the names in `needed`. Throws Error if one of those is
   /// unreadable: model.load_state_dict(file.tensors_for(model.state_dict())).
   const TensorMap& tensors_for(const TensorMap& needed) const;
 };
 
-/// Maps the file at `path`; CPU tensors view the mapping, which lives as long as the last of them. Writing
-/// into a tensor leaves the file as it is. Dtypes F64 F32 F16 BF16 I64 I32 U8 BOOL; tensors of
-/// others are named as unreadable. Throws FileError, one line that begins with the path, for a file that is
-/// missing, truncated, malformed, or has more than 2^18 names. A hostile file cannot make this allocate more
-/// than 1 KB for each name, beside a few copies of the names.
+/// Maps the file at `path`. The tensors, on the CPU, view the mapping, which lives as long as the last of the
+/// tensors. Writing to a tensor leaves the file unchanged. Dtypes F64 F32 F16 BF16 I64 I32 U8 BOOL; tensors
+/// of others are listed as unreadable. Throws FileError, one line that begins with the path, for a file that
+/// is missing, truncated, malformed, or has more than 2^18 names. A hostile file costs at most 1 KB of memory
+/// for each name, plus a few copies of the names.
 Safetensors load_safetensors(const std::string& path);
 
 /// Writes `tensors` (any device, any strides) and `metadata` to `path`, whole or not at all (see AtomicFile).

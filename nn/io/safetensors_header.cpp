@@ -30,7 +30,7 @@ constexpr std::array<DTypeName, 8> kDTypeNames = {{{kFloat32, "F32"},
                                                    {kUInt8, "U8"},
                                                    {kBool, "BOOL"}}};
 
-/// Whether this may be a dtype of a later version of the format: "F8_E4M3".
+/// Whether `text` may be a dtype of a later version of the format: "F8_E4M3".
 bool is_dtype_name(std::string_view text) {
   constexpr size_t kLongest = 16;
   return !text.empty() && text.size() <= kLongest && std::all_of(text.begin(), text.end(), [](char c) {
@@ -38,7 +38,7 @@ bool is_dtype_name(std::string_view text) {
   });
 }
 
-/// shape's elements in bytes; nothing if they, or the strides made from the sizes, pass 2^62.
+/// Returns the bytes of the shape's elements; nothing if they, or the strides from the sizes, exceed 2^62.
 std::optional<uint64_t> size_in_bytes(const Shape& shape, DType dtype) {
   constexpr int64_t kLimit = int64_t(1) << 62;
   int64_t bytes = int64_t(size_of(dtype));
@@ -51,8 +51,8 @@ std::optional<uint64_t> size_in_bytes(const Shape& shape, DType dtype) {
   return empty ? 0 : uint64_t(bytes);
 }
 
-/// Receives the parser's events and accepts the one structure a header may have. Nothing is kept of text that
-/// does not fit it, so a header costs memory in proportion to its names and never nests deeper than three.
+/// Receives the parser's events and accepts only the structure of a header. It keeps no other text, so a
+/// header costs memory in proportion to its names and nests at most three deep.
 class HeaderReader : public nlohmann::json_sax<Json> {
  public:
   HeaderReader(SafetensorsHeader& header, const std::string& path) : header_(header), path_(path) {}
@@ -171,7 +171,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   }
 
  private:
-  /// The innermost thing that is open.
+  /// The innermost open element.
   enum class At { kStart, kTop, kMetadata, kEntry, kArray };
 
   template <class... Args>
@@ -198,8 +198,8 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   At at_ = At::kStart;
   bool has_metadata_ = false;
   int names_ = 0;
-  std::string name_;   ///< the key at the top
-  std::string field_;  ///< the key inside
+  std::string name_;   ///< the key at the top level
+  std::string field_;  ///< the key inside an entry
   SafetensorsEntry entry_;
   bool has_dtype_ = false;
   bool has_shape_ = false;
@@ -207,7 +207,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   int offset_count_ = 0;
 };
 
-/// Each entry's bytes hold its shape, and the entries follow one another from 0 to `data_bytes`.
+/// Checks that each entry's bytes hold its shape, and that the entries cover 0 to `data_bytes` without gaps.
 void check_layout(const SafetensorsHeader& header, uint64_t data_bytes, const std::string& path) {
   using NamedEntry = std::pair<const std::string, SafetensorsEntry>;
   std::vector<const NamedEntry*> by_place;

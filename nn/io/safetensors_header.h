@@ -1,5 +1,5 @@
 #pragma once
-// The JSON header of a safetensors file, read with suspicion and written canonically. Private to nn/io.
+// The JSON header of a safetensors file, read as untrusted and written canonically. Private to nn/io.
 
 #include <cstdint>
 #include <map>
@@ -12,7 +12,7 @@
 
 namespace taper::detail {
 
-/// One tensor's line in the header; the offsets count bytes from the end of the header.
+/// One tensor's entry in the header; the offsets count bytes from the end of the header.
 struct SafetensorsEntry {
   DType dtype = kFloat32;
   std::string foreign_dtype = {};  ///< the name of a dtype that Taper lacks; else empty
@@ -26,20 +26,19 @@ struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;
 };
 
-/// The most bytes of JSON that are looked at, as in the reference implementation.
+/// The largest JSON header that is read, as in the reference implementation.
 inline constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;
-/// The most names, of tensors and in the metadata. The shortest entry has some 50 bytes and costs some 700 in
-/// memory, so the bytes alone are no bound. The largest models have a third of it in all their files
-/// together.
+/// The largest number of names, of tensors and in the metadata. The shortest entry has some 50 bytes and
+/// costs some 700 in memory, so a file's size alone is no bound. The largest models have a third of this.
 inline constexpr int kMaxSafetensorsNames = 1 << 18;
 
 /// Reads `text`, the header alone, of a file with `data_bytes` bytes after it. Every entry returned is
-/// consistent (its shape fills its bytes, if its dtype is known) and together they fill the data exactly.
+/// consistent (its shape fills its bytes, if its dtype is known), and together they fill the data exactly.
 /// Throws FileError beginning with `path`.
 SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_bytes,
                                            const std::string& path);
 
-/// The header as JSON, padded with spaces to a multiple of eight bytes. Throws Error if a name is not UTF-8.
+/// Returns the header as JSON, padded with spaces to a multiple of 8 bytes. Throws Error for invalid UTF-8.
 std::string format_safetensors_header(const SafetensorsHeader& header);
 
 }  // namespace taper::detail

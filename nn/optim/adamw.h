@@ -6,8 +6,8 @@
 
 namespace taper {
 
-/// Running averages of the gradient and its square, corrected for their start at zero; the parameter moves by
-/// -lr times the first over the root of the second plus eps, and shrinks by lr * weight_decay.
+/// Keeps running averages of the gradient and its square, corrected for their start at zero. Moves the
+/// parameter by -lr * average / (sqrt(average of squares) + eps), and shrinks it by lr * weight_decay.
 /// (torch.optim.AdamW)
 class AdamW final : public Optimizer {
  public:
@@ -20,7 +20,7 @@ class AdamW final : public Optimizer {
   explicit AdamW(const std::vector<Tensor>& parameters, const AdamWOptions& options = {})
       : AdamW(number_names(parameters), options) {}
 
-  /// To read or to set.
+  /// Returns a group's options, to read or to set.
   AdamWOptions& options(size_t group = 0) { return options_.at(group); }
   double& lr(size_t group = 0) override { return options(group).lr; }
   double& momentum(size_t group = 0) override { return options(group).beta1; }

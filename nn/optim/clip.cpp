@@ -23,7 +23,7 @@ Tensor clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm) {
   const OpScope scope("clip_grad_norm", SpanKind::kOptimizer);
   const std::vector<Tensor> grads = grads_of(parameters);
   const Tensor norm = ops::global_norm(grads);
-  // The factor stays a tensor, so that a GPU need not wait for the host.
+  // The factor stays a tensor, so that the host need not wait for a GPU.
   ops::scale_(grads, ops::clamp(ops::div(max_norm, ops::add(norm, 1e-6)), {}, 1.0));
   return norm;
 }

@@ -8,12 +8,10 @@ namespace taper {
 
 class Ema {
  public:
-  /// Averages `tensors`: parameters, and buffers if wanted. Throws Error unless
-  /// 0 <= decay <= 1.
+  /// Averages `tensors`: parameters, and buffers if wanted. Throws Error unless 0 <= decay <= 1.
   Ema(const NamedTensors& tensors, double decay);
 
-  /// Sets average = decay * average + (1 - decay) * value. The first time, and always for integers, sets
-  /// average = value.
+  /// Sets average = decay * average + (1 - decay) * value; the first time, and for integers, average = value.
   void update();
   int64_t updates() const { return updates_; }
   /// Exchanges the averages with the values.
@@ -21,7 +19,7 @@ class Ema {
 
   /// Returns the averages, under the tensors' names, and the number "updates".
   SavedState state_dict() const;
-  /// Copies saved averages back. Throws Error, with nothing changed, for a missing name or another shape.
+  /// Restores saved averages. Throws Error, with nothing changed, for a missing name or another shape.
   void load_state_dict(const SavedState& state);
 
  private:

@@ -123,7 +123,7 @@ std::vector<Tensor> Optimizer::parameters() const {
 SavedState Optimizer::state_dict() {
   SavedState state;
   const std::vector<std::string> kinds = memory_names();
-  std::map<const TensorImpl*, double> counts;  // each read once: on a GPU the host waits for it
+  std::map<const TensorImpl*, double> counts;  // each is read once: on a GPU the host waits for it
   const auto count_of = [&](const Tensor& steps) {
     const auto [entry, fresh] = counts.try_emplace(steps.impl().get());
     if (fresh) entry->second = ops::item(steps);

@@ -1,6 +1,6 @@
 #pragma once  // spine 65 (docs/0-the-spine.md)
-// Optimizer: updates parameters from their gradients. Parameters come in groups, each with its own options,
-// and bring their names, under which the optimiser's memory is saved. PyTorch's counterpart:
+// Optimizer: updates parameters from their gradients. Parameters come in groups, each with its own options.
+// Their names are the keys under which the optimiser's memory is saved. PyTorch's counterpart:
 // torch/optim/optimizer.py.
 //
 //   SGD optimizer(model.named_parameters(), {.lr = 0.1, .momentum = 0.9});
@@ -48,10 +48,10 @@ class Optimizer {
 
   /// Updates every parameter that has a gradient, in place. skip: undefined, or f32 of one element on the
   /// parameters' device, as ops::unscale_ leaves it. If it is not 0, nothing changes and no update is
-  /// counted. On a GPU the host waits for nothing. The kernels read learning rates and counts from device
-  /// memory, so that a captured step can be replayed once all parameters had their first update.
+  /// counted. On a GPU the host does not wait. The kernels read learning rates and counts from device memory,
+  /// so that a captured step can be replayed once all parameters have had their first update.
   void step(const Tensor& skip = {});
-  /// Writes changed learning rates to where the updates read them. step() does so itself. Call this before a
+  /// Writes changed learning rates to the memory that updates read. step() does so itself. Call this before a
   /// step is captured, and before it is replayed.
   void publish_lr();
   /// Drops the gradients, or fills those that exist with zeros.
@@ -61,36 +61,36 @@ class Optimizer {
   /// Returns all parameters, group by group.
   std::vector<Tensor> parameters() const;
 
-  /// A group's learning rate, to read or to set.
+  /// Returns a group's learning rate, to read or to set.
   virtual double& lr(size_t group = 0) = 0;
-  /// SGD's momentum or AdamW's beta1, which a one-cycle schedule moves against the learning rate.
+  /// Returns SGD's momentum or AdamW's beta1, which a one-cycle schedule moves against the learning rate.
   virtual double& momentum(size_t group = 0) = 0;
-  /// Returns the learning rate a group was made with, from which schedules start.
+  /// Returns the learning rate that a group was made with, from which schedules start.
   double initial_lr(size_t group = 0) const { return groups_.at(group).initial_lr; }
 
   /// Returns tensors "momentum_buffer.conv1.weight", numbers "step.conv1.weight" and options "group0.lr".
   SavedState state_dict();
-  /// Copies a saved state, converted to the parameters' dtypes, devices and memory orders. Throws Error, with
-  /// nothing changed, for another number of groups, unknown parameters, other shapes, or missing numbers.
+  /// Restores a saved state, converted to the parameters' dtypes, devices and memory orders. Throws Error,
+  /// with nothing changed, for another number of groups, unknown parameters, other shapes or missing numbers.
   void load_state_dict(const SavedState& state);
 
  protected:
-  /// A parameter and what the optimiser remembers of it.
+  /// A parameter and the optimiser's memory for it.
   struct Slot {
     std::string name;
     Tensor parameter;
-    std::vector<Tensor> memory = {};  ///< as memory_names(); empty before the first update
-    /// Updates so far, f64 of one element where the parameter is; undefined before the first. One tensor for
-    /// all parameters that have always been updated together.
+    std::vector<Tensor> memory = {};  ///< in the order of memory_names(); empty before the first update
+    /// The number of updates, f64 of one element on the parameter's device; undefined before the first.
+    /// Parameters that have always been updated together share one tensor.
     Tensor steps = {};
   };
   struct Group {
     std::vector<Slot> slots;
     double initial_lr = 0;
-    Tensor lr = {};           ///< as publish_lr() wrote it, f64 of one element
+    Tensor lr = {};           ///< written by publish_lr(), f64 of one element
     double published_lr = 0;  ///< the value in `lr`
   };
-  /// An option of a group where it is kept: a number or a switch.
+  /// An option of a group: a pointer to a number or a switch.
   struct NamedOption {
     std::string name;
     std::variant<double*, bool*> value;
@@ -104,8 +104,8 @@ class Optimizer {
   };
   using NamedOptions = std::vector<NamedOption>;
 
-  /// Throws Error, naming `optimizer`, for no parameters, an undefined or integer one, one that is the result
-  /// of an operation, or one given twice.
+  /// Throws Error, naming `optimizer`, for no parameters, or for a parameter that is undefined, integer, the
+  /// result of an operation, or given twice.
   Optimizer(std::string_view optimizer, const std::vector<NamedTensors>& groups);
 
   /// "momentum_buffer", or "exp_avg" and "exp_avg_sq".
@@ -114,7 +114,7 @@ class Optimizer {
   virtual NamedOptions named_options(size_t group) = 0;
   /// "SGD step", for reports; a literal.
   virtual std::string_view step_name() const = 0;
-  /// Updates these parameters of a group, which have gradients. Makes their memory if they have none.
+  /// Updates parameters of a group that have gradients. Makes their memory if they have none.
   virtual void update(size_t group, const std::vector<Slot*>& slots, const UpdateControls& controls) = 0;
 
   std::string optimizer_;  ///< "SGD", for messages
@@ -127,7 +127,7 @@ class Optimizer {
     std::vector<Slot*> slots;
     bool complete = true;  ///< no other parameter shares `steps`
   };
-  /// The group's parameters that have gradients, this update counted.
+  /// Returns the group's parameters that have gradients, and counts this update.
   static std::vector<Cohort> count_update(Group& group, const Tensor& skip);
   Slot* find(const std::string& parameter);
   void check_state(const SavedState& state);

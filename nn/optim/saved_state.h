@@ -7,8 +7,8 @@
 
 namespace taper {
 
-/// The state with which an optimiser, a schedule or an average resumes: tensors, which share memory with
-/// their owner, and numbers, by name.
+/// The state from which an optimiser, a schedule or an average resumes, by name: numbers, and tensors that
+/// share memory with their owner.
 struct SavedState {
   TensorMap tensors;
   std::map<std::string, double> numbers;

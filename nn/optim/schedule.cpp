@@ -79,8 +79,8 @@ OneCycleLr::OneCycleLr(Optimizer& optimizer, OneCycleOptions options)
   set_step(0);
 }
 
-/// Where `step` lies between the corners of the cycle. Corners lie one step early, as PyTorch has them: the
-/// last step is total_steps - 1.
+/// Returns the value at `step` between the corners of the cycle. As in PyTorch, corners lie one step early:
+/// the last step is total_steps - 1.
 double OneCycleLr::interpolate(int64_t step, double start, double peak, double end) const {
   const double total = double(options_.total_steps), rise = options_.pct_start * total;
   struct Corner {
@@ -139,7 +139,7 @@ double SequentialLr::lr_at(size_t group, int64_t step) const {
 
 void SequentialLr::set_step(int64_t step) {
   LrScheduler::set_step(step);
-  active(step).set_step(step);  // which may move more than the learning rate
+  active(step).set_step(step);  // may move more than the learning rate
 }
 
 std::shared_ptr<LrScheduler> with_warmup(Optimizer& optimizer, int64_t warmup_steps,

@@ -1,6 +1,6 @@
 #pragma once
 // Learning rates over time. A schedule is a formula from the number of steps to each group's learning rate,
-// so it can start anywhere; what a step is (an update, an epoch) is up to the caller. PyTorch's counterpart:
+// so it can start anywhere. The caller decides what a step is (an update, an epoch). PyTorch's counterpart:
 // torch/optim/lr_scheduler.py.
 //
 //   CosineAnnealingLr schedule(optimizer, total_steps);
@@ -19,10 +19,10 @@ class LrScheduler {
   LrScheduler(const LrScheduler&) = delete;
   LrScheduler& operator=(const LrScheduler&) = delete;
 
-  /// Moves on by one step. Call it after the optimiser's.
+  /// Advances by one step. Call it after the optimiser's step().
   void step() { set_step(steps_ + 1); }
   int64_t steps() const { return steps_; }
-  /// Sets the optimiser as after `step` steps.
+  /// Sets the optimiser to its state after `step` steps.
   virtual void set_step(int64_t step);
   /// Returns a group's learning rate after `step` steps.
   virtual double lr_at(size_t group, int64_t step) const = 0;
@@ -90,22 +90,22 @@ class LinearLr final : public LrScheduler {
   double start_factor_, end_factor_;
 };
 
-/// As the arguments of torch.optim.lr_scheduler.OneCycleLR.
+/// The arguments of torch.optim.lr_scheduler.OneCycleLR.
 struct OneCycleOptions {
-  std::vector<double> max_lr;  ///< one for all groups, or one for each
+  std::vector<double> max_lr;  ///< one value for all groups, or one for each
   int64_t total_steps = 0;
   double pct_start = 0.3;         ///< the share of steps in which the learning rate rises
   bool linear = false;            ///< straight lines instead of half cosines
   bool cycle_momentum = true;     ///< moves momentum the other way
   double base_momentum = 0.85;    ///< at the peak of the learning rate
-  double max_momentum = 0.95;     ///< at its ends
+  double max_momentum = 0.95;     ///< at the ends
   double div_factor = 25;         ///< max_lr / the first learning rate
   double final_div_factor = 1e4;  ///< the first learning rate / the last
-  bool three_phase = false;       ///< falls as it rose, then to the last
+  bool three_phase = false;       ///< falls back to the first learning rate, then to the last
 };
 
-/// From max_lr / div_factor up to max_lr and down to almost nothing, momentum the other way. Smith & Topin
-/// 2018. (torch.optim.lr_scheduler.OneCycleLR)
+/// Rises from max_lr / div_factor to max_lr and falls to almost 0; momentum moves the other way. Smith &
+/// Topin 2018. (torch.optim.lr_scheduler.OneCycleLR)
 class OneCycleLr final : public LrScheduler {
  public:
   /// Throws Error for a wrong number of peaks, total_steps < 1 or a pct_start outside [0, 1].
@@ -120,11 +120,11 @@ class OneCycleLr final : public LrScheduler {
   OneCycleOptions options_;
 };
 
-/// Schedules one after another: number i starts, at its own step 0, when milestones[i - 1] is reached.
+/// Schedules one after another: schedule i starts, at its own step 0, when milestones[i - 1] is reached.
 /// (torch.optim.lr_scheduler.SequentialLR)
 class SequentialLr final : public LrScheduler {
  public:
-  /// schedules: all of `optimizer`. Throws Error unless milestones rise and are one fewer than the schedules.
+  /// schedules: all for `optimizer`. Throws Error unless milestones rise, one fewer than the schedules.
   SequentialLr(Optimizer& optimizer, std::vector<std::shared_ptr<LrScheduler>> schedules,
                std::vector<int64_t> milestones);
   double lr_at(size_t group, int64_t step) const override;
@@ -137,8 +137,8 @@ class SequentialLr final : public LrScheduler {
   std::vector<int64_t> milestones_;
 };
 
-/// Returns `schedule` after a linear warm-up: in warmup_steps steps the learning rate rises from start_factor
-/// times its base. Returns `schedule` itself for no steps.
+/// Returns `schedule` after a linear warm-up: within warmup_steps steps the learning rate rises to its base,
+/// from start_factor times that. Returns `schedule` itself for no steps.
 std::shared_ptr<LrScheduler> with_warmup(Optimizer& optimizer, int64_t warmup_steps,
                                          std::shared_ptr<LrScheduler> schedule, double start_factor = 0.01);
 

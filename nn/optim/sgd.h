@@ -6,9 +6,9 @@
 
 namespace taper {
 
-/// g = grad + weight_decay * parameter; the buffer starts as g and then becomes momentum * buffer + (1 -
-/// dampening) * g; the parameter moves by -lr times the buffer, with nesterov by -lr * (g + momentum *
-/// buffer). (torch.optim.SGD)
+/// g = grad + weight_decay * parameter. The buffer starts as g and then becomes momentum * buffer + (1 -
+/// dampening) * g. The parameter moves by -lr * buffer, with nesterov by -lr * (g + momentum * buffer).
+/// (torch.optim.SGD)
 class SGD final : public Optimizer {
  public:
   using Group = ParameterGroup<SgdOptions>;
@@ -20,7 +20,7 @@ class SGD final : public Optimizer {
   explicit SGD(const std::vector<Tensor>& parameters, const SgdOptions& options = {})
       : SGD(number_names(parameters), options) {}
 
-  /// To read or to set.
+  /// Returns a group's options, to read or to set.
   SgdOptions& options(size_t group = 0) { return options_.at(group); }
   double& lr(size_t group = 0) override { return options(group).lr; }
   double& momentum(size_t group = 0) override { return options(group).momentum; }

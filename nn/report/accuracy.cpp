@@ -18,7 +18,7 @@ Tensor correct_in_top_k(const Tensor& logits, const Tensor& target, int64_t k) {
   if (logits.numel() == 0) return ops::zeros({}, {.dtype = kInt64, .device = logits.device()});
   const auto [values, best] = ops::topk(logits, std::min(k, logits.size(1)), 1);
   const Tensor hits = ops::eq(best, views::unsqueeze(target, 1));
-  // A class is among the best once at most. NaN sorts first, but is no score.
+  // A class is among the best at most once. NaN sorts first, but is no score.
   return ops::sum(ops::logical_and(hits, ops::eq(values, values)));
 }
 

@@ -4,18 +4,17 @@
 
 namespace taper {
 
-/// How many rows of logits [N, C] have their target [N] (i64) among the k largest, as an i64 tensor without
-/// dimensions on their device; among all C if k is larger. A target whose logit is NaN is never counted.
-/// Throws Error if the shapes do not fit.
+/// Returns the number of rows of logits [N, C] whose target [N] (i64) is among the k largest (all C if k is
+/// larger): an i64 tensor without dimensions, on the logits' device. A target whose logit is NaN is never
+/// counted. Throws Error if the shapes do not fit.
 Tensor correct_in_top_k(const Tensor& logits, const Tensor& target, int64_t k);
 
-/// Top-1 and top-5 accuracy over many batches. On a GPU, adding enqueues work and waits for nothing; asking
-/// for the result waits.
+/// Top-1 and top-5 accuracy over many batches. On a GPU adding only enqueues; asking for the result waits.
 class Accuracy {
  public:
   void add(const Tensor& logits, const Tensor& target);
   int64_t count() const { return count_; }
-  /// Fractions, 0 to 1; 0 before the first batch.
+  /// A fraction, 0 to 1; 0 before the first batch.
   double top1() const { return fraction(top1_); }
   double top5() const { return fraction(top5_); }
 

@@ -44,7 +44,7 @@ const char* category(SpanKind kind) {
   return "";
 }
 
-/// The format counts in microseconds; the fraction keeps the nanoseconds.
+/// The format's unit is the microsecond; the fraction keeps the nanoseconds.
 double microseconds(int64_t ns) {
   return double(ns) / 1000;
 }
@@ -59,7 +59,7 @@ Json to_json(const AlgorithmStatistics& algorithms) {
           {"benchmark_seconds", algorithms.benchmark_seconds}};
 }
 
-/// Which track: the process and thread numbers of the format.
+/// Returns the span's track: the format's process and thread numbers.
 std::pair<int, int> track(const ProfileSpan& span) {
   if (span.thread >= 0) return {kHost, span.thread};
   return {kFirstDevice + span.device, span.stream};
@@ -84,7 +84,7 @@ class TraceWriter {
   }
 
  private:
-  // Names may hold any bytes; what is not UTF-8 is replaced.
+  // Names may hold any bytes; invalid UTF-8 is replaced.
   static std::string dump(const Json& json) {
     return json.dump(-1, ' ', false, Json::error_handler_t::replace);
   }
@@ -136,7 +136,7 @@ class TraceWriter {
   }
 
   void write_spans(const std::vector<ProfileSpan>& spans) {
-    // Calls come first in a Profile, so an arrow's beginning is known when its end is met.
+    // Calls come first in a Profile, so an arrow's beginning is known before its end.
     std::unordered_map<uint64_t, const ProfileSpan*> calls;
     for (const ProfileSpan& span : spans) {
       Json bar = event("X", span.name, track(span), span.begin_ns);
@@ -167,7 +167,7 @@ class TraceWriter {
     return args;
   }
 
-  /// A graph's one call sets off many kernels: each arrow has a number of its own.
+  /// A graph's one call starts many kernels, so each arrow has a number of its own.
   void write_arrow(const ProfileSpan& call, const ProfileSpan& work) {
     ++arrows_;
     for (const bool end : {false, true}) {

@@ -1,6 +1,6 @@
 #pragma once
-// A Profile as a file to look at: Chrome's trace format, which ui.perfetto.dev and chrome://tracing open.
-// One track for each host thread and each GPU stream, arrows from a launch to its kernel, and a curve of
+// A Profile as a file to look at: Chrome's trace format, which ui.perfetto.dev and chrome://tracing open. It
+// has a track for each host thread and each GPU stream, arrows from a launch to its kernel, and a curve of
 // the bytes held on each device. PyTorch's counterpart: torch.profiler's export_chrome_trace.
 //
 // The format: Duca, Sinclair, "Trace Event Format" (Google, 2016).
@@ -18,7 +18,7 @@ struct ChromeTraceOptions {
   std::optional<AlgorithmStatistics> algorithms = {};  ///< what the algorithm cache did meanwhile
 };
 
-/// Replaces the file at `path`. Throws FileError.
+/// Writes the profile to `path`, replacing the file. Throws FileError.
 void write_chrome_trace(const std::string& path, const Profile& profile,
                         const ChromeTraceOptions& options = {});
 

@@ -14,7 +14,7 @@ void write_page(const std::string& path, const std::string& json) {
   const size_t at = page.find(mark);
   AtomicFile file(path);
   file.write(page.substr(0, at));
-  // A '<' could end the script element the data lies in.
+  // A '<' could end the script element that contains the data.
   for (size_t begin = 0; begin <= json.size();) {
     const size_t end = std::min(json.find('<', begin), json.size());
     file.write(std::string_view(json).substr(begin, end - begin));

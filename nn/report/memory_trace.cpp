@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t kLongestQuote = 200;  // bytes of a damaged line in an error
 
-/// The blocks of a replay; what is left goes back at the end, however it ends.
+/// The blocks of a replay. Blocks that remain are freed at the end, however the replay ends.
 class LiveBlocks {
  public:
   explicit LiveBlocks(gpu::CachingAllocator& allocator) : allocator_(allocator) {}
@@ -43,8 +43,7 @@ class LiveBlocks {
   std::unordered_map<uintptr_t, void*> blocks_;
 };
 
-/// Throws unless it is a whole number that is not negative and fits 64 bits: the library would convert
-/// others.
+/// Returns the member. Throws unless it is a whole number below 2^64: the library would convert others.
 uint64_t whole_number(const nlohmann::json& line, const char* member) {
   const nlohmann::json& value = line.at(member);
   if (!value.is_number_unsigned())
@@ -52,7 +51,7 @@ uint64_t whole_number(const nlohmann::json& line, const char* member) {
   return value.get<uint64_t>();
 }
 
-/// Throws unless it is a whole number that fits an int.
+/// Returns the stream. Throws unless it is a whole number that fits an int.
 int stream_number(const nlohmann::json& line) {
   const uint64_t number = line.contains("stream") ? whole_number(line, "stream") : 0;
   if (number > uint64_t(std::numeric_limits<int>::max()))

@@ -20,10 +20,10 @@ class ProgressLine {
   ProgressLine& operator=(const ProgressLine&) = delete;
 
   bool enabled() const { return enabled_; }
-  /// Shows `done` of `total` steps with `text` behind the bar and the time left, judged from the pace
+  /// Shows `done` of `total` steps, with `text` after the bar and the time left, estimated from the pace
   /// since the task (a new `total`) began.
   void update(const std::string& title, int64_t done, int64_t total, const std::string& text);
-  /// Wipes the line, so that other output starts on a clean one.
+  /// Erases the line, so that other output starts on a clean one.
   void clear();
 
  private:
@@ -33,7 +33,7 @@ class ProgressLine {
   Clock::time_point start_ = Clock::now();
   Clock::time_point last_drawn_{};
   int64_t first_done_ = 0;
-  int64_t total_ = -1;  ///< of the task being timed
+  int64_t total_ = -1;  ///< of the current task
 };
 
 /// "0:41", "1:02:03".

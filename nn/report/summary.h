@@ -1,6 +1,6 @@
 #pragma once
-// What a model is made of: one line per module with its output shape, its parameters and the arithmetic of
-// one forward pass. PyTorch has no counterpart of its own; users know the package torchinfo.
+// A model's structure: one line per module with its output shape, its parameters and the arithmetic of one
+// forward pass. PyTorch has no counterpart of its own; its users know the package torchinfo.
 
 #include <functional>
 #include <optional>
@@ -19,11 +19,11 @@ struct ModuleSummary {
     bool is_layer = false;    ///< only layers show their calls, shapes and arithmetic
     bool called = false;      ///< false for a layer that never ran; its shape is empty
     Shape output_shape = {};  ///< of the last call
-    int64_t parameters = 0;   ///< its own, without its parts'
+    int64_t parameters = 0;   ///< its own, without its parts' parameters
     int64_t flops = 0;        ///< its own, over all calls
   };
   std::vector<Row> rows;             ///< parents before children, in order of registration
-  std::optional<Shape> input_shape;  ///< where summary() made the input
+  std::optional<Shape> input_shape;  ///< empty unless summary() made the input
   int64_t parameters = 0;            ///< in the whole model, shared ones once
   int64_t trainable_parameters = 0;  ///< those that require a gradient
   int64_t flops = 0;                 ///< in the whole model; a multiply-add counts as two

@@ -1,7 +1,6 @@
 #pragma once  // spine 25 (docs/0-the-spine.md)
-// Algorithm: one way to compute an op. Taper's kernels and the engines of vendors' libraries are all
-// described by this record, and the algorithm cache (algorithm_cache.h) chooses among the records that an op
-// lists.
+// Algorithm: one way to compute an op. This record describes both Taper's kernels and the engines of vendors'
+// libraries. The algorithm cache (algorithm_cache.h) chooses among the records that an op lists.
 
 #include <concepts>
 #include <cstddef>
@@ -18,22 +17,22 @@
 
 namespace taper {
 
-/// Thrown by an algorithm that cannot compute a call after all, before it has changed anything, as when a
-/// library refuses. The cache rejects the algorithm and takes the next.
+/// Thrown by an algorithm that cannot compute a call after all, as when a library refuses. It has changed
+/// nothing. The cache rejects the algorithm and takes the next.
 class AlgorithmFailed : public Error {
  public:
   using Error::Error;
 };
 
-/// AlgorithmFailed for a reason that may pass, as when a library finds no memory or a launch fails. Other
-/// processes try the algorithm again.
+/// AlgorithmFailed for a reason that may pass: a library finds no memory, or a launch fails. Other processes
+/// try the algorithm again.
 class AlgorithmUnavailable : public AlgorithmFailed {
  public:
   using AlgorithmFailed::AlgorithmFailed;
 };
 
 /// One call of an op: its tensors and numbers in a struct that can be copied. `outputs` are the tensors that
-/// an algorithm writes. They must not share memory with inputs. An algorithm may read what they hold before.
+/// an algorithm writes. They must not share memory with inputs. An algorithm may read their old values.
 template <class Call>
 concept AlgorithmCall = std::copy_constructible<Call> && requires(const Call& call, Call& copy) {
   { call.problem() } -> std::same_as<Problem>;
@@ -41,7 +40,7 @@ concept AlgorithmCall = std::copy_constructible<Call> && requires(const Call& ca
 };
 
 /// The function of an algorithm: void(const Call& call, void* workspace), for one type of Call. It remembers
-/// that type and refuses any other.
+/// that type and rejects any other.
 class AlgorithmRun {
  public:
   AlgorithmRun() = default;
@@ -55,10 +54,10 @@ class AlgorithmRun {
     TAPER_CHECK(takes(type_of<Call>()), "an algorithm was given a call of another op");
     function_(&call, workspace);
   }
-  /// As above for a call that is known by its address alone. It must be of the type that takes() confirms.
+  /// Runs a call at `call`, whose type must be the one that takes() confirms.
   void run_at(const void* call, void* workspace) const { function_(call, workspace); }
 
-  /// An address that stands for the type of call.
+  /// An address that identifies the type of call.
   template <class Call>
   static const void* type_of() {
     return &kTypeOf<Call>;
@@ -87,10 +86,10 @@ class AlgorithmRun {
 };
 
 /// One way to compute a call. Algorithms are listed for one problem, so all members are values and may depend
-/// on it. `run` is kept and called for every call with an equal problem, so it must take everything that is
+/// on it. `run` is kept and called for every call with an equal problem. So it must take everything that is
 /// not in the problem (addresses above all) from its argument.
 struct Algorithm {
-  /// Unique among the op's. It includes the version of a library that Problem::environment() does not name
+  /// Unique among the op's algorithms. Includes a library's version that Problem::environment() does not name
   /// ("eigen 3.4.0"), so that times measured with another version do not count.
   std::string name;
   /// Whether it can compute this problem.
@@ -98,29 +97,29 @@ struct Algorithm {
   size_t workspace_bytes = 0;
   /// Whether equal inputs give equal bits, whatever else the machine does.
   bool deterministic = true;
-  /// Where nothing is measured, the algorithm of least rank is taken. Estimated seconds or plain numbers:
-  /// ranks are compared within one list only. Derived from the problem alone, never from the time of day or
-  /// the load. Where an algorithm computes other bits than its rivals, its rank does not depend on the number
-  /// of threads.
+  /// Where nothing is measured, the algorithm with the lowest rank is taken. Estimated seconds or plain
+  /// numbers: ranks are compared within one list only. Derived from the problem alone, never from the time of
+  /// day or the load. If an algorithm computes other bits than its rivals, its rank does not depend on the
+  /// number of threads.
   double rank = 0;
-  /// The relative rounding of what it computes in, where that is coarser than the outputs' dtype
-  /// (core/tf32.h). Its results may differ from the others' by this much.
+  /// The relative rounding of its computations, where that is coarser than the outputs' dtype (core/tf32.h).
+  /// Its results may differ from the others' by this much.
   double epsilon = 0;
-  /// Whether measuring it always compares its result with that of the first algorithm listed. For algorithms
+  /// Whether measuring it always compares its result with that of the first algorithm listed: for algorithms
   /// whose output format we know only from documentation.
   bool always_verified = false;
-  /// Computes the call. May run in several threads at once. `workspace` has workspace_bytes bytes on the
-  /// outputs' device; null for 0.
+  /// Computes the call. May run in several threads at once. `workspace`: workspace_bytes bytes on the
+  /// outputs' device, or null for 0.
   AlgorithmRun run = {};
-  /// Makes ready what takes long, such as compiling a plan. May be empty. Without it the first run does so.
-  /// May be called on any thread, beside those of other algorithms. Throws AlgorithmFailed.
+  /// Prepares what takes long, such as compiling a plan. May be empty: the first run then prepares. May be
+  /// called on any thread, beside that of other algorithms. Throws AlgorithmFailed.
   std::function<void()> prepare = {};
-  /// Called when the algorithm is chosen for its problem, before or after it has run. May be empty. What took
-  /// long to make may then be kept for other processes (plan_store.h). Throws nothing.
+  /// Called when the algorithm is chosen for its problem, before or after it has run. May be empty. It may
+  /// keep what took long to prepare for other processes (plan_store.h). Throws nothing.
   std::function<void()> chosen = {};
 };
 
-/// The list that computes calls of another type: each algorithm runs on translate(call).
+/// Returns a list for calls of another type: each algorithm runs on translate(call).
 template <class Call, class Translate>
 std::vector<Algorithm> translated(std::vector<Algorithm> list, Translate translate) {
   for (Algorithm& algorithm : list) {
@@ -131,7 +130,7 @@ std::vector<Algorithm> translated(std::vector<Algorithm> list, Translate transla
   return list;
 }
 
-/// Adds `more` at the end of the list.
+/// Appends `more` to the list.
 inline void append(std::vector<Algorithm>& list, std::vector<Algorithm> more) {
   std::move(more.begin(), more.end(), std::back_inserter(list));
 }

@@ -25,7 +25,7 @@ namespace {
 
 using detail::Candidate;
 
-/// Candidates within 3% of the fastest count as equally fast: the one that was expected to be fastest is
+/// Candidates within 3% of the fastest count as equally fast. Of these the one with the best estimate is
 /// taken, so that noise does not decide.
 constexpr double kNoise = 1.03;
 
@@ -34,14 +34,8 @@ bool can_measure(Device device) {
   return device.is_cpu() || !gpu::is_capturing(gpu::current_stream(device.index));
 }
 
-/// A library that runs on a lost device says no more than that it failed. Throws DeviceLostError if it was
-/// that.
-void tell_refusal_from_loss(Device device) {
-  if (device.is_cuda()) gpu::memory_info(device.index);
-}
-
-/// Names must differ, or records could not tell which algorithm they mean. A name is a line of a report, so
-/// it must be printable.
+/// Throws Error unless names differ, so that records can tell algorithms apart, and are printable, since a
+/// name is a line of a report.
 void check_names(const Problem& problem, const std::vector<Algorithm>& listed) {
   for (size_t i = 0; i < listed.size(); ++i) {
     TAPER_CHECK(!listed[i].name.empty() && is_printable(listed[i].name),
@@ -61,7 +55,7 @@ AlgorithmRecord unmeasured(const Problem& problem, const std::vector<Candidate>&
   return record;
 }
 
-/// Empty if none was measured.
+/// Returns the fastest; empty if none was measured.
 std::string winner_of(const std::vector<AlgorithmTiming>& timings) {
   const auto is_measured = [](const AlgorithmTiming& timing) {
     return timing.rejected.empty() && !timing.left_out;
@@ -76,8 +70,8 @@ std::string winner_of(const std::vector<AlgorithmTiming>& timings) {
   return {};
 }
 
-/// The winner first, then those that were timed, the fastest first, then those that were not; without the
-/// rejected ones, unless nothing else is there.
+/// Returns the winner, then the timed candidates by time, then the others. Leaves out the rejected ones
+/// unless only they remain.
 Ranking ranked_by(const AlgorithmRecord& record, const std::vector<Candidate>& candidates) {
   constexpr double kLast = std::numeric_limits<double>::infinity();
   std::vector<std::pair<double, const Algorithm*>> order;
@@ -95,7 +89,7 @@ Ranking ranked_by(const AlgorithmRecord& record, const std::vector<Candidate>& c
   return std::make_shared<const std::vector<Algorithm>>(std::move(ranked));
 }
 
-/// The words between commas, without the spaces around them; null has none.
+/// Returns the words between commas, without the spaces around them; none for null.
 std::vector<std::string> words_in(const char* text) {
   std::vector<std::string> words;
   std::istringstream rest(text == nullptr ? "" : text);
@@ -133,7 +127,7 @@ Ranking AlgorithmCache::choose(const Problem& problem, const void* type, std::ve
   std::unique_lock turn(measure_mutex_, std::defer_lock);
   if (measurable) {
     turn.lock();
-    if (Ranking ranking = find(problem, type)) return ranking;  // another thread was quicker
+    if (Ranking ranking = find(problem, type)) return ranking;  // another thread was faster
   }
   misses_.fetch_add(1, std::memory_order_relaxed);
 
@@ -148,7 +142,7 @@ Ranking AlgorithmCache::choose(const Problem& problem, const void* type, std::ve
   if (record.winner.empty()) record.winner = candidates.front().algorithm.name;
 
   const Ranking ranking = ranked_by(record, candidates);
-  // What could not be measured now is not kept: the next call with this problem may be one that can be.
+  // A choice made because nothing could be measured is not kept: the next call with this problem may measure.
   if (!by_time || known || measurable) {
     if (const auto& chosen = ranking->front().chosen) chosen();
     keep(problem, ranking, std::move(record), mode);
@@ -267,7 +261,7 @@ double AlgorithmCache::seconds_allowed() const {
   const double spent = double(benchmark_ns_ - benchmark_ns_before_limits_) * 1e-9;
   const double left = limits_.seconds_in_all - spent;
   if (left <= 0) return 0;
-  // A tenth of what is left, so that there is some for the problems to come.
+  // A tenth of what is left, so that later problems get some.
   return std::min(left / 10, limits_.seconds_per_problem);
 }
 
@@ -280,27 +274,20 @@ void AlgorithmCache::keep(const Problem& problem, const Ranking& ranking, Algori
   decisions_[std::move(key)] = std::move(record);
 }
 
-void AlgorithmCache::run_ranked(const std::vector<Algorithm>& ranked, const Problem& problem,
-                                const void* call) {
-  for (const Algorithm& algorithm : ranked) {
-    const bool is_last = &algorithm == &ranked.back();
-    std::optional<Storage> workspace;
-    try {
-      if (algorithm.workspace_bytes > 0) workspace.emplace(algorithm.workspace_bytes, problem.device());
-    } catch (const OutOfMemoryError&) {
-      if (is_last) throw;
-      fallbacks_.fetch_add(1, std::memory_order_relaxed);
-      continue;
-    }
-    try {
-      const SpanScope span(algorithm.name, SpanKind::kAlgorithm);
-      return algorithm.run.run_at(call, workspace ? workspace->data() : nullptr);
-    } catch (const AlgorithmFailed& error) {
-      tell_refusal_from_loss(problem.device());
-      if (is_last) throw;
-      reject(problem, algorithm.name, error.what());
-    }
+bool AlgorithmCache::reserve(const Algorithm& algorithm, Device device, bool is_last,
+                             std::optional<Storage>& workspace) {
+  try {
+    if (algorithm.workspace_bytes > 0) workspace.emplace(algorithm.workspace_bytes, device);
+    return true;
+  } catch (const OutOfMemoryError&) {
+    if (is_last) throw;
+    fallbacks_.fetch_add(1, std::memory_order_relaxed);
+    return false;
   }
+}
+
+void AlgorithmCache::tell_refusal_from_loss(Device device) {
+  if (device.is_cuda()) gpu::memory_info(device.index);
 }
 
 void AlgorithmCache::reject(const Problem& problem, const std::string& name, const std::string& why) {
@@ -379,14 +366,14 @@ std::vector<AlgorithmRecord> AlgorithmCache::decisions() const {
 }
 
 AlgorithmCache& algorithm_cache() {
-  // Never destroyed: ops may run while other static objects are.
+  // Never destroyed: ops may run while other static objects are destroyed.
   static AlgorithmCache& cache = []() -> AlgorithmCache& {
     auto& created = *new AlgorithmCache;
     created.set_file(default_algorithm_file());
     created.set_verify(environment_flag("TAPER_VERIFY_ALGORITHMS"));
     created.set_denied(words_in(std::getenv("TAPER_ALGORITHM_DENY")));
-    // A child of fork() finds the lock free that every op takes. It cannot unlock what its parent's thread
-    // has locked (core/base/fork.h does that for simpler locks), so it makes a new one in that place.
+    // A child of fork() must find the lock free, since every op takes it. It cannot unlock what its parent's
+    // thread has locked (core/base/fork.h does that for simpler locks), so it makes a new lock in that place.
     pthread_atfork([] { algorithm_cache().choices_mutex_.lock(); },
                    [] { algorithm_cache().choices_mutex_.unlock(); },
                    [] { new (&algorithm_cache().choices_mutex_) std::shared_mutex; });

@@ -10,11 +10,11 @@
 namespace taper::detail {
 namespace {
 
-/// The bits of a comparison, as of y > 0, may differ where rounding decides it.
+/// The share of a mask's bits (y > 0, say) that may differ because rounding decides them.
 constexpr double kUndecidedBits = 1e-3;
 
-/// Algorithms round differently, and how much depends on sizes that are not known here. But an algorithm
-/// whose result has not even half of its digits right is wrong.
+/// Algorithms round differently, by amounts that depend on sizes unknown here. But a result without half of
+/// its digits right is wrong.
 double tolerance_of(DType dtype, double epsilon) {
   if (!is_floating_point(dtype)) return 0;
   const double of_dtype = dtype == kFloat64   ? 0x1p-52

@@ -1,5 +1,4 @@
-// Comparing the results of algorithms where they are: of a tensor of gigabytes only a few kilobytes come
-// back.
+// Compares the results of algorithms on the GPU: only a few kilobytes come back from tensors of gigabytes.
 
 #include <algorithm>
 #include <type_traits>
@@ -15,9 +14,9 @@ namespace taper::detail {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kMostBlocks = 1024;  // as many partial results come back
+constexpr int64_t kMostBlocks = 1024;  // at most this many partial results come back
 
-// Both sides combine: blocks on the GPU, then the host what the blocks leave.
+// Both sides combine: blocks on the GPU, then the host combines the blocks' results.
 struct Sum {
   static constexpr double kNothing = 0;
   __host__ __device__ __forceinline__ double operator()(double a, double b) const { return a + b; }
@@ -54,8 +53,8 @@ struct DifferingBits {
   __device__ __forceinline__ double operator()(int64_t i) const { return __popc(actual[i] ^ expected[i]); }
 };
 
-/// partial[block] = what `Combine` makes of value(i) for the i < count that are the block's. Any number of
-/// blocks of kThreads; reads each element once, and memory's speed limits it.
+/// partial[block] = value(i) combined by `Combine` over the block's i < count. Any number of blocks of
+/// kThreads. Reads each element once. Limited by memory.
 template <class Combine, class Value>
 __global__ void compare_elements(Value value, int64_t count, double* partial) {
   __shared__ double shared[kThreads];

@@ -29,10 +29,10 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kFormat = "taper algorithms";
 constexpr int kVersionOfFormat = 1;
 constexpr int kDeepest = 16;            // nested arrays and objects; five are needed
-constexpr size_t kLongestReason = 500;  // bytes of what a library said,
+constexpr size_t kLongestReason = 500;  // bytes of a library's message,
 constexpr size_t kLongestQuote = 120;   // and of a damaged file in a warning
 
-/// What the file holds.
+/// The content of the file.
 struct Content {
   AlgorithmTable records;
   std::vector<AlgorithmFault> faults;
@@ -124,7 +124,7 @@ AlgorithmFault fault_from(const Json& json) {
 }
 
 Content parse(const std::string& text) {
-  // The library's parser uses no stack for what is nested; what it does with the result later does.
+  // The library's parser does not recurse into nested values, but later uses of its result do.
   const Json json = Json::parse(text, [](int depth, Json::parse_event_t, const Json&) {
     TAPER_CHECK(depth <= kDeepest, "more than {} levels are nested", kDeepest);
     return true;
@@ -150,8 +150,8 @@ std::string text_of(const Content& content) {
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-/// What is in the file; nullopt if it is not there. Throws FileError for a folder or a device, which must not
-/// be renamed or replaced.
+/// Returns what is in the file; nullopt if it does not exist. Throws FileError for a folder or a device,
+/// which must not be renamed or replaced.
 std::optional<std::string> content_of(const std::string& path) {
   struct stat status = {};
   if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode))
@@ -165,7 +165,7 @@ std::optional<std::string> content_of(const std::string& path) {
   return text.str();
 }
 
-/// As parse(), where the program's memory does not reach: that says nothing of the file.
+/// parse(), except that running out of memory says nothing about the file.
 Content parse_file(const std::string& path, const std::string& text) {
   try {
     return parse(text);
@@ -174,7 +174,7 @@ Content parse_file(const std::string& path, const std::string& text) {
   }
 }
 
-/// With the lock held: so that no process puts aside the good file that another has just written.
+/// Call with the lock held: no process may put aside the good file that another has just written.
 Content read_locked(const std::string& path) {
   const auto text = content_of(path);
   if (!text) return {};
@@ -211,7 +211,7 @@ Content read_file(const std::string& path) {
   }
 }
 
-/// Replaces the file by what change(content) leaves, and returns that.
+/// Replaces the file by change(content), and returns that content.
 template <class Change>
 Content change_file(const std::string& path, Change&& change) {
   make_private_folder(folder_of(path));

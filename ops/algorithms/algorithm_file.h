@@ -1,9 +1,9 @@
 #pragma once
 // What the algorithm cache has measured, as a file that all processes of a user share.
 //
-// Every process reads it once and, when it has measured something, adds that under a lock to what is there by
-// then, so nothing is lost when several write. The file is replaced whole: a reader never sees a part. What
-// it says is trusted no further than its form and its meaning can be checked; its folder is the user's alone.
+// Every process reads it once. After measuring, it adds the result under a lock to what is there by then, so
+// concurrent writers lose nothing. The file is replaced whole: a reader never sees a part. Its content is
+// trusted only as far as its form and meaning can be checked; its folder is the user's alone.
 
 #include <map>
 #include <string>
@@ -11,13 +11,13 @@
 
 namespace taper {
 
-/// What one candidate did.
+/// The result for one candidate.
 struct AlgorithmTiming {
   std::string name;
   double median_ms = 0;   ///< 0: not measured
   std::string rejected;   ///< why it cannot be chosen; empty if it can
   bool is_wrong = false;  ///< rejected for a wrong result
-  bool may_pass = false;  ///< rejected for what may pass, as when memory is short: never in the file
+  bool may_pass = false;  ///< rejected for a reason that may pass, such as no memory: never in the file
   bool left_out = false;  ///< not measured, because the time allowed was over
 };
 
@@ -27,21 +27,21 @@ struct AlgorithmRecord {
   std::string environment;  ///< Problem::environment()
   std::string winner;
   bool verified = false;                    ///< the results were compared too
-  double seconds_allowed = 0;               ///< what was too short a time for some candidates; 0: it was not
+  double seconds_allowed = 0;               ///< too short a time for some candidates; 0: all were measured
   std::vector<AlgorithmTiming> candidates;  ///< in the order of their estimated cost
 
-  /// Problem, environment and the candidates' names: a record counts only where all of them are the same.
+  /// Problem, environment and the candidates' names: a record counts only if all of these are equal.
   std::vector<std::string> key() const;
 };
 
-/// A candidate that made a process lose its GPU, or ended it, when it was tried for a problem.
+/// A candidate that made a process lose its GPU, or ended the process, when it was tried for a problem.
 struct AlgorithmFault {
   std::string problem;      ///< Problem::str()
   std::string environment;  ///< Problem::environment()
   std::string algorithm;    ///< the candidate's name
   std::string what;         ///< what happened
-  /// It may be innocent: a process ended while it was tried, perhaps from outside. It is tried once more, and
-  /// when that happens again it counts as a fault.
+  /// It may be innocent: a process ended while trying it, perhaps from outside. It is tried once more; a
+  /// second end counts as a fault.
   bool suspected = false;
 
   bool is_of_same(const AlgorithmFault& other) const {
@@ -54,28 +54,27 @@ using AlgorithmTable = std::map<std::vector<std::string>, AlgorithmRecord>;
 
 class AlgorithmFile {
  public:
-  /// An empty path: no file; read() gives nothing and add() does nothing.
+  /// An empty path: no file. Then read() returns nothing and add() does nothing.
   explicit AlgorithmFile(std::string path = {}) : path_(std::move(path)) {}
 
   const std::string& path() const { return path_; }
-  /// All records. Empty if there is no file. One that cannot be understood, or makes no sense, is renamed to
-  /// PATH.damaged, with a warning. Throws FileError if it cannot be read, or if others may write to its
-  /// folder (core/files/private_folder.h).
+  /// Returns all records; none if there is no file. A file that cannot be understood, or makes no sense, is
+  /// renamed to PATH.damaged, with a warning. Throws FileError if the file cannot be read, or if others may
+  /// write to its folder (core/files/private_folder.h).
   AlgorithmTable read() const;
-  /// Adds `record`, in place of one with the same key, and returns all. Makes the folders, for this user
-  /// alone. Throws FileError if the file cannot be written, or locked within FileLock::kPatienceSeconds;
-  /// Error if the record makes no sense: its winner is none of its candidates, or is rejected, or a name has
+  /// Adds `record`, in place of one with the same key, and returns all records. Makes the folders, for this
+  /// user alone. Throws FileError if the file cannot be written, or locked within FileLock::kPatienceSeconds.
+  /// Throws Error if the record makes no sense: its winner is no candidate, or is rejected, or a name has
   /// control characters.
   AlgorithmTable add(const AlgorithmRecord& record) const;
-  /// The candidates that must not be tried again, in the order in which they were added.
+  /// Returns the candidates that must not be tried again, in the order in which they were added.
   std::vector<AlgorithmFault> faults() const;
-  /// Adds `fault`, in place of one of the same candidate; of two suspicions comes a fault. Throws FileError
-  /// if the file cannot be written.
+  /// Adds `fault`, in place of an earlier one of the same candidate; two suspicions make a fault. Throws
+  /// FileError if the file cannot be written.
   void add(const AlgorithmFault& fault) const;
-  /// Removes the suspicion against that candidate. Throws FileError if the file cannot be written.
+  /// Removes the suspicion against a candidate. Throws FileError if the file cannot be written.
   void clear_suspicion(const AlgorithmFault& fault) const;
-  /// Lets all candidates be tried again. Returns how many had faults. Throws FileError if the file cannot be
-  /// written.
+  /// Lets all candidates be tried again. Returns how many had faults. Throws FileError if it cannot write.
   size_t forget_faults() const;
   /// Deletes the file. Returns whether there was one. Throws FileError if it cannot be deleted.
   bool remove() const;

@@ -19,12 +19,12 @@ namespace taper::detail {
 namespace {
 
 constexpr size_t kRounds = 7;          // timings of a candidate that stays in the race,
-constexpr size_t kMostRounds = 21;     // and of one that other programs disturb:
-constexpr double kDisturbed = 1.25;    // its median is so many times its best
-constexpr double kHopeless = 2;        // at best so many times as slow as the fastest: not timed again
-constexpr size_t kHopelessRounds = 3;  // after so many timings, or after one
-constexpr double kHopelessMs = 50;     // that took so long that it was no disturbance
-constexpr double kShortestMs = 0.2;    // a timing takes at least so long, by repetition
+constexpr size_t kMostRounds = 21;     // and of one that other programs disturb
+constexpr double kDisturbed = 1.25;    // disturbed: its median is this many times its best
+constexpr double kHopeless = 2;        // hopeless: its best is this many times the fastest; not timed again
+constexpr size_t kHopelessRounds = 3;  // after this many timings, or after one
+constexpr double kHopelessMs = 50;     // that took too long to be a disturbance
+constexpr double kShortestMs = 0.2;    // a timing takes at least this long, by repetition
 constexpr double kMostRepetitions = 50;
 
 void copy_bytes(const Tensor& to, const Tensor& from) {
@@ -50,12 +50,12 @@ class ScratchCall {
   }
 
   const void* get() const { return copy_.call.get(); }
-  /// Gives the outputs what they held before.
+  /// Restores the outputs' old values.
   void restore() const {
     for (size_t i = 0; i < originals_.size(); ++i) copy_bytes(*copy_.outputs[i], originals_[i]);
   }
   const std::vector<Tensor*>& results() const { return copy_.outputs; }
-  /// Copies of what the outputs hold.
+  /// Returns copies of the outputs.
   std::vector<Tensor> saved_results() const {
     std::vector<Tensor> saved;
     for (const Tensor* output : copy_.outputs) {
@@ -70,7 +70,7 @@ class ScratchCall {
   std::vector<Tensor> originals_;
 };
 
-/// Milliseconds that body() takes, on `device`.
+/// Returns the milliseconds that body() takes on `device`.
 template <class Body>
 double elapsed_ms(Device device, Body&& body) {
   if (device.is_cpu()) {
@@ -97,7 +97,7 @@ double time_algorithm(const Algorithm& algorithm, const ScratchCall& scratch, De
   return total / repetitions;
 }
 
-/// A candidate's way through the rounds.
+/// A candidate's state in the rounds.
 struct Runner {
   int repetitions = 1;
   std::vector<double> samples;
@@ -112,7 +112,7 @@ struct Runner {
   }
 };
 
-/// Whether `share` of the seconds that may be spent are over.
+/// Whether `share` of the seconds allowed is over.
 class Clock {
  public:
   explicit Clock(double seconds) : seconds_(seconds) {}
@@ -126,7 +126,7 @@ class Clock {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// Of the time allowed, what may pass before the last plan's compilation begins.
+/// The share of the time allowed in which compilations of plans may begin.
 constexpr double kShareOfPlans = 0.6;
 
 class Measurement {
@@ -158,7 +158,7 @@ class Measurement {
  private:
   bool is_in_the_race(size_t i) const { return timings_[i].rejected.empty() && !timings_[i].left_out; }
 
-  /// Calls body(), which lets candidate i do something, and notes why that puts it out of the question.
+  /// Calls body(), which makes candidate i do something, and notes a failure that rules the candidate out.
   template <class Body>
   void attempt(size_t i, bool for_the_first_time, Body&& body) {
     const auto reject = [&](const char* why, bool may_pass) {
@@ -186,8 +186,8 @@ class Measurement {
     return time_algorithm(candidates_[i].algorithm, scratch_, device_, repetitions);
   }
 
-  /// Compiles plans, the most promising first, on as many threads as compute; suspects by themselves, so that
-  /// a second crash has one name.
+  /// Compiles plans, the most promising first, on as many threads as compute. Suspects are compiled alone, so
+  /// that a second crash has one name.
   void prepare() {
     std::vector<size_t> together, alone;
     for (size_t i = 0; i < candidates_.size(); ++i)
@@ -200,7 +200,7 @@ class Measurement {
     for (const size_t i : alone) prepare_one(i, together.empty() && i == alone.front());
   }
 
-  /// Compares results with the reference's: all candidates', or those that always are.
+  /// Compares results with the reference's: all candidates', or only those that are always verified.
   void verify() {
     const auto is_verified = [&](const Candidate& candidate) {
       return !candidate.is_reference && (options_.verify || candidate.algorithm.always_verified);
@@ -242,14 +242,14 @@ class Measurement {
     Runner& runner = runners_[i];
     const bool is_first = runner.samples.empty();
     if (!is_in_the_race(i) || !runner.runs_again(best_ms_)) return;
-    if (clock_.is_over() && std::isfinite(best_ms_)) {  // somebody has to win
+    if (clock_.is_over() && std::isfinite(best_ms_)) {  // at least one must be timed
       timings_[i].left_out = is_first;
       return;
     }
     attempt(i, is_first, [&] {
-      if (is_first) {  // the first run fills caches and finds memory
+      if (is_first) {  // the first run fills caches and allocates memory
         double first = time_run(i, 1);
-        // On a GPU it may load code, too, or compile it, and a second run tells how long one takes.
+        // On a GPU it may also load or compile code, so time a second run.
         if (device_.is_cuda() && first > kShortestMs) first = time_run(i, 1);
         runner.repetitions = int(std::clamp(kShortestMs / std::max(first, 1e-6), 1., kMostRepetitions));
       }
@@ -279,7 +279,7 @@ std::vector<AlgorithmTiming> measure(const std::function<CallCopy()>& copy_call,
   std::optional<gpu::DeviceGuard> guard;  // events belong to the current device
   if (device.is_cuda()) {
     guard.emplace(device.index);
-    gpu::current_stream().synchronize();  // what failed here before is no candidate's fault
+    gpu::current_stream().synchronize();  // earlier failures here are no candidate's fault
   }
   return Measurement(copy_call(), candidates, device, options).run();
 }

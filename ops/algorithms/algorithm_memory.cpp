@@ -33,7 +33,7 @@ std::string AlgorithmMemory::file_path() const {
 
 PlanStore AlgorithmMemory::plans() {
   const std::lock_guard lock(mutex_);
-  read_file();  // which finds out whether its folder can be trusted
+  read_file();  // finds out whether its folder can be trusted
   const std::string& path = file_.path();
   if (path.empty()) return PlanStore();
   return PlanStore((std::filesystem::path(path).parent_path() / "plans").string());
@@ -73,7 +73,7 @@ bool AlgorithmMemory::recall(AlgorithmRecord& record, bool verified, double seco
   read_file();
   const auto found = measured_.find(record.key());
   if (found == measured_.end() || (verified && !found->second.verified)) return false;
-  // A caller who allows more time than was too short then gets the rest measured.
+  // A caller that allows more time than was too short gets the rest measured.
   if (const double was_allowed = found->second.seconds_allowed; was_allowed > 0 && seconds > was_allowed)
     return false;
   record = found->second;
@@ -86,7 +86,7 @@ void AlgorithmMemory::remember(const AlgorithmRecord& record) {
   const auto may_pass = [](const AlgorithmTiming& timing) { return timing.may_pass; };
   if (std::any_of(record.candidates.begin(), record.candidates.end(), may_pass)) return;
   use_file([&] {
-    // What other processes have measured meanwhile comes along.
+    // This also brings what other processes have measured meanwhile.
     AlgorithmTable all = file_.add(record);
     measured_.merge(all);
   });

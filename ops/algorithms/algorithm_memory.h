@@ -1,6 +1,6 @@
 #pragma once
-// What the algorithm cache knows of earlier measurements: those of this process, and those in the file that
-// all processes of a user share. Where the file fails, knowledge stays in memory, and warn() says so once.
+// What the algorithm cache knows of earlier measurements: this process's, and those in the file that a user's
+// processes share. If the file fails, knowledge stays in memory, and warn() says so once.
 
 #include <mutex>
 #include <string>
@@ -12,41 +12,40 @@
 
 namespace taper {
 
-/// Thread-safe. Reads the file once, when it is first needed.
+/// Thread-safe. Reads the file once, at the first need.
 class AlgorithmMemory {
  public:
-  /// An empty path: no file. What is known in memory stays.
+  /// Sets the file; an empty path: no file. What is known in memory stays.
   void set_file(const std::string& path);
-  /// Empty: no file.
+  /// Returns the file; empty: none.
   std::string file_path() const;
-  /// The folder plans/ beside the file.
+  /// Returns the store in the folder plans/ beside the file.
   PlanStore plans();
-  /// Forgets what is in memory. The file is read again when it is next needed.
+  /// Forgets what is in memory. The file is read again at the next need.
   void clear();
 
-  /// Finds the record with the key of `record` and writes it there. Returns false if there is none, if it is
-  /// not verified though `verified` is asked for, or if some of its candidates had too little time and
-  /// `seconds` allows more.
+  /// Finds the record with the key of `record` and writes it to `record`. Returns false if there is none, if
+  /// it is not verified but must be, or if some candidates had too little time and `seconds` allows more.
   bool recall(AlgorithmRecord& record, bool verified, double seconds);
-  /// Keeps the record in memory, and in the file unless a candidate was rejected for what may pass.
+  /// Keeps the record in memory, and in the file unless a candidate was rejected for a reason that may pass.
   void remember(const AlgorithmRecord& record);
 
-  /// The candidates that must not be tried for this problem.
+  /// Returns the candidates that must not be tried for this problem.
   std::vector<AlgorithmFault> faults_of(const Problem& problem);
   void remember(const AlgorithmFault& fault);
-  /// A suspected candidate has survived: removes the suspicion.
+  /// Removes the suspicion against a candidate that has survived.
   void acquit(const AlgorithmFault& fault);
 
  private:
-  // All with mutex_ held.
+  // Call these with mutex_ held.
   void read_file();
-  /// Warns of a trial that another process has left behind.
+  /// Warns of a trial that another process left unfinished.
   void warn_of(const AlgorithmFault& trial) const;
-  /// Calls change(), which reads or writes the file. If that fails, warns, and uses no file from then on.
+  /// Calls change(), which reads or writes the file. On failure warns, and uses no file from then on.
   template <class Change>
   void use_file(Change&& change);
 
-  mutable std::mutex mutex_;  // for all below
+  mutable std::mutex mutex_;  // for all members below
   AlgorithmFile file_;
   bool file_read_ = false;
   AlgorithmTable measured_;

@@ -66,7 +66,7 @@ std::string tensor_text(DType dtype, const Shape& shape, const Strides& strides)
   return fmt::format("{}:strides({})", text, joined(strides));
 }
 
-/// As the system tells it; "unknown CPU" where it does not.
+/// The CPU's model as the system reports it; "unknown CPU" if it does not.
 const std::string& cpu_model() {
   static const std::string& model = *new std::string([] {  // read in destructors of static objects, too
     std::ifstream file("/proc/cpuinfo");

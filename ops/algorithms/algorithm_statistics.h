@@ -1,5 +1,5 @@
 #pragma once
-// What the algorithm cache did, in numbers.
+// Counts of what the algorithm cache did.
 
 #include <cstdint>
 
@@ -8,7 +8,7 @@ namespace taper {
 struct AlgorithmStatistics {
   int64_t hits = 0;         ///< calls whose problem had been decided
   int64_t misses = 0;       ///< calls that had to decide
-  int64_t recalled = 0;     ///< misses answered by an earlier measurement, as from the file
+  int64_t recalled = 0;     ///< misses answered by an earlier measurement, for example from the file
   int64_t benchmarked = 0;  ///< misses answered by measuring
   int64_t rejected = 0;     ///< candidates that computed wrong results or failed
   int64_t fallbacks = 0;    ///< calls whose candidate found no memory for its workspace
@@ -16,7 +16,7 @@ struct AlgorithmStatistics {
   int64_t unmeasured = 0;   ///< misses answered by the estimates, for lack of time
   double benchmark_seconds = 0;
 
-  /// What happened since `before`.
+  /// Returns the counts since `before`.
   AlgorithmStatistics since(const AlgorithmStatistics& before) const {
     return {hits - before.hits,
             misses - before.misses,

@@ -37,7 +37,7 @@ bool is_word(const nlohmann::json& word) {
   return !text.empty() && is_printable(text);
 }
 
-/// Nothing if the process ended while it wrote.
+/// Returns the trials in a note; none if the process ended while it wrote.
 std::vector<AlgorithmFault> trials_in(const std::string& text) {
   std::vector<AlgorithmFault> trials;
   const auto json = nlohmann::json::parse(text, nullptr, false);
@@ -49,7 +49,7 @@ std::vector<AlgorithmFault> trials_in(const std::string& text) {
   return trials;
 }
 
-/// The notes beside the algorithm file at `path`.
+/// Returns the notes beside the algorithm file at `path`.
 std::vector<fs::path> notes_beside(const std::string& path) {
   const fs::path file(path), folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
   const std::string prefix = file.filename().string() + kNoteSuffix;
@@ -61,7 +61,7 @@ std::vector<fs::path> notes_beside(const std::string& path) {
   return notes;
 }
 
-/// Whether the process that wrote the note has ended: it held a lock on it.
+/// Whether the process that wrote the note, and held a lock on it, has ended.
 bool is_abandoned(const fs::path& note) {
   std::FILE* const file = std::fopen(note.c_str(), "re");
   if (file == nullptr) return false;
@@ -100,7 +100,7 @@ void AlgorithmTrials::write() {
   if (path_.empty()) return;
   if (fd_ < 0) {
     make_private_folder(fs::path(path_).parent_path().string());
-    // It gets its name when it is locked, so that nobody takes it for an abandoned one.
+    // It gets its name once it is locked, so that no process considers it abandoned.
     std::string nameless = path_ + ".new-XXXXXX";
     fd_ = ::mkostemp(nameless.data(), O_CLOEXEC);
     if (fd_ < 0) return;

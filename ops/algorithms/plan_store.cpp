@@ -23,14 +23,14 @@ uint64_t hash_of(std::string_view text) {
   return hash;
 }
 
-/// What a file holds before its bytes: whose they are, and their hash.
+/// What precedes the bytes in a file: their key and their hash.
 std::string header(const std::string& key, std::string_view bytes) {
   return fmt::format("taper plan 1\n{}\n{:016x}\n", key, hash_of(bytes));
 }
 
-/// The bytes of a whole file of this key; nothing if it is not one.
+/// Returns the bytes in the content of a file; nothing unless it is a whole file of this key.
 std::optional<std::string> bytes_in(const std::string& content, const std::string& key) {
-  const size_t length = header(key, {}).size();  // whatever the bytes are
+  const size_t length = header(key, {}).size();  // the length does not depend on the bytes
   if (content.size() < length) return std::nullopt;
   std::string bytes = content.substr(length);
   if (content.compare(0, length, header(key, bytes)) != 0) return std::nullopt;
@@ -45,7 +45,7 @@ std::optional<std::string> PlanStore::find(const std::string& key) const {
   if (!file) return std::nullopt;
   std::ostringstream content;
   content << file.rdbuf();
-  if (file.bad() || content.bad()) return std::nullopt;  // which says nothing of what is in it
+  if (file.bad() || content.bad()) return std::nullopt;  // unknown content, not damaged
   std::optional<std::string> bytes = bytes_in(content.str(), key);
   if (!bytes) set_aside(key, "it is damaged or another's");
   return bytes;

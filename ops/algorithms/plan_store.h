@@ -1,8 +1,8 @@
 #pragma once
-// What took long to make for an algorithm, as code that a library has compiled for it, kept in a folder so
-// that the next process need not make it again. The algorithm file says which candidate was chosen; this
-// keeps the bytes that the candidate is made of. Every entry is a file of its own, named by a hash of its key
-// and written whole or not at all, so that any number of processes may share the folder.
+// Keeps in a folder what took long to prepare for an algorithm, such as code that a library has compiled, so
+// that the next process need not repeat it. The algorithm file names the candidate that was chosen; this
+// store keeps the candidate's bytes. Every entry is one file, named by a hash of its key and written whole or
+// not at all, so any number of processes may share the folder.
 
 #include <optional>
 #include <string>
@@ -11,17 +11,17 @@ namespace taper {
 
 class PlanStore {
  public:
-  /// An empty folder: nothing is kept and nothing found.
+  /// An empty folder: nothing is kept or found.
   explicit PlanStore(std::string folder = {}) : folder_(std::move(folder)) {}
 
-  /// The bytes kept for `key`, which names everything that they depend on: what is computed, by which version
-  /// of what, for which device. Nothing if there are none. A file that is damaged, or another key's, is
-  /// renamed to FILE.damaged, with a warning.
+  /// Returns the bytes kept for `key`; nothing if there are none. `key` names everything that the bytes
+  /// depend on: what is computed, by which library's version, for which device. A file that is damaged, or
+  /// has another key, is renamed to FILE.damaged, with a warning.
   std::optional<std::string> find(const std::string& key) const;
-  /// Keeps `bytes`. Makes the folder, for this user alone (core/files/private_folder.h). If that fails
-  /// nothing is kept, which is reported by warn().
+  /// Keeps `bytes`. Makes the folder, for this user alone (core/files/private_folder.h). If that fails,
+  /// nothing is kept and warn() reports it.
   void keep(const std::string& key, const std::string& bytes) const;
-  /// Renames the entry to FILE.damaged, and warns of it with `why`: its maker cannot use it.
+  /// Renames the entry, which its maker cannot use, to FILE.damaged, and warns with `why`.
   void set_aside(const std::string& key, const std::string& why) const;
 
  private:

@@ -1,5 +1,5 @@
 #pragma once
-// How far a number is from the one it should be: what comparing results means on both devices.
+// The distance of a number from its expected value: what comparing results means on both devices.
 
 #include <cmath>
 
@@ -7,8 +7,8 @@
 
 namespace taper::detail {
 
-/// Relative to `expected` plus `magnitude`, the root mean square of all that is expected. Infinite where one
-/// of the two is NaN; 0 where both are, and where they are equal.
+/// Returns the error relative to |expected| + `magnitude`, the root mean square of all expected values.
+/// Infinite where one of the two is NaN; 0 where both are, and where they are equal.
 TAPER_HOST_DEVICE inline double relative_error(double actual, double expected, double magnitude) {
   const bool both_nan = actual != actual && expected != expected;
   if (actual == expected || both_nan) return 0;

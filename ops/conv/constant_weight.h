@@ -1,8 +1,8 @@
 #pragma once
-// The weight of a convolution that stays as it is, as when a trained model is served. The CPU's kernels do
-// not read a weight as it lies in memory: they copy it into panels first, or transform it (Winograd). For a
-// single picture that is a quarter of the time of a ResNet-50; of a constant weight it is done once and kept.
-// oneDNN has the same in its reordered weights, PyTorch in torch.utils.mkldnn.to_mkldnn.
+// A constant weight of a convolution, as in a served model. The CPU's kernels do not read a weight where it
+// lies: they pack it into panels or transform it (Winograd). For a single image that takes a quarter of a
+// ResNet-50's time, so a constant weight is prepared once. Counterparts: oneDNN's reordered weights,
+// PyTorch's torch.utils.mkldnn.to_mkldnn.
 
 #include <map>
 #include <memory>
@@ -15,13 +15,13 @@ namespace taper::ops {
 
 class ConstantWeight {
  public:
-  /// weight: [K, C / groups, R, S]. Shares its memory if it is channels_last.
+  /// weight: [K, C / groups, R, S]. Shares the weight's memory if it is channels_last.
   explicit ConstantWeight(const Tensor& weight);
 
-  /// channels_last. Throws Error if it was written to since the construction.
+  /// Returns the weight, channels_last. Throws Error if it was written to since the construction.
   const Tensor& tensor() const;
 
-  /// What a kernel makes of the weight: `make()`, called once for each name. Thread-safe.
+  /// Returns what a kernel makes of the weight: `make()`, called once for each name. Thread-safe.
   template <class Make>
   auto form(std::string_view name, Make&& make) const {
     using Form = decltype(make());

@@ -21,13 +21,13 @@ int64_t output_size(std::string_view op, std::string_view axis, int64_t input, i
   return (padded - reach) / stride + 1;
 }
 
-/// The tensor as algorithms read it; undefined stays undefined.
+/// Returns the tensor as algorithms read it; undefined stays undefined.
 Tensor dense(const Tensor& x, DType dtype, MemoryFormat format) {
   return x.defined() ? contiguous(cast(x, dtype), format) : x;
 }
 
-/// Makes the two operands channels_last. On the CPU converts half types to f32: the result is then rounded
-/// once. The GPU's kernels do so by themselves. Throws Error naming `op` unless both have one floating-point
+/// Makes both operands channels_last. On the CPU converts half types to f32, so that the result is rounded
+/// once; the GPU's kernels read half types. Throws Error naming `op` unless both have one floating-point
 /// dtype and one device.
 void make_readable(std::string_view op, Tensor& a, Tensor& b) {
   const DType dtype = a.dtype();
@@ -86,7 +86,7 @@ void check_prologue(std::string_view op, const Conv2dPrologue& prologue, const T
   }
 }
 
-/// Checks what `call` asks for, as the caller gave it, and computes it.
+/// Checks what `call` asks for and computes it.
 Conv2dMoments forward(std::string_view op, Conv2dCall call, const Conv2dOptions& options,
                       bool wants_moments = false) {
   check_defined(op, "input", call.x);
@@ -105,7 +105,7 @@ Conv2dMoments forward(std::string_view op, Conv2dCall call, const Conv2dOptions&
   call.prologue.scale = dense(call.prologue.scale, compute_dtype(wide), kContiguous);
   call.prologue.shift = dense(call.prologue.shift, compute_dtype(wide), kContiguous);
   if (call.y.device().is_cuda()) call.constant = nullptr;
-  // The moments must be of y after rounding, so a y that is converted has none yet.
+  // The moments must be of y after rounding, so a y that will be converted gets none here.
   if (wants_moments && wide == dtype && call.y.numel() > 0) call.moments = empty_moments(call.y);
   run(call);
   const Tensor y = cast(call.y, dtype);

@@ -28,8 +28,8 @@ struct Conv2dOptions {
   int64_t groups = 1;
 };
 
-/// What happens to a convolution's input before it is multiplied: relu(x * scale + shift), a batch norm and
-/// its ReLU for example, which then need not be written down. Padding is added after it. (cuDNN: the
+/// What happens to a convolution's input before it is multiplied: relu(x * scale + shift). A batch norm and
+/// its ReLU, for example, then need not be written to memory. Padding is added afterwards. (cuDNN: the
 /// scale-bias-ReLU prologue)
 struct Conv2dPrologue {
   Tensor scale = {};  ///< [C]; undefined for no prologue
@@ -38,17 +38,17 @@ struct Conv2dPrologue {
 };
 
 /// What follows a convolution before its result is stored: y = relu(conv2d(x, weight) + bias + residual), in
-/// one pass over memory. (cuDNN and CUTLASS call it the epilogue.)
+/// one pass over memory. (cuDNN and CUTLASS: the epilogue)
 struct Conv2dEpilogue {
   Tensor bias = {};      ///< [K]; undefined for none
   Tensor residual = {};  ///< as y; undefined for none
   bool relu = false;     ///< then clamp at 0: NaN stays NaN, though a vendor's library may make it 0
 };
 
-/// What a batch norm in training wants of a convolution.
+/// A convolution's result and its moments, which a batch norm in training needs.
 struct Conv2dMoments {
   Tensor y;              ///< the convolution's result
-  BatchMoments moments;  ///< of its channels, as y holds it
+  BatchMoments moments;  ///< of y's channels, after rounding to y's dtype
 };
 
 namespace ops {
@@ -56,37 +56,36 @@ namespace ops {
 class ConstantWeight;
 
 /// x: [N, C, H, W], weight: [K, C / groups, R, S], bias: [K] or undefined; all f32, f64, f16 or bf16 (half
-/// types multiply and accumulate in f32). Returns [N, K, P, Q], channels_last, with P = (H + 2 * padding -
-/// dilation * (R - 1) - 1) / stride + 1 and Q likewise. Throws Error if shapes, dtypes or options do not fit.
-/// (torch.nn.functional.conv2d; cuDNN: ConvolutionFwd)
+/// types multiply and accumulate in f32). Returns [N, K, P, Q], channels_last. P = (H + 2 * padding -
+/// dilation * (R - 1) - 1) / stride + 1, and Q follows from W and S. Throws Error if shapes, dtypes or
+/// options do not fit. (torch.nn.functional.conv2d; cuDNN: ConvolutionFwd)
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
               const Conv2dOptions& options = {});
 
-/// conv2d() and what follows it. epilogue.residual: [N, K, P, Q] in x's dtype. Half types round once, at the
-/// end. prologue: what goes before it; its tensors in x's dtype or compute dtype, and half types may round
-/// its result, too. Throws Error as conv2d() does, or if one of these tensors does not fit.
+/// Returns conv2d() with a prologue and an epilogue. epilogue.residual: [N, K, P, Q] in x's dtype. The
+/// prologue's tensors: in x's dtype or compute dtype. Half types round at the end, and may round the
+/// prologue's result. Throws Error as conv2d() does, or if one of these tensors does not fit.
 /// (torch.cudnn_convolution_add_relu)
 Tensor conv2d_fused(const Tensor& x, const Tensor& weight, const Conv2dEpilogue& epilogue,
                     const Conv2dOptions& options = {}, const Conv2dPrologue& prologue = {});
 
-/// The same with a weight that stays as it is, which the CPU's kernels prepare once and not in every call.
+/// conv2d_fused() with a constant weight, which the CPU's kernels prepack once instead of in every call.
 Tensor conv2d_fused(const Tensor& x, const ConstantWeight& weight, const Conv2dEpilogue& epilogue = {},
                     const Conv2dOptions& options = {});
 
-/// conv2d() without a bias, and the moments of its result: batch_moments(y), gathered where that is cheap
-/// while y is computed, so that batch_norm_training() need not read it for them. On the CPU that is so for
-/// f32 and f64, on a GPU for all but f64. prologue: as for conv2d_fused(). Throws Error as
-/// that does. (cuDNN: ConvolutionFwd with GENSTATS)
+/// Returns conv2d() without a bias, and batch_moments() of the result. They are gathered while y is computed
+/// where that is cheap, so that batch_norm_training() need not read y for them: on the CPU for f32 and f64,
+/// on a GPU for all but f64. prologue, errors: as for conv2d_fused(). (cuDNN: ConvolutionFwd, GENSTATS)
 Conv2dMoments conv2d_moments(const Tensor& x, const Tensor& weight, const Conv2dOptions& options = {},
                              const Conv2dPrologue& prologue = {});
 
-/// The gradient by x of sum(grad * conv2d(x, weight)), for an x of `input_shape`: [N, C, H, W],
+/// Returns the gradient of sum(grad * conv2d(x, weight)) with respect to x: [N, C, H, W] = `input_shape`,
 /// channels_last. grad: [N, K, P, Q]. (torch.nn.grad.conv2d_input; cuDNN: ConvolutionBwdData)
 Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Shape& input_shape,
                              const Conv2dOptions& options = {});
 
-/// The gradient by weight of sum(grad * conv2d(x, weight)), for a weight of `weight_shape`:
-/// [K, C / groups, R, S], channels_last. (torch.nn.grad.conv2d_weight; cuDNN: ConvolutionBwdFilter)
+/// Returns the gradient of sum(grad * conv2d(x, weight)) with respect to the weight: [K, C / groups, R, S] =
+/// `weight_shape`, channels_last. (torch.nn.grad.conv2d_weight; cuDNN: ConvolutionBwdFilter)
 Tensor conv2d_backward_weight(const Tensor& grad, const Tensor& x, const Shape& weight_shape,
                               const Conv2dOptions& options = {});
 

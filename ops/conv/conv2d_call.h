@@ -19,18 +19,18 @@ enum class Conv2dPass { kForward, kBackwardInput, kBackwardWeight };
 struct Conv2dCall {
   Conv2dPass pass = Conv2dPass::kForward;
   Conv2dGeometry conv = {};
-  Tensor x = {};         ///< the input; in kBackwardInput its gradient, which is written
-  Tensor weight = {};    ///< in kBackwardWeight its gradient, which is written
-  Tensor y = {};         ///< the output, which is written; in backward passes its gradient
+  Tensor x = {};         ///< the input; in kBackwardInput its gradient, the result
+  Tensor weight = {};    ///< in kBackwardWeight its gradient, the result
+  Tensor y = {};         ///< the output, the result of kForward; in backward passes its gradient
   Tensor bias = {};      ///< forward only; may be undefined
   Tensor residual = {};  ///< forward only; laid out as y; may be undefined
   bool relu = false;     ///< forward only: y = relu(sums + bias + residual)
-  const ConstantWeight* constant = nullptr;  ///< keeps what algorithms make of the weight; or null
-  bool allow_tf32 = allow_tf32_conv();       ///< counts for f32 on a GPU
+  const ConstantWeight* constant = nullptr;  ///< keeps what algorithms make of the weight; may be null
+  bool allow_tf32 = allow_tf32_conv();       ///< matters for f32 on a GPU
   Conv2dPrologue prologue = {};              ///< forward only; in the compute dtype; may be undefined
-  BatchMoments moments = {};                 ///< forward only: to get those of y; may be undefined
+  BatchMoments moments = {};                 ///< forward only: receives the moments of y; may be undefined
 
-  /// The tensor that is written, and the two that are read, with the problem's names for them.
+  /// The tensor that is written, then the two that are read, with their names for the problem.
   const Tensor& result() const;
   const Tensor& first() const { return pass == Conv2dPass::kForward ? x : y; }
   const Tensor& second() const { return pass == Conv2dPass::kBackwardWeight ? x : weight; }
@@ -42,9 +42,9 @@ struct Conv2dCall {
 /// The algorithms on the CPU, plainest first: a product of packed matrices, depthwise loops, Winograd.
 std::vector<Algorithm> conv2d_cpu_algorithms(const Conv2dCall& call);
 
-/// The algorithms on the GPU: implicit matrix products with tiles of the usual size, large and small, or, for
-/// single pixels, those of the plain product (gpu/product.h); depthwise convolution; and a vendor's library
-/// (gpu/library_algorithms.h).
+/// The algorithms on the GPU: implicit matrix products with tiles of the usual size, large and small;
+/// depthwise convolution; and a vendor's library (gpu/library_algorithms.h). Convolutions of single pixels
+/// take the algorithms of the plain product instead (gpu/product.h).
 std::vector<Algorithm> conv2d_gpu_algorithms(const Conv2dCall& call);
 
 }  // namespace taper::ops

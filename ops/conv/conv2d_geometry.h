@@ -19,7 +19,7 @@ struct Conv2dGeometry {
   int64_t group_c() const { return c / options.groups; }
   int64_t group_k() const { return k / options.groups; }
   int64_t taps() const { return r * s; }
-  /// As many groups as channels, one filter each.
+  /// One filter for each channel: as many groups as channels.
   bool is_depthwise() const { return options.groups > 1 && group_c() == 1 && group_k() == 1; }
   Shape input_shape() const { return {n, c, h, w}; }
   Shape weight_shape() const { return {k, group_c(), r, s}; }

@@ -18,7 +18,7 @@ void run_own(const GemmCall& call, void*) {
   const bool gelu = gemm.activation == Activation::kGeluTanh;
   if (gelu) gemm.activation = Activation::kNone;
   gemm_gpu("gemm", gemm);
-  // In a pass of its own: tanh in every kernel's epilogue would cost those without it their registers.
+  // A pass of its own: tanh in every kernel's epilogue would cost the kernels without GELU registers.
   if (gelu) elementwise_gpu(ElementwiseOp::kGeluTanh, call.c, std::array{call.c}, compute_dtype(gemm.dtype));
 }
 
@@ -58,7 +58,7 @@ GpuGemm GemmCall::located() const {
 }
 
 std::vector<Algorithm> gemm_algorithms(const GemmCall& call) {
-  // The usual tiles are the estimate; the others are there to be measured. f64 has one shape.
+  // The usual tiles are the estimate; the other sizes count once they are measured. f64 has one size.
   const bool has_shapes = call.gemm.dtype != kFloat64;
   std::vector<Algorithm> list = {{.name = "own kernel", .rank = 2, .run = run_own<GemmTiles::kUsual>},
                                  {.name = "own kernel, large tiles",

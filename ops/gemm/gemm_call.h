@@ -1,7 +1,7 @@
 #pragma once
-// Where all matrix products on the GPU come together: matmul, bmm, linear and the convolutions that are plain
-// products describe theirs as a GemmCall, and the algorithm cache chooses among Taper's kernels (gpu/gemm.h)
-// and the vendor's (ops/vendor).
+// Where all matrix products on the GPU come together. matmul, bmm, linear and the convolutions that are plain
+// products describe their product as a GemmCall. The algorithm cache chooses among Taper's kernels
+// (gpu/gemm.h) and the vendor's (ops/vendor).
 
 #include <vector>
 
@@ -10,20 +10,20 @@
 
 namespace taper::ops {
 
-/// c = activation(a b + bias + residual) as gpu/gemm.h has it, with the tensor that it writes.
+/// c = activation(a b + bias + residual) as in gpu/gemm.h, with the tensor that it writes.
 struct GemmCall {
-  GpuGemm gemm;  ///< but for the address of c
+  GpuGemm gemm;  ///< without the address of c
   Tensor c;
-  int64_t c_offset = 0;  ///< elements from the tensor's first to the product's first
+  int64_t c_offset = 0;  ///< elements from the tensor's first element to the product's
 
   Problem problem() const;
   std::vector<Tensor*> outputs() { return {&c}; }
-  /// With the address of c.
+  /// Returns `gemm` with the address of c.
   GpuGemm located() const;
 };
 
-/// Returns Taper's kernel with tiles of three sizes, then what the library offers. Ranks: 1 to 2 for the
-/// library's, in its own order, more for Taper's.
+/// Returns Taper's kernel with tiles of three sizes, then the library's engines. Ranks: 1 to 2 for the
+/// library's, in its order; higher for Taper's.
 std::vector<Algorithm> gemm_algorithms(const GemmCall& call);
 
 /// Computes `call` with the algorithm that the algorithm cache chooses. Only enqueues, on the current stream

@@ -5,7 +5,7 @@
 namespace taper::ops {
 namespace {
 
-constexpr int kRun = 4;  // pixels of one row that a thread takes
+constexpr int kRun = 4;  // pixels of one row per thread
 
 template <class Out>
 struct NormalizeImagesKernel {
@@ -21,10 +21,10 @@ struct NormalizeImagesKernel {
   FastDivisor runs_of_row, rows_of_image;
 };
 
-/// Looks every pixel up in a table of the 256 values of its channel, which each block computes first: exactly
-/// the CPU's numbers, and no divisions per pixel. A thread makes 4 pixels at a time, as many blocks of 256
-/// threads as the GPU holds go through all of them. Reads 1 byte and writes 2 or 4 an element, which limits
-/// it; a warp's byte loads fall into a few lines of the first-level cache.
+/// Looks up every pixel in a table of the 256 values of its channel, which each block computes first: exactly
+/// the CPU's numbers, and no divisions per pixel. A thread makes 4 pixels at a time; as many blocks of 256
+/// threads as the GPU holds loop over all pixels. Limited by memory: reads 1 byte and writes 2 or 4 an
+/// element. A warp's byte loads fall into a few lines of the first-level cache.
 template <class Out, int kChannels>
 __global__ void __launch_bounds__(kLoopBlock)
     normalize_runs(const __grid_constant__ NormalizeImagesKernel<Out> k) {
@@ -103,7 +103,7 @@ void launch(const NormalizeImagesArgs& args) {
   const int64_t runs_of_row = ceil_div(width, kRun);
   k.runs_of_row = FastDivisor(uint32_t(runs_of_row));
   k.rows_of_image = FastDivisor(uint32_t(height));
-  // As many images at a time as 31 bits can count the runs of.
+  // As many images at a time as have 31-bit indices for their runs.
   const int64_t batch = std::max<int64_t>(1, kMaxGpuLoop / 2 / (height * runs_of_row));
   for (int64_t first = 0; first < y.size(0); first += batch) {
     k.pixels = args.pixels.data<uint8_t>() + first * args.pixels.strides()[0];

@@ -1,5 +1,5 @@
 #pragma once
-// What both devices' image kernels take; normalize_images.cpp has checked the arguments.
+// Arguments of both devices' image kernels; normalize_images.cpp has checked them.
 
 #include "taper/ops/image/normalize_images.h"
 

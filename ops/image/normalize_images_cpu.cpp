@@ -1,3 +1,5 @@
+// normalize_images() on the CPU: pixels are looked up in a table of each channel's 256 values.
+
 #include <algorithm>
 #include <array>
 
@@ -58,7 +60,7 @@ void normalize(const NormalizeImagesArgs& args) {
         float* out = y.data<float>() + n * stride_n + p * stride_p + from * stride_q;
         normalize_row<kChannels>(table, pixel, pixel_step, to - from, out, stride_q, stride_c);
       };
-      // Columns [first, last) of the result have their pixel inside the source.
+      // Columns [first, last) of the result see a pixel inside the source.
       const bool row_inside = source_row >= 0 && source_row < source_height;
       const int64_t before = std::clamp<int64_t>(-left, 0, width);
       const int64_t after = std::clamp<int64_t>(left + width - source_width, 0, width - before);

@@ -21,12 +21,12 @@ void check_operands(std::string_view op, const Tensor& a, const Tensor& b) {
               b.dtype());
 }
 
-/// The GPU's kernels widen half types as they multiply; the CPU's want them widened.
+/// The GPU's kernels widen half types as they multiply; the CPU's need f32.
 DType operand_dtype(const Tensor& x) {
   return x.device().is_cuda() ? x.dtype() : compute_dtype(x.dtype());
 }
 
-/// In the operand's dtype, and copied if neither rows nor columns are contiguous.
+/// Returns x in the operand's dtype, copied if neither rows nor columns are contiguous.
 Tensor as_operand(const Tensor& x) {
   const Tensor wide = cast(x, operand_dtype(x));
   return is_matrix_layout(wide) ? wide : contiguous(wide);
@@ -42,7 +42,7 @@ Shape batch_of(const Tensor& x) {
   return Shape(std::span(x.shape().begin(), size_t(x.dim() - 2)));
 }
 
-/// Both with at least two dimensions.
+/// a and b have at least two dimensions.
 Tensor multiply(std::string_view op, const Tensor& a, const Tensor& b) {
   const int64_t m = a.size(-2), k = a.size(-1), n = b.size(-1);
   TAPER_CHECK(b.size(-2) == k, "{}: {} x {} does not fit: the first has {} columns, the second {} rows", op,

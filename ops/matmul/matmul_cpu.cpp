@@ -44,7 +44,7 @@ void multiply(const Tensor& a, const Tensor& b, T beta, const Tensor& c) {
     return gemm<T>(matrix_of<const T>(a, 0), matrix_of<const T>(b, 0), beta, matrix_of<T>(c, 0));
   const GemmBlocks blocks = gemm_blocks<T>(m, n, k);
   const int64_t per_matrix = blocks.count_rows * blocks.count_cols;
-  // Tiny products go several to a piece of work.
+  // A piece of work has several tiny products.
   const int64_t grain = std::max<int64_t>(1, (int64_t(1) << 19) / std::max<int64_t>(2 * m * n * k, 1));
   parallel_for(batch * per_matrix, grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -58,8 +58,8 @@ void multiply(const Tensor& a, const Tensor& b, T beta, const Tensor& c) {
   });
 }
 
-/// A product by Eigen, which computes on the calling thread: slices of the longer side of c, one after the
-/// other by whichever thread is free. Their number depends on the sizes alone.
+/// A product by Eigen, which computes on the calling thread. Free threads take slices of the longer side of
+/// c, one after the other. The number of slices depends on the sizes alone.
 template <class T>
 void multiply_eigen(const MatmulCall& call) {
   const int64_t m = call.c.size(-2), n = call.c.size(-1), k = call.a.size(-1);
@@ -79,16 +79,16 @@ void multiply_eigen(const MatmulCall& call) {
   });
 }
 
-/// Seconds on one core with AVX-512, as measured; other CPUs are slower at everything alike.
+/// Seconds on one core with AVX-512, as measured; other CPUs are slower at every algorithm alike.
 struct MatmulCost {
   explicit MatmulCost(const MatmulCall& call)
       : flops(2. * double(call.c.numel()) * double(call.a.size(-1))),
         operand_bytes(double(call.a.size_bytes() + call.b.size_bytes())) {}
 
-  /// First both operands are copied into panels, then these are multiplied at full speed.
+  /// Both operands are copied into panels, which are then multiplied at full speed.
   double packed() const { return 4e-6 + operand_bytes / 30e9 + flops / 190e9; }
-  /// A few vectors are multiplied while the matrix arrives from memory; more of them cost their arithmetic,
-  /// with two loads for each multiplication.
+  /// A few vectors are multiplied while the matrix arrives from memory. Further vectors cost their
+  /// arithmetic, with two loads for each multiplication.
   double dot_products() const { return std::max(operand_bytes / 60e9, flops / 55e9); }
 
   double flops, operand_bytes;

@@ -6,9 +6,9 @@
 
 namespace taper::ops {
 
-/// c = a b + beta * c. a: [batch..., M, K], b: [batch..., K, N], c: [batch..., M, N] row-major; one batch
-/// shape, in which a and b may have strides of 0; all f32 or all f64; the rows or the columns of a and b are
-/// contiguous.
+/// c = a b + beta * c. a: [batch..., M, K], b: [batch..., K, N], c: [batch..., M, N] row-major. All have one
+/// batch shape, in which a and b may have strides of 0. All f32 or all f64. The rows or the columns of a and
+/// b are contiguous.
 void matmul_cpu(const Tensor& a, const Tensor& b, double beta, const Tensor& c);
 
 /// A call of matmul_cpu, for the algorithm cache.
@@ -26,8 +26,8 @@ struct MatmulCall {
   std::vector<Tensor*> outputs() { return {&c}; }
 };
 
-/// "packed" (gemm/cpu/gemm.h) for everything; "dot products" (gemm/cpu/dot_products.h) for one large matrix
-/// and few vectors. In benchmark mode those of gemm_eigen.h, too.
+/// Returns "packed" (gemm/cpu/gemm.h) for everything, and "dot products" (gemm/cpu/dot_products.h) for one
+/// large matrix and few vectors. In benchmark mode also the product of gemm_eigen.h.
 std::vector<Algorithm> matmul_cpu_algorithms(const MatmulCall& call);
 
 /// Whether the last two axes of x can be read as a matrix in place.

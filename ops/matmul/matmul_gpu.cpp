@@ -18,7 +18,7 @@ GpuMatrix matrix_of(const Tensor& x) {
   return {x.data_ptr(), std::max(row_stride, cols), false};
 }
 
-/// What of the batch axes one launch covers: the last one or two axes after merging neighbours.
+/// The batch axes that one launch covers: the last one or two axes after merging neighbours.
 struct BatchAxis {
   int64_t size, a, b, c;
 };
@@ -56,7 +56,7 @@ void matmul_gpu(const Tensor& a, const Tensor& b, const Tensor& c) {
                .b = matrix_of(b),
                .c = matrix_of(c),
                .allow_tf32 = allow_tf32_matmul()};
-  const int outside = std::max(batch.count - 2, 0);  // axes that take a launch for each index
+  const int outside = std::max(batch.count - 2, 0);  // axes that need a launch per index
   if (batch.count > outside) {
     const BatchAxis& axis = batch.axes[batch.count - 1];
     gemm.sizes.batch_inner = axis.size;

@@ -7,12 +7,12 @@
 
 namespace taper::ops {
 
-/// c = a b. a: [batch..., M, K], b: [batch..., K, N], c: [batch..., M, N] row-major; one batch shape, in
-/// which a and b may have strides of 0; one dtype; the rows or the columns of a and b are contiguous.
+/// c = a b. a: [batch..., M, K], b: [batch..., K, N], c: [batch..., M, N] row-major. All have one dtype and
+/// one batch shape, where a and b may have strides of 0. The rows or columns of a and b are contiguous.
 void matmul_gpu(const Tensor& a, const Tensor& b, const Tensor& c);
 
-/// y = activation(x weight^T + bias). x: [rows, in] row-major, weight: [out, in] with contiguous rows or
-/// columns, bias: [out] contiguous or undefined, y: [rows, out] row-major; one dtype.
+/// y = activation(x weight^T + bias), all in one dtype. x: [rows, in] row-major, weight: [out, in] with
+/// contiguous rows or columns, bias: [out] contiguous or undefined, y: [rows, out] row-major.
 void linear_gpu(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation,
                 const Tensor& y);
 

@@ -1,13 +1,13 @@
 #pragma once
-// Mean and variance of each channel of an image batch: what batch norm in training computes from its input
-// first. A convolution can give those of its result at little cost (conv2d_moments() in ops/conv/conv2d.h),
-// and batch norm then reads that result once less. PyTorch's counterpart: torch.var_mean.
+// Mean and variance of each channel of an image batch, which batch norm in training computes first. A
+// convolution can give its result's moments at little cost (conv2d_moments() in ops/conv/conv2d.h), and batch
+// norm then reads that result once less. PyTorch's counterpart: torch.var_mean.
 
 #include "taper/core/tensor.h"
 
 namespace taper {
 
-/// Over all axes of some x but its channels (axis 1), in x's compute dtype.
+/// The moments of an x over all axes but its channels (axis 1), in x's compute dtype.
 struct BatchMoments {
   Tensor mean = {};  ///< [C]
   Tensor var = {};   ///< [C]; biased: divided by the number of values
@@ -15,11 +15,11 @@ struct BatchMoments {
 
 namespace ops {
 
-/// x: [N, C] or [N, C, H, W], f32, f64, f16 or bf16. NaN where there are no values. However far from zero a
-/// channel lies, its variance does not cancel. Throws Error if x is something else.
+/// Returns the moments of x: [N, C] or [N, C, H, W], f32, f64, f16 or bf16. NaN where there are no values. A
+/// channel's variance does not cancel however far its values are from zero. Throws Error for any other x.
 BatchMoments batch_moments(const Tensor& x);
 
-/// The same, of a dense x in channels_last memory that has elements, into what is there. For other ops.
+/// Writes the moments of a dense, non-empty x in channels_last memory to `to`. For other ops.
 void batch_moments_of(const Tensor& x, const BatchMoments& to);
 
 }  // namespace ops

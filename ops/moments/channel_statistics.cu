@@ -1,3 +1,5 @@
+// The kernels behind channel_statistics_gpu.h.
+
 #include "taper/ops/moments/channel_statistics_gpu.h"
 
 #include <algorithm>
@@ -11,13 +13,13 @@ namespace {
 
 constexpr int kStatisticsBlocks = 3;  // of kColumnsBlock threads on a multiprocessor
 
-/// Mean and squared distances of each chunk of rows, x read once. A thread sums the distances of its rows
-/// from the first of them, and their squares: that value is near enough to the mean for the variance not to
-/// cancel, and an outlier there spoils no other thread's sums. Threads and chunks merge by Chan's formula.
-/// Means count from the channel's first value in the batch, so that they keep their digits however far from
-/// zero the channel lies. `partial` holds [chunks, 2, channels] and then those first values, [channels].
-/// Limited by reading x, 2 bytes an element in half types and 4 in f32; 4 rows in flight for each thread.
-/// Blocks are columns_launch's, their shared memory 12 KiB in half types.
+/// Mean and squared distances of each chunk of rows; x is read once. A thread sums its rows' distances from
+/// its first row, and their squares. That row is near enough to the mean for the variance not to cancel, and
+/// an outlier there spoils no other thread's sums. Threads and chunks merge by Chan's formula. Means count
+/// from the channel's first value in the batch, so that they keep their digits however far from zero the
+/// channel lies. `partial` holds [chunks, 2, channels] and then those first values, [channels]. Limited by
+/// reading x, 2 bytes an element in half types and 4 in f32; 4 rows in flight for each thread. Blocks are
+/// columns_launch's, their shared memory 12 KiB in half types.
 template <class T, int kPack>
 __global__ void __launch_bounds__(kColumnsBlock, kStatisticsBlocks)
     batch_norm_statistics(Columns size, const T* __restrict__ x, AccumulationType<T>* partial) {
@@ -86,7 +88,7 @@ struct RunningStatistic {
   }
 };
 
-/// ChannelStatistics for kernels; null: not asked for.
+/// ChannelStatistics for kernels; null: not wanted.
 template <class Value>
 struct StatisticsOutput {
   Value *mean, *var, *invstd;
@@ -104,9 +106,9 @@ struct StatisticsOutput {
   }
 };
 
-/// The moments of one channel over chunks begin, begin + 1, ..., end - 1 of partial: [chunks, 2, C], merged
-/// in f64: a few numbers for each channel and chunk. Blocks of kFinishWide x kFinishDeep, a thread of the
-/// first side for each channel; the result is in threadIdx.y == 0.
+/// Returns the moments of one channel over chunks begin, ..., end - 1 of partial: [chunks, 2, C], merged in
+/// f64. There are a few numbers for each channel and chunk. Blocks of kFinishWide x kFinishDeep, a thread of
+/// the first side for each channel; the result is in threadIdx.y == 0.
 template <class Part>
 __device__ __forceinline__ Moments<double> merge_chunks(Columns size, int begin, int end, int channel,
                                                         const Part* partial) {
@@ -125,8 +127,8 @@ __device__ __forceinline__ Moments<double> merge_chunks(Columns size, int begin,
   return moments[0];
 }
 
-/// Chunks [blockIdx.y * at_once, ...) become one of many times their rows, so that the kernel after this one
-/// has few left. Grid (channels / kFinishWide, chunks / at_once).
+/// Merges chunks [blockIdx.y * at_once, ...) into one, so that the next kernel has few left. Grid (channels /
+/// kFinishWide, chunks / at_once).
 template <class Part>
 __global__ void __launch_bounds__(kFinishBlock)
     merge_moments(Columns size, int chunks, int at_once, const Part* partial, double* merged) {
@@ -138,7 +140,7 @@ __global__ void __launch_bounds__(kFinishBlock)
   merged[size.channels] = moments.m2;
 }
 
-/// What becomes of all chunks. origin: what means are counted from, [C], or null. Grid channels /
+/// Merges all chunks and stores the statistics. origin: [C], where means start, or null. Grid: C /
 /// kFinishWide.
 template <class Part, class Value>
 __global__ void __launch_bounds__(kFinishBlock)
@@ -150,7 +152,7 @@ __global__ void __launch_bounds__(kFinishBlock)
   to.store(channel, (origin ? double(origin[channel]) : 0.0) + moments.mean, moments.m2, double(size.rows));
 }
 
-/// The same from moments of everything. A thread for each channel.
+/// Stores the statistics from moments of the whole batch. A thread for each channel.
 template <class Value>
 __global__ void __launch_bounds__(kFinishBlock)
     batch_norm_use_moments(int64_t rows, int channels, const Value* mean, const Value* var,
@@ -160,7 +162,7 @@ __global__ void __launch_bounds__(kFinishBlock)
   to.store(channel, double(mean[channel]), double(var[channel]) * double(rows), double(rows));
 }
 
-/// The same from sums, their difference in f64: it loses no more than the sums have lost already.
+/// Stores the statistics from sums. Their difference in f64 loses no more than the sums have lost already.
 __global__ void __launch_bounds__(kFinishBlock)
     batch_norm_use_sums(int64_t rows, int channels, const float* sum, const float* square_sum,
                         StatisticsOutput<float> to) {

@@ -1,25 +1,24 @@
 #pragma once
-// From values, or from moments of some of them, to all that batch norm keeps of each channel, on the GPU.
-// Arguments are checked; all only enqueue, on the current stream of the current device.
+// All that batch norm keeps of each channel, from values or from partial moments, on the GPU. Arguments are
+// checked. All functions only enqueue, on the current stream of the current device.
 
 #include "taper/ops/moments/batch_moments.h"
 
 namespace taper::ops {
 
-/// What is made of each channel's mean and variance, as far as it is defined. All [C] and contiguous but for
-/// the running statistics.
+/// What to make of each channel's mean and variance; undefined: not wanted. All [C]; contiguous, except the
+/// running statistics.
 struct ChannelStatistics {
   Tensor mean = {};    ///< in the compute dtype
-  Tensor var = {};     ///< likewise; biased
-  Tensor invstd = {};  ///< likewise; 1 / sqrt(var + eps)
+  Tensor var = {};     ///< in the compute dtype; biased
+  Tensor invstd = {};  ///< in the compute dtype; 1 / sqrt(var + eps)
   double eps = 0;
   Tensor running_mean = {};  ///< any floating-point dtype; moved by `momentum` towards the mean
-  Tensor running_var = {};   ///< likewise, towards the unbiased variance
+  Tensor running_var = {};   ///< any floating-point dtype; moved by `momentum` towards the unbiased variance
   double momentum = 0;
 };
 
-/// The moments of each channel over chunks of rows of a matrix: all have as many rows, but the last may have
-/// fewer.
+/// The moments of each channel over chunks of a matrix's rows, equally many in each chunk but the last.
 struct PartialMoments {
   Tensor chunks;  ///< [chunks, 2, C], f32 or f64: means, then sums of squared distances from them
   int64_t rows_per_chunk = 0;
@@ -31,9 +30,9 @@ struct ChannelSums {
   Tensor sum, square_sum;  ///< f32 [C]
 };
 
-/// pixels: [rows, C] or channels_last, with elements.
+/// Writes the statistics of pixels: [rows, C] or channels_last, with elements.
 void channel_statistics_gpu(const Tensor& pixels, const ChannelStatistics& to);
-/// Of a matrix of so many rows whose moments are known.
+/// Writes the statistics of a matrix with `rows` rows from its moments.
 void finish_statistics_gpu(const BatchMoments& moments, int64_t rows, const ChannelStatistics& to);
 void finish_statistics_gpu(const PartialMoments& moments, int64_t rows, const ChannelStatistics& to);
 void finish_statistics_gpu(const ChannelSums& sums, int64_t rows, const ChannelStatistics& to);

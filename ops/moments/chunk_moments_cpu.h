@@ -10,7 +10,7 @@
 
 namespace taper::ops {
 
-/// Where a kernel leaves the moments of its result's channels; null: they are not asked for.
+/// Where a kernel writes the moments of its result's channels; null: not wanted.
 template <class T>
 struct ChannelMoments {
   T* mean = nullptr;  ///< [channels]
@@ -20,7 +20,7 @@ struct ChannelMoments {
 };
 
 /// The moments of all chunks of a matrix. Different threads may gather different chunks, or different columns
-/// of one, in any order: the result depends on the cut alone.
+/// of a chunk, in any order: the result depends on the cut alone.
 template <class T>
 class ChunkMoments {
  public:
@@ -29,13 +29,13 @@ class ChunkMoments {
       : columns_(columns), rows_(std::move(rows)), memory_(2 * int64_t(rows_.size()) * columns) {}
 
   void set_rows(int64_t chunk, int64_t rows) { rows_[size_t(chunk)] = rows; }
-  /// Of that chunk's columns from `column` on.
+  /// Returns the moments of a chunk's columns from `column` on.
   ColumnMoments<T> chunk(int64_t chunk, int64_t column = 0) const {
     T* const means = memory_.data() + 2 * chunk * columns_ + column;
     return {means, means + columns_};
   }
 
-  /// Merges the chunks, of which at least one has rows.
+  /// Merges the chunks; at least one chunk has rows.
   void finish(const ChannelMoments<T>& to) const {
     constexpr int64_t kColumnsAtOnce = 64;
     double all = 0;

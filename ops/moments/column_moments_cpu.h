@@ -1,12 +1,12 @@
 #pragma once
-// Mean and variance of each column of a matrix, gathered by whoever writes its rows, while they are in
+// Mean and variance of each column of a matrix, gathered by the code that writes its rows, while they are in
 // registers or the nearest cache. A convolution in channels_last memory writes such a matrix, one row for
-// each pixel and one column for each channel, and batch norm wants to know its columns.
+// each pixel and one column for each channel, and batch norm needs its columns' moments.
 //
-// A few rows at a time are summed in two passes, first their mean and then their squared distances from it,
-// so nothing cancels however far from zero a column lies. Such moments are merged as Chan, Golub and LeVeque
-// have it ("Updating formulae and a pairwise algorithm for computing sample variances", 1979): first within a
-// chunk of rows, here, then those of all chunks (chunk_moments_cpu.h).
+// A few rows at a time are summed in two passes: first their mean, then their squared distances from it. So
+// nothing cancels however far from zero a column lies. Such moments merge by Chan, Golub and LeVeque,
+// "Updating formulae and a pairwise algorithm for computing sample variances", 1979: first within a chunk of
+// rows, here, then over all chunks (chunk_moments_cpu.h).
 
 #include <type_traits>
 
@@ -18,12 +18,12 @@ namespace taper::ops {
 template <class T>
 struct ColumnMoments {
   T* means = nullptr;    ///< one for each column
-  T* squares = nullptr;  ///< sums of squared distances from them
+  T* squares = nullptr;  ///< sums of squared distances from the means
   int64_t rows = 0;      ///< merged so far; with 0, the memory above holds nothing yet
 
   explicit operator bool() const { return means != nullptr; }
 
-  /// Adds the moments of `count` other rows, for the columns from `column` on that a V has.
+  /// Adds the moments of `count` other rows, for as many columns from `column` on as a V has.
   template <class V>
   [[gnu::always_inline]] void merge(int64_t column, V mean, V square, int64_t count) const {
     if (rows > 0) {
@@ -36,7 +36,7 @@ struct ColumnMoments {
     store(squares + column, square);
   }
 
-  /// Adds the columns [first, end) of `count` rows, at least one; `rows` stays.
+  /// Adds the columns [first, end) of `count` rows, at least one. `rows` does not change.
   void merge_rows(const T* const* from, int64_t count, int64_t first, int64_t end) const {
     int64_t column = first;
     for (; column + Simd<T>::kLanes <= end; column += Simd<T>::kLanes)

@@ -1,11 +1,11 @@
 #pragma once
-// How batch norm's kernels share out an image batch: in channels_last memory it is a matrix with one row for
+// How batch norm's kernels divide an image batch: in channels_last memory it is a matrix with one row for
 // each pixel and one column for each channel. For .cu files only.
 //
-// threadIdx.x goes along packs of 16 bytes of channels, threadIdx.y along rows; a block takes a chunk of
-// rows, so that a thread meets the same few channels in every row it reads and keeps what belongs to them in
-// registers. A warp covers whole rows where there are few channels: it always reads up to 512 bytes in one
-// piece. PyTorch's counterpart: the channels-last kernels of ATen/native/cuda/Normalization.cuh.
+// threadIdx.x runs along packs of 16 bytes of channels, threadIdx.y along rows. A block takes a chunk of
+// rows, so a thread meets its few channels in every row it reads and keeps their values in registers. A warp
+// covers whole rows where there are few channels: it always reads up to 512 contiguous bytes. PyTorch's
+// counterpart: the channels-last kernels of ATen/native/cuda/Normalization.cuh.
 
 #include <algorithm>
 
@@ -29,16 +29,16 @@ struct Columns {
   }
   /// The first row of this thread; may be past the end.
   __device__ __forceinline__ int64_t first_row() const { return blockIdx.y * rows_per_chunk + threadIdx.y; }
-  /// Behind the block's chunk, which is never empty.
+  /// The end of the block's chunk, which is never empty.
   __device__ __forceinline__ int64_t end_row() const {
     const int64_t end = (blockIdx.y + 1) * rows_per_chunk;
     return end < rows ? end : rows;
   }
 
-  /// The thread's rows, kAtOnce at a time: from = load(row) for each of them, then use(row, from, live) for
-  /// each, so that kAtOnce rows' reads are on their way together (a compiler that unrolls a plain loop tests
-  /// for its end between the reads, and has one under way). All threads of a block make the same calls; those
-  /// beyond the end load the last row again, and `live` is false.
+  /// Visits the thread's rows, kAtOnce at a time: from = load(row) for each row, then use(row, from, live)
+  /// for each, so that kAtOnce rows are read at the same time. (In a plain unrolled loop the compiler tests
+  /// for the end between the reads, so only one is under way.) All threads of a block make equally many
+  /// calls; those beyond the end load the last row again, and `live` is false.
   template <int kAtOnce, class Load, class Use>
   __device__ __forceinline__ void for_each_row(const Load& load, const Use& use) const {
     const int64_t end = end_row();
@@ -65,7 +65,7 @@ struct ColumnsLaunch {
   int chunks() const { return int(grid.y); }
 };
 
-/// For about that many blocks on each multiprocessor, and at least 4 rows a thread. x has elements.
+/// For about `blocks_per_multiprocessor` blocks, and at least 4 rows a thread. x has elements.
 inline ColumnsLaunch columns_launch(const Tensor& x, int pack, int blocks_per_multiprocessor) {
   const int64_t channels = x.size(1), rows = x.numel() / channels, packs = channels / pack;
   unsigned wide = 1;
@@ -86,7 +86,7 @@ struct ChannelParameter {
   const void* data = nullptr;
   DType dtype = kFloat32;
 
-  /// values = those of `channel` and its neighbours, or all `otherwise` if there are none.
+  /// values = those of `channel` and its neighbours, or `otherwise` if the parameter is null.
   template <int kPack, class Value>
   __device__ __forceinline__ void load(int channel, Value (&values)[kPack], Value otherwise) const {
     if (data == nullptr) {
@@ -107,7 +107,7 @@ struct ChannelParameter {
   }
 };
 
-/// The parameter as kernels read it; kept alive with the tensor.
+/// The parameter as kernels read it; the row keeps the tensor alive.
 struct ChannelRow {
   Tensor row;
 
@@ -122,7 +122,7 @@ struct ChannelRow {
   }
 };
 
-/// What forward computes and backward computes again, to the same bits.
+/// What forward computes and backward recomputes to the same bits.
 template <class Value>
 __device__ __forceinline__ Value normalized(Value x, Value mean, Value scale, Value bias) {
   return (x - mean) * scale + bias;
@@ -130,8 +130,8 @@ __device__ __forceinline__ Value normalized(Value x, Value mean, Value scale, Va
 
 // ------------------------------------------------------------------------------------------ down the rows
 
-/// items of the threads with one threadIdx.x are merged into those of threadIdx.y == 0, by pairs, in an order
-/// that depends on the block's shape alone. blockDim.y is a power of two; `shared` has room for kPack items
+/// Merges the items of the threads with one threadIdx.x into those of threadIdx.y == 0, by pairs, in an order
+/// that depends on the block's shape alone. blockDim.y is a power of two. `shared` has room for kPack items
 /// of half the block. All threads of the block take part.
 template <class Item, int kPack>
 __device__ __forceinline__ void merge_rows(Item (&items)[kPack], Item* shared) {
@@ -167,8 +167,7 @@ template <class Value>
 struct Moments {
   Value count, mean, m2;
 
-  /// Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances",
-  /// 1979.
+  /// Merges by the formula of Chan, Golub and LeVeque, 1979 (column_moments_cpu.h).
   __device__ __forceinline__ void merge(const Moments& other) {
     if (other.count == 0) return;
     const Value total = count + other.count, share = other.count / total, delta = other.mean - mean;
@@ -178,8 +177,7 @@ struct Moments {
   }
 };
 
-// The kernels that merge what the chunks of rows left: kFinishWide channels a block, kFinishDeep threads
-// each.
+// The kernels that merge the chunks' results: kFinishWide channels a block, kFinishDeep threads each.
 inline constexpr int kFinishWide = 32;
 inline constexpr int kFinishDeep = 16;
 inline constexpr int kFinishBlock = kFinishWide * kFinishDeep;  // threads

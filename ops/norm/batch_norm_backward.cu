@@ -1,3 +1,5 @@
+// The GPU's batch norm, backward: Taper's kernels for batch_norm_gpu.h.
+
 #include "taper/ops/norm/batch_norm_gpu.h"
 #include "taper/ops/norm/relu_mask_gpu.cuh"
 
@@ -10,8 +12,8 @@ constexpr int kApplyBlocks = 8;
 /// What the first pass does to grad.
 enum class Masking : uint8_t {
   kNone,   ///< nothing: there was no ReLU
-  kReads,  ///< takes what the mask's bits let through; the second pass does so again
-  kStores  ///< and stores it, as the residual's gradient; the second pass reads that
+  kReads,  ///< takes what the mask's bits let through; so does the second pass
+  kStores  ///< like kReads, and stores it as the residual's gradient; the second pass reads that
 };
 
 /// The statistics and parameters of the channels.
@@ -19,7 +21,7 @@ struct Affine {
   ChannelParameter mean, invstd, weight;
 };
 
-/// What both passes read in a row.
+/// What both passes read at one row.
 template <class T, int kPack>
 struct Row {
   Pack<T, kPack> grad, x;
@@ -47,9 +49,9 @@ __device__ __forceinline__ Row<T, kPack> load_row(const Columns& size, int64_t r
 
 // ------------------------------------------------------------------------------------------ kernels
 
-/// The sums of g and of g * (x - mean) over each chunk of rows, where g is grad as the mask leaves it. Reads
-/// grad and x, 4 bytes an element in half types and 8 in f32, and 1/8 byte of mask; Masking::kStores writes g
-/// to `masked`, 2 or 4 bytes more. Limited by that; 2 rows in flight for each thread, as the sums and their
+/// The sums of g and of g * (x - mean) over each chunk of rows, where g is grad after the mask. Reads grad
+/// and x, 4 bytes an element in half types and 8 in f32, and 1/8 byte of mask. Masking::kStores also writes g
+/// to `masked`, 2 or 4 bytes more. Limited by memory. 2 rows in flight for each thread: the sums and their
 /// merging in shared memory (8 KiB in half types) leave no registers for more. Blocks are columns_launch's.
 /// `partial`: [chunks, 2, channels].
 template <class T, int kPack, Masking kMasking>
@@ -92,7 +94,7 @@ __global__ void __launch_bounds__(kColumnsBlock, kSumsBlocks)
   store_channels(partial + size.channels, seconds);
 }
 
-/// Adds up the chunks' sums, in f64: a few numbers for each channel and chunk, limited by the launch. Block
+/// Adds up the chunks' sums in f64. Limited by the launch: a few numbers for each channel and chunk. Block
 /// kFinishWide x kFinishDeep, a thread of the first side for each channel.
 template <class Value>
 __global__ void __launch_bounds__(kFinishBlock)
@@ -115,8 +117,8 @@ __global__ void __launch_bounds__(kFinishBlock)
 }
 
 /// grad_x = scale * (g - mean(g) - xhat * mean(g * xhat)) with xhat = (x - mean) * invstd. Reads g and x and
-/// writes grad_x, 6 bytes an element in half types and 12 in f32; with kMask, where `grad` is g before the
-/// mask, 1/8 byte more. Limited by that. Blocks are columns_launch's.
+/// writes grad_x, 6 bytes an element in half types and 12 in f32. With kMask `grad` is g before the mask, and
+/// the mask takes 1/8 byte more. Limited by memory. Blocks are columns_launch's.
 template <class T, int kPack, bool kMask>
 __global__ void __launch_bounds__(kColumnsBlock, 4)
     batch_norm_backward_apply(Columns size, const T* __restrict__ grad, const T* __restrict__ x,
@@ -153,7 +155,7 @@ __global__ void __launch_bounds__(kColumnsBlock, 4)
   });
 }
 
-/// 1 for every bit that is set, else 0. Reads 1/8 byte an element and writes its size: limited by that.
+/// Writes 1 for every set bit, else 0. Reads 1/8 byte an element and writes its size; limited by memory.
 /// Blocks are columns_launch's.
 template <class T, int kPack>
 __global__ void __launch_bounds__(kColumnsBlock)

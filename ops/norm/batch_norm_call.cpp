@@ -77,7 +77,7 @@ bool is_f32_row(const Tensor& row) {
   return row.defined() && row.dtype() == kFloat32 && row.is_contiguous();
 }
 
-/// Whether a library is worth asking: it would compile for a while, so only where times decide.
+/// Whether to ask a library: it would compile for a while, so only where measured times decide.
 bool is_norm_for_library(const Tensor& x, const Tensor& weight, const Tensor& relu_mask) {
   return algorithm_cache().mode() == AlgorithmMode::kBenchmark && x.dtype() != kFloat64 &&
          is_f32_row(weight) && (!relu_mask.defined() || x.size(1) % 8 == 0);
@@ -89,11 +89,11 @@ bool is_norm_for_library(const BatchNormCall& call) {
          is_f32_row(call.bias) && fits(call.running_mean) && fits(call.running_var);
 }
 
-/// The statistics that an engine has updated on their way to where they belong. It may not write over those
-/// that it reads: nothing says that each is read once.
+/// A buffer for the statistics that an engine updates, and the copy to their place. An engine may not
+/// overwrite what it reads: nothing guarantees that it reads each element once.
 class NextRunning {
  public:
-  /// Follows the engine's own `workspace_bytes`, aligned as cudaMalloc would.
+  /// The buffer follows the engine's own `workspace_bytes`, aligned as cudaMalloc would align it.
   static size_t offset(size_t workspace_bytes) { return (workspace_bytes + 255) / 256 * 256; }
   static size_t size_bytes(const BatchNormCall& call) {
     return call.running_mean.defined() ? 2 * offset(call.running_mean.size_bytes()) : 0;
@@ -133,7 +133,7 @@ std::vector<Algorithm> norm_engines(const NormPattern& pattern, const Problem& p
   return engines;
 }
 
-/// The engine with room for the running statistics behind its own workspace.
+/// Returns the engine with room for the running statistics after its own workspace.
 Algorithm with_next_running(Algorithm engine, const BatchNormCall& call) {
   const size_t bytes = engine.workspace_bytes;
   if (call.running_mean.defined())

@@ -1,5 +1,5 @@
 // An image batch in channels_last memory is a matrix with one row for each pixel and one column for each  // spine 34 (docs/0-the-spine.md)
-// channel; statistics run down the columns. Sums are kept in double.
+// channel. Statistics run down the columns; their sums are doubles.
 
 #include "taper/ops/norm/batch_norm_cpu.h"
 
@@ -21,20 +21,20 @@ struct PixelMatrix {
   int64_t rows = 0;
   int64_t channels = 0;
 
-  /// Of a row of the ReLU's mask.
+  /// Bytes of a row of the ReLU's mask.
   int64_t mask_bytes() const { return (channels + 7) / 8; }
 };
 
-/// Elements of one piece of work. The cut depends on the sizes alone, and so do the sums' rounding errors.
+/// Elements of one piece of work. The cut depends on the sizes alone, and so do rounding errors.
 constexpr int64_t kChunkElements = int64_t(1) << 15;
 
 int64_t rows_per_chunk(PixelMatrix size) {
   return std::max<int64_t>(1, kChunkElements / std::max<int64_t>(size.channels, 1));
 }
 
-/// Two sums per channel over all rows: add_rows.operator()<kRows>(row, first, second) adds the share of kRows
-/// rows, one after the other. Four at a time, because the sums in double are more memory traffic within a
-/// core than the rows. Each chunk of rows has sums of its own, which are then added in order.
+/// Two sums per channel over all rows: add_rows.operator()<kRows>(row, first, second) adds kRows rows, one
+/// after the other. Four at a time, because sums in double are more traffic within a core than the rows. Each
+/// chunk of rows has sums of its own, which are then added in order.
 template <class AddRows>
 void sum_rows(PixelMatrix size, double* first, double* second, AddRows&& add_rows) {
   const int64_t channels = size.channels, step = rows_per_chunk(size);
@@ -65,7 +65,7 @@ void for_each_row(PixelMatrix size, Body&& body) {
   });
 }
 
-/// Stores vectors past the caches where results are large and lie on boundaries of vectors.
+/// Whether to store past the caches: results are large, and their vectors are aligned.
 template <class T>
 bool streams(PixelMatrix size) {
   return size.rows * size.channels * int64_t(sizeof(T)) >= kStreamBytes &&
@@ -82,11 +82,11 @@ void with_flag(bool flag, Body&& body) {
   }
 }
 
-/// mean[c] and the biased variance var[c], each of `channels` elements.
+/// Writes mean[c] and the biased variance var[c], each of `channels` elements.
 template <class T>
 void batch_statistics(PixelMatrix size, const T* x, double* mean, double* var) {
-  // Sums of (x - shift) and its square, the shift being the channel's first value: close enough to the mean
-  // that the difference of squares below does not cancel.
+  // Sums of (x - shift) and its square. The shift is the channel's first value: close enough to the mean that
+  // the difference of squares below does not cancel.
   const std::vector<double> shift(x, x + (size.rows > 0 ? size.channels : 0));
   sum_rows(size, mean, var, [&]<int kRows>(int64_t row, double* __restrict sums, double* __restrict squares) {
     const int64_t channels = size.channels;
@@ -111,8 +111,8 @@ void batch_statistics(PixelMatrix size, const T* x, double* mean, double* var) {
   }
 }
 
-/// y = (x - mean) * scale + shift (+ residual) (then max with 0). residual may be null; so may mask, which
-/// gets the bits of lanes_let_through.
+/// y = (x - mean) * scale + shift (+ residual) (then max with 0). residual and mask may be null. mask
+/// receives the bits of lanes_let_through.
 template <class T>
 void normalize(PixelMatrix size, const T* x, const T* mean, const T* scale, const T* shift, const T* residual,
                bool relu, T* y, uint8_t* mask) {
@@ -133,8 +133,7 @@ void normalize(PixelMatrix size, const T* x, const T* mean, const T* scale, cons
   });
 }
 
-/// What backward reads of the pixels, and masked_grad, which it writes if it is not null. Without a ReLU,
-/// mask is null.
+/// What backward reads of the pixels. masked_grad is written unless it is null. Without a ReLU, mask is null.
 template <class T>
 struct BackwardPixels {
   const T *grad, *x, *mean;
@@ -142,8 +141,8 @@ struct BackwardPixels {
   T* masked_grad;
 };
 
-/// sum_grad[c] = sum of g and sum_grad_x[c] = sum of g * (x - mean), where g is grad, or 0 where the mask is.
-/// masked_grad gets g.
+/// sum_grad[c] = sum of g and sum_grad_x[c] = sum of g * (x - mean), where g is grad where the mask is 1,
+/// else 0. Writes g to masked_grad.
 template <class T>
 void backward_sums(PixelMatrix size, const BackwardPixels<T>& in, double* sum_grad, double* sum_grad_x) {
   using Doubles = Simd<double>;
@@ -151,7 +150,7 @@ void backward_sums(PixelMatrix size, const BackwardPixels<T>& in, double* sum_gr
   with_flag(in.mask != nullptr, [&](auto has_relu) {
     with_flag(in.masked_grad != nullptr, [&](auto keep) {
       sum_rows(size, sum_grad, sum_grad_x, [&]<int kRows>(int64_t first_row, double* sums, double* sums_x) {
-        // Copies: the compiler must suppose that what is written could be what a reference refers to.
+        // Copies: the compiler must assume that stores could change what a reference refers to.
         const int64_t channels = size.channels, offset = first_row * channels, mask_bytes = size.mask_bytes();
         const T *const grad = in.grad + offset, *const x = in.x + offset, *const mean = in.mean;
         const uint8_t* const mask = has_relu ? in.mask + first_row * mask_bytes : nullptr;
@@ -204,7 +203,7 @@ void backward_sums(PixelMatrix size, const BackwardPixels<T>& in, double* sum_gr
   });
 }
 
-/// grad_x = g * a + (x - mean) * b + c, with one a, b, c per channel and g as above.
+/// grad_x = g * a + (x - mean) * b + c, with one a, b, c per channel, and g as in backward_sums().
 template <class T>
 void backward_apply(PixelMatrix size, const BackwardPixels<T>& in, const T* a, const T* b, const T* c,
                     T* grad_x) {
@@ -228,7 +227,7 @@ PixelMatrix pixel_matrix(const Tensor& x) {
   return {channels == 0 ? 0 : x.numel() / channels, channels};
 }
 
-/// x as the kernels read it: in the compute dtype, channels innermost.
+/// Returns x as the kernels read it: in the compute dtype, channels innermost.
 Tensor as_pixels(const Tensor& x) {
   return contiguous(cast(x, compute_dtype(x.dtype())), x.dim() == 4 ? kChannelsLast : kContiguous);
 }
@@ -324,7 +323,7 @@ BatchNormGrads batch_norm_backward_cpu(const Tensor& grad, const Tensor& x, cons
   const PixelMatrix size = pixel_matrix(x);
   return dispatch_compute_float(compute_dtype(x.dtype()), "batch_norm", [&]<class T>() -> BatchNormGrads {
     const Tensor pixels = as_pixels(x), grad_pixels = as_pixels(grad);
-    // The residual's gradient is the masked gradient itself; once written, the second pass reads it.
+    // The residual's gradient is the masked gradient; the second pass reads it.
     const Tensor masked = needs_residual && options.relu ? empty_pixels(x) : Tensor();
     const std::vector<T> mean = to_vector<T>(save_mean);
     std::vector<double> sum_grad(mean.size()), sum_grad_x(mean.size());

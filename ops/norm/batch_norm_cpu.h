@@ -1,5 +1,5 @@
 #pragma once
-// The CPU's batch norm; batch_norm.cpp has checked the arguments. See batch_norm.h for what they are.
+// The CPU's batch norm. batch_norm.cpp has checked the arguments, which batch_norm.h describes.
 
 #include "taper/ops/norm/batch_norm.h"
 

@@ -1,4 +1,6 @@
-#include "taper/ops/moments/channel_statistics_gpu.h"  // spine 40 (docs/0-the-spine.md)
+// The GPU's batch norm, forward: Taper's kernels for batch_norm_gpu.h.  // spine 40 (docs/0-the-spine.md)
+
+#include "taper/ops/moments/channel_statistics_gpu.h"
 #include "taper/ops/norm/batch_norm_gpu.h"
 #include "taper/ops/norm/relu_mask_gpu.cuh"
 
@@ -17,15 +19,14 @@ struct Affine {
 };
 
 /// y = (x - mean) * scale + bias (+ residual) (then max with 0). x, residual and y move once: 4 bytes an
-/// element in half types and 8 in f32, with a residual 6 and 12; limited by that alone. With kMask the bits
-/// of what the ReLU lets through besides, 1/8 byte. Blocks are columns_launch's; 4 packs in flight for each
-/// thread.
+/// element in half types and 8 in f32, with a residual 6 and 12. With kMask also writes the bits of what the
+/// ReLU lets through, 1/8 byte. Limited by memory. Blocks are columns_launch's; 4 packs in flight per thread.
 template <class T, int kPack, bool kResidual, bool kMask>
 __global__ void __launch_bounds__(kColumnsBlock, 3)
     batch_norm_normalize(Columns size, const T* __restrict__ x, Affine affine, const T* __restrict__ residual,
                          bool relu, T* __restrict__ y, ReluMask mask) {
   using Value = AccumulationType<T>;
-  // Lanes beyond the matrix help the others to put bytes of the mask together: they read what is inside.
+  // Lanes beyond the matrix help to assemble bytes of the mask: they read elements inside.
   const bool inside = size.channel<kPack>() < size.channels;
   const int channel = inside ? size.channel<kPack>() : 0;
   Value mean[kPack], scale[kPack], weight[kPack], bias[kPack];
@@ -59,7 +60,7 @@ __global__ void __launch_bounds__(kColumnsBlock, 3)
       values[i] = normalized(values[i], mean[i], scale[i], bias[i]);
       if constexpr (kResidual) values[i] += added[i];
       values[i] = values[i] < least ? least : values[i];
-      // As y's dtype rounds it: below its smallest number is 0. NaN passes, as its gradient does.
+      // As y's dtype rounds it: values below its smallest number are 0. NaN passes, as its gradient does.
       if constexpr (kMask)
         bits |= unsigned(!(device_cast<Value>(device_cast<T>(values[i])) <= Value(0))) << i;
     }

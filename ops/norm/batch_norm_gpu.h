@@ -1,5 +1,5 @@
 #pragma once
-// The GPU's batch norm; batch_norm.cpp has checked the arguments. See batch_norm.h for what they are. All
+// The GPU's batch norm. batch_norm.cpp has checked the arguments, which batch_norm.h describes. All functions
 // only enqueue, on the current stream of the tensors' device.
 
 #include "taper/ops/norm/batch_norm_call.h"
@@ -21,13 +21,13 @@ BatchNormGrads batch_norm_backward_gpu(const Tensor& grad, const Tensor& x, cons
 void batch_moments_gpu(const Tensor& x, const BatchMoments& to);
 Tensor unpack_relu_mask_gpu(const Tensor& relu_mask, const Tensor& x);
 
-/// Taper's kernels for these calls.
+/// Computes the call with Taper's kernels.
 void launch_batch_norm_training(const BatchNormCall& call);
 void launch_batch_norm_backward(const BatchNormBackwardCall& call);
 
-/// x as the kernels read it: channels innermost.
+/// Returns x as the kernels read it: channels innermost.
 Tensor as_columns(const Tensor& x);
-/// Uninitialised, in that layout.
+/// Returns an uninitialised tensor like `like`, channels innermost.
 Tensor empty_columns(const Tensor& like);
 
 }  // namespace taper::ops

@@ -1,6 +1,6 @@
 #pragma once
-// Rows of channels as the CPU's batch norm goes over them, a vector at a time, with the ReLU's mask beside
-// them: bit c % 8 of byte c / 8 says whether channel c was let through (relu_mask_shape() in batch_norm.h).
+// Rows of channels as the CPU's batch norm reads them, a vector at a time, beside the ReLU's mask: bit c % 8
+// of byte c / 8 says whether channel c was let through (relu_mask_shape() in batch_norm.h).
 
 #if defined(__AVX__)
 #include <immintrin.h>
@@ -15,7 +15,7 @@
 
 namespace taper::ops {
 
-/// Which lanes of x a ReLU lets through, those above 0 and NaN: lane i in bit i.
+/// Returns the lanes of x that a ReLU lets through, those above 0 and NaN: lane i in bit i.
 template <class T>
 uint32_t lanes_let_through(typename Simd<T>::Vector x) {
 #if defined(__AVX512F__)
@@ -32,15 +32,15 @@ uint32_t lanes_let_through(typename Simd<T>::Vector x) {
   return bits;
 }
 
-/// Part `kPart` of a vector, as many lanes as a vector of doubles has, in double.
+/// Returns part `kPart` of a vector in double: as many lanes as a vector of doubles has.
 template <class T, size_t kPart>
 Simd<double>::Vector widened(typename Simd<T>::Vector x) {
   if constexpr (std::is_same_v<T, double>) {
     return x;
   } else {
 #if defined(__AVX512F__)
-    // GCC 12 converts quarters and puts them together. (And it takes the unmasked functions' results for
-    // uninitialised; a full mask costs nothing.)
+    // GCC 12 would convert quarters and join them. It also considers the unmasked functions' results
+    // uninitialised; a full mask costs nothing.
     constexpr __mmask8 kAll = 0xff;
     const __m256d half = _mm512_maskz_extractf64x4_pd(kAll, _mm512_castps_pd(__m512(x)), int(kPart));
     return Simd<double>::Vector(_mm512_maskz_cvtps_pd(kAll, _mm256_castpd_ps(half)));
@@ -55,11 +55,11 @@ Simd<double>::Vector widened(typename Simd<T>::Vector x) {
   }
 }
 
-/// Channels whose bits of a mask are written at once.
+/// Channels whose mask bits are written together.
 template <class T>
 constexpr int64_t kMaskGroup = std::max<int64_t>(8, Simd<T>::kLanes);
 
-/// Channels i, i + 1, ... of a row, as many as a vector has.
+/// Channels i, i + 1, ... of a row, as many as a vector has lanes.
 template <class T>
 struct VectorAt {
   using Value = typename Simd<T>::Vector;
@@ -72,7 +72,7 @@ struct VectorAt {
     uint32_t word = 0;
     std::memcpy(&word, mask + i / 8, size_t(std::max<int64_t>(kLanes / 8, 1)));
 #if defined(__AVX512F__)
-    // Masked in a register: the load must not become a masked one, which no prefetcher sees coming.
+    // Masked in a register: a masked load would be one that no prefetcher sees coming.
     asm("" : "+v"(g));
     if constexpr (sizeof(T) == 4) return Value(_mm512_maskz_mov_ps(__mmask16(word), __m512(g)));
     if constexpr (sizeof(T) == 8) return Value(_mm512_maskz_mov_pd(__mmask8(word), __m512d(g)));
@@ -93,8 +93,8 @@ struct ScalarAt {
   T let_through(const uint8_t* mask, T g) const { return mask[i / 8] >> i % 8 & 1 ? g : T(0); }
 };
 
-/// out[i] = value(at) for i < count; `at` is a VectorAt or a ScalarAt. If given, `mask` gets the bits of
-/// lanes_let_through.
+/// out[i] = value(at) for i < count; `at` is a VectorAt or a ScalarAt. `mask`, unless null, receives the bits
+/// of lanes_let_through.
 template <class T, class Value>
 void write_row(T* out, int64_t count, bool stream, uint8_t* mask, Value&& value) {
   int64_t i = 0;

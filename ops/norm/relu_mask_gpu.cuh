@@ -1,10 +1,10 @@
 #pragma once
-// How batch norm's kernels write and read the ReLU's mask, whose layout ops/norm/batch_norm.h describes. For
+// How batch norm's kernels write and read the ReLU's mask. ops/norm/batch_norm.h describes its layout. For
 // .cu files only.
 //
-// The layout depends on the shape alone and not on how many channels a thread takes, so that backward may
-// take another number than forward did. A thread with 8 channels (half types) writes a byte of its own;
-// narrower ones put their bits together with their neighbours' first.
+// The layout depends on the shape alone, so backward may take another number of channels per thread than
+// forward. A thread with 8 channels (half types) writes a whole byte; narrower ones first join their bits
+// with their neighbours'.
 
 #include "taper/ops/moments/columns_gpu.cuh"
 
@@ -22,7 +22,8 @@ struct ReluMask {
     return bytes[row * ((channels + 7) / 8) + channel / 8];
   }
 
-  /// The bits of `channel` and its neighbours, lowest first; what lies above a thread's own is not its own.
+  /// Returns the bits of `channel` and its neighbours, lowest first. Higher bits than the thread's are
+  /// invalid.
   __device__ __forceinline__ unsigned load(int channels, int64_t row, int channel) const {
     return unsigned(byte(channels, row, channel)) >> (channel % 8);
   }

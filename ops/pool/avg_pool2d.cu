@@ -1,3 +1,5 @@
+// The GPU's average pooling.
+
 #include "taper/core/base/ceil_div.h"
 #include "taper/ops/pool/image_grid_gpu.cuh"
 #include "taper/ops/pool/pool2d_gpu.h"
@@ -7,8 +9,8 @@ namespace {
 
 // ------------------------------------------------------------------------------------------ kernels
 
-/// y = the mean of each window. One thread for each output pixel and 16 bytes of channels; x is read from
-/// memory once where windows do not overlap, y written once, which is all that limits it.
+/// y = the mean of each window. One thread for each output pixel and 16 bytes of channels. Reads x from
+/// memory once where windows do not overlap, and writes y once. Limited by memory.
 template <class T, int kPack>
 __global__ void __launch_bounds__(kImageBlock)
     avg_pool2d(ImageGrid grid, AveragePoolAxis rows, AveragePoolAxis columns, const T* x, T* y) {
@@ -37,12 +39,12 @@ __global__ void __launch_bounds__(kImageBlock)
   store_channels(y + out + at.pack * kPack, sums);
 }
 
-constexpr int kWide = 32;  // packs of channels that a block takes
+constexpr int kWide = 32;  // packs of channels per block
 constexpr int kDeep = 8;   // threads that share a window
 
-/// The same for large windows, of which there are few: a block of kWide x kDeep threads takes one output
-/// pixel and kWide packs of its channels. Each row of threads sums every kDeep-th pixel of the window; the
-/// sums meet in shared memory and are added in the rows' order. Limited by reading x.
+/// y = the mean of each window, for large and therefore few windows. A block of kWide x kDeep threads takes
+/// one output pixel and kWide packs of its channels. Each row of threads sums every kDeep-th pixel of the
+/// window; the sums meet in shared memory and are added in the rows' order. Limited by reading x.
 template <class T, int kPack>
 __global__ void __launch_bounds__(kWide* kDeep)
     avg_pool2d_large(ImageGrid grid, int channels, AveragePoolAxis rows, AveragePoolAxis columns, const T* x,
@@ -80,9 +82,9 @@ __global__ void __launch_bounds__(kWide* kDeep)
   }
 }
 
-/// grad_x[h, w] = the sum of grad / divisor over the windows that see the pixel, in their order. One thread
-/// for each input pixel and 16 bytes of channels; grad comes from the caches where windows overlap, grad_x is
-/// written once: limited by memory.
+/// grad_x[h, w] = the sum of grad / divisor over the windows that see the pixel, in order. One thread for
+/// each input pixel and 16 bytes of channels. Reads grad from the caches where windows overlap, and writes
+/// grad_x once. Limited by memory.
 template <class T, int kPack>
 __global__ void __launch_bounds__(kImageBlock)
     avg_pool2d_backward(ImageGrid grid, AveragePoolAxis rows, AveragePoolAxis columns, const T* grad,
@@ -111,7 +113,7 @@ __global__ void __launch_bounds__(kImageBlock)
   store_channels(grad_x + to + at.pack * kPack, sums);
 }
 
-/// Pixels of the largest window of an axis.
+/// Pixels of an axis's largest window.
 int64_t largest_window(const AveragePoolAxis& axis) {
   return axis.adaptive ? ceil_div(axis.input, axis.output) + 1 : axis.kernel;
 }

@@ -1,3 +1,5 @@
+// The CPU's average pooling.
+
 #include <algorithm>
 
 #include "taper/core/base/parallel.h"

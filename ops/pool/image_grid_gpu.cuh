@@ -1,5 +1,5 @@
 #pragma once
-// Which part of a batch of channels_last images a thread works on. For .cu files only.
+// The part of a batch of channels_last images that a thread works on. For .cu files only.
 
 #include "taper/core/base/ceil_div.h"
 #include "taper/ops/copy/channels_gpu.cuh"
@@ -8,10 +8,10 @@ namespace taper::ops {
 
 inline constexpr unsigned kImageBlock = 256;  // threads
 
-/// One thread for each place of images x rows x columns x packs of channels, packs innermost, so that a warp
-/// touches memory in one piece; blocks of kImageBlock threads. A launch takes fewer than 2^31 places.
+/// One thread for each element of images x rows x columns x packs of channels. Packs are innermost, so that a
+/// warp touches contiguous memory. Blocks of kImageBlock threads. A launch takes fewer than 2^31 elements.
 struct ImageGrid {
-  uint32_t count = 0;  // places of this launch
+  uint32_t count = 0;  // elements of this launch
   int64_t first_image = 0;
   FastDivisor rows, columns, packs;
 
@@ -26,8 +26,8 @@ struct ImageGrid {
   }
 };
 
-/// Calls launch(ImageGrid) for all images, as many at a time as one launch takes; not at all if there are no
-/// places. Throws Error if one image is too large.
+/// Calls launch(ImageGrid) for all images, as many at a time as one launch takes; not at all without
+/// elements. Throws Error if one image is too large.
 template <class Launch>
 void for_each_image_grid(int64_t images, int64_t rows, int64_t columns, int64_t packs, Launch&& launch) {
   const int64_t per_image = rows * columns * packs;

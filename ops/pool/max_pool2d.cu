@@ -1,3 +1,5 @@
+// The GPU's max pooling. PyTorch's counterpart: ATen/native/cuda/DilatedMaxPool2d.cu.
+
 #include <cmath>
 
 #include "taper/core/base/ceil_div.h"
@@ -8,14 +10,13 @@
 namespace taper::ops {
 namespace {
 
-constexpr int kBlocksPerMultiprocessor = 3;  // at least: 80 registers a thread
+constexpr int kBlocksPerMultiprocessor = 3;  // at least: 80 registers per thread
 
 // ------------------------------------------------------------------------------------------ kernels
 
-/// The largest value of each window and, unless `indices` is null, where it is. One thread for each output
-/// pixel and 16 bytes of channels. Overlapping windows meet in the caches: from memory x is read once, y and
-/// the indices, four times as wide as f16, are written once; the indices are most of the traffic. (PyTorch:
-/// ATen/native/cuda/DilatedMaxPool2d.cu)
+/// The largest value of each window and, unless `indices` is null, its index. One thread for each output
+/// pixel and 16 bytes of channels. Overlapping windows meet in the caches: memory reads x once and writes y
+/// and the indices once. The indices, four times as wide as f16, are most of the traffic.
 template <class T, int kPack>
 __global__ void __launch_bounds__(kImageBlock, kBlocksPerMultiprocessor)
     max_pool2d(ImageGrid grid, MaxPoolAxis rows, MaxPoolAxis columns, const T* x, T* y, int64_t* indices) {
@@ -57,10 +58,10 @@ __global__ void __launch_bounds__(kImageBlock, kBlocksPerMultiprocessor)
 
 constexpr int kTile = 2;
 
-/// grad_x[h, w] = the sum of grad over the windows whose maximum is there: each input pixel asks the windows
-/// that see it, in their order, so nothing is added by two threads. One thread for each kTile x kTile input
-/// pixels and 16 bytes of channels: a window that several of them see is read once for all. grad and the
-/// indices come from memory once and from the caches about four times for windows of 3 with stride 2.
+/// grad_x[h, w] = the sum of grad over the windows whose maximum is there. Each input pixel asks the windows
+/// that see it, in order, so no two threads add to one element. One thread for each kTile x kTile input
+/// pixels and 16 bytes of channels: a window that several pixels see is read once for all. grad and the
+/// indices come from memory once, and from the caches about four times for windows of 3 with stride 2.
 template <class T, int kPack>
 __global__ void __launch_bounds__(kImageBlock, kBlocksPerMultiprocessor)
     max_pool2d_backward(ImageGrid tiles, MaxPoolAxis rows, MaxPoolAxis columns, const T* grad,
@@ -87,7 +88,7 @@ __global__ void __launch_bounds__(kImageBlock, kBlocksPerMultiprocessor)
 #pragma unroll
       for (int i = 0; i < kPack; ++i) {
         gpu::device_check(places[i] >= 0 && places[i] < int64_t(height) * width,
-                          "max_pool2d_backward: an index lies outside the picture");
+                          "max_pool2d_backward: an index lies outside the image");
         const int place = int(places[i]) - (h * width + w);
 #pragma unroll
         for (int r = 0; r < kTile; ++r) {
@@ -110,8 +111,8 @@ __global__ void __launch_bounds__(kImageBlock, kBlocksPerMultiprocessor)
   }
 }
 
-/// y = x at the indices. One thread for each output pixel and 16 bytes of channels; the reads of x scatter
-/// over the windows' pixels, whose 32-byte sectors limit it, beside the 8 bytes of each index.
+/// y = x at the indices. One thread for each output pixel and 16 bytes of channels. Limited by the scattered
+/// reads of x, in 32-byte sectors, and by the 8 bytes of each index.
 template <class T, int kPack>
 __global__ void __launch_bounds__(kImageBlock, kBlocksPerMultiprocessor)
     max_pool2d_gather(ImageGrid grid, int64_t pixels, const T* x, const int64_t* indices, T* y) {
@@ -129,7 +130,7 @@ __global__ void __launch_bounds__(kImageBlock, kBlocksPerMultiprocessor)
 #pragma unroll
   for (int i = 0; i < kPack; ++i) {
     gpu::device_check(places[i] >= 0 && places[i] < pixels,
-                      "max_pool2d_gather: an index lies outside the picture");
+                      "max_pool2d_gather: an index lies outside the image");
     values[i] = x[places[i] * pixel_stride + i];
   }
   store_channels(y + out, values);

@@ -1,3 +1,5 @@
+// The CPU's max pooling.
+
 #include <algorithm>
 #include <limits>
 
@@ -8,7 +10,7 @@
 namespace taper::ops {
 namespace {
 
-/// Channels that are compared at a time, kept in registers and the first-level cache.
+/// Channels that are compared together, in registers and the first-level cache.
 constexpr int64_t kChannelBlock = 256;
 
 /// Input positions that an output position sees along one axis: first, first + dilation, ... below `end`.
@@ -23,7 +25,7 @@ Taps taps_of(int64_t output, int64_t input_size, int64_t kernel, int64_t stride,
   return {begin + skipped * dilation, std::min(begin + (kernel - 1) * dilation + 1, input_size)};
 }
 
-/// One output pixel: for up to kChannelBlock channels, the maximum over the taps and where it is.
+/// One output pixel: for up to kChannelBlock channels, the maximum over the taps and its index.
 template <class T>
 void max_of_taps(const T* image, int64_t width, int64_t pixel_stride, Taps rows, Taps columns,
                  IntPair dilation, int64_t channels, T* __restrict maximum, int64_t* __restrict indices) {
@@ -44,7 +46,7 @@ void max_of_taps(const T* image, int64_t width, int64_t pixel_stride, Taps rows,
   for (int64_t c = 0; c < channels; ++c) indices[c] = place[c];
 }
 
-/// The same without the places.
+/// One output pixel without indices: the maxima alone.
 template <class T>
 void max_of_taps(const T* image, int64_t width, int64_t pixel_stride, Taps rows, Taps columns,
                  IntPair dilation, int64_t channels, T* __restrict maximum) {
@@ -60,18 +62,18 @@ void max_of_taps(const T* image, int64_t width, int64_t pixel_stride, Taps rows,
   }
 }
 
-/// Indices may come from a user.
+/// Checks indices, because they may come from a user.
 void check_indices(std::string_view op, const Tensor& indices, int64_t pixels) {
   const int64_t* data = indices.data<int64_t>();
   parallel_for(indices.numel(), int64_t(1) << 16, [&](int64_t begin, int64_t end) {
     const auto [least, most] = std::minmax_element(data + begin, data + end);
-    TAPER_CHECK(*least >= 0 && *most < pixels, "{}: indices reach from {} to {} but a picture has {} pixels",
+    TAPER_CHECK(*least >= 0 && *most < pixels, "{}: indices reach from {} to {} but an image has {} pixels",
                 op, *least, *most, pixels);
   });
 }
 
-/// Calls body(n, grad offset, count): one image's pixels of `like` at a time. Gradients of one image meet
-/// only there, so images can go to different threads.
+/// Calls body(n, grad offset, count) for one image's pixels of `like` at a time. Gradients add up only within
+/// an image, so images can go to different threads.
 template <class Body>
 void for_each_image(const Tensor& like, Body&& body) {
   const int64_t per_image = like.size(0) == 0 ? 0 : like.numel() / like.size(0);

@@ -12,7 +12,7 @@
 namespace taper::ops {
 namespace {
 
-/// Sides and windows are below it, so that a sum of two is an int32_t.
+/// Image sides and windows are smaller, so that a sum of two is an int32_t.
 constexpr int64_t kMaxSide = int64_t(1) << 30;
 
 void check_images(std::string_view op, std::string_view what, const Tensor& x) {
@@ -26,17 +26,17 @@ void check_input_shape(std::string_view op, const Tensor& grad, const Shape& inp
               "{}: input shape must be [{}, {}, H, W], got {}", op, grad.size(0), grad.size(1), input);
 }
 
-/// Places in a picture are int32_t inside.
+/// Pixel indices are int32_t inside.
 void check_sides(std::string_view op, const Shape& input) {
   TAPER_CHECK(input[2] < kMaxSide && input[3] < kMaxSide && input[2] * input[3] <= INT32_MAX,
-              "{}: a picture of {} x {} pixels is too large", op, input[2], input[3]);
+              "{}: an image of {} x {} pixels is too large", op, input[2], input[3]);
 }
 
 void check_shape(std::string_view op, std::string_view what, const Shape& actual, const Shape& needed) {
   TAPER_CHECK(actual == needed, "{}: {} must be {}, got {}", op, what, needed, actual);
 }
 
-/// In channels_last and the dtype that the device's functions take: the CPU's know f32 and f64 alone.
+/// Returns x in channels_last and in a dtype that the device's functions take: on the CPU f32 or f64.
 Tensor as_images(const Tensor& x) {
   return contiguous(x.device().is_cuda() ? x : cast(x, compute_dtype(x.dtype())), kChannelsLast);
 }
@@ -71,7 +71,7 @@ int64_t pooled_size(std::string_view op, int64_t input, int64_t kernel, int64_t 
   const int64_t reach = dilation * (kernel - 1) + 1;
   TAPER_CHECK(reach < kMaxSide, "{}: a window of {} pixels (kernel {}, dilation {}) is too large", op, reach,
               kernel, dilation);
-  // In ceil_mode a window may reach beyond the padding by less than a stride, the first one too.
+  // In ceil_mode a window may reach beyond the padding by less than a stride, also the first one.
   const int64_t room = input + 2 * padding - reach + (ceil_mode ? stride - 1 : 0);
   TAPER_CHECK(
       input > 0 && room >= 0,
@@ -90,7 +90,7 @@ MaxPoolAxes max_pool_axes(std::string_view op, const Shape& input, const MaxPool
     const int64_t output = pooled_size(op, size, kernel, stride, padding, dilation, o.ceil_mode);
     const MaxPoolAxis windows{int32_t(size),   int32_t(output),  int32_t(kernel),
                               int32_t(stride), int32_t(padding), int32_t(dilation)};
-    // A dilated window can step over the whole picture; it has no maximum, and no place for its gradient.
+    // A dilated window can step over the whole image. It has no maximum, and its gradient has no index.
     for (int32_t i = 0; dilation > 1 && i < windows.output; ++i) {
       TAPER_CHECK(
           windows.begin(i) < windows.end(i),
@@ -127,7 +127,7 @@ AveragePoolAxes adaptive_axes(std::string_view op, const Shape& input, IntPair o
   TAPER_CHECK(input[2] > 0 && input[3] > 0, "{}: input {} has no pixels", op, input);
   const auto axis = [](int64_t size, int64_t windows) {
     AveragePoolAxis result{.input = int32_t(size), .output = int32_t(windows), .adaptive = true};
-    if (size % windows == 0) {  // windows of one size: cheaper to find
+    if (size % windows == 0) {  // windows of one size: faster to find
       result.adaptive = false;
       result.kernel = result.stride = int32_t(size / windows);
     }
@@ -141,7 +141,7 @@ Shape pooled_shape(const Shape& input, const Axes& axes) {
   return {input[0], input[1], axes.rows.output, axes.columns.output};
 }
 
-/// As the CPU takes them.
+/// Returns the windows as the CPU's functions take them.
 PoolWindows windows_of(const AveragePoolAxes& axes) {
   const auto windows = [](const AveragePoolAxis& axis) {
     std::vector<PoolWindow> result;

@@ -13,9 +13,9 @@ struct PoolWindows {
   std::vector<PoolWindow> columns;  ///< one for each output column
 };
 
-/// y is allocated, and so is indices unless the places are not wanted; options.stride is not 0.
+/// y and, if wanted, indices are allocated. options.stride is not 0.
 void max_pool2d_cpu(const Tensor& x, const MaxPool2dOptions& options, const Tensor& y, const Tensor& indices);
-/// These two throw Error if an index lies outside the picture.
+/// Both throw Error if an index lies outside the image.
 void max_pool2d_backward_cpu(const Tensor& grad, const Tensor& indices, const Tensor& grad_x);
 void max_pool2d_gather_cpu(const Tensor& x, const Tensor& indices, const Tensor& y);
 

@@ -1,7 +1,7 @@
 #pragma once
-// The GPU's pooling, in f32, f64, f16 or bf16 and channels_last memory; pool2d.cpp has checked everything and
-// allocated the results. All only enqueue, on the current stream of the tensors' device. An index outside the
-// picture ends the kernel (core/gpu/device_check.h).
+// The GPU's pooling, in f32, f64, f16 or bf16 and channels_last memory. pool2d.cpp has checked the arguments
+// and allocated the results. All functions only enqueue, on the current stream of the tensors' device. An
+// index outside the image ends the kernel (core/gpu/device_check.h).
 
 #include "taper/core/tensor.h"
 #include "taper/ops/pool/pool_axis.h"
@@ -15,7 +15,7 @@ struct AveragePoolAxes {
   AveragePoolAxis rows, columns;
 };
 
-/// indices: undefined, or the places of the maxima are stored there.
+/// indices: receives the indices of the maxima, unless undefined.
 void max_pool2d_gpu(const Tensor& x, const MaxPoolAxes& axes, const Tensor& y, const Tensor& indices);
 /// Each index lies in its window.
 void max_pool2d_backward_gpu(const Tensor& grad, const Tensor& indices, const MaxPoolAxes& axes,

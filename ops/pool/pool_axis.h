@@ -14,8 +14,7 @@ struct PoolWindow {
   int64_t divisor = 1;
 };
 
-/// One axis of max pooling. Output position i sees the input positions begin(i), begin(i) + dilation, ...
-/// below end(i).
+/// One axis of max pooling. Output i sees inputs begin(i), begin(i) + dilation, ... below end(i).
 struct MaxPoolAxis {
   int32_t input = 0, output = 0;
   int32_t kernel = 1, stride = 1, padding = 0, dilation = 1;
@@ -39,7 +38,7 @@ struct MaxPoolAxis {
   }
 };
 
-/// One axis of average pooling, of windows of one size or, adaptive, of windows that cover the input evenly.
+/// One axis of average pooling: windows of one size, or adaptive windows that cover the input evenly.
 struct AveragePoolAxis {
   int32_t input = 0, output = 0;
   bool adaptive = false;

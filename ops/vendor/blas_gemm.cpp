@@ -5,8 +5,7 @@
 namespace taper::ops {
 namespace {
 
-/// A row-major matrix of rows x cols, or of cols x rows if it is transposed, is a column-major one of the
-/// swapped sizes.
+/// A row-major matrix of rows x cols (cols x rows if transposed) is a column-major one of the swapped sizes.
 BlasMatrix stored(const GpuMatrix& x, int64_t rows, int64_t cols, int64_t batch_stride) {
   return {.rows = x.transposed ? rows : cols,
           .cols = x.transposed ? cols : rows,
@@ -14,7 +13,7 @@ BlasMatrix stored(const GpuMatrix& x, int64_t rows, int64_t cols, int64_t batch_
           .batch_stride = batch_stride};
 }
 
-/// The distance between all neighbours of a batch of `sizes`, if it is one.
+/// Returns the constant distance between neighbours of a batch of `sizes`; nothing if it varies.
 std::optional<int64_t> one_stride(const GemmSizes& sizes, int64_t outer, int64_t inner) {
   if (sizes.batches() == 1) return 0;
   if (sizes.batch_outer == 1) return inner;

@@ -1,5 +1,5 @@
 #pragma once
-// A convolution, and what follows it, as a vendor's library is asked for it (ops/vendor/engine_library.h).
+// A convolution and its epilogue, as a request to a vendor's library (ops/vendor/engine_library.h).
 
 #include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/vendor/engine_operands.h"
@@ -15,8 +15,8 @@ struct ConvPattern {
   DType dtype = kFloat32;                             ///< f32, f16 or bf16, of all operands
   bool allow_tf32 = false;                            ///< f32 operands may be rounded to TF32
   bool bias = false, residual = false, relu = false;  ///< forward only: y = relu(sums + bias + residual)
-  bool affine_relu = false;                           ///< forward only: of relu(x * scale + shift)
-  bool sums = false;                                  ///< forward only: the sums of y and its squares, too
+  bool affine_relu = false;                           ///< forward only: for relu(x * scale + shift)
+  bool sums = false;                                  ///< forward only: also the sums of y and of its squares
 
   static ConvPattern of(const Conv2dCall& call);
 };

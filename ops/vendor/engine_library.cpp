@@ -9,10 +9,10 @@
 namespace taper::ops {
 namespace {
 
-/// A library that the process opens when an op first asks for it.
+/// A library that the process opens when an op first needs it.
 class Slot {
  public:
-  /// `without`: how things go on if the library cannot be loaded.
+  /// `without`: the consequence if the library cannot be loaded.
   Slot(EngineLibraryLoader loader, const char* without) : loader_(std::move(loader)), without_(without) {}
 
   std::shared_ptr<EngineLibrary> get() {
@@ -60,7 +60,7 @@ EngineLibraryLoader cudnn_loader() {
 }
 
 Slot& slot(VendorLibrary which) {
-  // Never destroyed: ops may run while other static objects are.
+  // Never destroyed: ops may run while other static objects are destroyed.
   static auto& cublaslt = *new Slot(cublaslt_loader(), "matrix products use Taper's own kernels");
   static auto& cudnn = *new Slot(cudnn_loader(), "convolutions and batch norm use Taper's own kernels");
   return which == VendorLibrary::kCublaslt ? cublaslt : cudnn;

@@ -1,8 +1,8 @@
 #pragma once
-// A vendor's library of kernels, seen through one small interface. It is asked for an operation, described by
-// a plain struct that a family of ops defines, and offers engines that compute it. cudnn/engines.cpp
-// implements the interface for cuDNN, cublaslt/gemm.cpp for cuBLASLt, tests for a library of their own. Which
-// engine is taken is decided by the algorithm cache (library_algorithms.h).
+// A vendor's library of kernels behind one small interface. A request is a plain struct, defined by a family
+// of ops; the library offers engines that compute it. cudnn/engines.cpp implements the interface for cuDNN,
+// cublaslt/gemm.cpp for cuBLASLt, and tests have a library of their own. The algorithm cache chooses the
+// engine (library_algorithms.h).
 
 #include <functional>
 #include <memory>
@@ -18,43 +18,41 @@
 
 namespace taper::ops {
 
-/// What a library is asked for. Each pattern names its operands.
+/// A request to a library. Each pattern names its operands.
 using EnginePattern = std::variant<ConvPattern, NormPattern, BlasGemm>;
 
-/// An engine made ready for one pattern. (cuDNN: execution plan)
+/// An engine prepared for one pattern. (cuDNN: execution plan)
 class EnginePlan {
  public:
   virtual ~EnginePlan() = default;
-  /// Enqueues the operation on the current stream of the current device. `operands` are the pattern's.
-  /// `workspace` has the engine's workspace_bytes. Throws AlgorithmFailed if the library refuses.
-  /// Thread-safe.
+  /// Enqueues the operation on the current stream of the current device. `operands`: the pattern's.
+  /// `workspace`: the engine's workspace_bytes. Throws AlgorithmFailed if the library refuses. Thread-safe.
   virtual void run(const EngineOperands& operands, void* workspace) const = 0;
   /// Returns bytes from which EngineLibrary::load() makes the plan again, in a process with the same library
-  /// and kind of device. Throws Error if the library does not give any. Called for engines that compile.
+  /// and kind of device. Throws Error if the library gives none. Called for engines that compile.
   virtual std::string serialized() const { fail("a plan that cannot be serialised"); }
 };
 
 /// One of a library's ways to compute a pattern. (cuDNN: engine configuration)
 struct Engine {
-  /// Its name tells it from the library's others. `run` is empty: the plan runs.
+  /// Its name is unique in the library. `run` is empty: the plan runs.
   Algorithm algorithm;
-  /// Building its plan compiles code, which takes in the order of a second: worth keeping for other
-  /// processes.
+  /// Whether building its plan compiles code, about a second's work that other processes can reuse.
   bool compiles = false;
-  /// Makes it ready on the current device. Throws AlgorithmFailed if the library refuses. Thread-safe.
+  /// Builds its plan on the current device. Throws AlgorithmFailed if the library refuses. Thread-safe.
   std::function<std::unique_ptr<EnginePlan>()> build;
 };
 
 class EngineLibrary {
  public:
   virtual ~EngineLibrary() = default;
-  /// With its version: "cudnn 9.19.0".
+  /// Returns the name with its version: "cudnn 9.19.0".
   virtual std::string name() const = 0;
-  /// Returns the engines for `pattern` on the current device, the most promising first and each once; none if
+  /// Returns the engines for `pattern` on the current device, the most promising first, each once; none if
   /// the library does not support it. Throws Error if the library fails. Thread-safe.
   virtual std::vector<Engine> engines(const EnginePattern& pattern) = 0;
-  /// Returns the plan that gave these bytes (EnginePlan::serialized). Throws Error if the library cannot make
-  /// it of them. Thread-safe.
+  /// Returns the plan that gave these bytes (EnginePlan::serialized). Throws Error if the library cannot
+  /// remake it. Thread-safe.
   virtual std::unique_ptr<EnginePlan> load(const std::string& /*serialized*/) {
     fail("{} loads no plans", name());
   }
@@ -63,22 +61,22 @@ class EngineLibrary {
 /// The libraries that a build may have: cuBLASLt for matrix products, cuDNN for everything else.
 enum class VendorLibrary : uint8_t { kCublaslt, kCudnn };
 
-/// Makes a library, or throws Error saying in one line why there is none.
+/// Makes a library, or throws Error with one line on why there is none.
 using EngineLibraryLoader = std::function<std::unique_ptr<EngineLibrary>()>;
 
-/// Returns the library of this build, which is loaded at the first call. Null if the build has none, or if it
-/// could not be loaded, which is reported once by warn(). Thread-safe.
+/// Returns this build's library, loaded at the first call. Null if the build has none, or if it could not be
+/// loaded, which warn() reports once. Thread-safe.
 std::shared_ptr<EngineLibrary> engine_library(VendorLibrary which);
 
-/// Takes another library from the next call of engine_library() on, or none (an empty loader). Returns the
-/// loader before it. Choices that the algorithm cache has made stay.
+/// Replaces the library from the next call of engine_library() on; an empty loader means none. Returns the
+/// previous loader. Choices that the algorithm cache has made stay.
 EngineLibraryLoader set_engine_library_loader(VendorLibrary which, EngineLibraryLoader loader);
 
 /// Loads cuBLASLt. In builds with TAPER_HAVE_CUBLASLT only.
 std::unique_ptr<EngineLibrary> load_cublaslt();
 
 /// Loads cuDNN. In builds with TAPER_HAVE_CUDNN only. With `device`, cuDNN's JSON description of a device, it
-/// lists and builds for that device, which need not be there. Such plans cannot run. (cuDNN: deviceless
+/// lists and builds for that device, which need not be present; such plans cannot run. (cuDNN: deviceless
 /// ahead-of-time compilation, since 9.8)
 std::unique_ptr<EngineLibrary> load_cudnn(const std::string& device = {});
 

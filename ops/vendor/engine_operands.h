@@ -1,5 +1,5 @@
 #pragma once
-// The tensors of one call, as a vendor's library takes them: addresses by the part that each plays.
+// The tensors of one call as a vendor's library takes them: addresses by their roles.
 
 #include <array>
 #include <cstdint>
@@ -10,8 +10,7 @@
 
 namespace taper::ops {
 
-/// What a tensor is to an operation. A gradient is named for the tensor with respect to which it is taken.
-/// (cuDNN: UID)
+/// A tensor's role in an operation. kGradX is the gradient with respect to x, and so on. (cuDNN: UID)
 enum class Operand : uint8_t {
   kX = 1,
   kWeight,
@@ -22,9 +21,9 @@ enum class Operand : uint8_t {
   kGradX,
   kGradWeight,
   kSum,        ///< of each of y's channels
-  kSquareSum,  ///< of their squares
+  kSquareSum,  ///< of their squares, for each channel
   kScale,      ///< of each of x's channels
-  kShift,      ///< likewise
+  kShift,      ///< of each of x's channels
   kGradBias,
   kGradResidual,
   kReluMask,
@@ -37,25 +36,25 @@ enum class Operand : uint8_t {
   kMomentum,  ///< a number
   kEpsilon,   ///< a number
   kZero,      ///< the number 0
-  kA,         ///< of a matrix product, as blas_gemm.h has it
+  kA,         ///< of a matrix product, as in blas_gemm.h
   kB,
   kC,
   kD,
 };
 
-/// A tensor by its address, or, where that is null, a number.
+/// A tensor by its address or, if that is null, a number.
 struct EngineOperand {
   Operand operand = Operand::kX;
   void* address = nullptr;
   float number = 0;
 };
 
-/// Bytes that divide the addresses of an engine's tensors. Calls whose tensors are aligned to less are not
-/// for a library: some of cuDNN's engines (9.19, convolutions in f32 on an H200) fault there although they
-/// were told the true alignment.
+/// Bytes that divide the addresses of an engine's tensors. Calls with less aligned tensors do not go to a
+/// library: some of cuDNN's engines (9.19, convolutions in f32 on an H200) fault on them, although they were
+/// told the true alignment.
 constexpr int64_t kEngineAlignment = 16;
 
-/// The operands of one call, on the stack. Those that the call has not are left out.
+/// The operands of one call, on the stack. Operands that the call lacks are left out.
 class EngineOperands {
  public:
   static constexpr size_t kMost = 16;
@@ -81,15 +80,15 @@ class EngineOperands {
   void add(Operand operand, double number) { push({.operand = operand, .number = float(number)}); }
 
   std::span<const EngineOperand> all() const { return {operands_.data(), count_}; }
-  /// Null if the call has no such operand.
+  /// Returns null if the call has no such operand.
   const EngineOperand* find(Operand operand) const;
-  /// Null if the call has no such tensor.
+  /// Returns null if the call has no such tensor.
   void* address(Operand operand) const;
-  /// Where the tensors are.
+  /// Returns the tensors' device.
   Device device() const { return device_; }
-  /// The largest power of two, at most 256, that divides all addresses.
+  /// Returns the largest power of two, at most 256, that divides all addresses.
   int64_t alignment() const;
-  /// Whether engines may have them: see kEngineAlignment.
+  /// Whether engines may take them: see kEngineAlignment.
   bool are_aligned() const { return alignment() >= kEngineAlignment; }
 
  private:

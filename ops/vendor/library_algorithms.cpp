@@ -12,7 +12,7 @@
 namespace taper::ops {
 namespace {
 
-/// An engine whose plan is made when it is first needed: loaded from what another process has kept, or built.
+/// An engine whose plan is made at the first need: loaded from what another process kept, or built.
 class LazyPlan {
  public:
   LazyPlan(std::shared_ptr<EngineLibrary> library, Engine engine, std::string key)
@@ -23,7 +23,7 @@ class LazyPlan {
     if (engine_.compiles) note([this] { has_run_ = true; });
   }
 
-  /// Makes the plan now, unless it is made.
+  /// Returns the plan, made now if necessary.
   const EnginePlan& made() {
     if (const EnginePlan* const plan = made_.load(std::memory_order_acquire)) return *plan;
     const std::lock_guard lock(mutex_);
@@ -33,7 +33,7 @@ class LazyPlan {
     return *plan_;
   }
 
-  /// From now on the plan is worth keeping, if it runs.
+  /// Marks the plan as worth keeping, if it runs.
   void set_chosen() {
     note([this] { is_chosen_ = true; });
   }
@@ -61,7 +61,7 @@ class LazyPlan {
   }
 
   void keep() {
-    is_kept_ = true;  // also if that fails, so that it is tried once
+    is_kept_ = true;  // even on failure, so that it is tried once
     try {
       algorithm_cache().plans().keep(key_, plan_->serialized());
     } catch (const Error& error) {
@@ -73,7 +73,7 @@ class LazyPlan {
   const Engine engine_;
   const std::string key_;
   std::atomic<const EnginePlan*> made_{nullptr};
-  std::mutex mutex_;  // for what is below
+  std::mutex mutex_;  // for the members below
   std::unique_ptr<EnginePlan> plan_;
   bool has_run_ = false, is_chosen_ = false, is_kept_ = false;
 };

@@ -1,4 +1,4 @@
-"""Benchmark mode from outside: what one training run measures, the next one finds, and taper-algorithms shows.
+"""Benchmark mode from outside: one training run measures, the next one finds the results, taper-algorithms shows them.
 
   algorithms_test.py RESNET50_TRAIN TAPER_ALGORITHMS [TEST...]
 """
@@ -27,7 +27,7 @@ class AlgorithmsTest(unittest.TestCase):
         return result
 
     def train(self, *flags, **variables):
-        # On the CPU: what is measured on a GPU depends on its libraries, whose refusals are warned of.
+        # On the CPU: on a GPU measuring depends on its libraries, whose refusals cause warnings.
         result = self.run_program(TRAIN, "--arch", "resnet18", "--batch-size", 4, "--max-steps", 1, "--progress", "off",
                                   "--device", "cpu", *flags, **variables)
         self.assertEqual(result.stderr, "")

@@ -1,4 +1,4 @@
-"""What programs do with files, streams, signals and numbers that are not as they should be.
+"""What programs do with unusable files, streams, signals and numbers.
 
   files_test.py RESNET50_TRAIN TAPER_ALGORITHMS OTHER_PROGRAM [TEST...]
 """
@@ -19,8 +19,8 @@ TRAIN, ALGORITHMS, OTHER = sys.argv.pop(1), sys.argv.pop(1), sys.argv.pop(1)
 SMALL = ["--arch", "resnet18", "--batch-size", "8", "--image-size", "8", "--progress", "off", "--device", "cpu",
          "--workers", "0"]
 ONE_STEP = SMALL + ["--max-steps", "1"]
-SYNTHETIC = ["--dataset", "synthetic", "--num-classes", "10"]  # has no validation, which takes longest
-# A newcomer's uid, for what root may do always.
+SYNTHETIC = ["--dataset", "synthetic", "--num-classes", "10"]  # without validation, which takes longest
+# The uid of an unprivileged user, since root may do everything.
 NOBODY = 65534
 
 
@@ -30,7 +30,7 @@ def run(*arguments, **options):
 
 
 def resnet18_weights(path, bias):
-    """Writes a ResNet-18 for ten classes, all zeros but for the last layer's bias; a sparse file."""
+    """Writes a ResNet-18 for ten classes, all zeros except the last layer's bias, in a sparse file."""
     shapes = {"conv1.weight": [64, 3, 7, 7], "fc.weight": [10, 512], "fc.bias": [10]}
 
     def norm(name, channels):
@@ -52,7 +52,7 @@ def resnet18_weights(path, bias):
                 norm(f"{name}.downsample.1", channels)
             before = channels
     header, end = {}, 0
-    for name, shape in sorted(shapes.items(), key=lambda item: item[1] != []):  # eight bytes wide ones first
+    for name, shape in sorted(shapes.items(), key=lambda item: item[1] != []):  # eight-byte elements first
         size = 8 if shape == [] else 4
         for n in shape:
             size *= n
@@ -97,7 +97,7 @@ class FilesTest(unittest.TestCase):
         self.assertEqual(result.stdout, "")
         self.assertEqual([name for name in os.listdir(self.folder) if name.endswith(".tmp")], [])
 
-    # ---- outputs that cannot be ----
+    # ---- outputs that cannot be written ----
 
     def test_what_would_fail_at_the_end_is_refused_at_the_start(self):
         os.mkdir(self.path("folder"))
@@ -153,7 +153,7 @@ class FilesTest(unittest.TestCase):
         while time.time() < deadline and not (os.path.exists(log) and os.path.getsize(log) > 0):
             time.sleep(0.02)
 
-    # ---- what is not a plain file ----
+    # ---- outputs that are not plain files ----
 
     def test_streams_and_links_stay_what_they_are(self):
         os.mkfifo(self.path("pipe"))
@@ -185,7 +185,7 @@ class FilesTest(unittest.TestCase):
             self.assertTrue(stat.S_ISCHR(os.stat(null).st_mode), flag)
 
     def test_standard_output_can_be_named(self):
-        with open(self.path("out"), "w") as out:  # a file, which must not be replaced under the program's hands
+        with open(self.path("out"), "w") as out:  # an open file must not be replaced
             result = run(TRAIN, *ONE_STEP, *SYNTHETIC, "--summary", "/dev/stdout", "--log", "/dev/stdout", stdout=out)
         self.assertEqual(result.returncode, 0, result.stderr)
         lines = self.read("out").splitlines()
@@ -235,7 +235,7 @@ class FilesTest(unittest.TestCase):
                 self.assertRegex(summary["errors"][0], "full: cannot be written")
 
     def full(self):
-        """/dev/full; where devices can be made, one of this test's own."""
+        """/dev/full, or this test's own copy where devices can be made."""
         path = self.path("full")
         if os.geteuid() != 0:
             return "/dev/full"
@@ -257,7 +257,7 @@ class FilesTest(unittest.TestCase):
     # ---- signals ----
 
     def interrupted(self, *signals, flags=(), summary="s.json", **options):
-        """Sends the signals once training is under way."""
+        """Sends the signals after training has begun."""
         log = self.path("l.jsonl")
         process = subprocess.Popen([TRAIN, *SMALL, "--epochs", "1000", "--log", log, "--summary", self.path(summary), *flags],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
@@ -274,7 +274,7 @@ class FilesTest(unittest.TestCase):
             code, output = self.interrupted(number)
             self.assertEqual(code, 130)
             self.assertIn("interrupted after", output)
-            self.assertNotIn("epoch", output)  # none is whole
+            self.assertNotIn("epoch", output)  # no epoch is complete
             self.assertEqual((self.summary()["ended"], self.summary()["interrupted"]), ("interrupted", True))
 
     def test_a_second_signal_ends_at_once(self):
@@ -284,7 +284,7 @@ class FilesTest(unittest.TestCase):
         for number in (signal.SIGTERM, signal.SIGINT):
             process = subprocess.Popen([TRAIN, *SMALL, *flags, "--log", log], stdout=subprocess.DEVNULL)
             self.addCleanup(process.kill)
-            while not os.path.exists(log):  # signals are caught right after
+            while not os.path.exists(log):  # signals are caught from here on
                 time.sleep(0.02)
             time.sleep(0.5)
             process.send_signal(number)
@@ -318,7 +318,7 @@ class FilesTest(unittest.TestCase):
         self.assertEqual(process.returncode, 130)
         self.assertIsNotNone(self.summary()["top1"])
 
-    # ---- runs that fail ----
+    # ---- failing runs ----
 
     def failed(self, *flags, ended, says, program=TRAIN, **options):
         result = run(program, *flags, "--summary", self.path("s.json"), **options)
@@ -349,7 +349,7 @@ class FilesTest(unittest.TestCase):
             self.skipTest("memory cannot be limited")
         flags = ["--arch", "resnet18", "--batch-size", 2, "--image-size", 8, "--device", "cuda", "--max-steps", 2, "--progress",
                  "off", "--profile", self.path("p.json"), "--memory-report", self.path("m.html")]
-        for limit in (20 << 20, 110 << 20):  # while the model moves, in the first step
+        for limit in (20 << 20, 110 << 20):  # while the model moves; in the first step
             self.failed(*flags, ended="out of memory", says="out of memory|memory", env={**os.environ, "TAPER_SIM_MEMORY": str(limit)})
             self.assertIn("<html", self.read("m.html"))
             os.unlink(self.path("m.html"))

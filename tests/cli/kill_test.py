@@ -1,9 +1,9 @@
-"""Kills runs at random moments, and looks whether the next one, as often with the same process number, works.
+"""Kills runs at random moments, and checks that the next run, often with an equal process number, works.
 
   kill_test.py RESNET50_TRAIN [--kills 6] [--seed 0]
 
-Each run writes every file that it can. It has a PID namespace of its own, as in a container, so that each is process 1:
-what one life leaves behind must not stand in the way of the next. Exit code 77: namespaces are not permitted here.
+Each run writes every file that it can. It has its own PID namespace, as in a container, so every run is process 1: what
+a killed run leaves must not disturb the next. Exit code 77: namespaces are not permitted here.
 """
 import argparse
 import json
@@ -14,11 +14,11 @@ import sys
 import tempfile
 import time
 
-FILES = ("s.json", "p.json", "m.html", "cache/algorithms.json")  # whole or not there, whenever a run is killed
+FILES = ("s.json", "p.json", "m.html", "cache/algorithms.json")  # complete or absent, whenever a run is killed
 
 
 def unshare():
-    """The command that runs another one as process 1."""
+    """Returns the command that runs another one as process 1."""
     for flags in (["-p"], ["-U", "-r", "-p"]):
         command = ["unshare", *flags, "--fork", "--kill-child"]
         try:
@@ -44,7 +44,7 @@ class Runs:
                                 stderr=subprocess.PIPE, text=True)
 
     def whole(self):
-        """One run to its end. Returns the seconds it took."""
+        """Runs to the end. Returns the seconds that it took."""
         start = time.time()
         process = self.start()
         _, errors = process.communicate(timeout=300)
@@ -61,8 +61,8 @@ class Runs:
         time.sleep(seconds)
         while while_writing and process.poll() is None and not self.left_behind():
             pass
-        process.kill()  # and unshare's child with it
-        process.communicate()  # until the child, too, has closed its output
+        process.kill()  # also ends unshare's child
+        process.communicate()  # until the child has closed its output too
         self.check_files()
 
     def check_files(self):
@@ -96,7 +96,7 @@ def main():
             runs.killed(moments.uniform(0, 1.1 * seconds), while_writing=kill % 2 == 0)
             most = max(most, len(runs.left_behind()))
             if kill % 10 == 9 or kill + 1 == arguments.kills:
-                seconds = runs.whole()  # quicker than the first: the algorithms are known
+                seconds = runs.whole()  # faster than the first: the algorithms are known
                 assert runs.left_behind() == [], runs.left_behind()
     print(f"{arguments.kills} kills: each run after them worked; they left up to {most} temporary files, and none stayed")
 

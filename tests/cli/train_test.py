@@ -25,7 +25,7 @@ def run(*arguments, **options):
 
 
 def default_device():
-    """The GPU if there is a real one, else the CPU."""
+    """Returns the GPU if there is a real one, else the CPU."""
     gpu, *rest = run("--version").stdout.splitlines()[1:]
     return "cuda:0" if gpu == "GPU: CUDA" and any(line.startswith("Device 0: ") for line in rest) else "cpu"
 
@@ -243,7 +243,7 @@ class TrainTest(unittest.TestCase):
                           ["gone" + steering], ["--arch", steering], ["--log", b"/gone/" + steering.encode()]):
             result = subprocess.run([PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300)
             for stream in (result.stdout, result.stderr):
-                text = stream.decode()  # which refuses what is not UTF-8
+                text = stream.decode()  # fails unless it is UTF-8
                 self.assertNotRegex(text, r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", arguments)
             if result.returncode != 0:
                 self.assertEqual(result.stderr.count(b"\n"), 1, result.stderr)
@@ -257,7 +257,7 @@ class TrainTest(unittest.TestCase):
         result = run("--dataset", "imagefolder", "--data", root, "--image-size", 32, *SMALL, "--epochs", 1, "--strict-data")
         self.assertEqual(result.returncode, 0, result.stderr)
 
-    # ---- what a run leaves behind ----
+    # ---- the files of a run ----
 
     def records(self, *arguments):
         log = self.path("log.jsonl")
@@ -285,7 +285,7 @@ class TrainTest(unittest.TestCase):
         self.assertRegex(summary["version"], r"^\d+\.\d+\.\d+$")
 
     def profile(self, *arguments):
-        """What --profile printed, and the trace."""
+        """Returns what --profile printed, and the trace."""
         path = self.path("p.json")
         result = run(*SMALL, "--workers", 1, "--profile", path, *arguments)
         self.assertEqual(result.returncode, 0, result.stderr)
@@ -335,7 +335,7 @@ class TrainTest(unittest.TestCase):
         self.assertAlmostEqual(warm[9], 1e-3)
 
     def losses(self, *arguments):
-        """The same bits every time: on a GPU they are so only if asked for."""
+        """Results are equal bits every time; on a GPU only if asked for."""
         return [record["loss"] for record in self.records("--max-steps", 3, "--deterministic", *arguments)]
 
     def test_flags_change_what_they_name(self):
@@ -360,7 +360,7 @@ class TrainTest(unittest.TestCase):
         def score(*flags):
             result = run(*SMALL, "--max-steps", 6, "--deterministic", "--summary", self.path("s.json"), *flags)
             found = re.search(r"val loss .* top5 \S+", result.stdout)
-            return found[0]  # all three: one of them may be the same by chance
+            return found[0]  # all three: one may be equal by chance
         self.assertNotEqual(score(), score("--ema", 0.9))
 
     def test_deterministic_logs_are_the_same_bits(self):
@@ -375,7 +375,7 @@ class TrainTest(unittest.TestCase):
             self.assertEqual(first, log("--device", device))
             for flags in (["--workers", 0], ["--workers", 3], ["--threads", 1], ["--threads", 3]):
                 self.assertEqual(first, log("--device", device, *flags), (device, flags))
-        self.assertEqual(log(*ON_CPU), log(*ON_CPU, "--tf32", "on"))  # which is for GPUs
+        self.assertEqual(log(*ON_CPU), log(*ON_CPU, "--tf32", "on"))  # only affects GPUs
 
     def test_interrupting_ends_with_the_summary_so_far(self):
         path, log = self.path("s.json"), self.path("log.jsonl")

@@ -49,7 +49,7 @@ TEST_CASE("Accuracy adds batches up") {
   accuracy.add(logits, ops::arange(7, -1, -1));
   CHECK(accuracy.count() == 16);
   CHECK(accuracy.top1() == 0.5);
-  // The second batch is never best; its zeros tie in order of position, which puts rows 3 to 7 among five.
+  // The second batch's target is never best. Its zeros tie in order of index, so rows 3 to 7 are among five.
   CHECK(accuracy.top5() == Approx((8 + 5) / 16.0));
   accuracy.add(ops::zeros({0, 8}), ops::zeros({0}, {.dtype = kInt64}));
   CHECK(accuracy.count() == 16);

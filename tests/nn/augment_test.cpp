@@ -1,3 +1,5 @@
+// Random streams, and the crops that they choose: torchvision's distribution.
+
 #include "taper/nn/data/augment.h"
 
 #include <catch2/catch.hpp>
@@ -72,7 +74,7 @@ TEST_CASE("random resized crops have torchvision's areas, ratios and places") {
 }
 
 TEST_CASE("images too long for any crop are cut at the centre") {
-  // No box of 8% of the area at ratio 3/4 or more fits into these.
+  // No box with 8% of the area and a ratio of at least 3/4 fits into these.
   RandomStream random = stream(0, 0, 0);
   CHECK(random_resized_crop_box(10, 1000, random) == Box{0, 493, 10, 13});
   CHECK(random_resized_crop_box(1000, 10, random) == Box{493, 0, 13, 10});

@@ -1,3 +1,5 @@
+// Data sets: the digits, folders of images with links of all kinds, synthetic images, and transforms.
+
 #include "taper/nn/data/dataset.h"
 
 #include <fcntl.h>
@@ -114,12 +116,12 @@ TEST_CASE("an image folder tells of links that lead to nothing") {
   const TemporaryFolder folder;
   write_file(folder / "cat/1.png", png_bytes(test_image(4, 4)));
   namespace fs = std::filesystem;
-  fs::create_symlink("1.png", folder / "cat/0.png");              // as good as an image
+  fs::create_symlink("1.png", folder / "cat/0.png");              // counts as an image
   fs::create_symlink("gone.png", folder / "cat/2.png");           // an image that cannot be read
-  fs::create_symlink("gone", folder / "cat/folder");              // nothing known
-  fs::create_symlink("gone", folder / "dog");                     // nothing known, not a class
+  fs::create_symlink("gone", folder / "cat/folder");              // leads to nothing
+  fs::create_symlink("gone", folder / "dog");                     // leads to nothing, not a class
   REQUIRE(mkfifo((folder / "cat/pipe").c_str(), 0600) == 0);      // no image
-  REQUIRE(mkfifo((folder / "cat/pipe.png").c_str(), 0600) == 0);  // one that cannot be read
+  REQUIRE(mkfifo((folder / "cat/pipe.png").c_str(), 0600) == 0);  // an image that cannot be read
   const ImageFolderDataset dataset(folder.path());
   CHECK(dataset.num_classes() == 1);
   REQUIRE(dataset.size() == 4);
@@ -183,7 +185,7 @@ TEST_CASE("a folder that cannot be listed is named, and why") {
   CHECK_THROWS_WITH(ImageFolderDataset(folder / "loop"),
                     folder / "loop" + ": cannot be listed: Too many levels of symbolic links");
 
-  // Folders in folders until the path is too long to be used.
+  // Nested folders until the path is too long.
   write_file(folder / "cat/a.png", png_bytes(test_image(4, 4)));
   const std::string name(200, 'd');
   int parent = open((folder / "cat").c_str(), O_RDONLY | O_DIRECTORY);
@@ -273,7 +275,7 @@ TEST_CASE("transforms choose sizes and augmentations as documented") {
   RandomStream random(0, RandomPurpose::kAugment, 0, 0);
   CHECK(evaluation_transform(20, 22).apply(image, random) == center_crop(resize_shorter_side(image, 22), 20));
 
-  // With kShift, both orientations and many places appear, each made from the centre of the image.
+  // With kShift, both orientations and many positions appear, each made from the centre of the image.
   const Image center = resize_and_center_crop(image, 32, 32);
   int mirrored = 0, plain = 0;
   for (uint64_t i = 0; i < 100; ++i) {

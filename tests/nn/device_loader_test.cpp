@@ -1,4 +1,4 @@
-// Batches that are copied to the device ahead of time are the loader's own, in order, with its errors.
+// Batches that are copied to the device ahead of time equal the loader's own, in order, with its errors.
 
 #include "taper/nn/data/loader.h"
 
@@ -18,7 +18,7 @@ DataLoaderOptions options(Device device) {
   return {.batch_size = 9, .shuffle = true, .workers = 2, .device = device, .seed = 3};
 }
 
-// The first 40 digits; number 17 of them fails once, as a reader with a bug would.
+// The first 40 digits. Number 17 fails once, as with a reader's bug.
 class FewDigits : public Dataset {
  public:
   int64_t size() const override { return 40; }
@@ -63,7 +63,7 @@ TEST_CASE("batches on every device are those of the CPU, to the bit") {
   }
   loader.start(0);
   CHECK(loader.next()->step == 0);
-  loader.start(1, 2);  // an epoch under way is abandoned, what was ahead too
+  loader.start(1, 2);  // abandons the epoch under way and what was prefetched
   CHECK(loader.next()->step == 2);
 }
 

@@ -1,3 +1,5 @@
+// The digits inside the library: their bytes, their split, their labels.
+
 #include "taper/nn/data/digits.h"
 
 #include <algorithm>
@@ -8,7 +10,7 @@ using namespace taper;
 
 namespace {
 
-// FNV-1a: one changed byte changes it.
+// FNV-1a: one changed byte changes the result.
 uint64_t checksum(std::span<const uint8_t> bytes) {
   uint64_t hash = 0xcbf29ce484222325;
   for (const uint8_t byte : bytes) hash = (hash ^ byte) * 0x100000001b3;
@@ -43,7 +45,7 @@ TEST_CASE("the embedded digits are the bytes that scripts/make_digits.py wrote")
 }
 
 TEST_CASE("the split is balanced") {
-  // scikit-learn's load_digits has these counts in all; 36 of each class are kept for testing.
+  // scikit-learn's load_digits has these counts in total; 36 of each class are kept for testing.
   const std::array<int, 10> all = {178, 182, 177, 183, 181, 182, 181, 179, 174, 180};
   const auto train = histogram(digits_train()), test = histogram(digits_test());
   for (int label = 0; label < 10; ++label) {
@@ -53,7 +55,7 @@ TEST_CASE("the split is balanced") {
 }
 
 TEST_CASE("pixels sit beside their labels") {
-  // The first image of scikit-learn's file is a zero; the split put it somewhere.
+  // The first image of scikit-learn's file is a zero; the split moved it.
   const std::array<uint8_t, 16> first_rows = {0, 0, 5, 13, 9, 1, 0, 0, 0, 0, 13, 15, 10, 15, 5, 0};
   int found = 0;
   for (const Digits& digits : {digits_train(), digits_test()}) {

@@ -1,5 +1,5 @@
-// Whole training steps on the GPU: the CPU's numbers, the same bits every time, and out of memory at every
-// point; also with a library of the tests' own, which does to convolutions what a vendor's may do.
+// Whole training steps on the GPU: the CPU's numbers, equal bits every time, and out of memory at every
+// point; also with a fake library, which does to convolutions what a vendor's may do.
 
 #include <catch2/catch.hpp>
 
@@ -69,8 +69,8 @@ struct Trainer {
   std::optional<SGD> optimizer;
 };
 
-/// A library whose first engine for a convolution needs a workspace and gives other bits on every run, as
-/// where blocks add in the order in which they finish.
+/// A library whose first engine for a convolution needs a workspace and gives other bits in every run, as if
+/// blocks added in the order in which they finish.
 class VendorGuard {
  public:
   VendorGuard()
@@ -149,7 +149,7 @@ TEST_CASE("out of memory at any allocation of a step leaves a program that goes 
   if (with_vendor) vendor.emplace();
   gpu::CachingAllocator& allocator = gpu::caching_allocator(0);
   Trainer trainer(kGpu, kFloat32, with_vendor ? kFewPixels : Sizes());
-  trainer.step();  // momentum buffers are there now
+  trainer.step();  // now momentum buffers exist
   trainer.optimizer->zero_grad();
   const int64_t resting = allocator.stats().allocated_bytes;
   const int64_t count_before = allocator.stats().allocation_count;
@@ -163,7 +163,7 @@ TEST_CASE("out of memory at any allocation of a step leaves a program that goes 
     allocator.fail_request(n);
     const int64_t fallbacks_before = algorithm_cache().statistics().fallbacks;
     try {
-      trainer.step();  // goes well where an algorithm with less workspace took over
+      trainer.step();  // succeeds if an algorithm with less workspace took over
       ++fallen_back;
       CHECK(algorithm_cache().statistics().fallbacks > fallbacks_before);
     } catch (const OutOfMemoryError&) {

@@ -1,3 +1,5 @@
+// Reading and resizing images: the bits of PIL and torchvision, and files that must be rejected.
+
 #include "taper/nn/data/image.h"
 
 #include <sys/resource.h>
@@ -43,7 +45,7 @@ Image read_ppm(const std::string& path) {
   return image;
 }
 
-// The message of the error that decoding throws; empty if it decodes.
+// Returns the message of the error that decoding throws; empty if it decodes.
 std::string refusal(const std::vector<uint8_t>& bytes, const ImageLimits& limits = {}) {
   try {
     decode_image(bytes, "image", limits);
@@ -53,7 +55,7 @@ std::string refusal(const std::vector<uint8_t>& bytes, const ImageLimits& limits
   }
 }
 
-/// The most memory that this process has had in use so far.
+/// Returns the most memory that this process has used so far.
 int64_t peak_kilobytes() {
   rusage usage = {};
   getrusage(RUSAGE_SELF, &usage);
@@ -184,7 +186,7 @@ TEST_CASE("an image that cannot be read is one FileError that names it") {
              Contains("40 x 30") && Contains("over the limit of 1199"));
   CHECK(refusal(png, {.max_pixels = 40 * 30}) == "");
 
-  // What an image of another kind is, whatever it is called.
+  // The kind of a foreign file is told from its bytes, whatever its name.
   const std::vector<std::pair<std::string, std::string>> kinds = {
       {"RIFF....WEBPVP8 ", "WebP"}, {"GIF89a", "GIF"},        {"BM......", "BMP"},
       {{"MM\0*", 4}, "TIFF"},       {"....ftypavif", "AVIF"}, {"....ftypheic", "HEIC"}};
@@ -205,8 +207,8 @@ TEST_CASE("an image that cannot be read is one FileError that names it") {
 }
 
 TEST_CASE("a small file that claims a huge image takes no memory") {
-  // Width and height stand in bytes 16 to 23, the header's checksum in 29 to 32; the true checksum of these
-  // bytes is not needed where the size is refused first, so it is computed by libpng's own rule below.
+  // Width and height are bytes 16 to 23, the header's checksum 29 to 32. Where the size is rejected first,
+  // the checksum may be wrong; below, libpng's own rule computes it.
   auto png = png_bytes(test_image(8, 8));
   const auto crc = [&] {
     uint32_t value = ~0u;
@@ -280,7 +282,7 @@ TEST_CASE("what one image may cost is limited") {
       refusal(progressive, {.max_decoder_bytes = 100'000}),
       Contains("image: image of 300 x 200 pixels") && Contains("more memory than the limit of 100000"));
 
-  // The last scan over and over: an image of the most pixels may have 20 scans, a smaller one more.
+  // Repeats the last scan: an image of the most pixels may have 20 scans, a smaller one more.
   const std::vector<uint8_t> scan_mark = {0xFF, 0xDA};
   const auto last_scan = std::ranges::find_end(progressive, scan_mark).begin();
   const auto with_scans = [&](int count) {
@@ -372,7 +374,7 @@ TEST_CASE("an image that lost only what follows its pixels is read") {
     for (const int count : {1, 2})
       CHECK(decode_image(cut(jpeg, count), "image") == decode_image(jpeg, "image"));
     for (const int count : {4, 6, 8}) CHECK_THAT(refusal(cut(jpeg, count)), Contains("cut short"));
-    // Whether a progressive image lacks a scan, nobody can tell.
+    // Nobody can tell whether a progressive image lacks a scan.
     for (const int count : {1, 2, 8}) CHECK_THAT(refusal(cut(progressive, count)), Contains("cut short"));
   }
 }

@@ -1,5 +1,4 @@
-// Models in the form in which they are served: results differ from the usual ones by rounding only, and are
-// never stale.
+// Models in the form for serving: results differ from the usual ones by rounding only, and are never stale.
 
 #include "taper/nn/serve/inference_form.h"
 
@@ -27,7 +26,7 @@
 namespace taper {
 namespace {
 
-/// Norms that change what passes through them, as after training.
+/// Sets norms that change what passes through them, as after training.
 void scramble(Module& model, uint64_t seed) {
   for (const auto& [name, module] : model.named_modules()) {
     auto* const norm = dynamic_cast<BatchNorm2d*>(module);
@@ -56,7 +55,7 @@ double relative_difference(const Tensor& actual, const Tensor& expected) {
   return largest / scale;
 }
 
-/// Convolutions with a norm after them, with a bias or without; and one in groups without a norm.
+/// Convolutions followed by a norm, with and without a bias; and one in groups without a norm.
 struct SmallNet : Layer {
   Conv2d& conv = register_module<Conv2d>("conv", 3, 16, 3, Conv2dOptions{.stride = 2, .padding = 1});
   BatchNorm2d& norm = register_module<BatchNorm2d>("norm", 16);
@@ -120,7 +119,7 @@ TEST_CASE("inference form: ResNets give the usual logits but for rounding, after
     const bool deep = std::string_view(architecture) == "resnet50";
     CHECK(ops_in([&] { form(images); }) == (deep ? "conv2d_fused 53" : "conv2d_fused 20"));
 
-    // The model is what it was, and what is loaded into it counts.
+    // The model is unchanged, and loading into it has an effect.
     for (const auto& [name, tensor] : model.state_dict())
       CHECK(tensor.storage() == before.at(name).storage());
     CHECK(ops::to_vector<float>(model(images)) == ops::to_vector<float>(expected));
@@ -168,7 +167,7 @@ TEST_CASE("inference form: a scope serves its model, and only where nothing is r
     CHECK(ops_in([&] { net(x); }) == kServed);
     CHECK_FALSE(net(x).requires_grad());
     CHECK(ops_in([&] { other(x); }) == kUsual);
-    CHECK(ops_in([&] { std::thread([&] { net(x); }).join(); }) == kUsual);  // a scope is its thread's
+    CHECK(ops_in([&] { std::thread([&] { net(x); }).join(); }) == kUsual);  // a scope belongs to its thread
     {
       const InferenceForm others(other);
       const InferenceForm::Scope inner(others);
@@ -191,7 +190,7 @@ TEST_CASE("inference form: hooks and training mode see the usual layers") {
   const Tensor x = small_input();
   const InferenceForm form(net);
   const Tensor folded = form(x);
-  // A hook sees its layer's own result, so that the pair is not folded while it is there.
+  // A hook sees its layer's own result, so the pair is not folded while the hook exists.
   int seen = 0;
   HookHandle hook = net.conv.register_forward_hook([&](Layer&, const Tensor&, const Tensor& output) {
     ++seen;
@@ -205,7 +204,7 @@ TEST_CASE("inference form: hooks and training mode see the usual layers") {
   CHECK(ops::to_vector<float>(form(x)) == ops::to_vector<float>(folded));
   CHECK(seen == 2);
 
-  // In training mode norms take the batch's statistics, and weights change too often to be kept.
+  // In training mode norms use the batch's statistics, and weights change too often to be kept.
   net.train();
   CHECK_THROWS_WITH(form(x), "InferenceForm: SmallNet is in training mode; call its eval() first");
   const InferenceForm::Scope scope(form);

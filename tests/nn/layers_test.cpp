@@ -1,5 +1,5 @@
-// Layers: parameters, starting values, training and evaluation. The arithmetic itself is tested
-// with the ops (conv_test, norm_test, ...).
+// Layers: parameters, initial values, training and evaluation. The ops' tests (conv_test, norm_test, ...)
+// cover the arithmetic.
 
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -59,7 +59,7 @@ std::shared_ptr<Layer> make_layer(const OracleCase& c) {
   return chain;
 }
 
-/// Standard deviation around 0.
+/// Returns the standard deviation around 0.
 double deviation(const Tensor& x) {
   double squares = 0;
   for (const double v : ops::to_vector<double>(x)) squares += v * v;
@@ -229,7 +229,7 @@ TEST_CASE("init: each distribution has the deviation of its formula") {
     if (c.bound > 0) CHECK(largest(weight) == Approx(c.bound).epsilon(0.001));
   }
 
-  // The values belong to the row-major order of elements: the memory format changes nothing.
+  // Values follow the row-major order of elements: the memory format changes nothing.
   const Tensor plain = empty({8, 4, 3, 3});
   const Tensor last = empty({8, 4, 3, 3}, {.memory_format = kChannelsLast});
   generator.manual_seed(1);

@@ -1,3 +1,5 @@
+// DataLoader: order, workers, restarts, unreadable images, and errors.
+
 #include "taper/nn/data/loader.h"
 
 #include <atomic>
@@ -16,7 +18,7 @@ using Catch::Contains;
 
 namespace {
 
-// Images that tell which they are: every pixel of sample i has the colour i. Some can be made unreadable.
+// Numbered images: every pixel of sample i has the colour i. Some can be made unreadable.
 class NumberedDataset : public Dataset {
  public:
   explicit NumberedDataset(int64_t size, std::set<int64_t> broken = {})
@@ -47,7 +49,7 @@ std::vector<int64_t> labels_of(const Batch& batch) {
   return {first, first + batch.size()};
 }
 
-// The labels of all batches, one vector a batch.
+// Returns the labels of all batches, one vector per batch.
 std::vector<std::vector<int64_t>> drain(DataLoader& loader) {
   std::vector<std::vector<int64_t>> result;
   while (const auto batch = loader.next()) result.push_back(labels_of(*batch));
@@ -104,7 +106,7 @@ TEST_CASE("a shuffled epoch visits each sample once, in an order of its own") {
   std::sort(order.begin(), order.end());
   for (int64_t i = 0; i < 1000; ++i) CHECK(order[size_t(i)] == i);
 
-  // Each of the six orders of three is as likely as the others (within five standard deviations).
+  // The six orders of three have equal probability (within five standard deviations).
   std::map<std::vector<int64_t>, int> count;
   for (int64_t epoch = 0; epoch < 6000; ++epoch) ++count[shuffled_order(3, 0, epoch)];
   CHECK(count.size() == 6);
@@ -200,7 +202,7 @@ TEST_CASE("unreadable images are refused or skipped") {
 
 namespace {
 
-// Samples 0, 2, 4, ... are of class 0, the others of class 1. Every pixel of an image is its number.
+// Samples 0, 2, 4, ... belong to class 0, the others to class 1. Every pixel of an image is its number.
 class TwoClasses : public Dataset {
  public:
   TwoClasses(int64_t size, std::set<int64_t> broken) : size_(size), broken_(std::move(broken)) {}
@@ -225,7 +227,7 @@ class TwoClasses : public Dataset {
   std::vector<std::string> class_names_ = {"even", "odd\x1b"};
 };
 
-// The numbers of the images of an epoch, as they come.
+// Returns the numbers of the images of an epoch, in order.
 std::vector<int> images_of(DataLoader& loader, int64_t epoch) {
   std::vector<int> images;
   loader.start(epoch);
@@ -248,7 +250,7 @@ std::unique_ptr<DataLoader> loader_with_stand_ins(std::shared_ptr<const Dataset>
 }  // namespace
 
 TEST_CASE("an unreadable image is replaced by one of its class, any as likely, not by its neighbour") {
-  // The first half of both classes is broken, as where each image has a broken twin that sorts before it.
+  // The first half of both classes is broken, as if each image had a broken twin that sorts before it.
   std::set<int64_t> broken;
   for (int64_t i = 0; i < 100; ++i) broken.insert(i);
   const auto dataset = std::make_shared<TwoClasses>(200, broken);
@@ -271,7 +273,7 @@ TEST_CASE("an unreadable image is replaced by one of its class, any as likely, n
     CHECK(std::abs(uses[i] - 40) < 5 * std::sqrt(20.0));  // 20 of its own, 20 drawn
   CHECK(plain->broken_images().size() == 100);
 
-  // Whoever reads, whatever was read before.
+  // Independent of the number of readers and of earlier reads.
   for (const int workers : {0, 1, 4}) {
     const auto loader = loader_with_stand_ins(dataset, workers);
     for (const size_t epoch : {size_t(3), size_t(0)})
@@ -287,7 +289,7 @@ TEST_CASE("a class without a readable image ends the epoch with its name") {
   CHECK_THROWS_WITH(loader->next(),
                     "class 'odd\\x1b': none of its 20 images can be read; one of them: "
                     "image 001: broken");
-  // One that can be read is enough.
+  // One readable image is enough.
   broken.erase(37);
   const auto other = loader_with_stand_ins(std::make_shared<TwoClasses>(40, broken));
   const auto images = images_of(*other, 0);

@@ -34,7 +34,7 @@ void write_text(const std::string& path, const std::string& text) {
   std::ofstream(path) << text;
 }
 
-/// The data a page shows.
+/// Returns the data that a page shows.
 nlohmann::json data_of(const std::string& page) {
   const std::string begin = R"(<script type="application/json" id="data">)";
   const size_t from = page.find(begin) + begin.size();
@@ -46,7 +46,7 @@ nlohmann::json data_of(const std::string& page) {
 TEST_CASE("the allocations of a ResNet-50 step replay from a file") {
   const auto events = read_memory_trace(kResNetStep);
   REQUIRE(events.size() == 2803);
-  // What the step needs at the least, had every block exactly its size.
+  // The step's least memory, if every block had exactly its size.
   std::map<uintptr_t, int64_t> live;
   int64_t now = 0, peak = 0, allocations = 0;
   for (const gpu::TraceEvent& event : events) {
@@ -123,7 +123,7 @@ TEST_CASE("a damaged trace is refused with its line") {
     CHECK_THROWS_WITH(read_memory_trace(path), Contains(path + ": line 2 is not an allocation or a free"));
     CHECK_THROWS_AS(read_memory_trace(path), FileError);
   }
-  // What is deep or long is not told in full.
+  // Deep or long lines are not quoted in full.
   for (const std::string& line : {std::string(200'000, '['), std::string(200'000, 'x')}) {
     write_text(path, good + line + "\n");
     std::string text;
@@ -142,7 +142,7 @@ TEST_CASE("a replay that runs out of memory leaves nothing behind") {
   gpu::CachingAllocator allocator(0);
   const gpu::TraceEvent events[] = {
       {.address = 1, .size_bytes = 1000, .op = {}},
-      {.address = 1, .size_bytes = 2000, .op = {}},  // its free got lost
+      {.address = 1, .size_bytes = 2000, .op = {}},  // its free is missing
       {.address = 2, .size_bytes = size_t{1} << 50, .op = {}},
   };
   CHECK_THROWS_AS(replay_memory_trace(events, allocator), OutOfMemoryError);

@@ -1,3 +1,5 @@
+// Modules: names, parameters, conversions, state, hooks, and summaries.
+
 #include "taper/nn/module.h"
 
 #include <catch2/catch.hpp>
@@ -41,7 +43,7 @@ struct Net : Layer {
   Tensor forward(const Tensor& x) override { return scale(tail(hidden(x))); }
 };
 
-/// Two inputs, one of them a vector for each row, and no forward() in sight.
+/// A module with two inputs, one a vector for each row, and without forward().
 struct TwoTowers : Module {
   Linear& left = register_module<Linear>("left", 2, 3);
   Net& right = register_module<Net>("right");
@@ -220,7 +222,7 @@ TEST_CASE("module: to() converts in place what every holder sees, and leaves int
   CHECK(net.scale.count.dtype() == kInt64);
   CHECK(net.hidden.weight.requires_grad());
 
-  // A graph recorded now works in f64 and adds to the converted gradient.
+  // A graph recorded now computes in f64 and adds to the converted gradient.
   const std::vector<double> once = to_vector<double>(net.scale.factor.grad());
   sum(net(input().to(kFloat64))).backward();
   CHECK(to_vector<double>(net.scale.factor.grad())[0] == Approx(2 * once[0]));
@@ -245,7 +247,7 @@ TEST_CASE("module: to(device) moves parameters, gradients and buffers in place, 
   CHECK(to_vector<float>(net.hidden.weight) == weight);
   CHECK(to_vector<float>(net.hidden.weight.grad()) == grad);
 
-  // What is recorded there adds to the gradients that came along.
+  // What is recorded there adds to the gradients that moved along.
   sum(net(input().to(gpu))).backward();
   const std::vector<float> twice = to_vector<float>(net.hidden.weight.grad());
   for (size_t i = 0; i < grad.size(); ++i) CHECK(twice[i] == Approx(2 * grad[i]).margin(1e-6));
@@ -306,7 +308,7 @@ TEST_CASE("module: weights older than batch norm's counter load, as in PyTorch")
   CHECK(to_vector<float>(loaded.running_mean) == std::vector<float>{3, 3});
   CHECK(loaded.num_batches_tracked.item<int64_t>() == 5);
 
-  // In a part too; what else is missing is still named, and a counter of another shape is refused.
+  // In a part too. Other missing names are still reported, and a counter of another shape is rejected.
   Sequential net;
   net.add<Linear>(2, 2).add<BatchNorm2d>(2);
   state = net.state_dict();
@@ -366,7 +368,7 @@ TEST_CASE("layer: hooks see, replace, and come off") {
   CHECK(to_vector<float>(scale(x)) == std::vector<float>{2, 4});
   CHECK(calls.size() == 2);
 
-  // A hook may take itself off while it runs; a handle may outlive its layer.
+  // A hook may remove itself while it runs. A handle may outlive its layer.
   HookHandle late = [] {
     Scale short_lived(1);
     return short_lived.register_forward_pre_hook([](Layer&, const Tensor&) { return Tensor(); });

@@ -1,5 +1,4 @@
-// Optimizers with groups and memory, schedules, clipping and averages: torch.optim's numbers, saving and
-// resuming.
+// Optimisers with groups and memory, schedules, clipping, averages: torch.optim's numbers, saving, resuming.
 
 #include <limits>
 #include <numeric>
@@ -249,7 +248,7 @@ TEST_CASE("on a GPU, steps with a changing learning rate make no host wait, repl
         captured->step();
       } else {
         if (i == 1) {
-          // While a stream is captured, whatever waits for it is an error.
+          // During a stream's capture, whatever waits for the stream is an error.
           const gpu::MemoryPoolGuard pool_guard(pool);
           stream.synchronize();
           gpu::begin_capture(stream);
@@ -276,7 +275,7 @@ TEST_CASE("a step that is skipped changes nothing and does not count") {
     const auto optimizer = std::move(both_optimizers(params)[kind]);
     const auto never_skips = std::move(both_optimizers(others)[kind]);
     for (int step = 0; step < 4; ++step) {
-      const bool skip = step % 2 == 0;  // the first of all too
+      const bool skip = step % 2 == 0;  // also the first
       const Tensors before = {ops::clone(params[0]), ops::clone(params[1]), ops::clone(params[2])};
       set_random_grads(params, uint64_t(step));
       optimizer->step(flag(skip ? 1 : 0));
@@ -313,7 +312,7 @@ TEST_CASE("loading a state copies it, converted to the parameters' dtype and lay
 }
 
 TEST_CASE("every option of a group comes back from a saved state") {
-  // The gradient of w^2 / 2, so that each step depends on all before.
+  // The gradient of w^2 / 2, so that each step depends on all earlier ones.
   const auto step = [](Optimizer& optimizer, const Tensor& w) {
     w.set_grad(ops::clone(w));
     optimizer.step();

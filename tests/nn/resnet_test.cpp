@@ -1,3 +1,5 @@
+// ResNet against torchvision: names, initial values, logits, gradients; and the GPU against the CPU.
+
 #include "taper/nn/models/resnet.h"
 
 #include <catch2/catch.hpp>
@@ -33,7 +35,7 @@ double norm(const std::vector<double>& values) {
   return std::sqrt(squares);
 }
 
-/// The distance between two vectors against the length of the second: what rounding errors scale with.
+/// Returns the distance between two vectors relative to the second's length; rounding errors scale with it.
 double relative_error(const std::vector<double>& actual, const std::vector<double>& expected) {
   REQUIRE(actual.size() == expected.size());
   std::vector<double> difference(actual.size());
@@ -112,7 +114,7 @@ struct Parity {
 TEST_CASE("resnet: logits, loss, gradients and running statistics are torchvision's", "[oracle]") {
   const auto folder = oracle_dir("resnet");
   if (!folder) return;
-  // In f32 rounding errors grow with depth unless the blocks start as the identity, so ResNet-50 with random
+  // In f32 rounding errors grow with depth unless the blocks start as the identity. So ResNet-50 with random
   // norms is compared in f64 alone.
   const Parity parity = GENERATE(Parity{"resnet18", "random", kFloat64, 1e-10, 1e-10},
                                  Parity{"resnet50", "random", kFloat64, 1e-10, 1e-10},
@@ -195,7 +197,7 @@ TEST_CASE("resnet: any picture size of at least one pixel, and the arithmetic th
   for (const int64_t size : {1, 17, 33}) {
     CHECK(model(ops::zeros({1, 3, size, size + 2})).shape() == Shape{1, 7});
   }
-  // 1.81e9 multiply-adds for ResNet-18 at 224, counted as two each; norms and sums of pools come on top.
+  // 1.81e9 multiply-adds for ResNet-18 at 224, counted as two each; norms and sums of pools add to that.
   ResNet full = resnet18();
   const ModuleSummary table = summary(full, {1, 3, 224, 224});
   CHECK(double(table.flops) == Approx(2 * 1.814e9).epsilon(0.01));

@@ -1,3 +1,5 @@
+// Safetensors files: what is saved and loaded, and damaged files of every kind.
+
 #include "taper/nn/io/safetensors.h"
 
 #include <catch2/catch.hpp>
@@ -31,7 +33,7 @@ void write_bytes(const std::string& path, const std::string& bytes) {
   REQUIRE(file.good());
 }
 
-/// A whole file from its header's text and its data.
+/// Returns a whole file with this header and data.
 std::string file_bytes(const std::string& header, const std::string& data) {
   const uint64_t length = header.size();
   return std::string(reinterpret_cast<const char*>(&length), sizeof length) + header + data;
@@ -49,7 +51,7 @@ Tensor made_of(const std::vector<double>& values, const Shape& shape) {
   return x;
 }
 
-/// What tests/oracle/safetensors_oracle.py writes too.
+/// Returns what tests/oracle/safetensors_oracle.py writes, too.
 Safetensors all_dtypes() {
   Tensor bools = empty({6}, {.dtype = kBool});
   for (int i = 0; i < 6; ++i) bools.data<bool>()[i] = i % 2 == 0;
@@ -84,7 +86,7 @@ void check_equal(const Safetensors& actual, const Safetensors& expected) {
   }
 }
 
-/// Loads `bytes` as a file; the message of the FileError, or "" if it was accepted.
+/// Loads `bytes` as a file. Returns the message of the FileError, or "" if it was accepted.
 std::string refusal(const TemporaryFolder& folder, const std::string& bytes) {
   const std::string path = folder / "hostile.safetensors";
   write_bytes(path, bytes);
@@ -151,7 +153,7 @@ TEST_CASE("safetensors: tensors view the mapping, outlive the map of them, and n
   CHECK(values_of<float>(x) == std::vector<float>{9, 2, 3});
   CHECK(values_of<float>(load_safetensors(path).tensors.at("x")) == std::vector<float>{1, 2, 3});
 
-  // A file that is replaced while mapped keeps its old content for those who hold it.
+  // A file that is replaced while mapped keeps its old content for those that map it.
   save_safetensors(path, {{"x", from_vector<float>({7})}});
   CHECK(values_of<float>(x) == std::vector<float>{9, 2, 3});
 }
@@ -300,7 +302,7 @@ TEST_CASE("safetensors: 4,000 mutated files are refused or read, and never ask f
         for (size_t edits = 1 + below(4); edits > 0; --edits)
           bytes[8 + below(header_bytes)] = tokens[below(tokens.size())];
         break;
-      case 3: {  // a piece of the header cut out or doubled; the length follows
+      case 3: {  // a piece of the header cut out or doubled; the length agrees
         const size_t begin = 8 + below(header_bytes - 20);
         const size_t length = 1 + below(19);
         if (below(2) == 0) {

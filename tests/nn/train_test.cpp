@@ -1,5 +1,5 @@
-// Training with the library's parts: a loop as a user writes it, what sinks hear of it, and every way in
-// which it can end.
+// Training with the library's parts: a loop as a user writes it, the events that sinks receive, and every way
+// in which it can end.
 
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -22,7 +22,7 @@ using Strings = std::vector<std::string>;
 
 namespace {
 
-/// Keeps what it hears.
+/// Keeps what it is told.
 struct Recorder : TrainSink {
   void on_step_begin(int64_t step) override { events.push_back(fmt::format("begin {}", step)); }
   void on_step_enqueued(int64_t step) override { events.push_back(fmt::format("enqueued {}", step)); }
@@ -50,7 +50,7 @@ struct Recorder : TrainSink {
   std::vector<EpochRecord> epochs;
 };
 
-/// A linear classifier of the digits, with everything that training it needs.
+/// A linear classifier of the digits, with everything that its training needs.
 struct Digits10 {
   explicit Digits10(Device device, int64_t batch_size = 300)
       : train(std::make_shared<DigitsDataset>(DigitsDataset::Split::kTrain), evaluation_transform(8, 8),
@@ -206,10 +206,10 @@ TEST_CASE("a sink that throws is dropped, which the others hear, and training go
   CHECK(outcome.steps == 4);
   CHECK(first->steps == 1);
   CHECK_FALSE(first->ended);
-  CHECK(second->steps == 1);  // dropped when it was told of the first
+  CHECK(second->steps == 1);  // dropped when it was told of the first failure
   CHECK(never->steps == 4);
   CHECK(outcome.errors == Strings{"disk 1: full", "nor could this be said", "disk -1: full"});
-  CHECK(never->errors == outcome.errors);  // the last sink knows all
+  CHECK(never->errors == outcome.errors);  // the last sink hears of all errors
   const Strings& heard = digits.recorder->events;
   CHECK(std::ranges::count(heard, "dropped: disk 1: full") == 1);
   CHECK(std::ranges::count(heard, "dropped: nor could this be said") == 1);

@@ -244,7 +244,7 @@ TEST_CASE("pooling refuses what does not fit") {
   const Tensor grad = random_tensor({1, 1, 1, 2});
   const MaxPool2dOptions halves = {.kernel = {4, 2}};
   CHECK_THROWS_WITH(ops::max_pool2d_backward(grad, indices, {1, 1, 4, 4}, halves),
-                    Catch::Contains("indices reach from 3 to 16 but a picture has 16 pixels"));
+                    Catch::Contains("indices reach from 3 to 16 but an image has 16 pixels"));
   CHECK_THROWS_WITH(ops::max_pool2d_backward(grad, ops::cast(indices, kInt32), {1, 1, 4, 4}, halves),
                     Catch::Contains("must be i64"));
   CHECK_THROWS_WITH(ops::max_pool2d_backward(grad, indices, {1, 2, 4, 4}, halves),
@@ -297,10 +297,10 @@ TEST_CASE("an index outside the image ends the kernel that meets it") {
   const Tensor grad = ops::to_device(random_tensor({1, 1, 1, 2}), device);
   const Tensor grad_x = ops::max_pool2d_backward(grad, indices, {1, 1, 4, 4}, {.kernel = {4, 2}});
   CHECK_THROWS_WITH(gpu::synchronize(),
-                    Catch::Contains("max_pool2d_backward: an index lies outside the picture"));
+                    Catch::Contains("max_pool2d_backward: an index lies outside the image"));
   const Tensor picked = ops::max_pool2d_gather(grad_x, indices);
   CHECK_THROWS_WITH(gpu::synchronize(),
-                    Catch::Contains("max_pool2d_gather: an index lies outside the picture"));
+                    Catch::Contains("max_pool2d_gather: an index lies outside the image"));
 }
 
 TEST_CASE("pooling on the GPU: windows shared by a block, packs of every dtype, a view that is not aligned") {

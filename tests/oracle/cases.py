@@ -1,4 +1,4 @@
-"""Cases for C++ tests: each an operation, its options, and the tensors that went in and came out of PyTorch.
+"""Cases for C++ tests: an operation, its options, and PyTorch's input and output tensors for each.
 
     cases = Cases()
     x = torch.randn(3, 4, requires_grad=True)
@@ -24,7 +24,7 @@ DTYPES = {
 
 def raw_bytes(tensor: torch.Tensor) -> bytes:
     tensor = tensor.detach().cpu().contiguous()
-    if tensor.dtype == torch.bfloat16:  # NumPy has no such type: the upper halves of f32 values
+    if tensor.dtype == torch.bfloat16:  # NumPy has no bf16: takes the upper halves of f32 values
         return (tensor.float().numpy().view(np.uint32) >> 16).astype(np.uint16).tobytes()
     return tensor.numpy().tobytes()
 
@@ -47,13 +47,13 @@ def save_safetensors(path: pathlib.Path, tensors: dict, metadata: dict = {}) -> 
 
 
 def gradient(y: torch.Tensor, *inputs: torch.Tensor, grad: torch.Tensor = None):
-    """Gradients of sum(y * grad) with respect to the inputs; grad: as made by weights_like if left out."""
+    """Returns gradients of sum(y * grad) with respect to the inputs; grad: by default weights_like(y)."""
     grads = torch.autograd.grad(y, inputs, weights_like(y) if grad is None else grad)
     return grads[0] if len(inputs) == 1 else grads
 
 
 def weights_like(y: torch.Tensor) -> torch.Tensor:
-    """A gradient for y in which no two neighbours are equal: cos(0), cos(1), ... in row-major order."""
+    """Returns a gradient for y without equal neighbours: cos(0), cos(1), ... in row-major order."""
     return torch.cos(torch.arange(y.numel(), dtype=torch.float64)).reshape(y.shape).to(y.dtype)
 
 

@@ -9,7 +9,7 @@ from cases import Cases, gradient
 
 
 def gelu_tanh(x):
-    """In f32 for bf16: PyTorch 1.13 rounds every step of its gradient to bf16 there."""
+    """Computes in f32 for bf16, for which PyTorch 1.13 rounds every step of its gradient."""
     wide = x.float() if x.dtype == torch.bfloat16 else x
     return F.gelu(wide, approximate="tanh").to(x.dtype)
 
@@ -40,7 +40,7 @@ FLOATS = [torch.float64, torch.float32, torch.bfloat16]
 
 
 def in_any_dtype(function, *inputs):
-    """function(*inputs), through f32 where this PyTorch lacks the f16 kernel on the CPU."""
+    """Returns function(*inputs), through f32 where this PyTorch lacks the f16 kernel on the CPU."""
     try:
         return function(*inputs)
     except RuntimeError:
@@ -66,11 +66,11 @@ def generate(folder: pathlib.Path) -> None:
 
     for dtype in FLOATS:
         for shape, other in SHAPES:
-            # Whole and half numbers among the others: ties, zeros and bounds occur.
+            # Includes whole and half numbers, so that ties, zeros and bounds occur.
             a, b = (2 * torch.randn(s, dtype=torch.float64) for s in (shape, other))
             a, b = (torch.where(torch.rand_like(x) < 0.3, (2 * x).round() / 2, x).to(dtype) for x in (a, b))
             for op, function in UNARY.items():
-                # A zero has no finite derivative in some of them, which the special values cover.
+                # Some derivatives are not finite at zero, which the special values cover.
                 x = a.abs() + 0.1 if op in POSITIVE else torch.where(a == 0, torch.ones_like(a), a)
                 if op in ("relu", "abs"):
                     x = a
@@ -86,7 +86,7 @@ def generate(folder: pathlib.Path) -> None:
                 differentiable("pow_number", lambda x: x**exponent, x, options={"exponent": exponent})
             differentiable("number_pow", lambda x: 1.5**x, a, options={"base": 1.5})
 
-    # Powers at zero, where the derivatives have their limits by convention.
+    # Powers at zero, where the derivatives' limits are conventions.
     zeros, exponents = torch.zeros(5, dtype=torch.float64), torch.tensor([0.0, 1.0, 2.0, 3.0, 1.5]).double()
     differentiable("pow", torch.pow, zeros, exponents)
     differentiable("number_pow", lambda x: torch.pow(0.0, x), exponents, options={"base": 0})

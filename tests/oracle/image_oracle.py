@@ -1,6 +1,6 @@
-"""Images of every kind, and what PIL and torchvision make of them, for image_test.cpp.
+"""Images of every kind, with PIL's and torchvision's results, for image_test.cpp.
 
-cases.txt has one case a line: what is done, the source file, its arguments, and the file (PPM) with the outcome.
+cases.txt has one case a line: the operation, the source file, its arguments, and the file (PPM) with the result.
 """
 
 import io
@@ -23,7 +23,7 @@ CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # PNG colour type -> samples a pixel
 
 
 def test_image(width, height, channels, seed=0):
-    """Waves with noise on top: both smooth areas and sharp edges, [height, width, channels] u8."""
+    """Returns waves with noise, so smooth areas and sharp edges, [height, width, channels] u8."""
     rng = np.random.default_rng([seed, width, height, channels])
     y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(channels), indexing="ij")
     waves = 128 + 90 * np.sin(x / (3.0 + c) + seed) * np.cos(y / (5.0 + c)) + 60 * ((x // 7 + y // 5 + c) % 2)
@@ -39,7 +39,7 @@ def chunk(kind, data):
 
 
 def png(samples, color_type, depth, interlaced=False, extra=b""):
-    """A PNG file with samples [height, width, channels], written bit by bit because PIL cannot write all kinds."""
+    """Returns a PNG file with samples [height, width, channels], written by hand because PIL cannot write all kinds."""
     height, width, _ = samples.shape
     data = b""
     for left, top, step_x, step_y in ADAM7 if interlaced else [(0, 0, 1, 1)]:
@@ -92,7 +92,7 @@ def jpeg_files():
                            jpeg(image, quality=60 + 15 * subsampling, subsampling=subsampling,
                                 progressive=progressive))
     exif = Image.Exif()
-    exif[0x0112] = 6  # orientation: turn by 90 degrees
+    exif[0x0112] = 6  # orientation: rotate by 90 degrees
     image = to_pil(test_image(40, 24, 3))
     yield "orientation.jpg", jpeg(image, exif=exif)
     plain = jpeg(image)
@@ -105,7 +105,7 @@ def jpeg_files():
 
 
 def horizontal_pass_first(resize):
-    """PIL's resize as it was up to version 12.1. Later ones filter tall images vertically first, and so round otherwise:
+    """PIL's resize as it was up to version 12.1. Later ones filter tall images vertically first and round otherwise:
     12.2 the tallest, 13 many. Taper keeps to the older rule; see nn/data/resize.h."""
     def one_axis_at_a_time(image, size, resample=None, **options):
         return resize(resize(image, (size[0], image.height), resample, **options), size, resample, **options)
@@ -133,7 +133,7 @@ def generate(folder: pathlib.Path):
         return name
 
     # Decoding, also of PNG files that lack what follows their pixels; and files that PIL refuses because they are cut
-    # short, but for their last bytes: PIL reads PNG files that lack some more, Taper some JPEG files without end marker.
+    # short. Exceptions: PIL reads some shorter PNG files, Taper some JPEG files without end marker.
     for name, data in [*png_files(), *jpeg_files()]:
         is_png = name.endswith(".png")
         for file, content in {name: data, **{f"lacks{n}_{name}": data[:-n] for n in (1, 12, 16) if is_png}}.items():
@@ -144,7 +144,7 @@ def generate(folder: pathlib.Path):
                 (folder / f"cut{i}_{name}").write_bytes(data[:length])
                 cases.append(f"refuse cut{i}_{name}")
 
-    # Geometry.
+    # Geometry: resize, crop, flip.
     rng = random.Random(5)
     for width, height in SIZES + [(500, 375), (333, 500), (640, 480), (3, 700), (256, 300), (32, 32)]:
         image = to_pil(test_image(width, height, 3, seed=1))
@@ -168,7 +168,7 @@ def generate(folder: pathlib.Path):
                 out = CenterCrop(size)(Resize(resize)(image))
                 cases.append(f"evaluate {source} {resize} {size} {save(out)}")
 
-    # The 256 values a channel can take, normalised: [3, 256] f32.
+    # The 256 values of a channel, normalised: [3, 256] f32.
     ramp = Image.fromarray(np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2))
     values = Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))(ToTensor()(ramp))
     (folder / "normalized.f32").write_bytes(values.numpy().astype("<f4").tobytes())

@@ -51,7 +51,7 @@ def generate(folder) -> None:
         SHAPES, (False, True), (None, 0), REDUCTIONS
     ):
         if len(shape) == 1:
-            continue  # PyTorch 1.13's backward of nll_loss refuses an unbatched "none"
+            continue  # PyTorch 1.13's backward of nll_loss rejects an unbatched "none"
         x = torch.randn(shape, dtype=torch.float64).log_softmax(1).requires_grad_()
         weight = torch.rand(shape[1], dtype=torch.float64) + 0.5 if weighted else None
         target = targets(target_shape, shape[1], ignored)

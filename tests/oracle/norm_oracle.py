@@ -1,4 +1,4 @@
-"""torch.nn.functional.batch_norm with residual and ReLU after it: forward, backward, running statistics."""
+"""torch.nn.functional.batch_norm, then residual and ReLU: forward, backward, running statistics."""
 
 import pathlib
 

@@ -11,7 +11,7 @@ LRS = [0.5, 0.02]
 
 
 def record(optimizer, schedule, steps):
-    """Learning rates and momenta, [steps + 1, groups] each."""
+    """Returns learning rates and momenta, [steps + 1, groups] each."""
     lrs, momenta = [], []
     for step in range(steps + 1):
         lrs.append([group["lr"] for group in optimizer.param_groups])

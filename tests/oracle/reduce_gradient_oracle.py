@@ -47,7 +47,7 @@ def generate(folder: pathlib.Path) -> None:
                     for op, function in REDUCTIONS.items():
                         if op in ("var", "std") and x.numel() == 1 or not shape and op in ("amax", "amin"):
                             continue
-                        # bf16 rounds in other places inside these formulas.
+                        # bf16 rounds elsewhere inside these formulas.
                         if dtype == torch.bfloat16 and op not in ("sum", "mean", "amax", "amin"):
                             continue
                         add(op, lambda t: function(t, axes, keepdim), x.to(dtype), options)
@@ -60,7 +60,7 @@ def generate(folder: pathlib.Path) -> None:
             for dtype in (torch.int64, torch.int32, torch.uint8, torch.bool):
                 t = whole.abs().to(dtype)
                 add("sum", lambda t: torch.sum(t, axes), t, {"axes": axes})
-                if len(axes) == 1 and dtype != torch.uint8:  # for which PyTorch has its own rule: u8 results
+                if len(axes) == 1 and dtype != torch.uint8:  # for u8 PyTorch has its own rule: u8 results
                     add("any", lambda t: torch.any(t, axes[0]), t, {"axes": axes})
                     add("all", lambda t: torch.all(t, axes[0]), t, {"axes": axes})
         for axis in range(len(shape)):
@@ -76,7 +76,7 @@ def generate(folder: pathlib.Path) -> None:
                     options = {"axis": axis, "k": k, "largest": largest}
                     add("topk", lambda t: tuple(torch.topk(t, k, axis, largest)), x, options)
 
-    # Rows of one value have no spread, and NaN and infinity find their way.
+    # Rows of one value have no spread; NaN and infinity must propagate.
     constant = torch.full((3, 4), 2.0, dtype=torch.float64)
     add("std", lambda t: torch.std(t, 1), constant, {"axes": [1]})
     add("norm", lambda t: torch.linalg.vector_norm(t, 2, 1), constant * 0, {"axes": [1]})

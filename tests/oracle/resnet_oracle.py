@@ -1,8 +1,8 @@
-"""torchvision's ResNets: names and shapes of everything they hold, and what they compute from given weights.
+"""torchvision's ResNets: names and shapes of their tensors, and results for given weights.
 
 names.json: {"resnet18": [[name, shape], ...] in torchvision's order, parameters first, ...}
 ARCH_weights.safetensors: a state dict with zero_init_residual=True, rounded to bf16 (which any float dtype holds).
-ARCH_zero.safetensors, ARCH_random.safetensors: inputs and results in f64, for those weights and for the same with
+ARCH_zero.safetensors, ARCH_random.safetensors: inputs and results in f64, for those weights and for them with
 other batch norms ("norm/NAME"). Long tensors are thinned by thin() so that the files stay small.
 """
 
@@ -18,7 +18,7 @@ CLASSES = 10
 
 
 def thin(tensor: torch.Tensor) -> torch.Tensor:
-    """At most some 8192 elements, evenly spaced in row-major order."""
+    """Returns at most some 8192 elements, evenly spaced in row-major order."""
     return tensor.detach().flatten()[:: max(1, tensor.numel() // 4096)]
 
 
@@ -29,7 +29,7 @@ def names(architecture: str) -> list:
 
 
 def run(model: torch.nn.Module, x: torch.Tensor, target: torch.Tensor) -> dict:
-    """Evaluation logits, then the loss, gradients and running statistics of one training step."""
+    """Returns evaluation logits, then the loss, gradients and running statistics of one training step."""
     model.eval()
     result = {"x": x, "target": target, "eval_logits": model(x)}
     model.train()
@@ -44,7 +44,7 @@ def run(model: torch.nn.Module, x: torch.Tensor, target: torch.Tensor) -> dict:
 
 
 def random_norms(model: torch.nn.Module) -> dict:
-    """Batch norms as training might have left them: set in `model` and returned by name."""
+    """Sets batch norms in `model` as training might leave them, and returns them by name."""
     changed = {}
     for name, tensor in model.state_dict().items():
         if tensor.dim() != 1 or name.startswith("fc."):

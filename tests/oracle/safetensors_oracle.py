@@ -1,4 +1,4 @@
-"""A safetensors file written by hand from the format's description, with every dtype Taper has."""
+"""A safetensors file written by hand from the format's description, with every dtype of Taper's."""
 
 import json
 import pathlib
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def bfloat16_bits(values: np.ndarray) -> np.ndarray:
-    """The upper halves of f32 values that bf16 holds exactly."""
+    """Returns the upper halves of f32 values that bf16 holds exactly."""
     return (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
 
 

@@ -16,12 +16,12 @@ def generate(folder) -> None:
                     x = (torch.randn(shape, dtype=dtype) * 4).requires_grad_()
                     y = op(x, axis)
                     cases.add(op.__name__, {"axis": axis}, x=x, y=y, grad_x=gradient(y, x))
-        # Half types as a wider computation rounded once.
+        # Half types: computed wider, rounded once.
         for dtype in (torch.float16, torch.bfloat16):
             x = (torch.randn(13, 37) * 4).to(dtype).requires_grad_()
             y = op(x.float(), -1).to(dtype)
             cases.add(op.__name__, {"axis": -1}, x=x, y=y, grad_x=gradient(y, x))
-        # Values that overflow an exponential taken without care.
+        # Values whose exponentials overflow.
         x = torch.tensor([[1000.0, 1001.0, 999.0], [-1e4, 0.0, 1.0], [3e38, 3e38, -3e38]]).requires_grad_()
         y = op(x, 1)
         cases.add(op.__name__, {"axis": 1}, x=x, y=y, grad_x=gradient(y, x))

@@ -7,9 +7,9 @@ resnet50_train with the same settings and compares the losses of its --log step 
 last batch norm at zero, rounding errors grow slowly enough for ten steps to be comparable: PyTorch's own two memory
 formats differ from each other by about the bounds below.
 
-With --device cuda PyTorch trains there, too, or on the CPU if it has no GPU. Neither side may round to TF32, which is
-2^13 times as coarse as f32. Each may take Winograd's convolutions, which round up to 15 times as much as direct sums do,
-so that the bounds for f32 are wider than on the CPU.
+With --device cuda PyTorch trains on the GPU too, or on the CPU if it sees no GPU. Neither side may round to TF32, which
+is 2^13 times as coarse as f32. Both may use Winograd's convolutions, whose rounding errors are up to 15 times those of
+direct sums, so the bounds for f32 are wider than on the CPU.
 """
 import argparse
 import json
@@ -37,7 +37,7 @@ BOUNDS = {("cpu", "f32"): [(1, 1e-5), (3, 3e-4), (10, 5e-2)], ("cpu", "f64"): [(
 
 
 def write_images(folder, size):
-    """Smooth random images with a tint for each class, PNG, so that both sides read the same pixels."""
+    """Writes smooth random PNG images with a tint for each class. PNG gives both sides equal pixels."""
     rng = np.random.default_rng(1)
     for label in range(CLASSES):
         os.makedirs(f"{folder}/class{label}", exist_ok=True)
@@ -91,7 +91,7 @@ def main():
                     "--shuffle", "off", "--augment", "off", "--image-size", str(args.size), "--resize", str(args.size),
                     "--batch-size", str(BATCH), "--max-steps", str(STEPS), "--schedule", "constant", "--lr", str(args.lr),
                     "--dtype", args.dtype, "--device", args.device, "--tf32", "off", "--log", log], check=True,
-                   # Where this program has PyTorch's libraries, TAPER_LIBRARY_PATH says where Taper's are.
+                   # This program has PyTorch's libraries; TAPER_LIBRARY_PATH names Taper's.
                    env={**os.environ, **({"LD_LIBRARY_PATH": os.environ["TAPER_LIBRARY_PATH"]}
                                          if "TAPER_LIBRARY_PATH" in os.environ else {})})
     with open(log) as file:

@@ -10,7 +10,7 @@ SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts/check_layers.py"
 
 
 def check(files, *flags):
-    """(exit code, output) of the script over a tree that holds `files`, a dictionary of path to text."""
+    """Returns (exit code, output) of the script for a tree of `files`, a dictionary of path to text."""
     with tempfile.TemporaryDirectory() as root:
         for name, text in files.items():
             path = pathlib.Path(root, name)
@@ -52,7 +52,7 @@ class CheckLayers(unittest.TestCase):
         self.assert_refused("core/x.cpp", '#include "tensor.h"\n', "core/x.cpp:1")
 
     def test_the_path_one_reads_is_the_path_one_opens(self):
-        link = {"include/taper/core/tensor.h": "", "core/tensor.h": ""}  # a folder does as well as a link to one
+        link = {"include/taper/core/tensor.h": "", "core/tensor.h": ""}  # a folder works like a link to one
         self.assertEqual(check({**link, "core/x.cpp": '#include "taper/core/tensor.h"\n#include "taper/version.h"\n'}), (0, ""))
         self.assertEqual(check({**link, "core/x.cpp": '#include "taper/core/tensors.h"\n'}),
                          (1, "core/x.cpp:1: include/taper/core/tensors.h is no file\n"))
@@ -82,7 +82,7 @@ class CheckLayers(unittest.TestCase):
                          "a circle of ops/a, ops/b, ops/c\n")
         del files["ops/c/x.h"]
         self.assertEqual(check(files), (0, ""))
-        # A folder and one inside it are two.
+        # A folder and a folder inside it count as two.
         code, output = check({"nn/x.h": '#include "taper/nn/a/x.h"\n', "nn/a/x.h": '#include "taper/nn/x.h"\n'})
         self.assertEqual((code, len(output.splitlines())), (1, 1))
 

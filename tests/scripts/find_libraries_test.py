@@ -3,7 +3,7 @@ them; but for NCCL only the headers.
 
   find_libraries_test.py CMAKE
 
-The libraries are empty files and the headers hold a version and no more: nothing is linked.
+The libraries are empty files and the headers hold only a version: nothing is linked.
 """
 
 import os
@@ -66,7 +66,7 @@ class FindLibrariesTest(unittest.TestCase):
             path.touch()
 
     def find(self, *arguments):
-        """{"CUDNN": "TRUE 9.19.2 /path"} as CMake found them."""
+        """Returns {"CUDNN": "TRUE 9.19.2 /path"}, as CMake found them."""
         project = self.root / "project"
         project.mkdir(exist_ok=True)
         (project / "CMakeLists.txt").write_text(PROJECT.format(modules=MODULES, toolkit=self.toolkit))

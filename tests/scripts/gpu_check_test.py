@@ -1,4 +1,4 @@
-"""scripts/gpu_check.sh: a run over this build, and its judgement of programs that only pretend.
+"""scripts/gpu_check.sh: a run over this build, and its judgement of fake programs.
 
   gpu_check_test.py BUILD
 """
@@ -21,7 +21,7 @@ SCRIPT = ROOT / "scripts/gpu_check.sh"
 sys.path.insert(0, str(ROOT / "scripts"))
 import gpu_results  # pylint: disable=wrong-import-position
 
-# What resnet50_train --version prints where there is all it needs.
+# What resnet50_train --version prints where nothing is missing.
 VERSION = """\
 cat <<END
 Taper 0.1.0
@@ -33,7 +33,7 @@ Device 0: Big One
 END
 """
 
-# The families of $FAMILIES: each does what its name says, after a nap.
+# The families of $FAMILIES: each does what its name says, after a sleep.
 TESTS = """\
 if [ "$2" = --list-tags ]; then for name in $FAMILIES; do echo "  1  [#gpu_${name}_test]"; done; exit; fi
 for word in "$@"; do if [ "$before" = -o ]; then report=$word; fi; before=$word; done
@@ -55,7 +55,7 @@ echo "<OverallResult success=\\"$success\\" durationInSeconds=\\"0.5\\"/></TestC
 exit ${status:-0}
 """
 
-# Runs the program behind its own options, all of which begin with a dash or follow one.
+# Runs the program after its own options, which begin with a dash or follow one.
 SANITIZER = """\
 while [ ! -x "$1" ]; do shift; done
 "$@" || exit 99
@@ -69,7 +69,7 @@ done
 
 
 def alive(folder):
-    """The processes that have the folder's name in their command line."""
+    """Returns the processes with the folder's name in their command line."""
     found = []
     for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -81,7 +81,7 @@ def alive(folder):
 
 
 def runs(process):
-    """Whether the process of that number runs; one that is over, and that nobody has asked for, does not."""
+    """Whether the process of this number runs; a finished one that was not waited for does not."""
     try:
         return pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -129,12 +129,12 @@ class GpuCheckTest(unittest.TestCase):
         path.chmod(0o755)
 
     def pretend(self):
-        """A build for a real GPU whose programs only pretend, in folder/build, and a toolkit in folder/bin."""
+        """Makes a build for a real GPU, of fake programs, in folder/build, and a toolkit in folder/bin."""
         self.program("build/examples/resnet50_train", VERSION)
         self.program("build/tests/taper_tests", TESTS)
         self.program("build/bench/allocator_bench", BENCHMARK)
         self.program("bin/compute-sanitizer", SANITIZER)
-        self.env["PATH"] = f"{self.folder}/bin:/usr/bin:/bin"  # few Pythons to ask for NVIDIA's wheels
+        self.env["PATH"] = f"{self.folder}/bin:/usr/bin:/bin"  # few Pythons that may have NVIDIA's wheels
         return ["--build", self.folder / "build", "--quick"]
 
     def outcomes(self, results):
@@ -164,7 +164,7 @@ class GpuCheckTest(unittest.TestCase):
         self.assertIn(
             "- families of tests: 2 passed, 1 failed, 1 timed out, 1 crashed, 2 device lost; 2 of 7 test cases", page)
         self.assertIn("**gpu_fails_test** failed: adds: two.cpp:7", page)
-        self.assertIn(page, result.stdout)  # what comes back where no file does
+        self.assertIn(page, result.stdout)  # returned even where no file is
         sleepers = (self.folder / "log.sleepers").read_text().split()
         self.assertEqual([runs(sleeper) for sleeper in sleepers], [False, False], "programs' own children live on")
 
@@ -221,7 +221,7 @@ class GpuCheckTest(unittest.TestCase):
         self.refused(r"cannot load libcudart\.so\.13:", *arguments)
         self.assertFalse(self.out.exists())
 
-    # ---- budgets, and going on ----
+    # ---- budgets, and resuming ----
 
     def test_a_budget_ends_everything_and_continue_does_the_rest(self):
         families = [f"part{number}" for number in range(9)]
@@ -232,7 +232,7 @@ class GpuCheckTest(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)  # nothing failed
         self.assertEqual(results.reason, "budget")
         left = gpu_results.not_run(results)
-        self.assertEqual(set(self.outcomes(results).values()), {"passed"})  # none that had too little time was begun
+        self.assertEqual(set(self.outcomes(results).values()), {"passed"})  # none started with too little time
         self.assertGreater(len(left), 0)
         self.assertLess(len(left), 9)
         self.assertIn(f"The budget of 8.5 s ended it. {len(left)} of",
@@ -253,7 +253,7 @@ class GpuCheckTest(unittest.TestCase):
         text = (self.folder / "build/tests/taper_tests").read_text().replace("sleep 60", "sleep 00")
         (self.folder / "build/tests/taper_tests").write_text(text)
         result, _ = self.run_check(*arguments, "--continue", FAMILIES="passes hangs")
-        self.assertEqual(result.returncode, 2)  # other programs
+        self.assertEqual(result.returncode, 2)  # the programs are others
         self.assertRegex(result.stderr, "holds results of other programs")
         (self.folder / "build/tests/taper_tests").write_text(text.replace("sleep 00", "sleep 60"))
         _, results = self.run_check(*arguments, "--continue", "--limit", 1, FAMILIES="passes hangs")
@@ -280,7 +280,7 @@ class GpuCheckTest(unittest.TestCase):
             wait = random.Random(seed)
             with subprocess.Popen(self.command(*arguments, out=out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                   env={**self.env, **env}) as process:
-                while seed % 5 != 0 and not (out / gpu_results.FILE).exists():  # most moments are not in its start
+                while seed % 5 != 0 and not (out / gpu_results.FILE).exists():  # most moments are after its start
                     time.sleep(0.01)
                 time.sleep(wait.uniform(0, 0.6))
                 process.send_signal(signal.SIGKILL)
@@ -332,7 +332,7 @@ class GpuCheckTest(unittest.TestCase):
         path = self.out / gpu_results.FILE
         lines = [line for line in path.read_text().splitlines() if "later" not in line or '"run"' in line][:-1]
         start = '{"kind": "start", "name": "gpu_later_test"}'
-        path.write_text("\n".join([*lines, start, start]) + '\n{"kind": "step", "na')  # killed twice, then in mid-line
+        path.write_text("\n".join([*lines, start, start]) + '\n{"kind": "step", "na')  # killed twice, then mid-line
         result, results = self.run_check("--continue", FAMILIES="passes later")
         self.assertEqual(result.returncode, 1, result.stderr)
         self.assertRegex(results.steps["gpu_later_test"]["first_failure"], "^started twice and never ended")
@@ -342,7 +342,7 @@ class GpuCheckTest(unittest.TestCase):
         arguments = [*self.pretend(), "--parts", "tests", "--jobs", 2]
         self.run_check(*arguments, "--budget", 1e-3, FAMILIES="first second third")
         path = self.out / gpu_results.FILE
-        lines = path.read_text().splitlines()[:-1]  # without the end
+        lines = path.read_text().splitlines()[:-1]  # without the last line
         path.write_text("\n".join([*lines, *(f'{{"kind": "start", "name": "gpu_{name}_test"}}' for name in
                                              ("first", "second"))]) + "\n")
         (self.folder / "log").write_text("")

@@ -57,7 +57,7 @@ class GpuCompareTest(unittest.TestCase):
         return result.stdout if code < 2 else result.stderr
 
     def row(self, output, *words):
-        """The cells behind the words of the one line that begins with them."""
+        """Returns the cells after the words of the only line that begins with them."""
         line, = (line for line in output.splitlines() if re.split(r"  +", line)[:len(words)] == list(words))
         return re.split(r"  +", line)[len(words):]
 
@@ -77,7 +77,7 @@ class GpuCompareTest(unittest.TestCase):
     def test_another_device_is_said_first(self):
         self.write("old", race("tf32", 1000, 2000))
         self.write("new", race("tf32", 600, 1000), device=["NVIDIA H100, compute capability 9.0, 81559 MiB"])
-        output = self.compare("--fail-on-regression", 0.05)  # slower, but on another device faster beside PyTorch
+        output = self.compare("--fail-on-regression", 0.05)  # slower, but on another device faster relative to PyTorch
         self.assertRegex(output.splitlines()[0], "^DIFFERENT DEVICES: NVIDIA H200 before, NVIDIA H100 now")
         self.assertEqual(self.row(output, "Taper", "tf32"), ["1000.0", "600.0", "0.60x", "0.50x", "0.60x", "1.20x"])
         self.write("old", kernel_step("f32", 1000, gemm=1))

@@ -1,4 +1,4 @@
-"""scripts/gpu_pack.sh: the packing, over a build whose programs only pretend."""
+"""scripts/gpu_pack.sh: the packing, over a build of fake programs."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ import gpu_pack  # noqa: E402
 
 UNPACK = "import tarfile; tarfile.open('pack.tar.xz').extractall()"  # as gpu_pack.sh says
 
-# Names the libraries as a program for CUDA does, and sees no GPU.
+# Names the libraries like a program for CUDA, and sees no GPU.
 PROGRAM = """\
 #!/bin/sh
 # libcudart.so.13 libcudnn.so.9 libcublasLt.so.13
@@ -27,7 +27,7 @@ if [ "$*" = --version ]; then printf 'Taper 0.1.0\\nGPU: CUDA\\ncuBLASLt: 13.1.0
 echo "$(basename "$0") $* with $TAPER_TEST_DATA"
 """
 
-# Stands for Python with torch: answers of 5 bytes, but those for conv are large and those for norm cannot be made.
+# Stands for Python with torch: answers of 5 bytes, but conv's are large and norm's cannot be made.
 ORACLE_PYTHON = """\
 #!/bin/sh
 case $3 in *norm) echo "norm_oracle.py skipped: no torch"; exit 77 ;; esac
@@ -81,7 +81,7 @@ class GpuPackTest(unittest.TestCase):
         return pack
 
     def test_the_pack_has_what_gpu_check_needs(self):
-        shutil.copy("/bin/true", self.build / "bench/kernel_bench")  # a program with symbols or without: it is stripped
+        shutil.copy("/bin/true", self.build / "bench/kernel_bench")  # stripped, with symbols or without
         pack = self.unpack()
         for program in gpu_pack.PROGRAMS:
             self.assertTrue(os.access(pack / "build/cuda" / program, os.X_OK), program)
@@ -91,7 +91,7 @@ class GpuPackTest(unittest.TestCase):
                      "tests/parity/parity.py", "tests/cli/train_test.py", "bench/pytorch_resnet50.py",
                      "tests/oracle_answers/loss/x"):
             self.assertTrue((pack / name).is_file(), name)
-        for name in ("conv", "norm"):  # too large, and not made
+        for name in ("conv", "norm"):  # one too large, one not made
             self.assertFalse((pack / "tests/oracle_answers" / name).exists(), name)
         described = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty", "--abbrev=40"], stdout=subprocess.PIPE,
                                    text=True, check=True)

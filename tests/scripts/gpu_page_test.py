@@ -1,4 +1,4 @@
-"""scripts/gpu_page.py: what the page makes of what the steps measured."""
+"""scripts/gpu_page.py: what the page shows for the steps' measurements."""
 
 import pathlib
 import sys

@@ -9,7 +9,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
 import gpu_race  # pylint: disable=wrong-import-position
 
-# Says that it is ready, answers each line with the next of SPEEDS, and sums up; writes its name into a log each time.
+# Reports that it is ready, answers each line with the next of SPEEDS, and sums up. Logs its name each time.
 PROGRAM = """
 import sys
 print('{"ready": true}', flush=True)

@@ -1,4 +1,4 @@
-"""scripts/gpu_status.py: the pages of this checkout, and what it makes of results."""
+"""scripts/gpu_status.py: the pages of this checkout, and its use of results."""
 
 import json
 import pathlib
@@ -44,11 +44,11 @@ class GpuStatusTest(unittest.TestCase):
         return subprocess.run([SCRIPT, "--root", self.root, *arguments], capture_output=True, text=True, check=False)
 
     def pages(self):
-        """(the status page, the list of results) as the script writes them."""
+        """Returns (the status page, the list of results) as the script writes them."""
         result = self.run_script()
         self.assertEqual((result.returncode, result.stderr), (0, ""))
         texts = [(self.root / page).read_text() for page in ("docs/GPU_STATUS.md", "bench/results/README.md")]
-        for text in texts:  # what is around the marks stays
+        for text in texts:  # text around the marks stays
             self.assertTrue(text.startswith("# Title\n\n<!--") and text.endswith("-->\n\nThe end.\n"), text)
             self.assertNotIn("old", text)
         return texts
@@ -64,7 +64,7 @@ class GpuStatusTest(unittest.TestCase):
         self.assertEqual((result.returncode, result.stderr), (0, ""))
 
     def test_the_parts_of_this_checkout(self):
-        """Each family that confirms a part is a file of tests, and each of the GPU layer's own confirms some part."""
+        """Each family that confirms a part is a test file; each test file of the GPU layer confirms some part."""
         parts = json.loads((ROOT / "docs/gpu_parts.json").read_text(encoding="utf-8"))
         named = {name for part in parts for name in part["steps"]}
         files = {path.stem for path in (ROOT / "tests").glob("*/*_test.c*")}
@@ -122,7 +122,7 @@ class GpuStatusTest(unittest.TestCase):
         self.assertIn(taper + pytorch, status)
         self.assertIn("| 1 | 0 | tf32 0.75x | done |", index)
 
-        # A later run replaces what it timed, and nothing else.
+        # A later run replaces only what it timed.
         programs = [{"name": "Taper", "precision": "tf32", "images_per_second": 1600}]
         self.result("2026-11-30-h200", step("race_tf32", data={"programs": programs}), date="2026-11-30T10:00:00+00:00")
         status, _ = self.pages()

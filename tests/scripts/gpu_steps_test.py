@@ -1,4 +1,4 @@
-"""scripts/gpu_steps.py, gpu_read.py: which steps there are, and how what programs wrote is read."""
+"""scripts/gpu_steps.py, gpu_read.py: which steps there are, and how programs' output is read."""
 
 import json
 import pathlib
@@ -18,7 +18,7 @@ FAMILIES = [
 
 
 def plan(help_text="{f32,tf32}", **options):
-    """The steps for a build with FAMILIES on a real GPU, by name, in their order."""
+    """Returns the steps for a build with FAMILIES on a real GPU, by name, in their order."""
     chosen = {"parts": list(gpu_steps.PARTS), "quick": False, "families": None, "batch": 128, "compile": False,
               "limit": None, "budget": None, **options}
     with tempfile.TemporaryDirectory() as name:

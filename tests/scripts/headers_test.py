@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Every installed header compiles by itself: headers_test.py CMAKE BUILD_FOLDER.
 
-Each is read alone, without making code. Most of that time would go into a few headers that nearly all include, so those
-that reach them get them precompiled; none gets what it does not ask for itself.
+Each is compiled alone, without making code. A few headers that nearly all include would take most of the time. So the
+headers that reach these get them precompiled; none gets what it does not include itself.
 """
 
 import concurrent.futures
@@ -15,17 +15,17 @@ import subprocess
 import sys
 import tempfile
 
-# What takes long, most first: a header gets the first list that it reaches all of.
+# Slow headers, the slowest list first: a header gets the first list that it includes completely.
 SLOW = (("taper/core/tensor.h", "taper/core/gpu/simt.h"), ("taper/core/tensor.h",), ("fmt/format.h",))
 
 
 def includes_of(path):
-    """What a header includes itself."""
+    """Returns what a header includes directly."""
     return re.findall(r'^#include [<"]([^>"]+)[>"]', path.read_text(encoding="utf-8"), re.M)
 
 
 def reaches(include, name, wanted):
-    """Whether the header of that name below `include` includes `wanted`, itself or through others."""
+    """Whether the header called name below `include` includes `wanted`, itself or through others."""
     seen, left = set(), [name]
     while left:
         path = include / left.pop()
@@ -40,7 +40,7 @@ def reaches(include, name, wanted):
 
 
 def compiler_of(build, include):
-    """The command that compiles a file of the top room, without its files, with the headers below `include`."""
+    """Returns the command that compiles a file of the top room, without its files, with headers from `include`."""
     for entry in json.loads((build / "compile_commands.json").read_text()):
         if entry["file"].endswith("/nn/module.cpp"):
             words = shlex.split(entry["command"])

@@ -103,7 +103,7 @@ class KernelReportTest(unittest.TestCase):
             allow.write_text("spill<double>\n")
             self.assertIn("allow.txt:1", run(f"@{folder}/objects.txt").stderr)
             self.assertIn("build it again", run(f"{folder}/unknown.cu.o").stderr)
-            # What nvcc makes of a __device__ function that host code calls.
+            # nvcc's output for a __device__ function that host code calls.
             allow.write_text("spill<double> sm_80 64 running values, each used again after the loop\n")
             compile_object("#include <cstdlib>\nint f() { std::exit(1); }", folder / "a.cu.o")
             result = run(f"@{folder}/objects.txt")

@@ -10,7 +10,7 @@ ROOMS = ("core", "ops", "autograd", "nn", "examples", "bench", "cmake", "tests")
 
 
 def files(*patterns):
-    """Ours: none of a build folder's."""
+    """Returns our files, without build folders'."""
     yield ROOT / "CMakeLists.txt"
     for room in ROOMS:
         for pattern in patterns:
@@ -26,7 +26,7 @@ def found_packages():
 
 
 def opened_libraries():
-    """{library} of SharedLibrary({"libNAME.so.N"}) outside the tests."""
+    """Returns the libraries in SharedLibrary({"libNAME.so.N"}) outside the tests."""
     names = set()
     for path in [*files("*.cpp"), *files("*.h")]:
         if not path.is_relative_to(ROOT / "tests"):

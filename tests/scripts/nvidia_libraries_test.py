@@ -1,4 +1,4 @@
-"""scripts/with_nvidia_libraries.sh: which folders it puts in front of LD_LIBRARY_PATH."""
+"""scripts/with_nvidia_libraries.sh: which folders it prepends to LD_LIBRARY_PATH."""
 
 import os
 import pathlib
@@ -24,14 +24,14 @@ class NvidiaLibrariesTest(unittest.TestCase):
         path.chmod(mode)
 
     def python(self, name, *libraries):
-        """A Python in PATH whose packages have these libraries, NAME/nvidia/LIBRARY; python3 among them runs the script."""
+        """Makes a Python for PATH whose packages have these libraries, NAME/nvidia/LIBRARY. python3 runs the script."""
         for library in libraries:
             self.write(f"{name}/nvidia/{library}", "library")
         self.write(f"{name}/python3",
                    f'#!/bin/sh\n[ "$1" = -c ] || exec {sys.executable} "$@"\necho {self.folder}/{name}/nvidia\n')
 
     def library_path(self, *pythons, program="program", before=""):
-        """What LD_LIBRARY_PATH is for the program; the folders under self.folder alone, without it."""
+        """Returns the program's LD_LIBRARY_PATH: only the folders under self.folder, relative to it."""
         self.write("program", "#!/bin/sh\n# libcudart.so.13\necho $LD_LIBRARY_PATH\n")
         path = os.pathsep.join([*(f"{self.folder}/{name}" for name in pythons), os.environ["PATH"]])
         result = subprocess.run([SCRIPT, self.folder / program], stdout=subprocess.PIPE, text=True, check=True,

@@ -5,9 +5,9 @@
 
 namespace taper {
 
-/// The mode of algorithm_cache() while it lives. A test that needs equal bits of a GPU asks for
+/// Sets the mode of algorithm_cache() while it lives. A test that needs equal bits from a GPU asks for
 /// kDeterministic: a vendor's library has algorithms that add in the order in which blocks finish, and the
-/// heuristic may take one.
+/// heuristic may choose one.
 class AlgorithmModeGuard {
  public:
   explicit AlgorithmModeGuard(AlgorithmMode mode) { algorithm_cache().set_mode(mode); }

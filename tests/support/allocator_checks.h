@@ -1,5 +1,5 @@
 #pragma once
-// What must hold for a caching allocator at any moment, checked from its snapshot.
+// Invariants of a caching allocator, checked from its snapshot.
 
 #include <cstdint>
 #include <map>
@@ -8,15 +8,15 @@
 
 namespace taper::test {
 
-/// Live blocks as the test knows them: address and bytes asked for.
+/// Live blocks as the test knows them: address and requested bytes.
 using LiveBlocks = std::map<uintptr_t, size_t>;
 
 inline uintptr_t address(const void* ptr) {
   return reinterpret_cast<uintptr_t>(ptr);
 }
 
-/// Fails the test unless blocks tile their segments, free neighbours are merged, exactly `live` is handed
-/// out, nothing overlaps, and every number of memory_stats() follows from the blocks.
+/// Fails the test unless blocks tile their segments without overlap, free neighbours are merged, exactly
+/// `live` is handed out, and every number of memory_stats() follows from the blocks.
 void check_allocator(const gpu::CachingAllocator& allocator, const LiveBlocks& live);
 
 /// Fails the test unless every segment is one free block.

@@ -1,5 +1,5 @@
 #pragma once
-// Candidates run by themselves, apart from the algorithm cache, but with what the cache would give them.
+// Runs candidates without the algorithm cache, with what the cache would give them.
 
 #include <catch2/catch.hpp>
 #include <string>
@@ -12,8 +12,8 @@
 
 namespace taper {
 
-/// Computes `call` with the workspace that the candidate asks for, on the device of the call's outputs.
-/// Throws what the candidate throws.
+/// Computes `call` with the workspace that the candidate needs, on the device of the call's outputs. Throws
+/// what the candidate throws.
 template <class Call>
 void run_candidate(const Algorithm& candidate, const Call& call) {
   Call copy = call;
@@ -21,7 +21,7 @@ void run_candidate(const Algorithm& candidate, const Call& call) {
   candidate.run(call, candidate.workspace_bytes > 0 ? workspace.data() : nullptr);
 }
 
-/// What a candidate leaves in the call's outputs, where it finds what they hold now.
+/// Runs the candidate on copies of the call's outputs, and returns the copies.
 template <class Call>
 std::vector<Tensor> outputs_of(Call call, const Algorithm& candidate) {
   std::vector<Tensor> outputs;
@@ -33,7 +33,7 @@ std::vector<Tensor> outputs_of(Call call, const Algorithm& candidate) {
   return outputs;
 }
 
-/// Whether a vendor's library computes it: the names of its candidates begin with the library's.
+/// Whether a vendor's library computes the candidate: its name begins with the library's.
 inline bool is_vendors(const std::string& candidate) {
   const auto is_of = [&](ops::VendorLibrary which) {
     const auto library = ops::engine_library(which);
@@ -42,9 +42,8 @@ inline bool is_vendors(const std::string& candidate) {
   return is_of(ops::VendorLibrary::kCublaslt) || is_of(ops::VendorLibrary::kCudnn);
 }
 
-/// Runs all candidates of a test. A vendor's library may refuse one, as it may under the algorithm cache:
-/// that is counted, and one warning at the end says how many were refused. An own kernel that refuses is a
-/// failure.
+/// Runs all candidates of a test. A vendor's library may refuse one, as under the algorithm cache: refusals
+/// are counted, and one warning at the end gives their number. If Taper's own kernel refuses, the test fails.
 class CandidateRuns {
  public:
   CandidateRuns() = default;
@@ -56,13 +55,13 @@ class CandidateRuns {
   CandidateRuns(const CandidateRuns&) = delete;
   CandidateRuns& operator=(const CandidateRuns&) = delete;
 
-  /// Computes `call`. False if there is nothing to look at: the candidate does not support the call, needs
-  /// more workspace than the algorithm cache would give it, or is refused.
+  /// Computes `call`. Returns false if there is no result to check: the candidate does not support the call,
+  /// needs more workspace than the algorithm cache would give it, or is refused.
   template <class Call>
   bool run(const Algorithm& candidate, const Call& call) {
     return attempt(candidate, [&] { run_candidate(candidate, call); });
   }
-  /// As outputs_of; empty where run() is false.
+  /// Returns the candidate's results as outputs_of() does; empty where run() is false.
   template <class Call>
   std::vector<Tensor> outputs(const Algorithm& candidate, const Call& call) {
     std::vector<Tensor> outputs;

@@ -1,5 +1,5 @@
 #pragma once
-// Runs a function in a forked child and says how it ended, for tests of faults that end the process.
+// Runs a function in a forked child and tells how it ended, for tests of faults that end the process.
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,20 +11,20 @@
 namespace taper::test {
 
 struct ChildResult {
-  int signal = 0;     // that ended it; 0: it exited
+  int signal = 0;     // the signal that ended it; 0: it exited
   int exit_code = 0;  // if it exited
   std::string stderr_text;
 };
 
-/// Whether a child may start threads, which ThreadSanitizer ends it for.
+/// Whether a child may start threads: ThreadSanitizer ends it for that.
 #if defined(__SANITIZE_THREAD__)
 inline constexpr bool kChildrenStartThreads = false;
 #else
 inline constexpr bool kChildrenStartThreads = true;
 #endif
 
-/// The child exits with 0 when `body` returns, and with 1 when it throws. It has this thread alone; a child
-/// that takes longer than half a minute is ended by SIGALRM.
+/// Runs `body` in a child, which exits with 0 when `body` returns and with 1 when it throws. The child has
+/// this thread alone. SIGALRM ends it after half a minute.
 template <class Body>
 ChildResult run_in_child(Body&& body) {
   int ends[2];

@@ -28,7 +28,7 @@ inline void write_doubled(const DoubleCall& call, float factor = 2) {
   for (int64_t i = 0; i < call.x.numel(); ++i) call.y.data<float>()[i] = factor * call.x.data<float>()[i];
 }
 
-/// What the candidates of a test do: how long each takes, how often each ran.
+/// What a test's candidates do: how long each takes, how often each ran.
 struct Candidates {
   std::atomic<int> listed{0}, slow_runs{0}, fast_runs{0}, third_runs{0};
   std::vector<Algorithm> more;

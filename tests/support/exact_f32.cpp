@@ -1,5 +1,5 @@
-// Every test begins with exact f32 convolutions, since what a GPU computes is compared with the CPU. A test
-// with the tag [tf32] begins with the setting that a program has at the start, which allows TF32 for them.
+// Every test begins with exact f32 convolutions, since a GPU's results are compared with the CPU's. A test
+// tagged [tf32] begins with a program's initial setting, which allows TF32 for convolutions.
 
 #define CATCH_CONFIG_EXTERNAL_INTERFACES
 #include <algorithm>

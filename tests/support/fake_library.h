@@ -1,6 +1,6 @@
 #pragma once
-// A library of the tests' own behind ops/vendor/engine_library.h: it offers what a test tells it to offer,
-// keeps a log of what it was asked for, and computes by a plain kernel that the test brings.
+// A fake library behind ops/vendor/engine_library.h: it offers what a test tells it to offer, logs what it
+// was asked for, and computes by a plain kernel that the test brings.
 
 #include <algorithm>
 #include <catch2/catch.hpp>
@@ -25,12 +25,12 @@ struct FakeEngine {
   bool compiles = false;
   bool fails_to_build = false;
   bool fails_to_run = false;
-  double factor = 1;  ///< 1: computes what it should
+  double factor = 1;  ///< 1: correct results
 };
 
-/// What the library was asked for and did, as all of its plans tell it.
+/// What the library was asked for and did, shared by all of its plans.
 struct FakeState {
-  /// Enqueues what the pattern says, with results that are `factor` times too large.
+  /// Enqueues the pattern's operation, with results that are `factor` times too large.
   using Compute = std::function<void(const ops::EnginePattern& pattern, const ops::EngineOperands& operands,
                                      double factor)>;
 
@@ -103,7 +103,7 @@ struct FakeLibrary final : ops::EngineLibrary {
   std::shared_ptr<FakeState> state;
 };
 
-/// While it lives, ops on the GPU see this library, and the algorithm cache has a file of its own.
+/// While it lives, ops on the GPU see the fake library, and the algorithm cache has a file of its own.
 class FakeGuard {
  public:
   explicit FakeGuard(FakeState::Compute compute, ops::VendorLibrary replaced = ops::VendorLibrary::kCudnn)

@@ -1,5 +1,5 @@
 #pragma once
-// What the user reads when a kernel on the simulated GPU does wrong.
+// What the user reads when a kernel on the simulated GPU makes a fault.
 
 #include <cstdio>
 #include <string>
@@ -13,8 +13,8 @@
 
 namespace taper::test {
 
-/// What the user reads after `launch`: the error that synchronize throws, or, where a sanitizer was faster
-/// and ended the process, its report.
+/// Returns what the user reads after `launch`: the error that synchronize throws or, if a sanitizer was
+/// faster and ended the process, the sanitizer's report.
 template <class Launch>
 std::string fault_report(Launch&& launch) {
   std::string text = "nothing reported";

@@ -1,5 +1,5 @@
 #pragma once
-// A vendor's library that offers a test only a few engines: some compile for a second each, and there are
+// A vendor's library that offers a test only a few engines. Some compile for a second each, and there are
 // dozens for each problem.
 
 #include <memory>
@@ -10,8 +10,7 @@
 
 namespace taper {
 
-/// While it lives, the build's library offers only the first engines for each pattern: 2 that compile and 4
-/// that do not.
+/// While it lives, the library offers only the first engines for a pattern: 2 that compile and 4 that do not.
 class FewEngines {
  public:
   static constexpr int kCompiled = 2, kOthers = 4;
@@ -27,7 +26,7 @@ class FewEngines {
   FewEngines(const FewEngines&) = delete;
   FewEngines& operator=(const FewEngines&) = delete;
 
-  /// How many engines were offered and not taken since the last call.
+  /// Returns how many engines were left out since the last call.
   int take_left_out() { return std::exchange(*left_out_, 0); }
 
  private:

@@ -4,8 +4,7 @@
 #include <cstdlib>
 #include <string>
 
-/// The folder named by the environment variable `name` if it is set, else `at_build`, where the build knew
-/// it.
+/// Returns the folder in the environment variable `name` if it is set, else the build's, `at_build`.
 inline std::string folder_from(const char* name, const char* at_build) {
   const char* const value = std::getenv(name);
   return value != nullptr ? value : at_build;

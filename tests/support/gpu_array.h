@@ -24,7 +24,7 @@ class DeviceArray {
   T* data() const { return data_; }
   size_t size_bytes() const { return count_ * sizeof(T); }
 
-  /// Its contents after all work on the current stream.
+  /// Returns its contents after all work on the current stream.
   std::vector<T> host() const {
     std::vector<T> values(count_);
     const gpu::Stream stream = gpu::current_stream();

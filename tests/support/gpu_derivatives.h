@@ -1,5 +1,5 @@
 #pragma once
-// Derivatives on a GPU, compared with the CPU's: there finite differences and PyTorch have confirmed them.
+// Compares derivatives on a GPU with the CPU's, which finite differences and PyTorch have confirmed.
 
 #include <initializer_list>
 
@@ -9,8 +9,8 @@
 
 namespace taper {
 
-/// f's result and the gradients of its inputs (values of `inputs`, rounded to `dtype`, computed in
-/// `compute`), for a gradient of the result that depends on its shape alone.
+/// Returns f's result and the gradients of its inputs: the values of `inputs`, rounded to `dtype`, computed
+/// in `compute`. The gradient of the result depends on the result's shape alone.
 template <class F>
 std::vector<Tensor> result_and_gradients(const F& f, const std::vector<Tensor>& inputs, DType dtype,
                                          DType compute, Device device) {
@@ -26,9 +26,9 @@ std::vector<Tensor> result_and_gradients(const F& f, const std::vector<Tensor>& 
   return all;
 }
 
-/// Fails the test unless f's result and gradients on the GPU are what the CPU computes in f64 from the same
-/// numbers, but for the rounding of sums of `terms` products in each dtype. f takes and returns tensors of
-/// one device and one dtype. Every input must have an effect on the result.
+/// Fails the test unless f's result and gradients on the GPU match the CPU's in f64 for equal inputs, up to
+/// the rounding of sums of `terms` products in each dtype. f takes and returns tensors of one device and one
+/// dtype. Every input must have an effect on the result.
 template <class F>
 void check_gpu_derivatives(const F& f, const std::vector<Tensor>& inputs, int64_t terms,
                            std::initializer_list<DType> dtypes = {kFloat64, kFloat32, kFloat16, kBFloat16}) {

@@ -30,8 +30,8 @@ class CountCases : public Catch::TestEventListenerBase {
 
 CATCH_REGISTER_LISTENER(CountCases)
 
-/// After a kernel's fault every further test on the GPU would fail for the same reason, so the run ends, with
-/// an exit code of its own, which scripts/gpu_check.sh knows.
+/// After a kernel's fault every further test on the GPU would fail for that reason. So the run ends with an
+/// exit code of its own, which scripts/gpu_check.sh knows.
 class EndWithLostGpu : public Catch::TestEventListenerBase {
  public:
   using TestEventListenerBase::TestEventListenerBase;

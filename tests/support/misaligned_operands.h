@@ -1,8 +1,7 @@
 #pragma once
-// Ops on the GPU with operands that begin at an odd element, or whose rows are an odd number of elements
-// apart: GPUs fault on 16-byte accesses there, so each kernel has to notice. What comes out is compared with
-// what the op makes of aligned copies. The simulated GPU reports misaligned accesses
-// (core/gpu/sim/shim/alignment.h).
+// Runs ops on the GPU with operands that begin at an odd element, or whose rows are an odd number of elements
+// apart. GPUs fault on 16-byte accesses there, so each kernel has to notice. Results are compared with those
+// for aligned copies. The simulated GPU reports misaligned accesses (core/gpu/sim/shim/alignment.h).
 
 #include <catch2/catch.hpp>
 #include <functional>
@@ -17,12 +16,12 @@ namespace taper {
 
 enum class Place {
   kAligned,  ///< in memory of its own
-  kShifted,  ///< one element after the beginning of it
+  kShifted,  ///< one element after the beginning of its memory
   kOddRows,  ///< so, too, and rows (along the axis that is innermost in memory) an odd number of elements
              ///< apart
 };
 
-/// A copy of x on the GPU, there.
+/// Returns a copy of x on the GPU, placed as `place` says.
 inline Tensor placed(const Tensor& x, Place place) {
   const bool pixels = x.dim() == 4 && x.is_contiguous(kChannelsLast) && !x.is_contiguous();
   const Tensor rows = pixels ? views::permute(x, {0, 2, 3, 1}) : x;
@@ -42,14 +41,14 @@ inline Tensor placed(const Tensor& x, Place place) {
   return pixels ? views::permute(to, {0, 3, 1, 2}) : to;
 }
 
-/// What an op reads, on the CPU. Numbers of kFloat64 become those of the dtype under test.
+/// An op's operands, on the CPU. Those of kFloat64 become the dtype under test.
 using Operands = std::vector<Tensor>;
 
 struct OpCase {
   const char* name;
   Operands operands;
   std::function<Operands(const Operands&)> run;
-  int64_t terms = 1;  ///< that are added up for one element of the result
+  int64_t terms = 1;  ///< that are summed for one element of the result
 };
 
 inline Tensor numbers(const Shape& shape, uint64_t seed = 1) {
@@ -63,7 +62,7 @@ inline Tensor integers(const Shape& shape, int64_t end, DType dtype = kInt64) {
   return ops::randint(0, end, shape, {.dtype = dtype}, generator);
 }
 
-/// The op on operands that lie in every way, one at a time and all together, against aligned ones.
+/// Compares the op on operands in every placement, one at a time and all together, with aligned operands.
 inline void check_places(const OpCase& test, DType dtype) {
   Operands operands;
   for (const Tensor& x : test.operands) operands.push_back(x.dtype() == kFloat64 ? ops::cast(x, dtype) : x);
@@ -82,7 +81,7 @@ inline void check_places(const OpCase& test, DType dtype) {
     for (size_t i = 0; i < results.size(); ++i) {
       CAPTURE(i);
       const DType of = expected[i].dtype();
-      // What is kept in f64 may have been computed in f32.
+      // Results kept in f64 may have been computed in f32.
       const double rounding = is_floating_point(of) ? tolerance(compute_dtype(dtype), test.terms) : 0;
       check_close(results[i], expected[i], 2 * std::max(tolerance(of, test.terms), rounding));
     }

@@ -1,5 +1,5 @@
 #pragma once
-// Means and variances of a tensor's channels, held against their definition.
+// Compares the means and variances of a tensor's channels with their definition.
 
 #include <algorithm>
 #include <cmath>
@@ -16,7 +16,7 @@ struct Moments {
   std::vector<double> mean, var;
 };
 
-/// Of each of x's channels, by their definition, in f64. x: [N, C, H, W].
+/// Returns the moments of each of x's channels, by their definition, in f64. x: [N, C, H, W].
 inline Moments moments_of(const Tensor& x) {
   const auto values = ops::to_vector<double>(x);
   const auto channels = size_t(x.size(1)), plane = size_t(x.size(2) * x.size(3));
@@ -30,20 +30,20 @@ inline Moments moments_of(const Tensor& x) {
   return moments;
 }
 
-/// What moments are gathered of, and how.
+/// From what values moments are gathered, and how.
 enum class Gathered {
-  kFromMemory,  ///< the values in memory; their mean is known before the variance is computed
-  kFromSums,  ///< sums of values and of their squares, as they are before they are rounded to memory's dtype
+  kFromMemory,  ///< the values in memory; the mean is known before the variance is computed
+  kFromSums,    ///< sums of values and of their squares, before values are rounded to memory's dtype
 };
 
-/// A candidate's, by its name.
+/// Returns how a candidate, by its name, gathers moments.
 inline Gathered gathered_by(const std::string& candidate) {
   return is_vendors(candidate) && candidate.ends_with("sums") ? Gathered::kFromSums : Gathered::kFromMemory;
 }
 
-/// Fails the test unless `actual` are y's: means to within rounding of the channel's values, variances to
-/// within that of their terms. Sums differ by the rounding of y's values besides, and the difference of their
-/// squares cancels: their terms have the size of mean^2 + variance.
+/// Fails the test unless `actual` are y's moments: means to within rounding of the channel's values,
+/// variances to within rounding of their terms. Sums also differ by the rounding of y's values. The
+/// difference of their squares cancels, so their terms have the size of mean^2 + variance.
 inline void check_moments(const BatchMoments& actual, const Tensor& y,
                           Gathered gathered = Gathered::kFromMemory) {
   const Moments expected = moments_of(y);

@@ -1,6 +1,5 @@
 #pragma once
-// The convolutions of a library of the tests' own: every sum of a result by itself, in double. For .cu files
-// only.
+// The fake library's convolutions: each sum of a result by itself, in double. For .cu files only.
 
 #include <catch2/catch.hpp>
 
@@ -11,7 +10,7 @@
 
 namespace taper {
 
-/// A convolution's operands by their place: x or the output's gradient, the weight or x.
+/// A convolution's operands by their roles: x or the output's gradient, the weight or x.
 struct NaivePointers {
   const void* first = nullptr;
   const void* second = nullptr;
@@ -25,7 +24,7 @@ struct NaiveConv {
   ops::Conv2dGeometry conv;
   NaivePointers at;
   bool relu;
-  double factor;  ///< 1, unless the library is to compute something else
+  double factor;  ///< 1, unless the library is to compute wrong results
 };
 
 /// Calls visit(pixel of x, pixel of y) if tap (r, s) of output pixel (p, q) lies inside the image.
@@ -38,7 +37,7 @@ __device__ void at_tap(const ops::Conv2dGeometry& c, int64_t n, int64_t p, int64
   if (h >= 0 && h < c.h && w >= 0 && w < c.w) visit((n * c.h + h) * c.w + w, (n * c.p + p) * c.q + q);
 }
 
-/// One thread for each element of the result, which looks at every pair of an output pixel and a tap.
+/// One thread for each element of the result. It visits every pair of an output pixel and a tap.
 template <class T>
 __global__ void naive_conv(NaiveConv job, int64_t elements) {
   const int64_t index = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;

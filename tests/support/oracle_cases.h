@@ -1,5 +1,5 @@
 #pragma once
-// Cases that tests/oracle/cases.py wrote: PyTorch's inputs and outputs of one operation each.
+// Cases from tests/oracle/cases.py: PyTorch's inputs and outputs of one operation each.
 
 #include <string>
 #include <vector>
@@ -11,13 +11,13 @@ namespace taper {
 /// One operation as PyTorch computed it.
 class OracleCase {
  public:
-  std::string name;          ///< the operation with its options: what INFO() should say
+  std::string name;          ///< the operation with its options, for INFO()
   std::string op;            ///< the operation alone
-  std::string options_json;  ///< its options; read them with number(), text(), flag() and list()
+  std::string options_json;  ///< its options; number(), text(), flag() and list() read them
 
-  /// The tensor of that name; undefined if the case has none.
+  /// Returns the tensor called `tensor`; undefined if the case has none.
   Tensor operator[](const std::string& tensor) const;
-  /// The tensors PREFIX0, PREFIX1, ... as far as there are any.
+  /// Returns the tensors PREFIX0, PREFIX1, ... that exist.
   std::vector<Tensor> numbered(const std::string& prefix) const;
   double number(const std::string& option) const;
   double number(const std::string& option, double otherwise) const;
@@ -30,11 +30,11 @@ class OracleCase {
   std::vector<std::pair<std::string, Tensor>> tensors_;
 };
 
-/// Returns the cases of tests/oracle/FAMILY_oracle.py in order. Where it has not run, counts the test case as
+/// Returns the cases of tests/oracle/FAMILY_oracle.py in order. If it has not run, counts the test case as
 /// skipped and returns none.
 std::vector<OracleCase> oracle_cases(const std::string& family);
 
-/// The gradient that weights_like() in cases.py makes for a result of y's shape and dtype.
+/// Returns the gradient that weights_like() in cases.py makes for a result of y's shape and dtype.
 Tensor oracle_gradient(const Tensor& y);
 
 }  // namespace taper

@@ -1,5 +1,5 @@
 #pragma once
-// ResNet-50's layers in the order in which a test that may run out of time takes them.
+// ResNet-50's layers in the order for a test that may run out of time.
 
 #include <algorithm>
 #include <map>
@@ -12,10 +12,10 @@ namespace taper {
 
 struct RankedLayer {
   ResnetLayer layer;
-  int round;  ///< how many smaller layers have its kernel and stride
+  int round;  ///< how many smaller layers share its kernel and stride
 };
 
-/// One layer of each kernel and stride, the smallest, then another of each, and so on.
+/// Returns the smallest layer of each kernel and stride, then the next of each, and so on.
 inline std::vector<RankedLayer> smallest_first() {
   std::vector<ResnetLayer> layers(kResnet50Layers.begin(), kResnet50Layers.end());
   const auto work = [](const ResnetLayer& layer) {

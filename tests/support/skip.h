@@ -1,10 +1,10 @@
 #pragma once
-// For a test case that cannot show anything on this machine. (Catch2 has SKIP from 3.3 on.)
+// For a test case that cannot test anything on this machine. (Catch2 has SKIP from 3.3 on.)
 
 #include <catch2/catch.hpp>
 #include <string>
 
-/// Notes that the running test case shows nothing here, and why; main.cpp.
+/// Notes that the running test case tests nothing here, and why. Defined in main.cpp.
 void note_skipped(const std::string& why);
 
 /// Counts the running test case as skipped. A run in which every case is skipped ends with exit code 77,

@@ -1,5 +1,5 @@
 #pragma once
-// A folder of its own for a test that writes files; gone when the test ends.
+// A test's own folder for files, removed when the test ends.
 
 #include <algorithm>
 #include <cstdlib>
@@ -23,9 +23,9 @@ class TemporaryFolder {
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
 
   const std::string& path() const { return path_; }
-  /// The path of `name` inside.
+  /// Returns the path of `name` inside the folder.
   std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-  /// The names of what is inside, sorted.
+  /// Returns the names of what is inside, sorted.
   std::vector<std::string> files() const {
     std::vector<std::string> names;
     for (const auto& entry : std::filesystem::directory_iterator(path_))

@@ -2,8 +2,8 @@
 
 #include "tests/support/folder.h"
 
-// The only file that is compiled with paths of this checkout: all others compile to the same bytes anywhere,
-// and checkouts can share what ccache keeps.
+// Only this file is compiled with paths of this checkout. All others compile to equal bytes anywhere, so
+// checkouts can share what ccache keeps.
 
 std::string test_data_folder() {
   return folder_from("TAPER_TEST_DATA", TAPER_TEST_DATA);

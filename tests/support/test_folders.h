@@ -1,6 +1,6 @@
 #pragma once
-// Where tests find the files they compare with. Both functions obey an environment variable, for tests that
-// run on another machine than they were built on.
+// Where tests find the files that they compare with. Environment variables replace both folders, for tests
+// that run on another machine than they were built on.
 
 #include <string>
 

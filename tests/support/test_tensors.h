@@ -1,5 +1,5 @@
 #pragma once
-// Tensors for tests: random ones that are the same on every run, and what is asked of results.
+// Tensors for tests: random ones, equal in every run, and checks of results.
 
 #include <random>
 #include <vector>
@@ -10,7 +10,7 @@
 
 namespace taper {
 
-/// Uniform in [-scale, scale), row-major. Different seeds give different numbers.
+/// Returns numbers uniform in [-scale, scale), row-major. Different seeds give different numbers.
 inline Tensor random_tensor(const Shape& shape, DType dtype = kFloat64, uint64_t seed = 1, double scale = 1) {
   std::mt19937_64 engine(seed);
   std::vector<double> values(static_cast<size_t>(numel(shape)));
@@ -23,7 +23,7 @@ inline Tensor leaf(const Shape& shape, uint64_t seed = 1) {
   return random_tensor(shape, kFloat64, seed).set_requires_grad();
 }
 
-/// The sum of a * b over all elements.
+/// Returns the sum of a * b over all elements.
 inline double dot(const Tensor& a, const Tensor& b) {
   const auto x = ops::to_vector<double>(a), y = ops::to_vector<double>(b);
   TAPER_CHECK(a.shape() == b.shape(), "dot: shapes {} and {} differ", a.shape(), b.shape());
@@ -32,15 +32,15 @@ inline double dot(const Tensor& a, const Tensor& b) {
   return sum;
 }
 
-/// Where op tests run: `const Device device = GENERATE(from_range(test_devices()))`. The GPU is this build's,
-/// simulated or real.
+/// Returns where op tests run: `const Device device = GENERATE(from_range(test_devices()))`. The GPU is this
+/// build's, simulated or real.
 inline std::vector<Device> test_devices() {
   std::vector<Device> devices = {Device("cpu")};
   if (gpu::device_count() > 0) devices.push_back(Device("cuda"));
   return devices;
 }
 
-/// While it lives, fresh memory is NaN, so that a test sees what an op forgot to write.
+/// While it lives, fresh memory is NaN, so that a test sees what an op does not write.
 struct PoisonedMemory {
   PoisonedMemory() { set_poison_new_memory(true); }
   ~PoisonedMemory() { set_poison_new_memory(false); }

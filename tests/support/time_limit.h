@@ -1,6 +1,5 @@
 #pragma once
-// How long a test over many problems may take where each costs time of its own, as on hardware, where a
-// vendor's library compiles for seconds.
+// Limits a test over many slow problems: on hardware a vendor's library compiles for seconds.
 
 #include <fmt/format.h>
 
@@ -14,10 +13,9 @@
 
 namespace taper {
 
-/// Counts what a test has looked at, and ends it: `if (!limit.takes_one_more()) continue;` before each
-/// problem. The limit is TAPER_TEST_SECONDS, counted from the start of the program, since whoever sets it has
-/// so much for all of its tests. Where that is not set, the limit is 60 s on hardware and none on the
-/// simulated GPU, counted from the start of the test.
+/// Counts the problems of a test, and ends it: `if (!limit.takes_one_more()) continue;` before each problem.
+/// The limit is TAPER_TEST_SECONDS from the start of the program, for all tests together. By default it is 60
+/// s on hardware from the start of the test, and none on the simulated GPU.
 class TimeLimit {
  public:
   TimeLimit() {
@@ -31,18 +29,18 @@ class TimeLimit {
   }
   explicit TimeLimit(double seconds) : seconds_(seconds) {}
 
-  /// Whether there is time for one more problem. Counts it either way.
+  /// Returns whether there is time for one more problem, and counts it either way.
   bool takes_one_more() {
     const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start_;
     const bool takes = passed.count() < seconds_;
     ++(takes ? problems_ : problems_left_out_);
     return takes;
   }
-  /// One way to compute a problem was checked, or some were left out.
+  /// Counts one checked candidate, or some left-out candidates.
   void checked() { ++checked_; }
   void left_out(int candidates) { candidates_left_out_ += candidates; }
 
-  /// Says in one line what was checked and what was left out. Fails the test if nothing was checked.
+  /// Prints one line on what was checked and what was left out. Fails the test if nothing was checked.
   void report() const {
     if (!gpu::is_simulated() || problems_left_out_ > 0) WARN(text());
     CHECK(checked_ > 0);

@@ -1,6 +1,6 @@
 #pragma once
-// How far a result may be from the truth. The bound follows from the dtype and from how many numbers were
-// added up for one element, and is written here alone, never tuned in a test.
+// How far a result may be from the truth. The bound follows from the dtype and from the number of terms in an
+// element's sum. It is written here alone, never tuned in a test.
 
 #include <fmt/format.h>
 
@@ -12,7 +12,7 @@
 
 namespace taper {
 
-/// Distance from 1 to the next number; 0 for integers and bool.
+/// Returns the distance from 1 to the next number; 0 for integers and bool.
 inline double epsilon(DType dtype) {
   switch (dtype) {
     case kFloat64:
@@ -28,8 +28,8 @@ inline double epsilon(DType dtype) {
   }
 }
 
-/// Relative error allowed for a sum of `reduction_length` terms (1 for elementwise ops): rounding errors add
-/// up like a random walk. Half types compute in f32 and round at the end; PyTorch may round in between too.
+/// Returns the relative error allowed for a sum of `reduction_length` terms (1 for elementwise ops): errors
+/// add up like a random walk. Half types compute in f32 and round at the end; PyTorch may round earlier.
 inline double tolerance(DType dtype, int64_t reduction_length = 1) {
   const double growth = 8 * std::sqrt(double(std::max<int64_t>(reduction_length, 1)));
   if (is_half(dtype)) return 2 * epsilon(dtype) + growth * epsilon(kFloat32);
@@ -38,7 +38,7 @@ inline double tolerance(DType dtype, int64_t reduction_length = 1) {
 
 /// Fails the test unless every element is within tolerance * (|expected| + magnitude) of what is expected.
 /// `magnitude` is for elements in which large terms cancel: the size of those terms, by default mean
-/// |expected|. NaN matches NaN, infinity itself.
+/// |expected|. NaN matches NaN, and infinity matches itself.
 inline void check_close(const std::vector<double>& actual, const std::vector<double>& expected,
                         double tolerance, double magnitude = -1) {
   REQUIRE(actual.size() == expected.size());
@@ -60,7 +60,7 @@ inline void check_close(const std::vector<double>& actual, const std::vector<dou
   SUCCEED();
 }
 
-/// As above for tensors of one shape, in row-major order; layouts and dtypes may differ.
+/// Compares two tensors of one shape, in row-major order; layouts and dtypes may differ.
 inline void check_close(const Tensor& actual, const Tensor& expected, double tolerance,
                         double magnitude = -1) {
   REQUIRE(actual.defined());
@@ -68,7 +68,7 @@ inline void check_close(const Tensor& actual, const Tensor& expected, double tol
   check_close(ops::to_vector<double>(actual), ops::to_vector<double>(expected), tolerance, magnitude);
 }
 
-/// With the tolerance of an elementwise op in actual's dtype.
+/// Compares two tensors with the tolerance of an elementwise op in actual's dtype.
 inline void check_close(const Tensor& actual, const Tensor& expected) {
   check_close(actual, expected, tolerance(actual.dtype()));
 }

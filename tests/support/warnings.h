@@ -1,5 +1,5 @@
 #pragma once
-// What is warned of during a test.
+// Warnings during a test.
 
 #include <string>
 #include <vector>

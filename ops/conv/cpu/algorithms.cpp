@@ -1,4 +1,6 @@
-#include "taper/core/base/ceil_div.h"  // spine 28 (docs/0-the-spine.md)
+// The CPU's algorithms for convolutions, and the estimates of their times that rank them.  // spine 28 (docs/0-the-spine.md)
+
+#include "taper/core/base/ceil_div.h"
 #include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/conv/cpu/conv_plan.h"
 #include "taper/ops/conv/cpu/depthwise.h"
@@ -9,18 +11,17 @@
 namespace taper::ops {
 namespace {
 
-// What estimates of time are made of; measured by bench/conv_bench.cpp on two cores with AVX-512, and only
-// their ratios matter.
+// Rates of bench/conv_bench.cpp on two cores with AVX-512, for the estimates. Only their ratios matter.
 constexpr double kFlopsPerSecond = 450e9;      // of a product of packed matrices
 constexpr double kScalarFlopsPerSecond = 8e9;  // of a product with one row or column
 constexpr double kTransformBytesPerSecond = 100e9;
 constexpr double kPackedBytesPerSecond = 20e9;       // weights, packed and read again
 constexpr double kTransformedBytesPerSecond = 40e9;  // weights, transformed and read again
-constexpr double kSlowBytesPerSecond = 17e9;         // that where they do not stay in the last cache
+constexpr double kSlowBytesPerSecond = 17e9;         // transformed weights that do not stay in the last cache
 constexpr double kLastCacheBytes = 12e6;
-constexpr double kConstantBytesPerSecond = 75e9;  // weights made ready before: mostly read behind the sums
+constexpr double kConstantBytesPerSecond = 75e9;  // prepacked weights: mostly read behind the sums
 
-/// Multiplications and additions of pixels inside the picture.
+/// Multiplications and additions of pixels inside the image.
 double direct_flops(const Conv2dGeometry& conv) {
   double pairs = 0;
   for (const Region& region : plan_forward(conv).regions) {
@@ -37,7 +38,7 @@ double gemm_seconds(const Conv2dCall& call, double flops) {
 
 double winograd_seconds(const Conv2dCall& call, int64_t out) {
   const Conv2dGeometry& conv = call.conv;
-  // The tiles cover the result of a forward pass; the weight's gradient cuts the output's gradient alike.
+  // In a forward pass tiles cover the output. For the weight's gradient tiles cover the output's gradient.
   const bool backward_input = call.pass == Conv2dPass::kBackwardInput;
   const int64_t height = backward_input ? conv.h : conv.p, width = backward_input ? conv.w : conv.q;
   const double points = double((out + 2) * (out + 2));
@@ -52,27 +53,25 @@ double winograd_seconds(const Conv2dCall& call, int64_t out) {
          element * tiles * points * double(conv.c + conv.k) / kTransformBytesPerSecond + weight_bytes / speed;
 }
 
-/// Calls one of three functions, by the pass, with pointers of the call's dtype.
-template <class Forward, class BackwardInput, class BackwardWeight>
+/// Calls the function for the call's pass, with pointers to its numbers of type T.
+template <class T, class Forward, class BackwardInput, class BackwardWeight>
 void run_pass(const Conv2dCall& call, Forward&& forward, BackwardInput&& backward_input,
               BackwardWeight&& backward_weight) {
-  dispatch_compute_float(call.y.dtype(), "conv2d", [&]<class T>() {
-    T *const x = call.x.data<T>(), *const weight = call.weight.data<T>(), *const y = call.y.data<T>();
-    const T *const read_x = x, *const read_weight = weight, *const read_y = y;
-    const auto data = [](const Tensor& of) { return of.defined() ? of.data<T>() : nullptr; };
-    const ConvEpilogue<T> epilogue = {data(call.bias), data(call.residual), call.relu};
-    switch (call.pass) {
-      case Conv2dPass::kForward:
-        return forward(call.conv, read_x, read_weight, epilogue, y);
-      case Conv2dPass::kBackwardInput:
-        return backward_input(call.conv, read_y, read_weight, x);
-      case Conv2dPass::kBackwardWeight:
-        return backward_weight(call.conv, read_y, read_x, weight);
-    }
-  });
+  T *const x = call.x.data<T>(), *const weight = call.weight.data<T>(), *const y = call.y.data<T>();
+  const T *const read_x = x, *const read_weight = weight, *const read_y = y;
+  const auto data = [](const Tensor& of) { return of.defined() ? of.data<T>() : nullptr; };
+  const ConvEpilogue<T> epilogue = {data(call.bias), data(call.residual), call.relu};
+  switch (call.pass) {
+    case Conv2dPass::kForward:
+      return forward(call.conv, read_x, read_weight, epilogue, y);
+    case Conv2dPass::kBackwardInput:
+      return backward_input(call.conv, read_y, read_weight, x);
+    case Conv2dPass::kBackwardWeight:
+      return backward_weight(call.conv, read_y, read_x, weight);
+  }
 }
 
-/// What the algorithm of this name makes of the weight, kept if the weight is constant.
+/// Returns what the algorithm named here makes of the weight; it is kept if the weight is constant.
 template <class Make>
 auto prepared_weight(const Conv2dCall& call, std::string_view algorithm, Make&& make) {
   using Form = decltype(make());
@@ -85,70 +84,67 @@ ChannelMoments<T> moments_of(const Conv2dCall& call) {
   return {call.moments.mean.data<T>(), call.moments.var.data<T>()};
 }
 
+template <class T>
 void run_gemm(const Conv2dCall& call, void*) {
-  run_pass(
+  run_pass<T>(
       call,
-      [&]<class T>(const Conv2dGeometry& conv, const T* x, const T* weight, const ConvEpilogue<T>& epilogue,
-                   T* y) {
+      [&](const Conv2dGeometry& conv, const T* x, const T* weight, const ConvEpilogue<T>& epilogue, T* y) {
         const auto packed =
             prepared_weight(call, "gemm", [&] { return implicit_gemm_pack_weight(conv, weight); });
         implicit_gemm_forward_cpu(conv, x, *packed, epilogue, y, moments_of<T>(call));
       },
-      [](auto&... arguments) { implicit_gemm_backward_input_cpu(arguments...); },
-      [](auto&... arguments) { implicit_gemm_backward_weight_cpu(arguments...); });
+      implicit_gemm_backward_input_cpu<T>, implicit_gemm_backward_weight_cpu<T>);
 }
 
+template <class T>
 void run_depthwise(const Conv2dCall& call, void*) {
-  run_pass(
-      call, [](auto&... arguments) { depthwise_forward_cpu(arguments...); },
-      [](auto&... arguments) { depthwise_backward_input_cpu(arguments...); },
-      [](auto&... arguments) { depthwise_backward_weight_cpu(arguments...); });
+  run_pass<T>(call, depthwise_forward_cpu<T>, depthwise_backward_input_cpu<T>,
+              depthwise_backward_weight_cpu<T>);
 }
 
-template <int kOut>
+template <class T, int kOut>
 void run_winograd(const Conv2dCall& call, void*) {
-  run_pass(
+  run_pass<T>(
       call,
-      [&]<class T>(const Conv2dGeometry& conv, const T* x, const T* weight, const ConvEpilogue<T>& epilogue,
-                   T* y) {
+      [&](const Conv2dGeometry& conv, const T* x, const T* weight, const ConvEpilogue<T>& epilogue, T* y) {
         const auto transformed = prepared_weight(call, kOut == 2 ? "winograd 2x2" : "winograd 4x4", [&] {
           return winograd_transform_weight<T, kOut>(conv, weight);
         });
         winograd_forward_cpu<T, kOut>(conv, x, *transformed, epilogue, y, moments_of<T>(call));
       },
-      []<class T>(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x) {
-        winograd_backward_input_cpu<T, kOut>(conv, grad, weight, grad_x);
-      },
-      []<class T>(const Conv2dGeometry& conv, const T* grad, const T* x, T* grad_weight) {
-        winograd_backward_weight_cpu<T, kOut>(conv, grad, x, grad_weight);
-      });
+      winograd_backward_input_cpu<T, kOut>, winograd_backward_weight_cpu<T, kOut>);
+}
+
+template <class T>
+std::vector<Algorithm> algorithms_of(const Conv2dCall& call) {
+  const Conv2dGeometry& conv = call.conv;
+  const double flops = direct_flops(conv);
+  const bool depthwise = conv.is_depthwise();
+  // In double, which is asked for where accuracy counts, sums stay direct.
+  const bool winograd = std::is_same_v<T, float> && supports_winograd<T>(conv);
+  std::vector<Algorithm> list = {
+      {.name = "gemm",
+       .rank = depthwise ? flops / kScalarFlopsPerSecond : gemm_seconds(call, flops),
+       .run = run_gemm<T>}};
+  append(list, with_moments_after(call, {{.name = "depthwise",
+                                          .supported = depthwise,
+                                          .rank = flops / (2 * kScalarFlopsPerSecond),
+                                          .run = run_depthwise<T>}}));
+  append(list, {{.name = "winograd 2x2",
+                 .supported = winograd,
+                 .rank = winograd_seconds(call, 2),
+                 .run = run_winograd<T, 2>},
+                {.name = "winograd 4x4",
+                 .supported = winograd,
+                 .rank = winograd_seconds(call, 4),
+                 .run = run_winograd<T, 4>}});
+  return with_prologue_before(call, std::move(list));
 }
 
 }  // namespace
 
 std::vector<Algorithm> conv2d_cpu_algorithms(const Conv2dCall& call) {
-  const Conv2dGeometry& conv = call.conv;
-  const double flops = direct_flops(conv);
-  const bool depthwise = conv.is_depthwise();
-  // In double, which is asked for where accuracy counts, sums stay direct.
-  const bool winograd = call.y.dtype() == kFloat32 && supports_winograd<float>(conv);
-  std::vector<Algorithm> list = {
-      {.name = "gemm",
-       .rank = depthwise ? flops / kScalarFlopsPerSecond : gemm_seconds(call, flops),
-       .run = run_gemm}};
-  append(list, with_moments_after(call, {{.name = "depthwise",
-                                          .supported = depthwise,
-                                          .rank = flops / (2 * kScalarFlopsPerSecond),
-                                          .run = run_depthwise}}));
-  append(list, {{.name = "winograd 2x2",
-                 .supported = winograd,
-                 .rank = winograd_seconds(call, 2),
-                 .run = run_winograd<2>},
-                {.name = "winograd 4x4",
-                 .supported = winograd,
-                 .rank = winograd_seconds(call, 4),
-                 .run = run_winograd<4>}});
-  return with_prologue_before(call, std::move(list));
+  return call.y.dtype() == kFloat64 ? algorithms_of<double>(call) : algorithms_of<float>(call);
 }
 
 }  // namespace taper::ops

@@ -3,13 +3,13 @@
 namespace taper::ops {
 namespace {
 
-/// One axis of the picture.
+/// One axis of the image.
 struct Axis {
   int64_t source_size, destination_size, kernel, stride, padding, dilation;
   bool backward;  ///< from output pixels to input pixels
 };
 
-/// A kernel tap along one axis and the source position it sees from a run's first destination position.
+/// A kernel tap along one axis, and the source position that it sees from a run's first destination position.
 struct AxisTap {
   int64_t tap, source;
 };
@@ -20,7 +20,7 @@ struct AxisRun {
   std::vector<AxisTap> taps;
 };
 
-/// What destination position `position` sees. Taps that see padding are listed if `with_padding`.
+/// Returns what destination position `position` sees, with taps that see padding if `with_padding`.
 std::vector<AxisTap> taps_seen(const Axis& axis, int64_t position, bool with_padding) {
   std::vector<AxisTap> taps;
   for (int64_t tap = 0; tap < axis.kernel; ++tap) {
@@ -61,7 +61,7 @@ std::vector<AxisRun> runs_of(const Axis& axis, bool with_padding) {
   return runs;
 }
 
-/// Pixels of each tap's product, and for each tap some more: packing its weights costs about as much as that.
+/// Pixels of each tap's product, plus a constant for each tap: packing its weights costs about that much.
 int64_t cost_of(const std::vector<AxisRun>& vertical, const std::vector<AxisRun>& horizontal,
                 int64_t images) {
   constexpr int64_t kPackingCost = 32;

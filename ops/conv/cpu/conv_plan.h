@@ -1,18 +1,17 @@
 #pragma once
 // How the CPU turns a convolution into matrix products.
 //
-// In channels_last memory a pixel is a row of channels. Convolution is then: for a set of destination pixels,
-// collect the source pixels that their kernel taps see into a matrix with one row per destination pixel
-// (im2col), and multiply it by the weights. The plan says which destination pixels go together.
+// In channels_last memory a pixel is a row of channels. To convolve a set of destination pixels: collect the
+// source pixels that their kernel taps see into a matrix with one row per destination pixel (im2col), and
+// multiply it by the weights. The plan says which destination pixels go together.
 //
-// Destination pixels that see the same taps form a region: the interior of the picture sees all of them, an
-// edge or a corner fewer. Treating the regions one by one leaves out all multiplications by padding: a 3x3
-// convolution of a 2x2 picture sees 4 taps of 9 from each pixel, and of a 1x1 picture 1 of 9. (ResNet-50 at
-// 32x32 pixels ends in such pictures.) Where regions would cost more than they save, one region with all taps
-// and zeros for the padding takes their place.
+// Destination pixels that see the same taps form a region: the interior of the image sees every tap, an edge
+// or a corner fewer. Regions leave out all multiplications by padding: a 3x3 convolution of a 2x2 image sees
+// 4 taps of 9 from each pixel, and of a 1x1 image 1 of 9. (ResNet-50 at 32x32 pixels ends in such images.)
+// Where regions would cost more than they save, one region has all taps, and zeros for the padding.
 //
-// The same plan serves the gradient by the input, with output pixels as the source: for stride 2 the input
-// pixels fall into four classes that see different taps, each a region of its own.
+// The plan also serves the gradient with respect to the input, with output pixels as the source. For stride 2
+// the input pixels fall into four classes that see different taps; each class is a region.
 
 #include <array>
 #include <cstdint>
@@ -27,13 +26,13 @@ namespace taper::ops {
 struct PixelGrid {
   int64_t offset = 0;                ///< of the first pixel's first channel, in elements
   std::array<int64_t, 3> counts{};   ///< images, rows, columns
-  std::array<int64_t, 3> strides{};  ///< between them, in elements
+  std::array<int64_t, 3> strides{};  ///< between images, rows, columns, in elements
 
   int64_t size() const { return counts[0] * counts[1] * counts[2]; }
   int64_t offset_of(int64_t pixel) const;
-  /// The distance between neighbouring pixels, where it is always the same.
+  /// The distance between neighbouring pixels, if it is constant.
   std::optional<int64_t> uniform_stride() const;
-  /// Calls visit(i, offset, y, x) for pixels first + i, 0 <= i < count, y and x counted in the grid.
+  /// Calls visit(i, offset, y, x) for pixels first + i, 0 <= i < count; y and x are counted in the grid.
   template <class Visit>
   void for_each(int64_t first, int64_t count, Visit&& visit) const;
 };
@@ -54,7 +53,7 @@ struct Region {
   int64_t taps() const;
 };
 
-/// All images and channels as seen from one side: x and y of a convolution.
+/// All images and channels on one side of a convolution: x or y.
 struct ImageBatch {
   int64_t n = 0, height = 0, width = 0, channels = 0;
 };

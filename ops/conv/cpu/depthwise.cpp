@@ -9,11 +9,11 @@
 namespace taper::ops {
 namespace {
 
-/// Elements of destination pixels that a thread goes over once per tap: half the first-level cache in f32.
+/// Destination elements that a thread covers once per tap: half the first-level cache in f32.
 constexpr int64_t kBlockElements = 4096;
 
-/// Calls visit(source offset, destination offset) for those of the pixels first, ..., first + count - 1 of
-/// the region that see a source pixel through the strip's tap.
+/// Calls visit(source offset, destination offset) for each pixel in [first, first + count) of the region that
+/// sees a source pixel through the strip's tap.
 template <class Visit>
 void for_each_pair(const ConvPlan& plan, const Region& region, const Strip& strip, int64_t first,
                    const std::vector<int64_t>& destinations, Visit&& visit) {
@@ -36,7 +36,7 @@ std::vector<int64_t> destinations_of(const Region& region, int64_t begin, int64_
   return offsets;
 }
 
-/// [channels, taps] as [taps, channels], or back.
+/// Transposes [channels, taps] to [taps, channels], or back.
 template <class T>
 std::vector<T> transposed(const T* matrix, int64_t rows, int64_t cols) {
   std::vector<T> result(size_t(rows * cols));
@@ -44,7 +44,7 @@ std::vector<T> transposed(const T* matrix, int64_t rows, int64_t cols) {
   return result;
 }
 
-/// What the sums of the pixel at `offset` begin with.
+/// The initial sums of the pixel at `offset`.
 template <class T>
 void start_pixel(const ConvEpilogue<T>& epilogue, int64_t channels, int64_t offset, T* sums) {
   if (epilogue.bias) {
@@ -56,8 +56,8 @@ void start_pixel(const ConvEpilogue<T>& epilogue, int64_t channels, int64_t offs
   for (int64_t c = 0; c < channels; ++c) sums[c] += epilogue.residual[offset + c];
 }
 
-/// The forward pass with plan_forward(), the gradient by the input with plan_backward_input(). weight:
-/// [channels, taps].
+/// The forward pass with plan_forward(); the gradient with respect to the input with plan_backward_input().
+/// weight: [channels, taps].
 template <class T>
 void convolve(const ConvPlan& plan, int64_t taps, const T* source, const T* weight,
               const ConvEpilogue<T>& epilogue, T* destination) {
@@ -104,7 +104,7 @@ template <class T>
 void depthwise_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, const T* x, T* grad_weight) {
   const ConvPlan plan = plan_forward(conv);
   const int64_t taps = conv.taps();
-  // Pieces of a fixed number of pixels have partial sums of their own, which are added in order.
+  // Each piece has a fixed number of pixels and partial sums of its own, which are added in order.
   const int64_t channels = plan.destination.channels, size = taps * channels;
   const int64_t block = std::max<int64_t>(1, kBlockElements / channels), blocks_per_part = 16;
   std::vector<T> total(size_t(size), T(0));

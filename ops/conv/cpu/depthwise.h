@@ -1,7 +1,6 @@
 #pragma once
 // Depthwise convolution: as many groups as channels, one input and one output channel in each. There is no
-// matrix to multiply; every channel is a lane of its own, and plain loops over the channels of a pixel are
-// limited by memory alone.
+// matrix to multiply. Plain loops over the channels of a pixel, one lane for each, are limited by memory.
 
 #include "taper/ops/conv/conv2d_geometry.h"
 

@@ -31,7 +31,7 @@ std::vector<Tile> cut_into_tiles(const ConvPlan& plan, int64_t groups) {
   return tiles;
 }
 
-/// How many pixels each chunk has.
+/// Returns the number of pixels in each chunk.
 std::vector<int64_t> chunk_rows(const std::vector<Tile>& tiles) {
   std::vector<int64_t> rows;
   for (const Tile& tile : tiles) {
@@ -41,9 +41,8 @@ std::vector<int64_t> chunk_rows(const std::vector<Tile>& tiles) {
   return rows;
 }
 
-/// The weights that multiply the columns of a region: one packed [depth, channels] matrix for each group,
-/// whose row tap * (source channels) + channel belongs to that column. pack_panel(group, first channel,
-/// count, panel).
+/// The weights of a region's columns: for each group one packed [depth, channels] matrix, whose row tap *
+/// (source channels) + channel belongs to that column. Calls pack_panel(group, first channel, count, panel).
 template <class T, class PackPanel>
 std::vector<PackedColumns<T>> pack_weights(int64_t groups, int64_t depth, int64_t channels,
                                            PackPanel&& pack_panel) {
@@ -58,7 +57,7 @@ std::vector<PackedColumns<T>> pack_weights(int64_t groups, int64_t depth, int64_
   return packed;
 }
 
-/// The places of a tile's pixels in an image like the destination, counted from the group's first channel.
+/// Pointers to a tile's pixels in an image like the destination, from the group's first channel on.
 template <class T>
 std::vector<T*> destination_rows(const Tile& tile, T* first_channel) {
   std::vector<T*> rows(static_cast<size_t>(tile.pixels));
@@ -68,7 +67,7 @@ std::vector<T*> destination_rows(const Tile& tile, T* first_channel) {
   return rows;
 }
 
-/// A tile whose pixels see no tap: all its sums are 0.
+/// Writes a tile whose pixels see no tap: all its sums are 0.
 template <class T>
 void store_zeros(const Tile& tile, const ConvEpilogue<T>& epilogue, const std::vector<T*>& rows,
                  const std::vector<const T*>& residual_rows, const ColumnMoments<T>& moments) {
@@ -84,8 +83,7 @@ void store_zeros(const Tile& tile, const ConvEpilogue<T>& epilogue, const std::v
   }
 }
 
-/// What tile `next` reads of the source that `tile` has not read: of its pixels' last taps, where they lie
-/// together.
+/// What tile `next` reads of the source that `tile` has not read: its pixels' last taps, if contiguous.
 template <class T>
 Next<T> source_of(const ConvPlan& plan, const Tile& next, const Tile& tile, const Channels<const T>& source) {
   const bool same_pixels = next.region == tile.region && next.first_pixel == tile.first_pixel;
@@ -97,7 +95,7 @@ Next<T> source_of(const ConvPlan& plan, const Tile& next, const Tile& tile, cons
   return together ? Next<T>{.source = source.data + first, .source_size = size} : Next<T>{};
 }
 
-/// Computes destination pixels from source pixels: the forward pass and the gradient by the input.
+/// Computes destination pixels from source pixels: the forward pass, or the gradient w.r.t. the input.
 template <class T>
 void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights, const T* source,
               const ConvEpilogue<T>& epilogue, T* destination, const ChannelMoments<T>& moments = {}) {
@@ -124,7 +122,7 @@ void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights
         chunks ? chunks->chunk(tile.chunk, tile.group * group_channels) : ColumnMoments<T>();
     if (blocks.empty()) return store_zeros(tile, own, rows, residual_rows, tile_moments);
     const PanelCut cut = PanelCut::of<T>(tile.pixels);
-    const auto next = size_t(index + threads);  // this thread's, if they keep step
+    const auto next = size_t(index + threads);  // this thread's next, if threads keep step
     const Next<T> after = next < tiles.size() ? source_of(plan, tiles[next], tile, group_source) : Next<T>{};
     multiply_rows<T>(PanelOrder::kRows, tile.pixels, weights[size_t(tile.group)], tile.first_channel,
                      tile.channels, blocks,

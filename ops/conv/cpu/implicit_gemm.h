@@ -1,9 +1,8 @@
 #pragma once
-// Convolution as a product of matrices on the CPU, any shape: one matrix has a row for each pixel and a
-// column for each (tap, channel) that it sees, the other is the weights. The first is never written down: it
-// is packed for the product's kernel straight from the picture (source_columns.h). float or double,
-// channels_last memory ([N, H, W, C] images, [K, R, S, C / groups] weights), checked and allocated by
-// conv2d.cpp.
+// Convolution as a matrix product on the CPU, for any shape. One matrix has a row for each pixel and a column
+// for each (tap, channel) that it sees; the other is the weights. The first matrix is never stored: it is
+// packed for the product's kernel straight from the image (source_columns.h). float or double, channels_last
+// memory ([N, H, W, C] images, [K, R, S, C / groups] weights), checked and allocated by conv2d.cpp.
 
 #include "taper/ops/conv/conv2d_geometry.h"
 #include "taper/ops/gemm/cpu/gemm_pack.h"
@@ -11,12 +10,12 @@
 
 namespace taper::ops {
 
-/// The weight as the forward pass multiplies by it: one packed matrix [R * S * C / groups, K / groups] for
-/// each group. Does not depend on the size of the pictures.
+/// The weight prepacked for the forward pass: one packed matrix [R * S * C / groups, K / groups] for each
+/// group. Does not depend on the images' size.
 template <class T>
 std::vector<PackedColumns<T>> implicit_gemm_pack_weight(const Conv2dGeometry& conv, const T* weight);
 
-/// With `moments`, those of y's channels too, summed where y is in registers.
+/// With `moments`, also gathers those of y's channels, while y is in registers.
 template <class T>
 void implicit_gemm_forward_cpu(const Conv2dGeometry& conv, const T* x,
                                const std::vector<PackedColumns<T>>& weight, const ConvEpilogue<T>& epilogue,

@@ -1,3 +1,5 @@
+// The gradient of a convolution with respect to the weight on the CPU, as an implicit matrix product.
+
 #include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
 #include "taper/ops/conv/cpu/implicit_gemm.h"
@@ -6,10 +8,9 @@
 namespace taper::ops {
 namespace {
 
-/// The gradient by the weights is a product of two tall matrices, summed over pixels: (gradient pixels)^T *
-/// (source columns). Slices of its rows and columns go to different threads. Where these are few, so do
-/// partial sums over some of the pixels, which are then added in order; their number depends on the sizes
-/// alone.
+/// The weight's gradient is a product of two tall matrices, summed over pixels: (gradient pixels)^T * (source
+/// columns). Slices of its rows and columns go to different threads. Where slices are few, threads also take
+/// partial sums over some of the pixels, added in order. The cut depends on the sizes alone.
 struct WeightWork {
   std::vector<Tile> tiles;         ///< one group's pixels, a panel's depth at most
   std::vector<size_t> part_begin;  ///< the first tile of each partial sum, and the end
@@ -69,11 +70,11 @@ void pack_gradient(const Tile& tile, const T* group_grad, T* panels) {
                                     });
 }
 
-/// Evenly spaced places in memory, one for each pixel of a tile; null where they are not even.
+/// Evenly spaced addresses, one for each pixel of a tile; null if the spacing is uneven.
 template <class T>
 using PixelColumn = typename Prefetch<T>::Lines;
 
-/// Where a tile's pixels have column `column` of the source's matrix.
+/// Where column `column` of the source's matrix lies for a tile's pixels.
 template <class T>
 PixelColumn<T> source_column(const ConvPlan& plan, const Tile& tile, const Channels<const T>& source,
                              int64_t column) {
@@ -87,7 +88,7 @@ PixelColumn<T> source_column(const ConvPlan& plan, const Tile& tile, const Chann
   return {};
 }
 
-/// Where a tile's pixels have the gradient's channel `tile.first_channel`.
+/// Where the gradient's channel `tile.first_channel` lies for a tile's pixels.
 template <class T>
 PixelColumn<T> gradient_column(const Tile& tile, const T* group_grad) {
   const PixelGrid& grid = tile.region->destination;
@@ -96,14 +97,14 @@ PixelColumn<T> gradient_column(const Tile& tile, const T* group_grad) {
   return {group_grad + grid.offset_of(tile.first_pixel) + tile.first_channel, *stride};
 }
 
-/// Adds one tile's share to the columns [columns.first, columns.first + columns.length) of the rows of a
-/// group's weights. `next`: the tile after it, or null.
+/// Adds one tile's share to columns [columns.first, columns.first + columns.length) of all rows of a group's
+/// weights. `next`: the next tile, or null.
 template <class T>
 void add_weight_gradient(const ConvPlan& plan, const Tile& tile, const Tile* next, const DepthBlock& columns,
                          const T* group_grad, const Channels<const T>& source, T* const* rows) {
   using Panel = GemmTile<T>;
   const PanelCut cut = PanelCut::of<T>(tile.channels);
-  // The gradient's channels are contiguous. Where its pixels lie evenly it is read in place.
+  // The gradient's channels are contiguous. Evenly spaced pixels are read in place.
   const PixelColumn<T> in_place = gradient_column(tile, group_grad);
   const Scratch<T> gradient(in_place.first ? 0 : cut.panels * Panel::kPanel),
       pixels(Panel::kDepth * Panel::kCols);

@@ -1,6 +1,6 @@
 #pragma once
-// What a convolution multiplies, packed for gemm_kernel.h straight from the picture: the matrix with one row
-// for each destination pixel and one column for each (tap, channel) that it sees is never written down.
+// A convolution's source matrix, packed for gemm_kernel.h straight from the image. It has one row for each
+// destination pixel and one column for each (tap, channel) that the pixel sees, and is never stored.
 
 #include <algorithm>
 #include <cstring>
@@ -11,7 +11,7 @@
 
 namespace taper::ops {
 
-/// Piece of work: some destination pixels of a region, some channels of a group.
+/// A piece of work: some destination pixels of a region, some channels of a group.
 struct Tile {
   const Region* region;
   int64_t group;
@@ -27,12 +27,12 @@ struct Channels {
   int64_t count = 0;  ///< channels in the group
 };
 
-/// The columns of a region's matrix that it has, as stretches of tap * channels + channel, cut into blocks of
-/// at most `longest`.
+/// Returns the source columns that a region sees, as stretches of tap * channels + channel, cut into blocks
+/// of at most `longest`.
 std::vector<DepthBlock> column_blocks(const Region& region, int64_t channels, int64_t longest);
 
-/// Copies `count` elements. Most calls have a size in between, for which a call of memcpy costs more than the
-/// copy: two copies of a fixed size that overlap.
+/// Copies `count` elements. For most sizes here memcpy's call costs more than its copy, so two copies of
+/// fixed size overlap.
 template <class T>
 void copy_elements(const T* from, int64_t count, T* to) {
   constexpr int64_t kHalf = 16;
@@ -44,22 +44,22 @@ void copy_elements(const T* from, int64_t count, T* to) {
   std::memcpy(to + count - kHalf, from + count - kHalf, kHalf * sizeof(T));
 }
 
-/// Calls row(i) for the place of destination pixel first_pixel + i, i < count, and writes there the columns
-/// [columns.first, columns.first + columns.length) that it sees; zero where that is padding.
+/// For each i < count writes to row(i) the columns [columns.first, columns.first + columns.length) that
+/// destination pixel first_pixel + i sees; zero for padding.
 template <class T, class Row>
 void copy_columns(const ConvPlan& plan, const Region& region, const Channels<const T>& source,
                   int64_t first_pixel, int64_t count, const DepthBlock& columns, Row&& row) {
   const int64_t c = source.count;
   for (const Strip& strip : region.strips) {
-    // The part of the strip that is asked for, in elements from the strip's first.
+    // The requested part of the strip, in elements from the strip's first.
     const int64_t strip_begin = strip.tap * c;
     const int64_t begin = std::max<int64_t>(columns.first - strip_begin, 0);
     const int64_t end = std::min(columns.first + columns.length - strip_begin, strip.length * c);
     if (begin >= end) continue;
     const int64_t place = strip_begin + begin - columns.first;
     const PixelGrid grid = plan.source_grid(region, strip);
-    // Neighbouring taps are neighbouring pixels; where groups leave gaps between them, strips have one tap.
-    if (strip.inside && end - begin == GemmTile<T>::kCols) {  // known when this is compiled: faster still
+    // Neighbouring taps are neighbouring pixels. With groups pixels have gaps, so strips have one tap.
+    if (strip.inside && end - begin == GemmTile<T>::kCols) {  // a compile-time size: faster
       grid.for_each(first_pixel, count, [&](int64_t i, int64_t offset, int64_t, int64_t) {
         std::memcpy(row(i) + place, source.data + offset + begin, size_t(GemmTile<T>::kCols) * sizeof(T));
       });

@@ -12,18 +12,18 @@
 namespace taper::ops {
 namespace {
 
-/// Transformed tiles and their products, together, in bytes: what goes through the cache at a time.
+/// Bytes of transformed tiles and their products that go through the cache at a time.
 constexpr int64_t kBatchBytes = int64_t(4) << 20;
 
-/// How far apart the points of a transform are kept: a transform writes or reads all of them at a time, and
-/// at a distance of a power of two they would compete for the same few places in the caches.
+/// The distance between the points of a transform. A transform accesses all points together; at a distance of
+/// a power of two they would compete for the same cache sets.
 template <class T>
 int64_t apart(int64_t size) {
   return size + Simd<T>::kLanes;
 }
 
-/// Transformed input tiles, packed for the kernel as rows: each panel of tiles holds for each point of the
-/// transform the channels, in units of at most kDepth.
+/// Transformed input tiles, packed as the kernel's rows. Each panel of tiles holds the channels of each point
+/// of the transform, in units of at most kDepth.
 template <class T>
 struct TransformedTiles {
   using Panel = GemmTile<T>;
@@ -35,7 +35,7 @@ struct TransformedTiles {
         units_(ceil_div(points, points_per_unit_) * blocks_) {}
 
   int64_t panel_size() const { return units_ * Panel::kPanel; }
-  /// Where channel `c` of a point is in row 0 of a panel.
+  /// The offset of channel `c` of a point in row 0 of a panel.
   int64_t offset(int64_t point, int64_t c) const {
     const int64_t unit = point / points_per_unit_ * blocks_ + c / Panel::kDepth;
     return unit * Panel::kPanel + point % points_per_unit_ * channels_ + c % Panel::kDepth;
@@ -45,8 +45,8 @@ struct TransformedTiles {
   int64_t channels_, points_per_unit_, blocks_, units_;
 };
 
-/// Forward and gradient by the input are one function: source pixels to destination pixels by transformed
-/// weights, of which weights[point] is a packed (source channels) x (destination channels) matrix.
+/// The forward pass, or the gradient with respect to the input: source pixels to destination pixels.
+/// weights[point] is a packed (source channels) x (destination channels) matrix.
 template <class T, int kOut>
 void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<PackedColumns<T>>& weights,
                     const T* source, const ConvEpilogue<T>& epilogue, T* destination,
@@ -86,7 +86,7 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
       }
     });
 
-    // Results of one tile lie together, point by point.
+    // The results of a tile are contiguous, point by point.
     std::vector<T*> rows(static_cast<size_t>(count));
     for (int64_t i = 0; i < count; ++i) rows[size_t(i)] = products.data() + i * kPoints * point_stride;
     constexpr int64_t kSlice = 4 * Panel::kCols;
@@ -103,7 +103,7 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
                              cut.height(i)};
         };
         const DepthBlock depth = {c, std::min(Panel::kDepth, c_in - c)};
-        // Behind the last block comes another chunk: that one if the threads keep step.
+        // After the last block comes another chunk: this thread's next, if threads keep step.
         const T* const after = c + depth.length < c_in    ? first_panel(chunk, c + depth.length)
                                : chunk + threads < chunks ? first_panel(chunk + threads, 0)
                                                           : nullptr;
@@ -146,8 +146,8 @@ void convolve_tiles(const TileGrid& in, const TileGrid& out, const std::vector<P
   if (gathered) gathered->finish(moments);
 }
 
-/// For each point a packed matrix; fill(out channel, in channel, pointers) transforms the kernels of one
-/// vector of channels.
+/// Returns a packed matrix for each point. fill(out channel, in channel, pointers) transforms the kernels of
+/// one vector of channels.
 template <class T>
 std::vector<PackedColumns<T>> empty_weights(int64_t points, int64_t c_in, int64_t c_out) {
   const int64_t stride = apart<T>(PackedColumns<T>::elements(c_in, c_out));
@@ -168,7 +168,8 @@ void transform_weights(const T* taps, int64_t tap_stride, Store&& store) {
       store);
 }
 
-/// From the gradient's channels k to the input's channels c, with the kernel turned by half a turn.
+/// Transforms the weights that lead from the gradient's channels k to the input's channels c, with the kernel
+/// rotated by 180 degrees.
 template <class T, int kOut>
 std::vector<PackedColumns<T>> backward_weights(const Conv2dGeometry& conv, const T* weight) {
   constexpr int64_t kSide = kOut + 2, kLanes = Simd<T>::kLanes, kCols = GemmTile<T>::kCols;
@@ -187,7 +188,7 @@ std::vector<PackedColumns<T>> backward_weights(const Conv2dGeometry& conv, const
   return packed;
 }
 
-/// Tiles of `side` pixels every kOut, so many that they cover rows x cols outputs.
+/// Tiles of `side` pixels every kOut, enough to cover rows x cols outputs.
 template <int kOut>
 TileGrid tile_grid(const ImageBatch& image, int64_t side, IntPair origin, int64_t rows, int64_t cols) {
   return {image, side, kOut, origin.h, origin.w, ceil_div(rows, kOut), ceil_div(cols, kOut)};
@@ -254,7 +255,7 @@ void winograd_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, cons
       grad, {}, grad_x);
 }
 
-/// The sums over tiles, one matrix [K, C] for each point, as products of transformed gradients and inputs.
+/// The sums over tiles, one matrix [K, C] for each point: products of transformed gradients and inputs.
 template <class T, int kOut>
 void winograd_backward_weight_cpu(const Conv2dGeometry& conv, const T* grad, const T* x, T* grad_weight) {
   using Panel = GemmTile<T>;

@@ -1,5 +1,5 @@
 #pragma once
-// Where the tiles of Winograd convolution lie in a batch of pictures.
+// Where the tiles of Winograd convolution lie in a batch of images.
 
 #include <algorithm>
 #include <cstdint>
@@ -10,8 +10,8 @@
 
 namespace taper::ops {
 
-/// Squares of side x side pixels of a channels_last image batch, `step` apart, the first at (origin, origin),
-/// which may be outside; numbered by image, row and column.
+/// Squares of side x side pixels of a channels_last image batch, numbered by image, row and column. They are
+/// `step` apart; the first is at (origin, origin), which may be outside.
 struct TileGrid {
   ImageBatch image;
   int64_t side = 0, step = 0;
@@ -20,7 +20,7 @@ struct TileGrid {
 
   int64_t size() const { return image.n * rows * cols; }
 
-  /// The pixels of one tile, as pointers to their first channel; `outside` for those beyond the picture.
+  /// Returns pointers to the first channel of a tile's pixels; `outside` for pixels beyond the image.
   template <class T>
   void pixels(int64_t tile, T* data, T* outside, T** pointers) const {
     const int64_t y0 = origin_y + tile / cols % rows * step, x0 = origin_x + tile % cols * step;

@@ -4,9 +4,9 @@
 //   y = A^T [ (G w G^T) * (B^T d B) ] A        (* element by element)
 //
 // of the 3x3 kernel w and the (kOut + 2)^2 input pixels d that the tile sees. The products with A, B and G
-// are additions and small factors; the multiplications that grow with the channels are (kOut + 2)^2 in place
-// of 9 kOut^2: 2.25 times fewer for kOut = 2, 4 times for kOut = 4. As the map is bilinear, its transpose
-// gives the gradient by the weights: gw = G^T [ (A gy A^T) * (B^T d B) ] G.
+// are additions and small factors. The multiplications that grow with the channels are (kOut + 2)^2 instead
+// of 9 kOut^2: 2.25 times fewer for kOut = 2, 4 times for kOut = 4. The map is bilinear, so its transpose
+// gives the gradient with respect to the weights: gw = G^T [ (A gy A^T) * (B^T d B) ] G.
 //
 // Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015,
 // https://arxiv.org/abs/1509.09308.
@@ -19,9 +19,9 @@
 
 namespace taper::ops {
 
-/// The matrices of F(kOut x kOut, 3x3): polynomials of degree kOut + 1 are multiplied by their values at kOut
-/// + 1 points and infinity. Rows of A are powers of the points; rows of B are the polynomials that are 0 at
-/// all points but one, and G divides by their value there.
+/// The matrices of F(kOut x kOut, 3x3), which multiplies polynomials of degree kOut + 1 by their values at
+/// kOut + 1 points and infinity. Rows of A are powers of the points. Each row of B is the polynomial that is
+/// 0 at all points but one; G divides by its value there.
 template <int kOut>
 struct Winograd;
 
@@ -32,10 +32,10 @@ struct Winograd<2> {
   static constexpr double kOutput[2][4] = {{1, 1, 1, 0}, {0, 1, -1, -1}};                              // A^T
 };
 
-/// The points 0, a, -a, b, -b. Those of the textbooks, 1 and 2, give integers, but sums of large terms that
-/// cancel. With these the errors are a third to a half, and B is still exact in f32. As small as they get
-/// among points of few bits; compare Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd
-/// Convolution", 2018, https://arxiv.org/abs/1803.10986.
+/// The points 0, a, -a, b, -b. The textbooks' points, 1 and 2, give integers, but sums of large terms that
+/// cancel. Ours make errors a third to a half as large, keep B exact in f32, and are the best among points of
+/// few bits; see Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution", 2018,
+/// https://arxiv.org/abs/1803.10986.
 template <>
 struct Winograd<4> {
   static constexpr double a = 5. / 8, b = 3. / 2, aa = a * a, bb = b * b;
@@ -64,7 +64,7 @@ struct Constants {
   }
 };
 
-/// Row kRow of a matrix of constants times a vector of SIMD vectors, without its zeros.
+/// Row kRow of a matrix of constants times a vector of SIMD vectors, skipping zeros.
 template <class T, class M, size_t kRow, class V>
 [[gnu::always_inline]] inline V constant_row_times(const V* x) {
   V sum{};

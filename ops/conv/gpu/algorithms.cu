@@ -1,4 +1,6 @@
-#include <algorithm>  // spine 29 (docs/0-the-spine.md)
+// The GPU's algorithms for convolutions, and their ranks before they are measured.  // spine 29 (docs/0-the-spine.md)
+
+#include <algorithm>
 
 #include "taper/core/base/error.h"
 #include "taper/core/gpu/runtime.h"
@@ -12,7 +14,7 @@
 namespace taper::ops {
 namespace {
 
-/// The kernels number pixels with 31 bits, padding included.
+/// The kernels number pixels, padding included, with 31 bits.
 void check_pixels(const char* op, const Conv2dGeometry& conv) {
   TAPER_CHECK(std::max(conv.n * conv.h * conv.w, conv.n * conv.p * conv.q) < (int64_t(1) << 30),
               "{}: {} images of {}x{} are more than the 2^30 pixels that the GPU's kernels number; split the "
@@ -30,7 +32,7 @@ void forward(const Conv2dCall& call, GemmTiles tiles) {
   });
 }
 
-/// Where the kernels do not gather moments, they are computed from the result.
+/// Computes the moments from the result, where the kernels do not gather them.
 void forward_moments(const Conv2dCall& call, GemmTiles tiles) {
   const Tensor& y = call.y;
   PartialMoments moments;
@@ -103,9 +105,9 @@ std::vector<Algorithm> conv2d_gpu_algorithms(const Conv2dCall& call) {
   const bool has_shapes = dtype != kFloat64, moments = call.moments.mean.defined();
   std::vector<Algorithm> own;
   if (is_plain_product(call.conv)) own = with_moments_after(call, conv2d_product_algorithms(call));
-  // The usual tiles are the estimate; the others are there to be measured. f64 has one shape.
+  // The usual tiles are the estimate; the other sizes count once they are measured. f64 has one size.
   if (!is_plain_product(call.conv) || moments) {
-    // A 1x1 convolution has products besides, which would need another pass for the moments.
+    // A 1x1 convolution also has plain products, but these need another pass for the moments.
     append(own,
            {{.name = "implicit gemm", .rank = moments ? 1.9 : 2, .run = run_implicit_gemm<GemmTiles::kUsual>},
             {.name = "implicit gemm, large tiles",
@@ -124,7 +126,7 @@ std::vector<Algorithm> conv2d_gpu_algorithms(const Conv2dCall& call) {
           {{.name = "depthwise", .supported = call.conv.is_depthwise(), .rank = 1, .run = run_depthwise}}));
   std::vector<Algorithm> list = with_prologue_before(call, std::move(own));
   append(list, conv2d_library_algorithms(call));
-  // Moments of values that were rounded otherwise differ by those roundings, though they are f32.
+  // Moments of values that were rounded differently differ by those roundings, although moments are f32.
   if (moments && is_half(dtype)) {
     const double epsilon = dtype == kFloat16 ? 0x1p-10 : 0x1p-7;
     for (Algorithm& algorithm : list) algorithm.epsilon = std::max(algorithm.epsilon, epsilon);

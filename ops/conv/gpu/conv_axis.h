@@ -1,5 +1,5 @@
 #pragma once
-// How the pixels of one side of a convolution see those of the other, one axis at a time.
+// How the pixels on one side of a convolution see those on the other side, one axis at a time.
 
 #include <algorithm>
 #include <cstdint>
@@ -10,12 +10,12 @@
 
 namespace taper::ops {
 
-/// One axis of a set of destination pixels and of the taps through which they see source pixels: destination
-/// pixel u sees source pixel u * step + origin + tap * tap_step, if there is one.
+/// One axis of a set of destination pixels and their taps. Destination pixel u sees source pixel u * step +
+/// origin + tap * tap_step through a tap, if that pixel exists.
 struct ConvAxis {
   int64_t pixels = 0;  ///< destination pixels
-  int64_t step = 1;    ///< source pixels from one to the next
-  int64_t origin = 0;  ///< what the first sees through the first tap
+  int64_t step = 1;    ///< source pixels from one destination pixel to the next
+  int64_t origin = 0;  ///< the source pixel that the first one sees through the first tap
   int64_t taps = 0;
   int64_t tap_step = 1;
   int64_t source = 0;  ///< source pixels along this axis
@@ -40,8 +40,8 @@ inline ConvAxis forward_x(const Conv2dGeometry& conv) {
   return forward_axis(conv.w, conv.q, conv.s, o.stride.w, o.padding.w, o.dilation.w);
 }
 
-/// The input pixels `phase`, `phase` + stride, ... along one axis as destinations, and the taps through which
-/// output pixels see them: those where phase + padding - tap * dilation is a multiple of the stride.
+/// Input pixels `phase`, `phase` + stride, ... along one axis as destinations. Output pixels see them through
+/// the taps for which phase + padding - tap * dilation is a multiple of the stride.
 struct BackwardAxis : ConvAxis {
   int64_t phase = 0;  ///< the first input pixel
   int64_t first_tap = 0, tap_distance = 1;
@@ -64,7 +64,7 @@ struct BackwardPhase {
   BackwardAxis y, x;
 };
 
-/// Calls visit(phase) for all of them.
+/// Calls visit(phase) for each phase.
 template <class Visit>
 void for_each_phase(const Conv2dGeometry& conv, Visit&& visit) {
   const Conv2dOptions& o = conv.options;

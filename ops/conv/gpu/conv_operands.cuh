@@ -1,21 +1,21 @@
 #pragma once
-// What a convolution multiplies, as operands of the matrix-product main loops: implicit GEMM. Nothing is
-// collected in memory first; the loops read pixels where they lie (Chetlur et al., "cuDNN: Efficient
-// Primitives for Deep Learning", 2014, section 3.4). For .cu files only.
+// A convolution's operands for the main loops of matrix products: implicit GEMM. Nothing is collected in
+// memory first; the loops read pixels where they lie (Chetlur et al., "cuDNN: Efficient Primitives for Deep
+// Learning", 2014, section 3.4). For .cu files only.
 
 #include "taper/ops/conv/gpu/conv_axis.h"
 #include "taper/ops/gemm/gpu/gemm_operands.cuh"
 
 namespace taper::ops {
 
-/// im2col that is never stored: outer = destination pixel (image, y, x), inner = (tap y, tap x, channel), and
-/// the element is the channel of the source pixel that the destination pixel sees through the tap.
+/// im2col that is never stored: outer = destination pixel (image, y, x), inner = (tap y, tap x, channel). The
+/// element is the channel of the source pixel that the destination pixel sees through the tap.
 template <class T, bool kInnerIsK_>
 struct PixelOperand {
   using Element = T;
   static constexpr bool kInnerIsK = kInnerIsK_, kKeepRows = kInnerIsK_;
   struct Row {
-    int pixel;  ///< y * width + x, of all images
+    int pixel;  ///< y * width + x, plus the pixels of earlier images
     int y, x;
   };
   struct Column {
@@ -30,7 +30,7 @@ struct PixelOperand {
   FastDivisor pixels_y, pixels_x, taps_x, channels;
   int step_y, step_x, origin_y, origin_x, tap_step_y, tap_step_x;
   int height, width;
-  int64_t pixel_stride;  ///< elements from one source pixel to the next: the channels of all groups
+  int64_t pixel_stride;  ///< elements between neighbouring source pixels: the channels of all groups
 
   /// source: [images, y.source, x.source, groups * channels].
   PixelOperand(const void* source, int64_t groups, int64_t group_channels, const ConvAxis& y,
@@ -71,12 +71,12 @@ struct PixelOperand {
   }
 
  private:
-  /// Axes of no pixels or taps are never indexed.
+  /// Axes without pixels or taps are never indexed.
   static FastDivisor divisor(int64_t n) { return FastDivisor(uint32_t(n > 0 ? n : 1)); }
 };
 
-/// A filter's taps on a grid, as the gradient by the input reads them: outer = (tap y, tap x, output channel)
-/// and inner = input channel of weight[output channel, r, s, input channel].
+/// A filter's taps on a grid, as the gradient with respect to the input reads them: outer = (tap y, tap x,
+/// output channel), inner = input channel of weight[output channel, r, s, input channel].
 template <class T>
 struct TapOperand {
   using Element = T;
@@ -100,7 +100,7 @@ struct TapOperand {
   __device__ __forceinline__ const T* at(Row row, Column column) const { return data + row + column; }
 };
 
-/// Rows of channels, of which each group has its part, can be moved 16 bytes at a time.
+/// Whether each group's part of a row of channels can be moved 16 bytes at a time.
 template <class T>
 bool has_channel_vectors(const void* data, int64_t group_channels) {
   return reinterpret_cast<uintptr_t>(data) % 16 == 0 && group_channels % kVectorOf<T> == 0;

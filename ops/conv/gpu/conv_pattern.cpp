@@ -1,3 +1,5 @@
+// What a vendor's library needs to know of a convolution: its pattern and its operands.
+
 #include "taper/ops/vendor/conv_pattern.h"
 
 namespace taper::ops {

@@ -10,9 +10,9 @@ namespace {
 
 constexpr int kLanes = 32, kPixelThreads = 8;  // of a block: x along channels, y along pixels
 
-// ------------------------------------------------------------------------------- forward, gradient by input
+// ---------------------------------------------------------------------------- forward, gradient w.r.t. input
 
-/// The taps of one channel's filter that are used: a grid inside weight[channel, r, s].
+/// The taps of one channel's filter in use: a grid inside weight[channel, r, s].
 template <class T>
 struct DepthwiseFilter {
   const T* data = nullptr;  ///< channel 0, first tap
@@ -21,11 +21,10 @@ struct DepthwiseFilter {
   int64_t y_stride = 0, x_stride = 0;
 };
 
-/// out[pixel, c] = sum over taps of source[pixel sees tap, c] * filter[c, tap], and out's bias, residual and
-/// ReLU. A thread computes
-/// kVector channels of kPixels neighbouring pixels, so that a filter is read once for all of them. Blocks of
-/// 32 x 8 threads, grid (pixels / 32, channels / (32 * kVector)). Reads source from device memory once and
-/// from the caches once for each tap, writes out once; limited by memory for small filters.
+/// out[pixel, c] = sum over taps of source[pixel sees tap, c] * filter[c, tap], then out's bias, residual and
+/// ReLU. A thread computes kVector channels of kPixels neighbouring pixels, and reads a filter once for these
+/// pixels. Blocks of 32 x 8 threads, grid (pixels / 32, channels / (32 * kVector)). Reads source from device
+/// memory once and from the caches once per tap; writes out once. Limited by memory for small filters.
 template <class T, int kVector>
 __global__ void __launch_bounds__(kLanes* kPixelThreads)
     depthwise_convolve(PixelOperand<T, true> source, DepthwiseFilter<T> filter, GemmOutput<T> out, int pixels,
@@ -92,14 +91,14 @@ void launch_convolve(const char* name, const PixelOperand<T, true>& source, cons
   source.vectors&& out.vectors ? launch.template operator()<kVectorOf<T>>() : launch.template operator()<1>();
 }
 
-// ---------------------------------------------------------------------------------------- gradient by weight
+// ------------------------------------------------------------------------------------ gradient w.r.t. weight
 
 constexpr int kTapsAtOnce = 4;
 
 /// partial[split, c, tap] = sum over the split's pixels of grad[pixel, c] * x[pixel sees tap, c]. A thread
-/// sums one channel and up to 4 neighbouring taps over every eighth pixel; the block adds the eight in their
-/// order. Blocks of 32 x 8 threads, grid (channels / 32, taps / 4, splits). Reads grad once for each four
-/// taps and x, by way of the caches, once for each tap; limited by memory.
+/// sums one channel and up to 4 neighbouring taps over every eighth pixel; the block adds the eight sums in
+/// order. Blocks of 32 x 8 threads, grid (channels / 32, taps / 4, splits). Reads grad once per four taps and
+/// x once per tap, through the caches. Limited by memory.
 template <class T>
 __global__ void __launch_bounds__(kLanes* kPixelThreads)
     depthwise_weight_sums(const T* grad, PixelOperand<T, false> x, SumOf<T>* partial, int pixels,

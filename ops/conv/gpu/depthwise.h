@@ -1,7 +1,7 @@
 #pragma once
 // Depthwise convolution on the GPU: as many groups as channels, one filter each. There is no matrix to
-// multiply, only memory to read. Arguments are checked, images and weights channels_last. Only enqueue, on
-// the current stream of the current device.
+// multiply, only memory to read. Arguments are checked; images and weights are channels_last. The functions
+// only enqueue, on the current stream of the current device.
 
 #include "taper/core/tensor.h"
 #include "taper/ops/conv/conv2d_call.h"

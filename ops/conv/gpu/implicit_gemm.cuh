@@ -1,6 +1,5 @@
 #pragma once  // spine 37 (docs/0-the-spine.md)
-// implicit_gemm.h's definitions. Half types are instantiated in a file of their own, because compiling the
-// main loops takes a while.
+// implicit_gemm.h's definitions, instantiated in several files by dtype: the main loops take long to compile.
 
 #include "taper/ops/conv/gpu/conv_operands.cuh"
 #include "taper/ops/conv/gpu/implicit_gemm.h"

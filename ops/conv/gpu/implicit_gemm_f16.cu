@@ -1,3 +1,5 @@
+// Instantiates the implicit matrix products for f16.
+
 #include "taper/ops/conv/gpu/implicit_gemm.cuh"
 
 namespace taper::ops {

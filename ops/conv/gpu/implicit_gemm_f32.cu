@@ -1,3 +1,5 @@
+// Instantiates the implicit matrix products for f32 and f64.
+
 #include "taper/ops/conv/gpu/implicit_gemm.cuh"
 
 namespace taper::ops {

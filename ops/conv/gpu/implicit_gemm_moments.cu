@@ -1,3 +1,5 @@
+// Instantiates the implicit matrix products that gather moments, for every dtype but f64.
+
 #include "taper/ops/conv/gpu/implicit_gemm.cuh"
 
 namespace taper::ops {

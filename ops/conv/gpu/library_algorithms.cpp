@@ -9,10 +9,10 @@
 namespace taper::ops {
 namespace {
 
-// The library's plain engines come between its matrix products and Taper's kernels (algorithms.cu).
+// The library's plain engines rank between its matrix products and Taper's kernels (algorithms.cu).
 constexpr double kPlainRank = 1.2, kPrologueRank = 1.8, kSumsRank = 4;
 
-/// The engines that give the sums of y and of its squares compute the moments from these.
+/// Adds a pass that computes the moments from the sums of y and of its squares, which these engines give.
 std::vector<Algorithm> with_moments_from_sums(std::vector<Algorithm> engines) {
   for (Algorithm& engine : engines) {
     engine.run = [run = std::move(engine.run)](const Conv2dCall& call, void* workspace) {
@@ -31,7 +31,7 @@ std::vector<Algorithm> with_moments_from_sums(std::vector<Algorithm> engines) {
   return engines;
 }
 
-/// Engines for `call`, whose prologue they apply, and whose moments they prepare with sums or leave out.
+/// Engines that apply the prologue of `call`. They prepare its moments with sums, or leave them out.
 std::vector<Algorithm> conv_engines(const Conv2dCall& call, bool sums) {
   ConvPattern pattern = ConvPattern::of(call);
   pattern.sums = sums;

@@ -7,7 +7,7 @@ void* data_of(const Tensor& x) {
   return x.defined() ? x.data_ptr() : nullptr;
 }
 
-/// x: [pixels, groups * group_channels] as a batch of one matrix for each group.
+/// x: [pixels, groups * group_channels], as a batch with one matrix for each group.
 GpuMatrix pixels_by_group(const Tensor& x, int64_t group_channels, bool transposed) {
   return {.data = x.data_ptr(), .stride = x.size(1), .transposed = transposed, .batch_inner = group_channels};
 }

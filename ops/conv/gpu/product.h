@@ -1,6 +1,6 @@
 #pragma once
-// Convolutions of single pixels (1x1, no stride, no padding) on the GPU. Channels_last images are matrices as
-// they lie, one row of channels for each pixel, so all three passes are plain matrix products.
+// Convolutions of single pixels (1x1, no stride, no padding) on the GPU. Channels_last images are matrices in
+// place, one row of channels for each pixel, so all three passes are plain matrix products.
 
 #include <vector>
 
@@ -11,10 +11,10 @@ namespace taper::ops {
 
 bool is_plain_product(const Conv2dGeometry& conv);
 
-/// `call` as a product of matrices, one for each group. Its convolution is a plain product.
+/// Returns `call`, a plain product, as matrix products: one for each group.
 GemmCall product_of(const Conv2dCall& call);
 
-/// The algorithms of that product.
+/// Returns the algorithms of product_of(call).
 std::vector<Algorithm> conv2d_product_algorithms(const Conv2dCall& call);
 
 }  // namespace taper::ops

@@ -1,6 +1,6 @@
 #pragma once
-// What a call may ask for besides the convolution, as passes of their own, for algorithms that compute the
-// plain convolution alone. Lists are made for one problem, so these change nothing where `call` does not ask.
+// Passes for algorithms that compute the plain convolution alone: they do what else a call asks for. A list
+// is made for one problem and stays unchanged where `call` asks for nothing else.
 
 #include <vector>
 

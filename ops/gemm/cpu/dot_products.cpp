@@ -8,7 +8,7 @@
 namespace taper::ops {
 namespace {
 
-/// Elements of the large matrix that a thread takes on at once.
+/// Elements of the large matrix in one piece of a thread's work.
 constexpr int64_t kElementsPerPiece = int64_t(1) << 15;
 /// Vectors that are multiplied with a row while it passes through the registers.
 constexpr int64_t kVectorsAtOnce = 4;

@@ -1,15 +1,15 @@
 #pragma once
-// Products of a large matrix with very few vectors, as in the last layer of a network that classifies one
-// picture. Each element of the large matrix is used a few times only, so the time goes into fetching it, and
-// packing it first (gemm_pack.h) would fetch it twice. Here it is read once, where it lies.
+// Products of a large matrix with very few vectors, as in a classifier's last layer for one image. Each
+// element of the large matrix is used only a few times, so fetching it limits the speed, and packing
+// (gemm_pack.h) would fetch it twice. Here the matrix is read once, in place.
 
 #include "taper/ops/gemm/cpu/gemm.h"
 
 namespace taper::ops {
 
-/// c = a * b + beta * c, each element of a * b as the dot product of a row of a and a column of b, which must
-/// be contiguous (a not transposed, b transposed); beta = 0 overwrites whatever c held. The same bits for any
-/// number of threads.
+/// c = a * b + beta * c. Each element of a * b is the dot product of a row of a and a column of b, which must
+/// be contiguous (a not transposed, b transposed). beta = 0 overwrites whatever c held. The result is the
+/// same bits for any number of threads.
 template <class T>
 void dot_products(const Matrix<const T>& a, const Matrix<const T>& b, T beta, const Matrix<T>& c);
 

@@ -47,8 +47,8 @@ std::vector<DepthBlock> depth_blocks(int64_t depth) {
 
 template <class T>
 GemmBlocks gemm_blocks(int64_t m, int64_t n, int64_t k) {
-  // Large enough that packing the operands of a block stays a few percent of multiplying them, small enough
-  // that a's share stays in the second-level cache; if the product allows it, enough blocks for many cores.
+  // Blocks are so large that packing costs a few percent of multiplying, and so small that a's share stays in
+  // the second-level cache. If the product allows it, there are enough blocks for many cores.
   using Tile = GemmTile<T>;
   constexpr int64_t kEnough = 16, kFewestFlops = int64_t(1) << 20;
   int64_t row_panels = std::clamp<int64_t>(ceil_div(m, Tile::kRows), 1, 8);

@@ -16,7 +16,7 @@ struct Matrix {
   int64_t stride = 0;
   bool transposed = false;
 
-  /// The same memory read as cols x rows.
+  /// The transposed view: the memory read as cols x rows.
   Matrix t() const { return {data, cols, rows, stride, !transposed}; }
   /// The part of `block_rows` x `block_cols` elements that begins at (row, col).
   Matrix block(int64_t row, int64_t col, int64_t block_rows, int64_t block_cols) const {
@@ -25,18 +25,17 @@ struct Matrix {
   }
 };
 
-/// c = a * b + beta * c on the calling thread; beta = 0 overwrites whatever c held, NaN included. T is float
-/// or double; c is not transposed; sizes may be 0.
+/// c = a * b + beta * c on the calling thread; beta = 0 overwrites whatever c held, NaN included. T: float or
+/// double. c is not transposed. Sizes may be 0.
 template <class T>
 void gemm_block(const Matrix<const T>& a, const Matrix<const T>& b, T beta, const Matrix<T>& c);
 
-/// The same over all threads. The blocks depend on the sizes alone, so the result is the same bits for any
-/// number of threads.
+/// gemm_block() over all threads. The blocks depend on the sizes alone, so the result is the same bits for
+/// any number of threads.
 template <class T>
 void gemm(const Matrix<const T>& a, const Matrix<const T>& b, T beta, const Matrix<T>& c);
 
-/// What one thread should take on at once of an m x n result with inner size k; full blocks have a multiple
-/// of GemmTile::kCols columns.
+/// One thread's piece of an m x n result with inner size k. Full ones: a multiple of GemmTile::kCols columns.
 struct GemmBlocks {
   int64_t rows = 0;  ///< of a full block
   int64_t cols = 0;  ///< of a full block

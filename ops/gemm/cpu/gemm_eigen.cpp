@@ -1,4 +1,4 @@
-// GCC 12 takes the results of its own AVX-512 functions for uninitialised:
+// GCC 12 considers the results of its own AVX-512 functions uninitialised:
 // https://gcc.gnu.org/bugzilla/show_bug.cgi?id=105593
 #if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"

@@ -6,8 +6,7 @@
 namespace taper::ops {
 namespace {
 
-/// Adds to the sums of a tile, kCols to a row, what else belongs to the result, and stores its first columns:
-/// tiles at the right edge.
+/// Finishes the sums of a tile, kCols to a row, and stores the first columns: for tiles at the right edge.
 template <class T>
 [[gnu::noinline]] void finish_tile(const TileOutput<T>& out, int64_t rows, const T* sums) {
   for (int64_t i = 0; i < rows; ++i, sums += GemmTile<T>::kCols) {
@@ -17,7 +16,7 @@ template <class T>
       if (out.accumulate) sum += place[j];
       if (out.bias) sum += out.bias[out.column + j];
       if (out.residual) sum += out.residual[i][out.column + j];
-      if (out.relu) sum = sum < T(0) ? T(0) : sum;  // NaN stays
+      if (out.relu) sum = sum < T(0) ? T(0) : sum;  // NaN stays NaN
       place[j] = sum;
     }
   }
@@ -32,7 +31,7 @@ void multiply_tile(const RowPanel<T>& panel, const T* __restrict b, int64_t dept
   constexpr int64_t kRowStep = kOrder == PanelOrder::kRows ? Tile::kRowStride : 1;
   const int64_t depth_step = kOrder == PanelOrder::kRows ? 1 : panel.step;
   const T* __restrict a = panel.data;
-  // b's first line stands for nothing: it is there.
+  // No prefetch wanted: point at b's first line, which is always valid.
   const T* next_columns = prefetch.columns.first ? prefetch.columns.first : b;
   const T* next_rows = prefetch.rows.first ? prefetch.rows.first : b;
 
@@ -57,7 +56,7 @@ void multiply_tile(const RowPanel<T>& panel, const T* __restrict b, int64_t dept
   }
 
   if (out.cols == Tile::kCols) {
-    // Each step over the whole tile, so that what it asks is asked once and the sums stay in registers.
+    // Each step visits the whole tile: each condition is tested once and the sums stay in registers.
     const auto for_each_vector = [&](auto&& visit) __attribute__((always_inline)) {
 #pragma GCC unroll 16
       for (int i = 0; i < kHeight; ++i) {

@@ -1,5 +1,5 @@
 #pragma once  // spine 31 (docs/0-the-spine.md)
-// From matrices in memory to the panels that gemm_kernel.h multiplies, and the loops over panels around it.
+// Packs matrices into the panels that gemm_kernel.h multiplies, and loops over panels.
 
 #include <algorithm>
 #include <cstring>
@@ -12,8 +12,6 @@
 #include "taper/ops/gemm/cpu/gemm_kernel.h"
 
 namespace taper::ops {
-
-/// a / b, rounded up: how many pieces of b cover a. Both positive.
 
 /// A number of rows, cut into panels of nearly the same height.
 struct PanelCut {
@@ -32,7 +30,7 @@ struct PanelCut {
 template <class T>
 void transpose_block(const T* from, int64_t from_stride, T* to, int64_t to_stride);
 
-/// Copies one column's share of a panel of PanelOrder::kColumns: up to kRows elements.
+/// Copies one column's part of a panel of PanelOrder::kColumns: up to kRows elements.
 template <class T>
 void copy_panel_column(const T* from, int64_t height, T* to) {
   // Two copies of a fixed size that overlap are faster than one of unknown size.
@@ -47,8 +45,8 @@ void copy_panel_column(const T* from, int64_t height, T* to) {
   }
 }
 
-/// Packs a, of at most kDepth columns, into the panels of PanelCut::of(a.rows), kPanel elements apart, in the
-/// order that needs no transposing: see panel_order().
+/// Packs a, of at most kDepth columns, into the panels of PanelCut::of(a.rows), kPanel elements apart.
+/// panel_order() gives their order, which needs no transposing.
 template <class T>
 void pack_rows(const Matrix<const T>& a, T* out);
 
@@ -57,17 +55,17 @@ PanelOrder panel_order(const Matrix<const T>& a) {
   return a.transposed ? PanelOrder::kColumns : PanelOrder::kRows;
 }
 
-/// Packs b, of at most kCols columns, into one panel; missing columns become 0.
+/// Packs b, of at most kCols columns, into one panel. Missing columns become 0.
 template <class T>
 void pack_columns(const Matrix<const T>& b, T* out);
 
-/// All of b in panels of kCols columns; `pack(j, count, panel)` fills the panel of columns j to j + count.
+/// All of b in panels of kCols columns. `pack(j, count, panel)` fills the panel of columns j to j + count.
 template <class T>
 class PackedColumns {
  public:
   PackedColumns(int64_t depth, int64_t cols)
       : PackedColumns(depth, cols, Scratch<T>(elements(depth, cols)), 0) {}
-  /// In shared memory, from element `offset` on: a multiple of a vector's lanes.
+  /// Uses shared memory from element `offset` on, a multiple of a vector's lanes.
   PackedColumns(int64_t depth, int64_t cols, const Scratch<T>& memory, int64_t offset)
       : depth_(depth), cols_(cols), memory_(memory), data_(memory.data() + offset) {}
   explicit PackedColumns(const Matrix<const T>& b) : PackedColumns(b.rows, b.cols) {
@@ -83,7 +81,7 @@ class PackedColumns {
   int64_t cols() const { return cols_; }
   int64_t panels() const { return panels(cols_); }
   T* panel(int64_t i) const { return data_ + i * depth_ * GemmTile<T>::kCols; }
-  /// Of all panels.
+  /// Elements of all panels.
   static int64_t elements(int64_t depth, int64_t cols) { return panels(cols) * depth * GemmTile<T>::kCols; }
 
  private:
@@ -94,17 +92,17 @@ class PackedColumns {
   T* data_;
 };
 
-/// A stretch of the depth, at most kDepth long: rows of b.
+/// A stretch of the depth: at most kDepth rows of b.
 struct DepthBlock {
   int64_t first = 0;
   int64_t length = 0;
 };
 
-/// [first, first + length) in blocks of at most `longest`, nearly equal and multiples of 16 where possible.
+/// Appends [first, first + length) in nearly equal blocks of at most `longest`, if possible multiples of 16.
 void append_depth_blocks(int64_t first, int64_t length, int64_t longest, std::vector<DepthBlock>& blocks);
 
-/// Sends for kCols elements from `column` on of each of `count` rows, which are needed one tile later. To the
-/// second-level cache: rows a power of two apart would drive b's panel out of the first.
+/// Prefetches kCols elements, starting at `column`, of each of `count` rows, which the next tile needs. Into
+/// the second-level cache: in the first, rows a power of two apart would evict b's panel.
 template <class T>
 void prefetch_rows(const T* const* rows, int64_t count, int64_t column) {
   for (int64_t i = 0; i < count; ++i) {
@@ -113,7 +111,7 @@ void prefetch_rows(const T* const* rows, int64_t count, int64_t column) {
   }
 }
 
-/// What a thread reads next: the panel of b that it multiplies, the elements that it packs rows of a from.
+/// What a thread reads next: b's next panel, and the elements from which it packs rows of a.
 template <class T>
 struct Next {
   const T* panel = nullptr;
@@ -121,15 +119,15 @@ struct Next {
   int64_t source_size = 0;
 };
 
-/// All panels of a's rows times columns first_col to first_col + cols of a packed b (first_col a multiple of
-/// kCols), over one stretch of the depth. panel(i) is panel i of a. out: as for the whole; row i and column j
-/// of the product are out.rows[i][out.column + j].
+/// Multiplies all panels of a's rows by columns first_col to first_col + cols of a packed b (first_col a
+/// multiple of kCols), over one stretch of the depth. panel(i) is panel i of a. out describes the whole
+/// result: row i and column j of the product go to out.rows[i][out.column + j].
 template <class T, class Panel>
 void multiply_depth_block(const PanelCut& cut, Panel&& panel, const PackedColumns<T>& b, int64_t first_col,
                           int64_t cols, DepthBlock depth, const TileOutput<T>& out, const Next<T>& after) {
   constexpr int64_t kCols = GemmTile<T>::kCols;
   const int64_t end_col = first_col + cols, column = out.column;
-  // What each tile sends for: of b's next panel, and of a's source.
+  // What each tile prefetches: parts of b's next panel and of a's source.
   const int64_t panel_share = depth.length * kCols / cut.panels;
   const int64_t source_share = after.source_size / (cut.panels * ceil_div(cols, kCols));
   const int64_t source_step = ceil_div(source_share, depth.length);
@@ -164,7 +162,7 @@ void multiply_depth_block(const PanelCut& cut, Panel&& panel, const PackedColumn
 
 /// One thread's share of a product: rows of a times columns first_col to first_col + cols (first_col a
 /// multiple of kCols) of a packed b, summed over `depth`. pack(block_index, panels) packs a's rows for one
-/// depth block. `out` says where results go; its accumulate, bias, residual, relu and moments (of no rows
+/// depth block. `out` describes the result. Its accumulate, bias, residual, relu and moments (no rows merged
 /// yet) apply to the whole sum.
 template <class T, class Pack>
 void multiply_rows(PanelOrder order, int64_t rows, const PackedColumns<T>& b, int64_t first_col, int64_t cols,

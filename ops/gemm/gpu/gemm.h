@@ -1,6 +1,6 @@
 #pragma once
-// Taper's own batched matrix products on the GPU, on raw memory; gemm_call.h chooses among them and a
-// library's. Only enqueues, on the current stream of the current device.
+// Taper's batched matrix products on the GPU, on raw memory; gemm_call.h chooses among them and a library's.
+// Only enqueues, on the current stream of the current device.
 
 #include <cstdint>
 
@@ -17,15 +17,15 @@ struct GemmSizes {
   int64_t batches() const { return batch_outer * batch_inner; }
 };
 
-/// Throws Error naming `op` if a size is beyond what the kernels index with 31 bits.
+/// Throws Error naming `op` if a size is too large for the kernels' 31-bit indices.
 void check_gemm_sizes(const char* op, const GemmSizes& sizes);
 
-/// The shape of a block's tile: a large one reads less for each multiplication, small ones fill the device
-/// with less work. f64 has but one.
+/// The size of a block's tile. A large tile reads less per multiplication; small tiles fill the device with
+/// less work. f64 has one size.
 enum class GemmTiles : uint8_t { kUsual, kLarge, kSmall };
 
 /// A batch of matrices in device memory: element (i, j) is data[i * stride + j], or data[j * stride + i] when
-/// transposed, plus the matrix's place in the batch. Batch strides may be 0.
+/// transposed, plus the matrix's offset in the batch. Batch strides may be 0.
 struct GpuMatrix {
   void* data = nullptr;
   int64_t stride = 0;
@@ -33,9 +33,9 @@ struct GpuMatrix {
   int64_t batch_outer = 0, batch_inner = 0;
 };
 
-/// c = activation(a b + bias + residual); the last three are optional.
+/// c = activation(a b + bias + residual); activation, bias and residual are optional.
 struct GpuGemm {
-  DType dtype = kFloat32;  ///< f32, f64, f16 or bf16, of everything
+  DType dtype = kFloat32;  ///< f32, f64, f16 or bf16, of all operands
   GemmSizes sizes;
   GpuMatrix a, b;
   GpuMatrix c;                     ///< not transposed
@@ -47,8 +47,8 @@ struct GpuGemm {
   GemmTiles tiles = GemmTiles::kUsual;
 };
 
-/// f16 and bf16 sum in f32 and round once at the end. Sizes of 0 are fine. Activation: none or ReLU. Throws
-/// Error naming `op` if a size is too large.
+/// Computes `gemm`. f16 and bf16 sum in f32 and round once at the end. Sizes may be 0. Activation: none or
+/// ReLU. Throws Error naming `op` if a size is too large.
 void gemm_gpu(const char* op, const GpuGemm& gemm);
 
 }  // namespace taper::ops

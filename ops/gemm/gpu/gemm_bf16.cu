@@ -1,3 +1,5 @@
+// Instantiates the matrix products of gemm.h for bf16.
+
 #include "taper/ops/gemm/gpu/gemm_typed.cuh"
 
 namespace taper::ops {

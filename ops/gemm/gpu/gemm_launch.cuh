@@ -1,9 +1,9 @@
 #pragma once  // spine 38 (docs/0-the-spine.md)
 // Launching the main loops: how many blocks, and whether k is split. For .cu files only.
 //
-// Where the tiles of c are too few for the device (the weight gradient of a convolution is a small matrix
-// with a sum over every pixel), k is cut into parts, each part's blocks write their sums to a workspace from
-// the caching allocator, and a second kernel adds them in the order of the parts: the same bits every time.
+// Where c has too few tiles for the device, k is cut into parts: a convolution's weight gradient, for
+// example, is a small matrix with a sum over every pixel. Each part's blocks write their sums to a workspace
+// from the caching allocator. A second kernel adds them in the order of the parts: the same bits every time.
 
 #include <algorithm>
 
@@ -17,17 +17,16 @@
 
 namespace taper::ops {
 
-/// Into how many parts k is cut, for `tiles` blocks of which `resident` fit on a multiprocessor at once.
+/// Returns the number of parts of k for `tiles` blocks, if a multiprocessor holds `resident` blocks at once.
 inline int64_t split_count(int64_t tiles, int resident, int64_t k, int tile_k) {
-  constexpr int64_t kFewestSteps = 16;  // of a part: fewer would not pay for its write and read
+  constexpr int64_t kFewestSteps = 16;  // of a part: fewer are not worth its write and read
   const int64_t slots = int64_t(gpu::properties().multiprocessors) * resident;
   const int64_t wanted = slots / std::max<int64_t>(tiles, 1);
   return std::clamp<int64_t>(std::min(wanted, k / (tile_k * kFewestSteps)), 1, 1024);
 }
 
-/// Launches `kernel` (a main loop with Shape's tile) over all tiles, splits and matrices; sizes are not 0
-/// except for k. Returns what a MomentsOutput gathers, in chunks of kRowsPerChunk rows:
-/// nothing where k is split.
+/// Launches `kernel` (a main loop with Shape's tile) over all tiles, splits and matrices. Only k may be 0.
+/// Returns what a MomentsOutput gathers, in chunks of kRowsPerChunk rows; nothing where k is split.
 template <class Shape, int kRowsPerChunk, class A, class B, class Output>
 PartialMoments launch_gemm(const char* name, void (*kernel)(A, B, Output, GemmProblem), const A& a,
                            const B& b, Output out, const GemmSizes& sizes) {
@@ -69,8 +68,7 @@ PartialMoments launch_gemm(const char* name, void (*kernel)(A, B, Output, GemmPr
   return moments;
 }
 
-/// Whether to take large tiles: usually where they do not reach far beyond c and there are enough to fill the
-/// device.
+/// Whether to take large tiles: by default, if they reach not far beyond c and are enough to fill the device.
 template <class Shape>
 bool is_worth(const GemmSizes& sizes, GemmTiles asked) {
   if (asked != GemmTiles::kUsual) return asked == GemmTiles::kLarge;
@@ -79,8 +77,8 @@ bool is_worth(const GemmSizes& sizes, GemmTiles asked) {
          count >= Shape::kResident * gpu::properties().multiprocessors;
 }
 
-/// The product on ordinary cores (f32, f64) or tensor cores (f16, bf16); nothing is launched where c is
-/// empty. Output: GemmOutput, or MomentsOutput, whose moments are returned.
+/// The product on ordinary cores (f32, f64) or tensor cores (f16, bf16). Launches nothing if c is empty.
+/// Output: GemmOutput, or MomentsOutput, whose moments are returned.
 template <class A, class B, class Output>
 PartialMoments launch_main_loop(const char* name, const A& a, const B& b, const Output& out,
                                 const GemmSizes& sizes, GemmTiles tiles) {

@@ -3,12 +3,12 @@
 //
 // A block computes a tile of c and each of its warps a part of it, in 16x8x16 pieces (core/gpu/mma.h). Tiles
 // of a and b travel from device memory to shared memory without passing through registers
-// (core/gpu/async_copy.h), kStages - 1 steps of k ahead of the one that is multiplied, so that there is
-// always work for the tensor cores while memory answers. In shared memory a tile lies as in device memory,
-// rows of 16-byte chunks, except that chunk c of row r stands at place c ^ (r % 8): then both the copies,
-// which write rows, and ldmatrix, which reads the same chunk of eight rows, touch all 32 banks. An operand
-// whose inner index is not k is transposed by ldmatrix on its way to registers. PyTorch's counterpart:
-// cuBLAS; the scheme is that of CUTLASS's MmaMultistage.
+// (core/gpu/async_copy.h). They run kStages - 1 steps of k ahead of the multiplication, so that the tensor
+// cores have work while memory answers. In shared memory a tile has rows of 16-byte chunks, as in device
+// memory, but chunk c of row r is stored at chunk c ^ (r % 8). Both the copies, which write rows, and
+// ldmatrix, which reads chunk c of eight rows, then touch all 32 banks. ldmatrix transposes an operand whose
+// inner index is not k on its way to registers. PyTorch's counterpart: cuBLAS; the scheme: CUTLASS's
+// MmaMultistage.
 
 #include "taper/core/base/ceil_div.h"
 #include "taper/core/gpu/async_copy.h"
@@ -26,7 +26,7 @@ struct MmaShape {
   static constexpr int kThreads = 32 * kWarpsM * kWarpsN;
   static constexpr int kWarpTileM = kTileM / kWarpsM, kWarpTileN = kTileN / kWarpsN;
   static constexpr int kStage = (kTileM + kTileN) * kTileK;
-  /// Row stride of the sums as they pass through shared memory: lanes of one store hit different banks.
+  /// Row stride of the sums in shared memory: the lanes of one store hit different banks.
   static constexpr int kSumStride = kTileN + 8;
   static constexpr int kResident = kResident_;  ///< blocks that share a multiprocessor
   static constexpr size_t kSharedBytes = size_t(kStages) * kStage * 2;
@@ -44,8 +44,8 @@ struct SwizzledTile {
   }
 };
 
-/// One thread's share of the tiles of one operand. With kAnyLayout the operand may lack 16-byte vectors, and
-/// then its elements are fetched one by one, without running ahead.
+/// One thread's share of the tiles of one operand. With kAnyLayout the operand may lack 16-byte vectors; its
+/// elements are then fetched one by one, without running ahead.
 template <class Operand, int kExtent, int kTileK, int kThreads, bool kAnyLayout>
 class MmaReader {
   using T = typename Operand::Element;
@@ -71,7 +71,7 @@ class MmaReader {
     }
   }
 
-  /// Begins to fetch the tile of k, k + 1, ...; what lies at k_end and beyond is zero.
+  /// Begins to fetch the tile of k, k + 1, ...; elements at k_end and beyond are zero.
   __device__ __forceinline__ void fetch(T* tile, int k, int k_end) const {
     const int outer = (kInnerIsK ? first_ : k) + row_, outer_end = kInnerIsK ? end_ : k_end;
     const int inner = (kInnerIsK ? k : first_) + chunk_ * 8, inner_end = kInnerIsK ? k_end : end_;
@@ -133,8 +133,8 @@ struct WarpSums {
   int first_m = warp / Shape::kWarpsN * Shape::kWarpTileM,
       first_n = warp % Shape::kWarpsN * Shape::kWarpTileN;
 
-  /// The warp's rows of a and columns of b at k .. k + 15 of the tile. A lane passes the address of one row
-  /// of eight values: which one follows from the order of the registers in core/gpu/mma.h.
+  /// Loads the warp's rows of a and columns of b at k .. k + 15 of the tile. A lane passes the address of one
+  /// row of eight values; the order of the registers in core/gpu/mma.h decides which row.
   __device__ __forceinline__ void load(Fragments& to, const T* tile_a, const T* tile_b, int k) const {
 #pragma unroll
     for (int i = 0; i < kTilesM; ++i) {
@@ -156,7 +156,7 @@ struct WarpSums {
     }
   }
 
-  /// Adds the products of one pair of tiles; the fragments of the next 16 k are loaded while these multiply.
+  /// Adds the products of one pair of tiles; the fragments of the next 16 k are loaded meanwhile.
   __device__ __forceinline__ void multiply(const T* tile_a, const T* tile_b) {
     Fragments fragments[2];
     load(fragments[0], tile_a, tile_b, 0);
@@ -191,8 +191,7 @@ struct WarpSums {
 };
 
 /// Grid: (tiles of c, splits of k, matrices). Each block reads (m + n) * k elements of its tile's rows and
-/// columns, from the L2 cache for the most part. Limited by the tensor cores where the tile is 128 x 128 and
-/// k is long; by L2 where it is 64 x 64.
+/// columns, mostly from L2. Limited by tensor cores for 128 x 128 tiles and a long k, by L2 for 64 x 64.
 template <class T, class Shape, bool kAnyLayout, class OperandA, class OperandB, class Output>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kResident)
     gemm_mma(OperandA a, OperandB b, Output out, GemmProblem problem) {
@@ -210,7 +209,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kResident)
   WarpSums<T, Shape, OperandA::kInnerIsK, OperandB::kInnerIsK> sums;
   const bool has_work = place.m + sums.first_m < problem.m && place.n + sums.first_n < problem.n;
 
-  // One group of copies for each step, empty ones at the end, so that the count to wait for stays the same.
+  // One group of copies per step, empty groups at the end, so that the count to wait for stays constant.
   const auto fetch = [&](int step) {
     if (step < steps) {
       T* const stage = shared + step % kStages * Shape::kStage;
@@ -222,8 +221,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kResident)
   for (int step = 0; step < kStages - 1; ++step) fetch(step);
   for (int step = 0; step < steps; ++step) {
     gpu::async_copy_wait<kStages - 2>();
-    // The step's tiles are there for everyone, and everyone is done with those of the step before, whose
-    // place the next copies take.
+    // Everyone sees the step's tiles and is done with the previous step's, which the next copies overwrite.
     __syncthreads();
     fetch(step + kStages - 1);
     const T* const stage = shared + step % kStages * Shape::kStage;
@@ -231,7 +229,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kResident)
   }
   __syncthreads();
 
-  // By way of shared memory, so that neighbouring threads write neighbouring 16 bytes.
+  // Through shared memory, so that neighbouring threads write neighbouring 16 bytes.
   float* const rows = gpu::dynamic_shared<float>();
   sums.store(rows);
   __syncthreads();

@@ -1,27 +1,27 @@
 #pragma once
-// Mean and squared distances of the columns of a product, gathered by the blocks that compute it: what a
-// batch norm after a convolution asks of its input. For .cu files only.
+// Mean and squared distances of a product's columns, gathered by the blocks that compute it: a batch norm
+// after a convolution needs them. For .cu files only.
 //
 // A block has a tile of the result at hand when it stores it. Its threads sum each column's rows in two
-// passes, first their mean and then their squared distances from it, of values as memory will hold them,
-// rounded to the result's dtype. They leave a pair of numbers for each column and chunk of rows, which costs
-// 1/16 (large tiles) to 1/4 byte for each element in place of reading it again. cuDNN's counterpart: the
-// GENSTATS operation, whose plain sums of values and squares cancel where the mean is large.
+// passes: first the mean, then the squared distances from it. The values are those that memory will hold,
+// rounded to the result's dtype. The threads leave a pair of numbers for each column and chunk of rows. That
+// costs 1/16 byte (large tiles) to 1/4 byte per element, instead of reading the element again. cuDNN's
+// counterpart: the GENSTATS operation, whose plain sums of values and squares cancel where the mean is large.
 
 #include "taper/ops/gemm/gpu/gemm_operands.cuh"
 #include "taper/ops/moments/channel_statistics_gpu.h"
 
 namespace taper::ops {
 
-/// A result whose moments are wanted, too. It has no bias, residual or ReLU, and the batch one axis.
+/// A result with moments. It has no bias, residual or ReLU, and one batch axis.
 template <class T>
 struct MomentsOutput : GemmOutput<T> {
   static constexpr bool kMoments = true;
-  SumOf<T>* moments = nullptr;  ///< [chunks of rows, 2, columns of all matrices]; null: with splits
-  int64_t columns = 0;          ///< of all matrices; one matrix's lie together
+  SumOf<T>* moments = nullptr;  ///< [chunks of rows, 2, columns of all matrices]; null if k is split
+  int64_t columns = 0;          ///< of all matrices; one matrix's are contiguous
 
-  /// Of column n of the block's matrix in the chunk of rows. Where that matrix's columns begin is worked out
-  /// here and not in select(), whose results take registers throughout the main loop.
+  /// Stores the moments of column n of the block's matrix in the chunk of rows. Finds here where that
+  /// matrix's columns begin: select()'s results would take registers throughout the main loop.
   __device__ __forceinline__ void store_moments(const GemmProblem& problem, int chunk, int n, SumOf<T> mean,
                                                 SumOf<T> square) const {
     SumOf<T>* const to = moments + int64_t(2) * chunk * columns + problem.batch_index() * problem.n + n;
@@ -30,7 +30,7 @@ struct MomentsOutput : GemmOutput<T> {
   }
 };
 
-/// The sums of a tile, rows of kSumStride in shared memory: each thread takes some rows of one column.
+/// The moments of a tile in shared memory, rows of kSumStride: each thread takes some rows of one column.
 template <class T, class Shape>
 struct MmaMoments {
   static constexpr int kRows = Shape::kTileM * Shape::kTileN / Shape::kThreads;  ///< of a chunk
@@ -53,14 +53,14 @@ struct MmaMoments {
       rest += distance;
       square += distance * distance;
     }
-    // What the distances add up to is the rounding error of the mean.
+    // The sum of the distances is the rounding error of the mean.
     out.store_moments(problem, (m + first) / kRows, n + column, mean + rest / float(count),
                       square - rest * (rest / float(count)));
   }
 };
 
-/// Sums that are in registers (gemm_simt.cuh): each thread takes its own rows of each of its columns, then
-/// one thread for each column merges them in their order. A chunk is a tile.
+/// The moments of sums in registers (gemm_simt.cuh). Each thread takes its own rows of each of its columns,
+/// then one thread per column merges them in order. A chunk is a tile.
 template <class T, class Shape>
 struct SimtMoments {
   static constexpr int kRows = Shape::kTileM, kVector = Shape::kVector;
@@ -68,7 +68,7 @@ struct SimtMoments {
   static_assert(size_t(2) * kDeep * Shape::kTileN * sizeof(T) <= Shape::kSharedBytes);
   static_assert(Shape::kThreads >= Shape::kTileN);
 
-  /// `shared` is free. All threads of the block take part.
+  /// `shared` is not in use. All threads of the block take part.
   template <class Sums>
   static __device__ __forceinline__ void gather(const Sums& sums, T* shared, const MomentsOutput<T>& out,
                                                 const GemmProblem& problem, int m, int n) {
@@ -101,7 +101,7 @@ struct SimtMoments {
     __syncthreads();
     const int own = int(threadIdx.x);
     if (own >= Shape::kTileN || n + own >= problem.n) return;
-    // Distances from the first mean, which are small, so that they are exact and the sums lose nothing.
+    // Distances from the first mean are small, so they are exact and the sums lose nothing.
     const T first = shared[own], rows = T(min(problem.m - m, kRows));
     T sum = 0, square = 0;
     for (int i = 0; i < kDeep; ++i) {
@@ -114,7 +114,7 @@ struct SimtMoments {
   }
 
  private:
-  /// How many of the rows of the `deep`-th threads are inside.
+  /// How many rows of the `deep`-th threads are inside.
   static __device__ __forceinline__ int rows_of(const GemmProblem& problem, int m, int deep) {
     const int first = problem.m - m - deep * kVector;
     const auto part = [](int rest) { return min(max(rest, 0), kVector); };

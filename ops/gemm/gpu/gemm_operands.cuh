@@ -2,20 +2,19 @@
 // What the GPU's matrix products read and write, as their kernels see it. For .cu files only.
 //
 // A product c[m, n] = sum over k of a[m, k] * b[k, n] reads each operand in tiles. An operand is a grid of
-// (outer, inner) places whose inner neighbours are neighbours in memory; kInnerIsK says whether k runs along
-// inner or along outer. What it must offer is
+// elements (outer, inner) whose inner neighbours are neighbours in memory. kInnerIsK says whether k is the
+// inner or the outer index. An operand offers
 //
-//   Row row(int outer), Column column(int inner)   what the two indices contribute, computed apart because
+//   Row row(int outer), Column column(int inner)   the two indices' contributions, computed apart because
 //                                                   a thread that walks along k keeps one of the two
 //   const T* at(Row, Column)                        the element's address; null: it is zero
 //   void select(int64_t outer, int64_t inner)       moves to one matrix of a batch
-//   kKeepRows                                       whether rows are worth registers, as divisions made them
-//   bool vectors                                    inner indices that are multiples of 16 bytes, from 0 on,
+//   kKeepRows                                       whether to keep rows in registers, as they cost divisions
+//   bool vectors                                    inner indices at multiples of 16 bytes, counted from 0,
 //                                                   begin 16 aligned bytes inside one matrix (or are zero)
 //
-// Matrices in memory are one kind of operand; a convolution's gathered pixels
-// (ops/conv/gpu/conv_operands.cuh) are another, and the main loops do not know the difference. CUTLASS calls
-// the same idea a tile iterator.
+// Matrices in memory are one kind of operand; a convolution's gathered pixels are another
+// (ops/conv/gpu/conv_operands.cuh). The main loops do not know the difference. CUTLASS: a tile iterator.
 
 #include "taper/core/base/ceil_div.h"
 #include "taper/ops/copy/strided_gpu.cuh"
@@ -26,7 +25,7 @@ namespace taper::ops {
 template <class T>
 inline constexpr int kVectorOf = 16 / int(sizeof(T));
 
-/// Elements between the matrices of a batch that is counted along two axes; a stride of 0 repeats one.
+/// Elements between the matrices of a batch with two axes; a stride of 0 repeats one matrix.
 struct BatchStrides {
   int64_t outer = 0, inner = 0;
 
@@ -53,7 +52,7 @@ struct MatrixOperand {
 };
 
 /// Where row m of a result begins. Rows are numbered over a grid of images, lines and pixels; a plain matrix
-/// is a grid of one pixel per image.
+/// has one pixel per image.
 struct RowMap {
   FastDivisor width{1}, height{1};
   int64_t image_stride = 0, y_stride = 0, x_stride = 0;
@@ -65,13 +64,13 @@ struct RowMap {
   }
 };
 
-/// Sums are kept in f32, for f64 in f64.
+/// The type of sums: f64 for f64, else f32.
 template <class T>
 using SumOf = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 struct GemmProblem;
 
-/// The result and what happens to it on the way to memory: c = relu(sum + bias[n] + residual), each optional.
+/// The result and its epilogue: c = relu(sum + bias[n] + residual); bias, residual and ReLU are optional.
 template <class T>
 struct GemmOutput {
   using Element = T;
@@ -81,11 +80,11 @@ struct GemmOutput {
   RowMap rows;
   BatchStrides batch = {};
   const T* bias = nullptr;       ///< one for each column
-  BatchStrides bias_batch = {};  ///< groups of a convolution have their own
+  BatchStrides bias_batch = {};  ///< each group of a convolution has its own bias
   const T* residual = nullptr;   ///< laid out as `data`
   bool relu = false;
-  bool vectors = false;  ///< every 16 bytes along a row are aligned, the residual's too, and rows are whole
-  /// With more than one split: sums over parts of k, [split, batch, m, n], in place of `data`.
+  bool vectors = false;  ///< each 16 bytes of a row, and of the residual's, are aligned, and rows are whole
+  /// With several splits: sums over parts of k, [split, batch, m, n], written instead of `data`.
   SumOf<T>* partial = nullptr;
 
   __device__ __forceinline__ void select(int64_t i, int64_t j) {
@@ -93,15 +92,14 @@ struct GemmOutput {
     if (residual) residual += batch.offset(i, j);
     if (bias) bias += bias_batch.offset(i, j);
   }
-  /// The result's value for a sum at column n, with `residual_value` added.
+  /// Returns the result's value for a sum at column n, with `residual_value` added.
   __device__ __forceinline__ T finish(SumOf<T> sum, int n, T residual_value) const {
     if (bias) sum += device_cast<SumOf<T>>(bias[n]);
     if (residual) sum += device_cast<SumOf<T>>(residual_value);
     if (relu && sum < 0) sum = 0;
     return device_cast<T>(sum);
   }
-  /// Writes the sums of row m, columns n .. n + kCount - 1, as far as they are inside; n is a multiple of
-  /// kCount.
+  /// Writes the sums of row m, columns n .. n + kCount - 1, except those outside. n is a multiple of kCount.
   template <int kCount>
   __device__ __forceinline__ void store(const GemmProblem& problem, int m, int n,
                                         const Pack<SumOf<T>, kCount>& sums) const;
@@ -114,9 +112,9 @@ struct GemmProblem {
   int64_t first_batch = 0;     ///< of this launch
   int64_t batches = 0;         ///< of the whole product
 
-  /// Matrix blockIdx.z of the launch, as an index of the whole batch.
+  /// The index, in the whole batch, of the launch's matrix blockIdx.z.
   __device__ __forceinline__ int64_t batch_index() const { return first_batch + blockIdx.z; }
-  /// Calls select on all with that matrix's place in the batch.
+  /// Calls select on each part with that matrix's batch indices.
   template <class... Parts>
   __device__ __forceinline__ void select_batch(Parts&... parts) const {
     const auto index = uint32_t(batch_index());
@@ -158,8 +156,8 @@ __device__ __forceinline__ void GemmOutput<T>::store(const GemmProblem& problem,
   }
 }
 
-/// The first row and column of the block's tile. Tiles are numbered so that blocks that run at the same time
-/// cover a patch of about 8 tiles' height, whose operands stay in the L2 cache.
+/// The first row and column of the block's tile. Blocks that run together cover a patch about 8 tiles high,
+/// so that their operands stay in the L2 cache.
 struct TilePlace {
   int m = 0, n = 0;
 };

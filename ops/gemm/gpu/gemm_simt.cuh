@@ -1,19 +1,19 @@
 #pragma once  // spine 39 (docs/0-the-spine.md)
 // Matrix products in f32 and f64 on the ordinary cores: the main loop. For .cu files only.
 //
-// A block computes a tile of c. Along k it walks in steps of kTileK: while the threads multiply one pair of
-// tiles out of shared memory, the next pair is already on its way to registers, and goes to the other half of
-// shared memory at the end of the step, so that one barrier a step is enough. Each thread keeps a square of
-// sums in registers and adds outer products to it: for f32 it reads 16 numbers from shared memory for 64
-// multiply-adds. (Volkov and Demmel, "Benchmarking GPUs to tune dense linear algebra", 2008; the square is in
-// four parts so that a warp reads neighbouring 16 bytes, as in CUTLASS's SIMT kernels.)
+// A block computes a tile of c and walks along k in steps of kTileK. While the threads multiply one pair of
+// tiles from shared memory, the next pair is on its way to registers. At the end of the step it goes to the
+// other half of shared memory, so one barrier per step is enough. Each thread keeps a square of sums in
+// registers and adds outer products to it: for f32 it reads 16 numbers from shared memory for 64
+// multiply-adds. (Volkov and Demmel, "Benchmarking GPUs to tune dense linear algebra", 2008.) The square has
+// four parts so that a warp reads neighbouring 16 bytes, as in CUTLASS's SIMT kernels.
 
 #include "taper/ops/gemm/gpu/gemm_moments.cuh"
 #include "taper/ops/gemm/gpu/gemm_operands.cuh"
 
 namespace taper::ops {
 
-/// A block's tile and its threads. In shared memory both operands lie with k as the slow index.
+/// A block's tile and its threads. In shared memory k is the slow index of both operands.
 template <class T, int kTileM_, int kTileN_, int kTileK_, int kResident_>
 struct SimtShape {
   static constexpr int kTileM = kTileM_, kTileN = kTileN_, kTileK = kTileK_;
@@ -52,7 +52,7 @@ class SimtReader {
     }
   }
 
-  /// Begins to load the tile of k, k + 1, ...; what lies at k_end and beyond is zero.
+  /// Begins to load the tile of k, k + 1, ...; elements at k_end and beyond are zero.
   __device__ __forceinline__ void load(int k, int k_end) {
     const int outer = (kInnerIsK ? first_ : k) + row_, outer_end = kInnerIsK ? end_ : k_end;
     const int inner = (kInnerIsK ? k : first_) + column_, inner_end = kInnerIsK ? k_end : end_;
@@ -80,7 +80,7 @@ class SimtReader {
     }
   }
 
-  /// Puts what was loaded into a tile of shared memory: [kTileK][kStride].
+  /// Stores the loaded elements in a tile of shared memory: [kTileK][kStride].
   template <int kStride>
   __device__ __forceinline__ void store(T* tile) const {
 #pragma unroll
@@ -110,8 +110,7 @@ class SimtReader {
   Pack<T, kVector> loaded_[kPasses];
 };
 
-/// The sums of one thread: rows (or columns) [0, kVector) and [kTile / 2, kTile / 2 + kVector) from its
-/// first.
+/// One thread's sums: rows (or columns) [0, kVector) and [kTile / 2, kTile / 2 + kVector) from its first.
 template <class Shape, class T>
 struct SimtSums {
   Pack<T, Shape::kVector> at[Shape::kSquare][2] = {};
@@ -141,7 +140,7 @@ struct SimtSums {
     }
   }
 
-  /// Writes them to the result.
+  /// Writes the sums to the result.
   __device__ __forceinline__ void store(const GemmOutput<T>& out, const GemmProblem& problem, int row,
                                         int column) const {
     constexpr int kVector = Shape::kVector;
@@ -159,7 +158,7 @@ struct SimtSums {
 };
 
 /// Grid: (tiles of c, splits of k, matrices). Each block reads (m + n) * k elements of its tile's rows and
-/// columns; limited by arithmetic for tiles of 128 x 128, near the shared memory's rate for 64 x 64.
+/// columns. Limited by arithmetic for 128 x 128 tiles, almost by shared memory for 64 x 64.
 template <class T, class Shape, class OperandA, class OperandB, class Output>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kResident)
     gemm_simt(OperandA a, OperandB b, Output out, GemmProblem problem) {

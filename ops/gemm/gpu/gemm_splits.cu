@@ -9,8 +9,8 @@ namespace {
 
 constexpr int kBlock = 256;
 
-/// One thread for each element, neighbours in a row of the result; adds the parts in their order. Reads
-/// splits * 4 bytes (f64: 8) and writes one element for each; limited by memory.
+/// One thread for each element; neighbours are neighbours in a row of the result. Adds the parts in order.
+/// Reads splits * 4 bytes (f64: 8) and writes one element for each. Limited by memory.
 template <class T>
 __global__ void __launch_bounds__(kBlock)
     add_splits(GemmOutput<T> result, GemmProblem problem, int64_t splits, int64_t elements) {

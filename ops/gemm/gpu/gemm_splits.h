@@ -5,7 +5,7 @@
 
 namespace taper::ops {
 
-/// out.data = what out.partial's sums over `splits` parts add up to, finished as `out` says. T: float,
+/// Adds out.partial's sums over `splits` parts and writes them to out.data, finished as `out` says. T: float,
 /// double, __half or __nv_bfloat16.
 template <class T>
 void finish_splits(const GemmOutput<T>& out, const GemmProblem& problem, int64_t splits);

@@ -1,6 +1,6 @@
 #pragma once
-// gemm_typed's definition: from a description in memory to the operands of a main loop. Each dtype is
-// instantiated in a file of its own, because compiling the main loops takes a while.
+// gemm_typed's definition: from a description in memory to the operands of a main loop. It is instantiated in
+// several files by dtype, because the main loops take long to compile.
 
 #include "taper/ops/gemm/gpu/gemm_launch.cuh"
 #include "taper/ops/gemm/gpu/gemm_typed.h"
@@ -12,7 +12,7 @@ bool is_aligned(const void* data) {
   return reinterpret_cast<uintptr_t>(data) % 16 == 0;
 }
 
-/// Every multiple of 16 bytes along a row.
+/// Whether every multiple of 16 bytes along a row is aligned.
 template <class T>
 bool is_aligned(const GpuMatrix& x) {
   return is_aligned(x.data) && x.stride % kVectorOf<T> == 0 && x.batch_outer % kVectorOf<T> == 0 &&

@@ -6,7 +6,7 @@
 
 namespace taper::ops {
 
-/// T: float, double, __half or __nv_bfloat16, as gemm.dtype says; sizes checked.
+/// T: float, double, __half or __nv_bfloat16, as in gemm.dtype. Sizes are checked.
 template <class T>
 void gemm_typed(const GpuGemm& gemm);
 

@@ -1,6 +1,5 @@
-// cuBLASLt behind engine_library.h. The library is opened at run time, so all calls go through pointers.
-// cuBLASLt: "Using the cuBLASLt API" in NVIDIA's cuBLAS documentation; PyTorch's use of it is in
-// ATen/cuda/CUDABlas.cpp.
+// cuBLASLt behind engine_library.h. The library is opened at run time, so all calls go through pointers. See
+// "Using the cuBLASLt API" in NVIDIA's cuBLAS documentation. PyTorch's counterpart: ATen/cuda/CUDABlas.cpp.
 
 #include <cublasLt.h>
 
@@ -19,7 +18,7 @@ namespace {
 
 constexpr int kMostAlgorithms = 16;
 
-/// NVIDIA's advice for Hopper. Larger workspaces only invite splits that write more than they gain.
+/// NVIDIA's advice for Hopper. Larger workspaces only invite splits that write more than they save.
 constexpr size_t kMostWorkspaceBytes = size_t(32) << 20;
 
 struct Functions {
@@ -36,7 +35,7 @@ struct Functions {
   decltype(cublasLtMatmul)* matmul = nullptr;
   decltype(cublasLtGetStatusName)* status_name = nullptr;
 
-  /// Throws Error if the library or one of them is missing.
+  /// Throws Error if the library or a function is missing.
   Functions() {
     gpu::SharedLibrary library = gpu::detail::open_cublaslt();
     library.find(get_version, "cublasLtGetVersion");
@@ -58,7 +57,7 @@ struct Functions {
   void check(cublasStatus_t status, const char* call) const {
     if (status != CUBLAS_STATUS_SUCCESS) fail<E>("{} failed: {}", call, status_name(status));
   }
-  /// Throws AlgorithmFailed, or AlgorithmUnavailable where another time it may do.
+  /// Throws AlgorithmFailed, or AlgorithmUnavailable if the reason may pass.
   void check_run(cublasStatus_t status, const char* call) const {
     if (status == CUBLAS_STATUS_ALLOC_FAILED || status == CUBLAS_STATUS_EXECUTION_FAILED)
       check<AlgorithmUnavailable>(status, call);
@@ -97,12 +96,12 @@ cublasLtEpilogue_t epilogue(const BlasGemm& gemm) {
   }
 }
 
-/// cuBLASLt's descriptions of a product, on the stack: making them costs less than looking them up would.
+/// cuBLASLt's descriptions of a product, on the stack: making them is cheaper than looking them up.
 struct Descriptors {
   cublasLtMatmulDescOpaque_t operation;
   cublasLtMatrixLayoutOpaque_t a, b, d;
 
-  /// `bias`: an address, or where it is not read a number with the same alignment.
+  /// `bias`: an address or, where it is not read, a number with the same alignment.
   Descriptors(const Functions& lt, const BlasGemm& gemm, const void* bias) {
     const cudaDataType_t scale = gemm.dtype == kFloat64 ? CUDA_R_64F : CUDA_R_32F;
     lt.check(lt.init_operation(&operation, sizeof(operation), compute_type(gemm), scale),
@@ -139,7 +138,7 @@ struct Descriptors {
   }
 };
 
-/// How coarsely the library may compute the product, beyond rounding the result to its dtype.
+/// The relative rounding of the library's product, where coarser than the result's dtype.
 double epsilon_of(const BlasGemm& gemm) {
   double epsilon = gemm.dtype == kFloat32 && gemm.allow_tf32 ? kTf32Epsilon : 0;
   if (gemm.activation == Activation::kGeluTanh && gemm.dtype != kFloat64)
@@ -147,8 +146,8 @@ double epsilon_of(const BlasGemm& gemm) {
   return epsilon;
 }
 
-/// cuBLASLt's handles. A handle belongs to the device that was current when it was made. They are never
-/// destroyed: at exit the CUDA runtime may be gone before them.
+/// cuBLASLt's handles, each for the device that was current when it was made. They are never destroyed: at
+/// exit the CUDA runtime may be gone before them.
 class Handles {
  public:
   cublasLtHandle_t of_current_device(const Functions& lt) {
@@ -164,7 +163,7 @@ class Handles {
   std::vector<cublasLtHandle_t> handles_;
 };
 
-/// The library as its plans need it.
+/// The library, with what its plans need.
 struct Library {
   const Functions lt;
   Handles handles;
@@ -211,15 +210,15 @@ class CublasLt final : public EngineLibrary {
 
   std::vector<Engine> engines(const EnginePattern& pattern) override {
     const auto* const gemm = std::get_if<BlasGemm>(&pattern);
-    // Its GELU of f64 has the error of f32 (13.1: 3e-10).
+    // Its GELU for f64 has f32's error (13.1: 3e-10).
     if (gemm == nullptr || (gemm->dtype == kFloat64 && gemm->activation == Activation::kGeluTanh)) return {};
-    // Half types: sums are rounded once, at the end, so parts of a sum may not be kept in the output's dtype.
+    // Half types round sums once, at the end, so parts of a sum may not be kept in the output's dtype.
     constexpr uint32_t kRoundsOnce = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     if (is_half(gemm->dtype)) return search(*gemm, kRoundsOnce);
     std::vector<Engine> found = search(*gemm, CUBLASLT_REDUCTION_SCHEME_MASK);
     const auto is_deterministic = [](const Engine& engine) { return engine.algorithm.deterministic; };
     if (std::all_of(found.begin(), found.end(), is_deterministic)) return found;
-    // Whoever needs equal bits gets a full choice, too.
+    // Callers that need equal bits get a full choice, too.
     for (Engine& other : search(*gemm, kRoundsOnce | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE))
       add_new(found, std::move(other));
     return found;
@@ -253,7 +252,7 @@ class CublasLt final : public EngineLibrary {
     const cublasStatus_t status =
         lt_.get_heuristic(handle, &described.operation, &described.a, &described.b, &described.d,
                           &described.d, &preference, kMostAlgorithms, results.data(), &count);
-    // Both are answers to combinations that it does not have, as f64 with a bias.
+    // Both statuses answer combinations that the library lacks, such as f64 with a bias.
     if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return {};
     lt_.check(status, "cublasLtMatmulAlgoGetHeuristic");
     std::vector<Engine> found;

@@ -42,7 +42,7 @@ class ConvGraph {
         .build();
   }
 
-  /// What the next operation writes: the result if it is the last, else a tensor that only the graph sees.
+  /// What the next operation writes: the result if it is the last, else a virtual tensor.
   fe::Tensor next_result(int operations_left) {
     return operations_left == 0 ? operand(Operand::kY, conv_.output_shape())
                                 : graph_.virtual_tensor(conv_.output_shape());
@@ -67,7 +67,7 @@ class ConvGraph {
     if (pattern_.sums) add_sums();
   }
 
-  /// relu(x * scale + shift), which only the graph sees.
+  /// relu(x * scale + shift), a virtual tensor.
   fe::Tensor add_prologue() {
     const Shape shape = conv_.input_shape(), channels = {1, conv_.c, 1, 1};
     const fe::Tensor scale = graph_.tensor(Operand::kScale, channels, CUDNN_DATA_FLOAT);

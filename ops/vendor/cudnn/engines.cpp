@@ -1,8 +1,8 @@
-// cuDNN 9 behind engine_library.h, through cudnn-frontend: what a pattern asks for becomes a graph of
-// operations (graph.h, conv_graph.h, norm_graph.h), cuDNN's heuristics list engine configurations
-// for it, and the chosen one is built into an execution plan. The library is opened at run time. This is the
-// only file that compiles cudnn-frontend, which takes half a minute. cuDNN: "Graph API" in NVIDIA's
-// documentation; PyTorch's use of it is in ATen/native/cudnn/Conv_v8.cpp.
+// cuDNN 9 behind engine_library.h, through cudnn-frontend. A pattern becomes a graph of operations (graph.h,
+// conv_graph.h, norm_graph.h), cuDNN's heuristics list engine configurations for it, and the chosen one is
+// built into an execution plan. The library is opened at run time. Only this file compiles cudnn-frontend,
+// which takes half a minute. See "Graph API" in NVIDIA's cuDNN documentation. PyTorch's counterpart:
+// ATen/native/cudnn/Conv_v8.cpp.
 
 #include <algorithm>
 #include <array>
@@ -28,21 +28,21 @@ void* cudnn_dlhandle = nullptr;  // the frontend finds all of cuDNN's functions 
 namespace taper::ops {
 namespace {
 
-constexpr size_t kOldestVersion = 90200;  // tells an engine's workspace before its plan is built
+constexpr size_t kOldestVersion = 90200;  // the first to tell an engine's workspace before its plan is built
 
 std::string version_text(size_t version) {
   return fmt::format("{}.{}.{}", version / 10000, version % 10000 / 100, version % 100);
 }
 
-/// Whether what failed may do another time: there was no memory, or a launch failed.
+/// Whether a failure may pass: there was no memory, or a launch failed.
 bool may_pass(cudnnStatus_t status) {
   return status == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED ||
          status == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ||
          CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_EXECUTION_FAILED;
 }
 
-/// Calls body() and turns what cuDNN and its frontend throw into an E: their first line. For AlgorithmFailed
-/// what may pass becomes AlgorithmUnavailable.
+/// Calls body() and throws the first line of what cuDNN and its frontend throw as an E. For AlgorithmFailed,
+/// failures that may pass become AlgorithmUnavailable.
 template <class E, class Body>
 auto translate(const char* what, Body&& body) {
   try {
@@ -61,8 +61,8 @@ auto translate(const char* what, Body&& body) {
 
 // ---------------------------------------------------------------------------------------------- handles
 
-/// cuDNN's handles: one is used by one thread at a time, so there are as many for a device as threads have
-/// needed at once. They are never destroyed, since the driver may be gone by then.
+/// cuDNN's handles. One thread at a time uses a handle, so a device has as many as threads have needed at
+/// once. They are never destroyed, since the driver may be gone by then.
 class Handles {
  public:
   cudnnHandle_t take(int device) {
@@ -96,7 +96,7 @@ Handles& handles() {
   return handles;
 }
 
-/// A handle of the current device, for a scope.
+/// A handle of the current device, until scope end.
 class Handle {
  public:
   Handle() : device_(gpu::current_device()), handle_(handles().take(device_)) {}
@@ -124,7 +124,7 @@ CudnnGraph graph_of(const EnginePattern& pattern) {
                     pattern);
 }
 
-/// Tensor cores take f32 operands as TF32 alone.
+/// Tensor cores take f32 operands only as TF32.
 enum class Tf32 : uint8_t { kNotAsked, kForbidden, kAllowed };
 
 Tf32 tf32_of(const EnginePattern& pattern) {
@@ -189,7 +189,7 @@ class Cudnn : public EngineLibrary {
     return translate<Error>("list engines", [&] {
       std::optional<Handle> handle;
       if (device_ == nullptr) handle.emplace();
-      // Engine configurations refer to the graph, so that lives as long as they do.
+      // Engine configurations refer to the graph, so it lives as long as they do.
       const auto graph =
           std::make_shared<fe::OperationGraph>(graph_of(pattern).build(handle ? handle->get() : nullptr));
       const Tf32 tf32 = tf32_of(pattern);
@@ -199,7 +199,7 @@ class Cudnn : public EngineLibrary {
           [&](cudnnBackendDescriptor_t config) { return is_unwanted(config, tf32); }, configs, true, -1,
           device_);
       std::vector<Engine> engines;
-      std::set<std::string> names;  // the fallback list repeats some of the heuristics'
+      std::set<std::string> names;  // the fallback list repeats some of the heuristics' engines
       for (fe::ManagedOpaqueDescriptor& config : configs) {
         Engine engine = engine_of(tf32, graph, config);
         if (names.insert(engine.algorithm.name).second && engine.build) engines.push_back(std::move(engine));
@@ -265,7 +265,7 @@ void open_cudnn() {
     const gpu::SharedLibrary library = gpu::detail::open_cudnn();
     if (!library.failure().empty()) return fmt::format("cuDNN cannot be used: {}", library.failure());
     fe::cudnn_dlhandle = library.handle();
-    // The frontend opens the CUDA runtime by name: the one this program has, not another version beside it.
+    // The frontend opens the CUDA runtime by name: give it this program's, not another version.
     setenv("CUDNN_FRONTEND_CUDART_LIB_NAME", fmt::format("libcudart.so.{}", CUDART_VERSION / 1000).c_str(),
            0);
     const size_t version = fe::detail::get_backend_version();

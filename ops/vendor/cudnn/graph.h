@@ -1,5 +1,5 @@
 #pragma once
-// cuDNN's graphs of operations: what all families' graphs are made of. Part of engines.cpp.
+// cuDNN's graphs of operations: what the graphs of all families share. Part of engines.cpp.
 
 #define NV_CUDNN_FRONTEND_USE_DYNAMIC_LOADING
 #define CUDNN_FRONTEND_SKIP_JSON_LIB  // its copy of nlohmann::json; cuDNN serialises plans itself
@@ -14,23 +14,23 @@ namespace taper::ops {
 
 namespace fe = cudnn_frontend;
 
-/// A graph in the making. Operands have their number for a name; tensors that only the graph sees are
-/// numbered behind all of them.
+/// A graph under construction. An operand's number is its name; virtual tensors, which only the graph sees,
+/// have the numbers after all operands.
 class CudnnGraph {
  public:
   static cudnnDataType_t data_type(DType dtype) {
     return dtype == kFloat16 ? CUDNN_DATA_HALF : dtype == kBFloat16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
   }
 
-  /// In channels_last memory.
+  /// A tensor in channels_last memory.
   fe::Tensor tensor(Operand operand, const Shape& shape, cudnnDataType_t type) const {
     return tensor(int64_t(operand), shape, type, Place::kMemory);
   }
-  /// An f32 that is given by value with each run.
+  /// An f32 given by value with each run.
   fe::Tensor number(Operand operand) const {
     return tensor(int64_t(operand), {1, 1, 1, 1}, CUDNN_DATA_FLOAT, Place::kHost);
   }
-  /// One that only the graph sees.
+  /// A tensor that only the graph sees.
   fe::Tensor virtual_tensor(const Shape& shape, cudnnDataType_t type = CUDNN_DATA_FLOAT) {
     return tensor(next_virtual_++, shape, type, Place::kVirtual);
   }
@@ -47,7 +47,7 @@ class CudnnGraph {
     add(operation.build());
   }
 
-  /// `handle` is null for a device that is not here.
+  /// `handle`: null for a device that is not present.
   fe::OperationGraph build(cudnnHandle_t handle) {
     return fe::OperationGraphBuilder().setHandle(handle).setOperationGraph(operations_).build();
   }

@@ -1,9 +1,9 @@
 #pragma once
-// Batch normalisations as cuDNN's graphs. Part of ops/vendor/cudnn/engines.cpp. cuDNN's engines on sm_90 and
-// these graphs: those of "BnAddRelu" and "DReluForkDBn" in its documentation; ReLU's mask is y > 0 of what is
-// stored, a CUDNN_DATA_BOOLEAN tensor: 8 elements a byte, from its lowest bit on (cuDNN API reference,
-// cudnnDataType_t), as ops/norm/batch_norm.h has it where channels fill whole bytes. No hardware has
-// confirmed that yet, so their candidates are always verified.
+// Batch normalisations as cuDNN's graphs. Part of ops/vendor/cudnn/engines.cpp. The engines on sm_90 and
+// these graphs are "BnAddRelu" and "DReluForkDBn" in cuDNN's documentation. The ReLU's mask is y > 0 of the
+// stored y, a CUDNN_DATA_BOOLEAN tensor: 8 elements a byte, from its lowest bit on (cuDNN API reference,
+// cudnnDataType_t). ops/norm/batch_norm.h agrees where channels fill whole bytes. No hardware has confirmed
+// that yet, so these candidates are always verified.
 
 #include "taper/ops/vendor/cudnn/graph.h"
 #include "taper/ops/vendor/norm_pattern.h"
@@ -32,7 +32,7 @@ class NormGraph {
   fe::Tensor channels(Operand operand) const {
     return graph_.tensor(operand, {1, pattern_.shape[1], 1, 1}, CUDNN_DATA_FLOAT);
   }
-  /// What the next operation writes: the result if it is the last, else a tensor that only the graph sees.
+  /// What the next operation writes: the result if it is the last, else a virtual tensor.
   fe::Tensor next_result(bool is_last) {
     return is_last ? images(Operand::kY) : graph_.virtual_tensor(pattern_.shape);
   }
@@ -80,7 +80,7 @@ class NormGraph {
       graph_.add(norm.setdyDesc(grad).build());
       return;
     }
-    // A bit of the mask is 0 or 1, so the product is exact in the images' type, and engines want it so.
+    // A bit of the mask is 0 or 1, so the product is exact in the images' type, which engines require.
     const fe::Tensor passed = pattern_.residual ? images(Operand::kGradResidual)
                                                 : graph_.virtual_tensor(pattern_.shape, image_type());
     const fe::Tensor bits = mask();
