@@ -148,7 +148,7 @@ double epsilon_of(const BlasGemm& gemm) {
 
 /// cuBLASLt's handles, each for the device that was current when it was made. They are never destroyed: at
 /// exit the CUDA runtime may be gone before them.
-class Handles {
+class CublasLtHandles {
  public:
   cublasLtHandle_t of_current_device(const Functions& lt) {
     const auto device = size_t(gpu::current_device());
@@ -164,14 +164,15 @@ class Handles {
 };
 
 /// The library, with what its plans need.
-struct Library {
+struct CublasLtLibrary {
   const Functions lt;
-  Handles handles;
+  CublasLtHandles handles;
 };
 
-class Plan final : public EnginePlan {
+class CublasLtPlan final : public EnginePlan {
  public:
-  Plan(std::shared_ptr<Library> library, const BlasGemm& gemm, const cublasLtMatmulHeuristicResult_t& found)
+  CublasLtPlan(std::shared_ptr<CublasLtLibrary> library, const BlasGemm& gemm,
+               const cublasLtMatmulHeuristicResult_t& found)
       : library_(std::move(library)), gemm_(gemm), found_(found) {}
 
   void run(const EngineOperands& operands, void* workspace) const override {
@@ -191,14 +192,14 @@ class Plan final : public EnginePlan {
   }
 
  private:
-  std::shared_ptr<Library> library_;
+  std::shared_ptr<CublasLtLibrary> library_;
   BlasGemm gemm_;
   cublasLtMatmulHeuristicResult_t found_;
 };
 
 class CublasLt final : public EngineLibrary {
  public:
-  CublasLt() : library_(std::make_shared<Library>()), lt_(library_->lt) {
+  CublasLt() : library_(std::make_shared<CublasLtLibrary>()), lt_(library_->lt) {
     const size_t version = lt_.get_version();  // 10000 major + 100 minor + patch
     const std::string text = fmt::format("{}.{}.{}", version / 10000, version % 10000 / 100, version % 100);
     TAPER_CHECK(version / 10000 == CUBLAS_VER_MAJOR,
@@ -290,11 +291,11 @@ class CublasLt final : public EngineLibrary {
                           .deterministic = scheme != CUBLASLT_REDUCTION_SCHEME_INPLACE,
                           .epsilon = epsilon_of(gemm)},
             .build = [library = library_, gemm, result] {
-              return std::make_unique<Plan>(library, gemm, result);
+              return std::make_unique<CublasLtPlan>(library, gemm, result);
             }};
   }
 
-  std::shared_ptr<Library> library_;
+  std::shared_ptr<CublasLtLibrary> library_;
   const Functions& lt_;
   std::string name_;
 };
