@@ -25,6 +25,15 @@ void OptionList::add(std::string_view name, MemoryFormat value) {
   add(name, value == kChannelsLast ? "channels_last" : "contiguous");
 }
 
+void OptionList::mark_usual(size_t first, int64_t value) {
+  for (size_t i = first; i < values.size(); ++i) values[i].is_usual = values[i].value == OptionValue(value);
+}
+
+void OptionList::mark_usual(size_t first, const OptionList& usual) {
+  for (size_t i = 0; i < usual.values.size(); ++i)
+    values[first + i].is_usual = values[first + i].value == usual.values[i].value;
+}
+
 std::string to_text(const NamedOption& option) {
   if (option.is_usual || option.value == OptionValue(false)) return {};
   if (option.value == OptionValue(true)) return std::string(option.name);

@@ -55,6 +55,10 @@ class OptionList {
     if (value) add(name, *value);
   }
 
+  /// Marks the options from `first` on that have the usual value, or the values of a list of usual ones.
+  void mark_usual(size_t first, int64_t value);
+  void mark_usual(size_t first, const OptionList& usual);
+
   std::vector<NamedOption> values;
   std::vector<std::pair<std::string_view, Tensor>> tensors;
 
@@ -72,10 +76,9 @@ class Option {
   template <class T>
   Option(const char* name, const T& value, int64_t usual = INT64_MIN)
       : name_(name), value_(&value), usual_(usual), list_([](const Option& self, OptionList& list) {
-          const size_t before = list.values.size();
+          const size_t first = list.values.size();
           list.add(self.name_, *static_cast<const T*>(self.value_));
-          for (size_t i = before; i < list.values.size(); ++i)
-            list.values[i].is_usual = list.values[i].value == OptionValue(self.usual_);
+          list.mark_usual(first, self.usual_);
         }) {}
   template <class T>
   requires requires(const T& options, OptionList& list) { list_options(options, list); }
@@ -85,10 +88,7 @@ class Option {
           list_options(*static_cast<const T*>(self.value_), list);
           OptionList usual;
           list_options(T{}, usual);
-          for (size_t i = 0; i < usual.values.size(); ++i) {
-            NamedOption& option = list.values[first + i];
-            option.is_usual = option.value == usual.values[i].value;
-          }
+          list.mark_usual(first, usual);
         }) {}
 
   void list(OptionList& list) const { list_(*this, list); }
