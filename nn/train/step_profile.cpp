@@ -46,8 +46,8 @@ void StepProfile::write() {
       "profile of step{} {} in {}; drop the file on https://ui.perfetto.dev, or load it in chrome://tracing",
       step_ > first_ ? "s" : "",
       step_ > first_ ? fmt::format("{} to {}", first_, step_) : std::to_string(step_), path_);
-  result_ += fmt::format("\nalgorithms: {} hits, {} misses of which {} recalled and {} measured",
-                         algorithms.hits, algorithms.misses, algorithms.recalled, algorithms.benchmarked);
+  result_ += fmt::format("\nalgorithms: {} hits, {} misses ({} recalled, {} measured)", algorithms.hits,
+                         algorithms.misses, algorithms.recalled, algorithms.benchmarked);
   if (profile.dropped > 0)
     result_ += fmt::format("\n{} events found no room in it: it shows the beginning only", profile.dropped);
   if (!profile.note.empty()) result_ += "\n" + profile.note;
