@@ -8,9 +8,24 @@
 #include <algorithm>
 #include <cerrno>
 #include <fstream>
+#include <new>
 #include <sstream>
 
 namespace taper {
+
+int FileDescriptor::read(std::string& content) const {
+  char buffer[16384];
+  for (;;) {
+    const ssize_t size = ::read(fd_, buffer, sizeof buffer);
+    if (size == 0) return 0;
+    if (size < 0 && errno != EINTR) return errno;
+    try {
+      if (size > 0) content.append(buffer, size_t(size));
+    } catch (const std::bad_alloc&) {
+      return ENOMEM;
+    }
+  }
+}
 
 int FileDescriptor::write(const void* data, size_t size_bytes) const {
   constexpr size_t kMostAtOnce = size_t(1) << 30;  // Linux writes less than 2 GiB a call

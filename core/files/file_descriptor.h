@@ -21,6 +21,9 @@ class FileDescriptor {
   int get() const { return fd_; }
   bool is_open() const { return fd_ >= 0; }
 
+  /// Appends the rest of the file to `content`. Returns 0, or the errno of the failure (ENOMEM for a file that
+  /// does not fit in memory).
+  int read(std::string& content) const;
   /// Writes all bytes. Returns 0, or the errno of the failure.
   int write(const void* data, size_t size_bytes) const;
   /// Takes the file's lock (flock) if nobody has it. Returns 0, EWOULDBLOCK if somebody has it, or the errno

@@ -1,23 +1,25 @@
 #include "taper/ops/algorithms/algorithm_file.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
-#include <sstream>
+#include <system_error>
 #include <utility>
 
 #include "taper/core/base/error.h"
 #include "taper/core/base/printable.h"
 #include "taper/core/base/warning.h"
 #include "taper/core/files/atomic_file.h"
+#include "taper/core/files/file_descriptor.h"
 #include "taper/core/files/file_lock.h"
 #include "taper/core/files/private_folder.h"
 
@@ -153,16 +155,16 @@ std::string text_of(const Content& content) {
 /// Returns what is in the file; nullopt if it does not exist. Throws FileError for a folder or a device,
 /// which must not be renamed or replaced.
 std::optional<std::string> content_of(const std::string& path) {
+  // Opens the name once and asks the file that it got: other processes rename and replace it meanwhile.
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  if (!file.is_open() && (errno == ENOENT || errno == ENOTDIR)) return std::nullopt;
   struct stat status = {};
-  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode))
+  if (file.is_open() && ::fstat(file.get(), &status) == 0 && !S_ISREG(status.st_mode))
     fail<FileError>("{}: not a file; leave TAPER_ALGORITHM_CACHE empty to keep measurements in memory", path);
-  const bool exists = status.st_mode != 0;
-  std::ifstream file(path, std::ios::binary);
-  if (!file && !exists) return std::nullopt;
-  std::ostringstream text;
-  if (file) text << file.rdbuf();
-  if (!file || file.bad() || text.bad()) fail<FileError>("{}: cannot be read", path);
-  return text.str();
+  std::string content;
+  const int error = file.is_open() ? file.read(content) : errno;
+  if (error != 0) fail<FileError>("{}: cannot be read: {}", path, std::generic_category().message(error));
+  return content;
 }
 
 /// parse(), except that running out of memory says nothing about the file.

@@ -6,10 +6,12 @@
 #include <sys/time.h>
 
 #include <csignal>
+#include <cstdio>
 #include <fstream>
 #include <functional>
 #include <new>
 #include <sstream>
+#include <thread>
 
 #include "child_process.h"
 #include "taper/core/base/error.h"
@@ -421,6 +423,25 @@ TEST_CASE("eight processes writing together lose nothing") {
   CHECK(names == std::vector<std::string>{"new"});
   CHECK(std::filesystem::exists(path + ".lock"));
   CHECK(std::distance(std::filesystem::directory_iterator(folder / "new"), {}) == 2);
+}
+
+TEST_CASE("while others put the file aside, it is there or missing, and never unreadable") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "algorithms.json";
+  run_process(path, {1});
+  const std::jthread other([&](const std::stop_token& end) {
+    while (!end.stop_requested()) {
+      std::rename(path.c_str(), (path + ".damaged").c_str());
+      std::rename((path + ".damaged").c_str(), path.c_str());
+    }
+  });
+  int times_there = 0;
+  for (int i = 0; i < 3000; ++i) {
+    const AlgorithmTable table = AlgorithmFile(path).read();  // throws if it is unreadable
+    REQUIRE(table.size() <= 1);
+    times_there += int(table.size());
+  }
+  CHECK(times_there > 0);
 }
 
 TEST_CASE("eight processes that find a damaged file: one sets it aside, nothing is lost") {
