@@ -1,9 +1,10 @@
 // How close do ResNet-50's convolutions come to the arithmetic limit of the machine? Measures each layer
 // shape at 32x32 pixels in batches of 64 and at 224x224 in batches of 8: forward, gradient with respect to
-// the input, gradient with respect to the weight. GFLOP/s counts the multiplications and additions of direct
-// sums, for pixels inside the image, not for padding. algorithm/... is each candidate for the 3x3
-// convolutions by itself. ceiling/... is a matrix product of 2048 without a convolution around it, ours and
-// other libraries', and the processor's multiply-add instructions alone.
+// the input, gradient with respect to the weight; under bf16/ and f16/ those of half types. GFLOP/s counts
+// the multiplications and additions of direct sums, for pixels inside the image, not for padding.
+// algorithm/... is each candidate for the 3x3 convolutions by itself. ceiling/... is a matrix product of 2048
+// without a convolution around it, ours and other libraries', and the processor's multiply-add instructions
+// alone.
 //
 //   conv_bench --benchmark_filter='/32/' --benchmark_out=conv.json --benchmark_min_time=0.2
 
@@ -13,13 +14,13 @@
 
 #include "bench/openblas.h"
 #include "bench/resnet50_layers.h"
+#include "taper/core/base/cpu_level.h"
 #include "taper/core/base/parallel.h"
 #include "taper/core/files/program.h"
 #include "taper/ops/conv/conv2d.h"
 #include "taper/ops/conv/conv2d_call.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/matmul/matmul_cpu.h"
-#include "taper/ops/simd.h"
 
 using namespace taper;
 
@@ -41,11 +42,11 @@ void count_flops(benchmark::State& state, double flops) {
 
 enum class Pass { kForward, kBackwardInput, kBackwardWeight };
 
-void convolution(benchmark::State& state, const ResnetLayer& layer, int64_t pixels, int64_t batch,
-                 Pass pass) {
+void convolution(benchmark::State& state, const ResnetLayer& layer, int64_t pixels, int64_t batch, Pass pass,
+                 DType dtype) {
   const int64_t size = layer.input_size(pixels);
   const Conv2dOptions options = {.stride = layer.stride, .padding = layer.padding()};
-  const TensorOptions image = {.memory_format = kChannelsLast};
+  const TensorOptions image = {.dtype = dtype, .memory_format = kChannelsLast};
   const Tensor x = ops::full({batch, layer.in, size, size}, 0.5, image);
   const Tensor weight = ops::full({layer.out, layer.in, layer.kernel, layer.kernel}, 0.5, image);
   const Tensor y = ops::conv2d(x, weight, {}, options);
@@ -78,36 +79,65 @@ void algorithm(benchmark::State& state, int64_t batch, int64_t size, int64_t cha
   state.SetLabel(candidate.name);
 }
 
-/// Makes the compiler assume that the vector has changed, without storing it.
-void keep_in_register(ops::Simd<float>::Vector& x) {
-#if defined(__AVX512F__)
-  asm volatile("" : "+v"(x));
-#elif defined(__SSE2__)
-  asm volatile("" : "+x"(x));
+using Floats16 [[gnu::vector_size(64)]] = float;
+using Floats8 [[gnu::vector_size(32)]] = float;
+using Floats4 [[gnu::vector_size(16)]] = float;
+
+/// Independent multiply-adds in registers: kSums vectors, as many as hide an addition's latency and fit into
+/// the registers. Returns a number that depends on them all.
+template <int kSums, class V>
+[[gnu::always_inline]] inline float multiply_adds(V factor, int64_t steps) {
+  V sums[kSums];
+  for (V& sum : sums) sum = factor;
+  for (int64_t i = 0; i < steps; ++i) {
+#pragma GCC unroll 24
+    for (int j = 0; j < kSums; ++j) sums[j] = sums[j] * factor + factor;
+      // It may have changed, so nothing is computed ahead.
+#if defined(__x86_64__) && !defined(__clang__)
+    if constexpr (sizeof(V) == 64)
+      asm volatile("" : "+v"(factor));
+    else
+      asm volatile("" : "+x"(factor));
 #else
-  benchmark::DoNotOptimize(x);
+    benchmark::DoNotOptimize(factor);
 #endif
+  }
+  V total = factor;
+  for (const V& sum : sums) total += sum;
+  return total[0];
 }
 
-/// Runs independent multiply-adds in registers on all threads.
+/// How multiply-adds run on this CPU, for the instruction sets that its f32 kernels use.
+struct Peak {
+  float (*run)(int64_t steps);
+  double flops;  ///< in a step
+};
+#if defined(__x86_64__)
+[[gnu::target("avx512f")]] float multiply_adds_avx512(int64_t steps) {
+  return multiply_adds<24>(Floats16{} + 0.5f, steps);
+}
+[[gnu::target("avx2,fma")]] float multiply_adds_avx2(int64_t steps) {
+  return multiply_adds<12>(Floats8{} + 0.5f, steps);
+}
+#endif
+float multiply_adds_baseline(int64_t steps) {
+  return multiply_adds<12>(Floats4{} + 0.5f, steps);
+}
+Peak peak_of_cpu() {
+#if defined(__x86_64__)
+  if (cpu_level() >= CpuLevel::kAvx512) return {multiply_adds_avx512, 2. * 24 * 16};
+  if (cpu_level() >= CpuLevel::kAvx2) return {multiply_adds_avx2, 2. * 12 * 8};
+#endif
+  return {multiply_adds_baseline, 2. * 12 * 4};
+}
+
+/// Runs multiply-adds on all threads.
 void peak(benchmark::State& state) {
-  using V = ops::Simd<float>::Vector;
-  constexpr int64_t kSums = 24, kSteps = 100000;
-  for (auto _ : state) {
-    parallel_chunks(num_threads(), [](int64_t) {
-      V sums[kSums], factor = V{} + 0.5f;
-      for (V& sum : sums) sum = factor;
-      for (int64_t i = 0; i < kSteps; ++i) {
-#pragma GCC unroll 24
-        for (int64_t j = 0; j < kSums; ++j) sums[j] = sums[j] * factor + factor;
-        keep_in_register(factor);
-      }
-      V total{};
-      for (const V& sum : sums) total += sum;
-      benchmark::DoNotOptimize(total);
-    });
-  }
-  count_flops(state, 2. * kSums * kSteps * double(ops::Simd<float>::kLanes) * num_threads());
+  constexpr int64_t kSteps = 100000;
+  const Peak of_cpu = peak_of_cpu();
+  for (auto _ : state)
+    parallel_chunks(num_threads(), [&](int64_t) { benchmark::DoNotOptimize(of_cpu.run(kSteps)); });
+  count_flops(state, of_cpu.flops * kSteps * num_threads());
 }
 
 void add(const std::string& name, auto run) {
@@ -153,17 +183,20 @@ int main(int argc, char** argv) {
       }
     }
   }
-  for (const auto& [pixels, batch] : {std::pair<int64_t, int64_t>{32, 64}, {224, 8}}) {
-    for (const ResnetLayer& layer : kResnet50Layers) {
-      const auto with = [&layer, size = pixels, count = batch](Pass pass) {
-        return [&layer, size, count, pass](benchmark::State& state) {
-          convolution(state, layer, size, count, pass);
+  for (const DType dtype : {kFloat32, kBFloat16, kFloat16}) {
+    for (const auto& [pixels, batch] : {std::pair<int64_t, int64_t>{32, 64}, {224, 8}}) {
+      for (const ResnetLayer& layer : kResnet50Layers) {
+        const auto with = [&layer, size = pixels, count = batch, dtype](Pass pass) {
+          return [&layer, size, count, pass, dtype](benchmark::State& state) {
+            convolution(state, layer, size, count, pass, dtype);
+          };
         };
-      };
-      const std::string name = fmt::format("{}/{}", pixels, layer.name);
-      add("forward/" + name, with(Pass::kForward));
-      add("backward_input/" + name, with(Pass::kBackwardInput));
-      add("backward_weight/" + name, with(Pass::kBackwardWeight));
+        const std::string half = is_half(dtype) ? fmt::format("{}/", taper::name(dtype)) : "";
+        const std::string name = fmt::format("{}/{}", pixels, layer.name);
+        add(fmt::format("{}forward/{}", half, name), with(Pass::kForward));
+        add(fmt::format("{}backward_input/{}", half, name), with(Pass::kBackwardInput));
+        add(fmt::format("{}backward_weight/{}", half, name), with(Pass::kBackwardWeight));
+      }
     }
   }
   benchmark::Initialize(&argc, argv);

@@ -19,6 +19,7 @@
 #include "taper/ops/loss/cross_entropy.h"
 #include "taper/ops/matmul/matmul.h"
 #include "taper/ops/norm/batch_norm.h"
+#include "taper/ops/optimizer/layerwise.h"
 #include "taper/ops/optimizer/optimizer.h"
 #include "taper/ops/pool/pool2d.h"
 #include "taper/ops/random/random.h"
@@ -151,6 +152,10 @@ void add_optimizer(bool small) {
     ops::sgd_update(params, grads, first, {.lr = 1e-3, .momentum = 0.9, .weight_decay = 1e-4}, false);
   });
   add_benchmark("adamw", 7 * bytes, [=] { ops::adamw_update(params, grads, first, second, {}, 2); });
+  add_benchmark("lamb", 10 * bytes, [=] { ops::lamb_update(params, grads, first, second, {}, 2); });
+  add_benchmark("lars", 7 * bytes, [=] {
+    ops::lars_update(params, grads, first, {.momentum = 0.9, .weight_decay = 1e-4}, false);
+  });
   add_benchmark("ema", 3 * bytes, [=] { ops::ema_update(second, params, 0.99); });
   add_benchmark("global_norm", bytes, [=] { ops::global_norm(grads); });
   const Tensor one = ops::ones({}, {.device = kGpu}), found = ops::zeros({}, {.device = kGpu});

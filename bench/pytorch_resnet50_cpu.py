@@ -1,6 +1,7 @@
 """Median images per second of ResNet-50 in PyTorch on the CPU, training or inference, printed as one number.
 
   pytorch_resnet50_cpu.py --size 32 --batch 64 --steps 10 --layout contiguous|channels_last --threads 2 [--inference]
+                          [--precision f32|bf16]
 """
 import argparse
 import statistics
@@ -16,6 +17,7 @@ parser.add_argument("--steps", type=int, default=10)
 parser.add_argument("--layout", choices=["contiguous", "channels_last"], default="contiguous")
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--inference", action="store_true")
+parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
 args = parser.parse_args()
 
 torch.set_num_threads(args.threads)
@@ -27,9 +29,14 @@ images = torch.randn(args.batch, 3, args.size, args.size).to(memory_format=layou
 labels = torch.randint(0, 10, (args.batch,))
 
 
+def forward():
+    with torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bf16"):
+        return model(images)
+
+
 def train():
     optimizer.zero_grad(set_to_none=True)
-    loss = torch.nn.functional.cross_entropy(model(images), labels)
+    loss = torch.nn.functional.cross_entropy(forward().float(), labels)
     loss.backward()
     optimizer.step()
     loss.item()
@@ -37,7 +44,7 @@ def train():
 
 def infer():
     with torch.inference_mode():
-        model(images)
+        forward()
 
 
 if args.inference:

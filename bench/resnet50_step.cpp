@@ -19,6 +19,7 @@
 #include <nlohmann/json.hpp>
 
 #include "taper/autograd/functions.h"
+#include "taper/autograd/tape/autocast.h"
 #include "taper/autograd/tape/engine.h"
 #include "taper/autograd/tape/grad_mode.h"
 #include "taper/core/base/allocator.h"
@@ -28,6 +29,7 @@
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/profiler.h"
 #include "taper/core/tf32.h"
+#include "taper/nn/amp/grad_scaler.h"
 #include "taper/nn/models/resnet.h"
 #include "taper/nn/optim/sgd.h"
 #include "taper/ops/algorithms/algorithm_cache.h"
@@ -41,7 +43,7 @@ using Json = nlohmann::json;
 
 namespace {
 
-struct Options {
+struct StepOptions {
   std::string device = "cuda", precision = "f32", arch = "resnet50";
   int64_t batch = 256, size = 224, classes = 1000, steps = 10, warmup = 5, blocks = 5;
   int threads = 0;
@@ -57,9 +59,10 @@ double seconds_since(Clock::time_point start) {
 
 class StepRace {
  public:
-  explicit StepRace(const Options& options)
+  explicit StepRace(const StepOptions& options)
       : options_(options),
         device_(options.device),
+        scaler_({.enabled = options.precision == "fp16"}),
         model_(make_resnet(options.arch, {.num_classes = options.classes})) {
     model_.to(device_);
     optimizer_ = std::make_unique<SGD>(model_.named_parameters(),
@@ -97,10 +100,18 @@ class StepRace {
  private:
   void step() {
     optimizer_->zero_grad();
-    const Tensor loss = cross_entropy(model_(images_), labels_);
-    loss.backward();
-    optimizer_->step();
+    const Tensor loss = forward();
+    scaler_.scale(loss).backward();
+    scaler_.step(*optimizer_);
+    scaler_.update();
     loss_ = loss.detach();
+  }
+
+  Tensor forward() {
+    std::optional<AutocastGuard> autocast;
+    if (options_.precision == "bf16" || options_.precision == "fp16")
+      autocast.emplace(device_.type, options_.precision == "bf16" ? kBFloat16 : kFloat16);
+    return cross_entropy(model_(images_), labels_);
   }
 
   void wait() const {
@@ -160,8 +171,9 @@ class StepRace {
     return rows;
   }
 
-  Options options_;
+  StepOptions options_;
   Device device_;
+  GradScaler scaler_;
   ResNet model_;
   std::unique_ptr<SGD> optimizer_;
   Tensor images_, labels_, loss_;
@@ -172,7 +184,7 @@ void say(const Json& message) {
   std::fflush(stdout);
 }
 
-void run(const Options& options) {
+void run(const StepOptions& options) {
   if (options.threads > 0) set_num_threads(options.threads);
   manual_seed(0);
   if (!options.libraries) {
@@ -198,7 +210,7 @@ void run(const Options& options) {
 
 int main(int argc, char** argv) {
   start_program("resnet50_step");
-  Options options;
+  StepOptions options;
   CLI::App app("Measures training steps of ResNet-50.");
   const auto positive = CLI::PositiveNumber;
   app.add_option("--device", options.device, "cpu, cuda or cuda:N")->capture_default_str();
@@ -207,8 +219,9 @@ int main(int argc, char** argv) {
   app.add_option("--size", options.size, "their height and width")->check(positive)->capture_default_str();
   app.add_option("--classes", options.classes, "of the model")->check(positive)->capture_default_str();
   app.add_option("--precision", options.precision,
-                 "f32, or tf32: vendors' libraries may round products to TF32")
-      ->check(CLI::IsMember({"f32", "tf32"}))
+                 "f32; tf32: vendors' libraries may round products to TF32; bf16, fp16: autocast,\n"
+                 "fp16 with a GradScaler")
+      ->check(CLI::IsMember({"f32", "tf32", "bf16", "fp16"}))
       ->capture_default_str();
   app.add_option("--steps", options.steps, "in a block")->check(positive)->capture_default_str();
   app.add_option("--warmup", options.warmup, "steps before the first block")

@@ -28,8 +28,7 @@ set(TAPER_ALIGNMENT_FLAGS "")
 if(TAPER_GPU STREQUAL "sim" AND NOT TAPER_SANITIZE MATCHES "undefined|alignment")
   set(TAPER_ALIGNMENT_FLAGS -fsanitize=alignment -fno-sanitize-recover=alignment)
 endif()
-set(TAPER_MARCH "native" CACHE STRING
-    "CPU to build for, as for -march= (native, or x86-64-v3 for binaries that travel)")
+set(TAPER_MARCH "" CACHE STRING "The one CPU to build for, as for -march= (native); empty: programs that run on every CPU")
 
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)

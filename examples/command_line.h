@@ -1,16 +1,25 @@
 #pragma once
-// What the programs add to CLI11: strict numbers, and messages for unknown flags.
+// What the programs add to CLI11: strict numbers, messages for unknown flags, and one way to refuse a command line.
 
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
+#include <functional>
+#include <new>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+#include "taper/core/base/device.h"
+#include "taper/core/base/error.h"
+#include "taper/core/files/program.h"
+#include "taper/core/tensor.h"
+#include "taper/nn/report/progress.h"
 
 namespace taper {
 
@@ -56,9 +65,22 @@ CLI::Option* add_number(CLI::App& app, const std::string& flag, Value& value, co
       ->type_name((std::is_integral_v<Number> ? "N:" : "X:") + range.str());
 }
 
+/// Of --image-size and --resize, in pixels.
+constexpr int kLargestImageSize = 4096, kLargestResize = 8192;
+
 /// Checks a flag's output file name. An empty name, as from a script's unset variable, counts as missing.
 inline std::string check_file_name(const std::string& name) {
   return name.empty() ? "needs the name of a file" : "";
+}
+
+/// Checks the name of a device that the program has.
+inline std::string check_device(const std::string& name) {
+  try {
+    empty({}, {.device = Device(name)});
+    return "";
+  } catch (const Error& error) {
+    return error.what();
+  }
 }
 
 /// Throws CLI::ValidationError for "--flag=" without a value, which CLI11 would fill with the next word.
@@ -113,6 +135,71 @@ inline std::string describe_refusal(const CLI::App& app, const CLI::ParseError& 
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr && message.starts_with("--"))
     return message.substr(0, message.find(':')) + " needs a value";
   return message;
+}
+
+/// Parses the command line, then calls `check`, which refuses by throwing a CLI::ParseError. Returns the exit code
+/// if the program ends here: 0 after --help and --version, 2 after one line about what is wrong.
+inline std::optional<int> parse_command_line(
+    CLI::App& app, int argc, char** argv, const std::function<void()>& check = [] {}) {
+  try {
+    refuse_flags_without_value(argc, argv);
+    app.parse(argc, argv);
+    check();
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    print_error(describe_refusal(app, error) + " (see --help)");
+    return 2;
+  }
+  return std::nullopt;
+}
+
+/// A file or folder named on the command line cannot be used: exit code 2.
+class BadInput : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Returns what `body` returns. The errors that it throws, but for a lack of memory, become BadInput.
+template <class Body>
+auto as_bad_input(Body&& body) {
+  try {
+    return body();
+  } catch (const OutOfMemoryError&) {
+    throw;
+  } catch (const Error& error) {
+    throw BadInput(error.what());
+  }
+}
+
+/// Returns what `body` returns: the program's exit code. Turns what it throws into one line on standard error and the
+/// code 2 for BadInput, else 1.
+inline int run_program(const std::function<int()>& body) {
+  try {
+    return body();
+  } catch (const BadInput& error) {
+    print_error(error.what());
+    return 2;
+  } catch (const std::bad_alloc&) {
+    print_error("out of memory: the system has no more to give");
+  } catch (const std::exception& error) {
+    print_error(error.what());
+  }
+  return 1;
+}
+
+/// Declares --progress.
+inline CLI::Option* add_progress_flag(CLI::App& app, ProgressMode& mode) {
+  return app
+      .add_option_function<std::string>(
+          "--progress",
+          [&mode](const std::string& value) {
+            mode = value == "on"    ? ProgressMode::kOn
+                   : value == "off" ? ProgressMode::kOff
+                                    : ProgressMode::kAuto;
+          },
+          "live progress line; auto: when stderr is a terminal")
+      ->check(CLI::IsMember({"auto", "on", "off"}))
+      ->default_str("auto");
 }
 
 }  // namespace taper

@@ -164,17 +164,6 @@ int main(int argc, char** argv) {
                "let algorithms be tried again that ended a process or lost it its GPU")
       ->excludes(match)
       ->excludes(clear);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
-    print_error(describe_refusal(app, error) + " (see --help)");
-    return 2;
-  }
-  try {
-    return run(options);
-  } catch (const std::exception& error) {
-    print_error(error.what());
-    return 1;
-  }
+  if (const auto exit_code = parse_command_line(app, argc, argv)) return *exit_code;
+  return run_program([&] { return run(options); });
 }

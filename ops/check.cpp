@@ -36,6 +36,13 @@ void check_writable(std::string_view op, const Tensor& self) {
   }
 }
 
+DType checked_result_dtype(std::string_view op, DType dtype, std::optional<DType> asked) {
+  TAPER_CHECK(!asked || *asked == dtype || *asked == compute_dtype(dtype),
+              "{}: the result can be {}{}, not {}; convert it with .to()", op, dtype,
+              is_half(dtype) ? " or f32" : "", *asked);
+  return asked.value_or(dtype);
+}
+
 bool overlaps_partly(const Tensor& self, const Tensor& x) {
   if (self.storage() != x.storage() || self.numel() == 0 || x.numel() == 0) return false;
   if (self.data_ptr() == x.data_ptr() && self.dtype() == x.dtype() && self.shape() == x.shape() &&

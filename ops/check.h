@@ -1,6 +1,7 @@
 #pragma once
 // Checks at the door of every op family.
 
+#include <optional>
 #include <string_view>
 
 #include "taper/core/tensor.h"
@@ -30,6 +31,10 @@ void check_same_device(std::string_view op, const Tensor& a, const Tensor& b, co
 
 /// Throws Error naming `op` unless x's dtype is f32, f64, f16 or bf16.
 void check_floating_point(std::string_view op, const Tensor& x);
+
+/// Returns the dtype of a result: `dtype` or, if one is asked for, `asked`. Throws Error naming `op` unless
+/// that is `dtype` or the dtype that it computes in.
+DType checked_result_dtype(std::string_view op, DType dtype, std::optional<DType> asked);
 
 /// Throws Error naming `op` if two elements of `self` share memory, as after expand(): one of two writes
 /// would be lost.

@@ -82,6 +82,7 @@ class Machine:
             raise CannotCheck(
                 f"{self.train_program} does not run: {(output.strip().splitlines() or [f'exit code {code}'])[-1]}")
         lines = dict(line.split(": ", 1) for line in output.splitlines() if ": " in line)
+        lines.pop("CPU", None)
         simulated = lines.pop("GPU", "") == "simulated"
         if simulated and not self.simulated:
             raise CannotCheck(f"{self.build} is built for the simulated GPU; name a build for the real one with --build, "

@@ -7,7 +7,7 @@
 #   --no-oracle   that, the tests' tools and the source checks', but not PyTorch, with which the tests compare
 set -euo pipefail
 
-build=(g++ cmake ninja-build ccache python3
+build=(g++ binutils cmake ninja-build ccache python3
   libfmt-dev nlohmann-json3-dev libcli11-dev libeigen3-dev libboost-context-dev
   libjpeg62-turbo-dev libpng-dev catch2 libbenchmark-dev)
 test=(gdb graphviz git clang clang-format clang-tidy libclang-rt-dev libopenblas0-pthread)

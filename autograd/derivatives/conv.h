@@ -30,6 +30,6 @@ Conv2dMoments conv2d_moments(const Tensor& x, const Tensor& weight, const Conv2d
 Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Shape& input_shape,
                              const Conv2dOptions& options = {});
 Tensor conv2d_backward_weight(const Tensor& grad, const Tensor& x, const Shape& weight_shape,
-                              const Conv2dOptions& options = {});
+                              const Conv2dOptions& options = {}, std::optional<DType> weight_dtype = {});
 
 }  // namespace taper

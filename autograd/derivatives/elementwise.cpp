@@ -5,8 +5,8 @@
 
 #include "taper/autograd/derivatives/copy.h"
 #include "taper/autograd/derivatives/reduce.h"
+#include "taper/autograd/tape/autocast.h"
 #include "taper/autograd/tape/grad_mode.h"
-#include "taper/autograd/tape/tape.h"
 
 namespace taper {
 namespace {
@@ -98,6 +98,7 @@ Tensor div(const Tensor& a, Scalar b) {
 }
 
 Tensor div(Scalar a, const Tensor& b) {
+  if (const Autocast cast{"reciprocal", {b}}) return div(a, cast(b));
   Tape tape("div", {b}, {{"a", a}});
   return tape.record(ops::div(a, b), {b}, [a](const Backward& bw) -> Grads {
     return {neg(mul(bw.grad(), div(a, square(bw.saved(0)))))};
@@ -105,6 +106,7 @@ Tensor div(Scalar a, const Tensor& b) {
 }
 
 Tensor pow(const Tensor& a, const Tensor& b) {
+  if (const Autocast cast{"pow", {a, b}}) return pow(cast(a), cast(b));
   Tape tape("pow", {a, b});
   const Tensor y = ops::pow(a, b);
   return tape.record(y, {a, b, y}, [sa = a.shape(), sb = b.shape()](const Backward& bw) -> Grads {
@@ -124,6 +126,7 @@ Tensor pow(const Tensor& a, const Tensor& b) {
 }
 
 Tensor pow(const Tensor& a, Scalar b) {
+  if (const Autocast cast{"pow", {a}}) return pow(cast(a), b);
   Tape tape("pow", {a}, {{"b", b}});
   return tape.record(ops::pow(a, b), {a}, [b](const Backward& bw) -> Grads {
     if (b.to_double() == 0) return {zeros_like(bw.grad())};
@@ -133,6 +136,7 @@ Tensor pow(const Tensor& a, Scalar b) {
 }
 
 Tensor pow(Scalar a, const Tensor& b) {
+  if (const Autocast cast{"pow", {b}}) return pow(a, cast(b));
   Tape tape("pow", {b}, {{"a", a}});
   const Tensor y = ops::pow(a, b);
   return tape.record(y, {b, y}, [a](const Backward& bw) -> Grads {
@@ -198,24 +202,28 @@ Tensor abs(const Tensor& x) {
 }
 
 Tensor square(const Tensor& x) {
+  if (const Autocast cast{"square", {x}}) return square(cast(x));
   Tape tape("square", {x});
   return tape.record(ops::square(x), {x},
                      [](const Backward& bw) -> Grads { return {mul(bw.grad(), mul(bw.saved(0), 2))}; });
 }
 
 Tensor exp(const Tensor& x) {
+  if (const Autocast cast{"exp", {x}}) return exp(cast(x));
   Tape tape("exp", {x});
   const Tensor y = ops::exp(x);
   return tape.record(y, {y}, [](const Backward& bw) -> Grads { return {mul(bw.grad(), bw.saved(0))}; });
 }
 
 Tensor log(const Tensor& x) {
+  if (const Autocast cast{"log", {x}}) return log(cast(x));
   Tape tape("log", {x});
   return tape.record(ops::log(x), {x},
                      [](const Backward& bw) -> Grads { return {div(bw.grad(), bw.saved(0))}; });
 }
 
 Tensor log1p(const Tensor& x) {
+  if (const Autocast cast{"log1p", {x}}) return log1p(cast(x));
   Tape tape("log1p", {x});
   return tape.record(ops::log1p(x), {x},
                      [](const Backward& bw) -> Grads { return {div(bw.grad(), add(bw.saved(0), 1))}; });
@@ -229,6 +237,7 @@ Tensor sqrt(const Tensor& x) {
 }
 
 Tensor rsqrt(const Tensor& x) {
+  if (const Autocast cast{"rsqrt", {x}}) return rsqrt(cast(x));
   Tape tape("rsqrt", {x});
   const Tensor y = ops::rsqrt(x);
   return tape.record(y, {y}, [](const Backward& bw) -> Grads {
@@ -238,6 +247,7 @@ Tensor rsqrt(const Tensor& x) {
 }
 
 Tensor reciprocal(const Tensor& x) {
+  if (const Autocast cast{"reciprocal", {x}}) return reciprocal(cast(x));
   Tape tape("reciprocal", {x});
   const Tensor y = ops::reciprocal(x);
   return tape.record(y, {y},

@@ -2,7 +2,7 @@
 
 #include "taper/autograd/derivatives/copy.h"
 #include "taper/autograd/derivatives/views.h"
-#include "taper/autograd/tape/tape.h"
+#include "taper/autograd/tape/autocast.h"
 #include "taper/ops/index/join.h"
 
 namespace taper {
@@ -34,6 +34,7 @@ Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index) {
 }
 
 Tensor index_add(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& source) {
+  if (const Autocast cast{"index_add", {x, source}}) return index_add(cast(x), axis, index, cast(source));
   Tape tape("index_add", {x, source}, {{"axis", axis}, {"index", index}});
   return tape.record(ops::index_add(x, axis, index, source), {index}, [axis](const Backward& bw) -> Grads {
     return {bw.grad(), bw.needs(1) ? index_select(bw.grad(), axis, bw.saved(0)) : Tensor()};
@@ -49,6 +50,7 @@ Tensor gather(const Tensor& x, int64_t axis, const Tensor& index) {
 }
 
 Tensor scatter_add(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& source) {
+  if (const Autocast cast{"scatter_add", {x, source}}) return scatter_add(cast(x), axis, index, cast(source));
   Tape tape("scatter_add", {x, source}, {{"axis", axis}, {"index", index}});
   return tape.record(ops::scatter_add(x, axis, index, source), {index}, [axis](const Backward& bw) -> Grads {
     return {bw.grad(), bw.needs(1) ? gather(bw.grad(), axis, bw.saved(0)) : Tensor()};

@@ -6,8 +6,10 @@
 #include "taper/autograd/derivatives/reduce.h"
 #include "taper/autograd/derivatives/softmax.h"
 #include "taper/autograd/derivatives/views.h"
-#include "taper/autograd/tape/tape.h"
+#include "taper/autograd/tape/autocast.h"
+#include "taper/autograd/tape/grad_mode.h"
 #include "taper/ops/loss/class_targets.h"
+#include "taper/ops/loss/soft_cross_entropy.h"
 
 namespace taper {
 
@@ -92,9 +94,61 @@ Tensor cross_entropy_backward(const Tensor& grad, const Tensor& logits, const Sa
       });
 }
 
+/// What soft_cross_entropy saves, in this order, after `logits`.
+struct SoftSaved {
+  Tensor target, weight, log_sum_exp, mass;
+};
+
+/// soft_cross_entropy's gradient as an operation of its own, so that it can be differentiated once more.
+Tensor soft_cross_entropy_backward(const Tensor& grad, const Tensor& logits, const SoftSaved& saved,
+                                   const CrossEntropyOptions& options) {
+  CrossEntropyOptions complete = options;
+  complete.weight = saved.weight;
+  Tape tape("cross_entropy_backward", {grad, logits}, {complete, {"target", saved.target}});
+  const Tensor result =
+      ops::soft_cross_entropy_backward(grad, logits, saved.target, saved.log_sum_exp, saved.mass, complete);
+  return tape.record(
+      result, {grad, logits, saved.target, saved.weight, saved.log_sum_exp, saved.mass},
+      [options](const Backward& bw) -> Grads {
+        const Tensor& gg = bw.grad();
+        const Tensor g = bw.saved(0), x = bw.saved(1);
+        const SoftSaved again{bw.saved(2), bw.saved(3), bw.saved(4), bw.saved(5)};
+        const int64_t axis = x.dim() == 1 ? 0 : 1;
+        Tensor grad_g, grad_x;
+        // As for class indices: linear in g, and of g * (mass * p - q) p alone depends on x.
+        if (bw.needs(0)) {
+          const Tensor products = mul(gg, soft_cross_entropy_backward(ones_like(g), x, again, options));
+          grad_g = options.reduction == Reduction::kNone ? sum(products, {axis}) : sum(products);
+        }
+        if (bw.needs(1)) {
+          const double divisor = options.reduction == Reduction::kMean ? double(again.mass.numel()) : 1;
+          const Tensor scale = unsqueeze(mul(div(cast(again.mass, x.dtype()), divisor), g), axis);
+          const Tensor p = softmax(x, axis);
+          grad_x = mul(mul(scale, p), sub(gg, sum(mul(gg, p), {axis}, true)));
+        }
+        return {grad_g, grad_x};
+      });
+}
+
+Tensor soft_cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& options) {
+  TAPER_CHECK(!GradMode::is_enabled() || !target.requires_grad(),
+              "cross_entropy: class probabilities get no gradient; give target.detach()");
+  Tape tape("cross_entropy", {logits}, {options, {"target", target}});
+  const ops::SoftCrossEntropy forward = ops::soft_cross_entropy(logits, target, options);
+  CrossEntropyOptions numbers = options;
+  numbers.weight = {};  // formulas carry no tensors; it goes through `saved`
+  return tape.record(forward.loss, {logits, target, options.weight, forward.log_sum_exp, forward.mass},
+                     [numbers](const Backward& bw) -> Grads {
+                       const SoftSaved saved{bw.saved(1), bw.saved(2), bw.saved(3), bw.saved(4)};
+                       return {soft_cross_entropy_backward(bw.grad(), bw.saved(0), saved, numbers)};
+                     });
+}
+
 }  // namespace
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& options) {
+  if (const Autocast cast{"cross_entropy", {logits}}) return cross_entropy(cast(logits), target, options);
+  if (is_floating_point(target.dtype())) return soft_cross_entropy(logits, target, options);
   Tape tape("cross_entropy", {logits}, {options, {"target", target}});
   const ops::CrossEntropy forward = ops::cross_entropy(logits, target, options);
   CrossEntropyOptions numbers = options;
@@ -108,6 +162,7 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntr
 }
 
 Tensor nll_loss(const Tensor& log_probs, const Tensor& target, const NllLossOptions& options) {
+  if (const Autocast cast{"nll_loss", {log_probs}}) return nll_loss(cast(log_probs), target, options);
   ops::check_class_targets("nll_loss", "log_probs", log_probs, target, options.weight, options.ignore_index);
   const int64_t axis = log_probs.dim() == 1 ? 0 : 1;
   const Targets targets = targets_of(target, options.weight, options.ignore_index, log_probs.dtype());
@@ -120,6 +175,7 @@ Tensor nll_loss(const Tensor& log_probs, const Tensor& target, const NllLossOpti
 }
 
 Tensor mse_loss(const Tensor& input, const Tensor& target, Reduction reduction) {
+  if (const Autocast cast{"mse_loss", {input, target}}) return mse_loss(cast(input), cast(target), reduction);
   check_same_shape("mse_loss", input, target);
   return reduce(square(sub(input, target)), reduction);
 }
@@ -127,6 +183,8 @@ Tensor mse_loss(const Tensor& input, const Tensor& target, Reduction reduction) 
 // |x| * (1 - t) or |x| * t, whichever side of 0 x is, + log(1 + exp(-|x|)); the kinks at 0 cancel, so the
 // derivative is written by hand. An infinite x on its target's side has no loss, not that of 0 * inf.
 Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& target, Reduction reduction) {
+  if (const Autocast cast{"binary_cross_entropy_with_logits", {input, target}})
+    return binary_cross_entropy_with_logits(cast(input), cast(target), reduction);
   check_same_shape("binary_cross_entropy_with_logits", input, target);
   Tape tape("binary_cross_entropy_with_logits", {input, target});
   const Tensor size = ops::abs(input);

@@ -6,8 +6,9 @@
 
 namespace taper {
 
-/// Softmax cross entropy of logits [N, C], [N, C, d1, ...] or [C] with i64 class indices [N], [N, d1, ...] or
-/// []; see ops/loss/cross_entropy.h. One op in each direction; its gradient can itself be differentiated.
+/// Softmax cross entropy of logits [N, C], [N, C, d1, ...] or [C] with a target: i64 class indices [N], [N, d1, ...]
+/// or [], see ops/loss/cross_entropy.h; or class probabilities in floats of the logits' shape, to which no gradient
+/// flows, see ops/loss/soft_cross_entropy.h. One op in each direction; its gradient can itself be differentiated.
 /// (torch.nn.functional.cross_entropy)
 Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& options = {});
 

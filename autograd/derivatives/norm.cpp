@@ -2,8 +2,8 @@
 
 #include "taper/autograd/derivatives/elementwise.h"
 #include "taper/autograd/derivatives/reduce.h"
+#include "taper/autograd/tape/autocast.h"
 #include "taper/autograd/tape/grad_mode.h"
-#include "taper/autograd/tape/tape.h"
 
 namespace taper {
 
@@ -102,6 +102,11 @@ Tensor batch_norm_inference(const Tensor& x, const Tensor& weight, const Tensor&
 Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
                   const Tensor& running_var, bool training, const BatchNormOptions& options,
                   const Tensor& residual, const BatchMoments& moments) {
+  if (const Autocast cast{"batch_norm", {x, residual}}) {
+    // Moments in x's compute dtype are those of the widened x as well.
+    return batch_norm(cast(x), weight, bias, running_mean, running_var, training, options, cast(residual),
+                      moments);
+  }
   return training
              ? batch_norm_training(x, weight, bias, running_mean, running_var, options, residual, moments)
              : batch_norm_inference(x, weight, bias, running_mean, running_var, options, residual);

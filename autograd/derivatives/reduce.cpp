@@ -4,7 +4,7 @@
 #include "taper/autograd/derivatives/elementwise.h"
 #include "taper/autograd/derivatives/index.h"
 #include "taper/autograd/derivatives/views.h"
-#include "taper/autograd/tape/tape.h"
+#include "taper/autograd/tape/autocast.h"
 
 namespace taper {
 namespace {
@@ -51,10 +51,12 @@ ValuesAndIndices record_choice(Tape& tape, const ValuesAndIndices& chosen, const
 
 }  // namespace
 
-Tensor sum(const Tensor& x, const Dims& axes, bool keepdim) {
+Tensor sum(const Tensor& x, const Dims& axes, bool keepdim, std::optional<DType> result_dtype) {
+  // The sum reads half types as f32 anyway: not casting them is the same, without a pass.
+  if (const Autocast cast{"sum", {x}}) return sum(x, axes, keepdim, result_dtype.value_or(cast.dtype()));
   Tape tape("sum", {x}, {{"axes", axes}, {"keepdim", keepdim}});
   const Dims reduced = ops::normalize_axes(axes, x.dim(), "sum");
-  return tape.record(ops::sum(x, axes, keepdim), {},
+  return tape.record(ops::sum(x, axes, keepdim, result_dtype), {},
                      [reduced, shape = x.shape()](const Backward& bw) -> Grads {
                        return {stretch(bw.grad(), shape, reduced)};
                      });
@@ -94,6 +96,7 @@ Tensor std(const Tensor& x, const Dims& axes, int64_t correction, bool keepdim) 
 }
 
 Tensor norm(const Tensor& x, const Dims& axes, bool keepdim) {
+  if (const Autocast cast{"norm", {x}}) return norm(cast(x), axes, keepdim);
   Tape tape("norm", {x}, {{"axes", axes}, {"keepdim", keepdim}});
   const Tensor y = ops::norm(x, axes, keepdim);
   const Dims reduced = ops::normalize_axes(axes, x.dim(), "norm");

@@ -7,7 +7,8 @@
 
 namespace taper {
 
-Tensor sum(const Tensor& x, const Dims& axes = {}, bool keepdim = false);
+Tensor sum(const Tensor& x, const Dims& axes = {}, bool keepdim = false,
+           std::optional<DType> result_dtype = {});
 Tensor mean(const Tensor& x, const Dims& axes = {}, bool keepdim = false);
 Tensor var(const Tensor& x, const Dims& axes = {}, int64_t correction = 1, bool keepdim = false);
 /// The gradient at 0 is 0.

@@ -3,13 +3,14 @@
 #include "taper/autograd/derivatives/copy.h"
 #include "taper/autograd/derivatives/elementwise.h"
 #include "taper/autograd/derivatives/reduce.h"
-#include "taper/autograd/tape/tape.h"
+#include "taper/autograd/tape/autocast.h"
 #include "taper/ops/softmax/softmax.h"
 
 namespace taper {
 
 // With y = softmax(x): dx = y * (g - sum(g * y)). Half types are widened first, to round once at the end.
 Tensor softmax(const Tensor& x, int64_t axis) {
+  if (const Autocast cast{"softmax", {x}}) return softmax(cast(x), axis);
   Tape tape("softmax", {x}, {{"axis", axis}});
   const Tensor result = ops::softmax(x, axis);
   return tape.record(result, {result}, [axis](const Backward& bw) -> Grads {
@@ -22,6 +23,7 @@ Tensor softmax(const Tensor& x, int64_t axis) {
 
 // With y = log_softmax(x): dx = g - exp(y) * sum(g).
 Tensor log_softmax(const Tensor& x, int64_t axis) {
+  if (const Autocast cast{"log_softmax", {x}}) return log_softmax(cast(x), axis);
   Tape tape("log_softmax", {x}, {{"axis", axis}});
   const Tensor result = ops::log_softmax(x, axis);
   return tape.record(result, {result}, [axis](const Backward& bw) -> Grads {

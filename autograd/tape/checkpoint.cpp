@@ -1,5 +1,6 @@
 #include "taper/autograd/tape/checkpoint.h"
 
+#include "taper/autograd/tape/autocast.h"
 #include "taper/autograd/tape/engine.h"
 #include "taper/autograd/tape/grad_mode.h"
 #include "taper/autograd/tape/tape.h"
@@ -17,6 +18,7 @@ struct Rerun {
   Segment segment;
   DrawLog draws;
   size_t input_count = 0, output_count = 0;
+  detail::AutocastMode autocast = detail::autocast_mode;  ///< backward() has it switched off
 
   Grads operator()(const Backward& bw) const {
     TAPER_CHECK(!detail::engine_is_capturing(),
@@ -48,6 +50,7 @@ struct Rerun {
 
   std::vector<Tensor> run(const std::vector<Tensor>& inputs) const {
     const EnableGradGuard recording;
+    const detail::AutocastModeGuard as_before(autocast);
     const DrawLog::Replay replay(draws, "checkpoint");
     std::vector<Tensor> outputs = segment(inputs);
     replay.check_finished();

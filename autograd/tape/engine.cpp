@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "taper/autograd/tape/admit_gradient.h"
+#include "taper/autograd/tape/autocast.h"
 #include "taper/autograd/tape/grad_mode.h"
 #include "taper/autograd/tape/meta.h"
 #include "taper/autograd/tape/stream_order.h"
@@ -53,6 +54,7 @@ class Pass {
     if (!captures_.empty()) mark_needed(roots);
     const CapturingScope scope(!captures_.empty());
     const GradModeGuard mode(options_.create_graph);
+    const detail::AutocastModeGuard no_autocast({});
     for (const Root& root : roots) {
       deliver(root.edge, root.grad);
       if (--state(root.edge.node)->waiting == 0) ready_.push(root.edge.node.get());

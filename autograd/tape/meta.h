@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "taper/autograd/tape/node.h"
+#include "taper/autograd/tape/weight_copy.h"
 #include "taper/core/tensor.h"
 
 namespace taper::detail {
@@ -29,11 +30,12 @@ struct TapeMeta final : AutogradMeta {
   bool retains_grad = false;                  ///< not a leaf, and grad is kept all the same
   ViewOrigin origin = ViewOrigin::kRecorded;  ///< for views
   Tensor grad;
-  std::shared_ptr<Node> grad_fn;          ///< null for leaves
-  int output_index = 0;                   ///< which output of grad_fn this tensor is
-  std::weak_ptr<Node> accumulator;        ///< a leaf's AccumulateGrad node, alive while a graph uses it
-  std::unique_ptr<LeafHooks> leaf_hooks;  ///< null for most tensors
-  std::mutex mutex;                       ///< guards grad and accumulator: threads share parameters
+  std::shared_ptr<Node> grad_fn;            ///< null for leaves
+  int output_index = 0;                     ///< which output of grad_fn this tensor is
+  std::weak_ptr<Node> accumulator;          ///< a leaf's AccumulateGrad node, alive while a graph uses it
+  std::unique_ptr<LeafHooks> leaf_hooks;    ///< null for most tensors
+  std::unique_ptr<WeightCopy> weight_copy;  ///< a parameter's, under autocast
+  std::mutex mutex;  ///< guards grad, accumulator and weight_copy: threads share parameters
 
   Tensor base;                   ///< for views: the tensor whose memory this shows
   uint32_t grad_fn_version = 0;  ///< for views: the storage version grad_fn belongs to

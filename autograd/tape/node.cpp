@@ -26,6 +26,10 @@ void Node::add_output(const Tensor& output) {
   outputs_.push_back({output.shape(), output.dtype(), output.device()});
 }
 
+void Node::take_gradients_in(DType dtype) {
+  for (OutputInfo& output : outputs_) output.dtype = dtype;
+}
+
 std::string Node::describe() const {
   std::string text = call();
   for (size_t i = 0; i < outputs_.size(); ++i) {

@@ -86,6 +86,8 @@ class Node : public std::enable_shared_from_this<Node> {
   /// the gradients of its inputs go.
   void set_up(std::vector<Edge> edges, std::span<const Tensor> outputs);
   void add_output(const Tensor& output);
+  /// Gradients of the outputs are converted to `dtype`, not to the outputs' own.
+  void take_gradients_in(DType dtype);
   /// Replaces grads[index] by what `hook` makes of it.
   void run_tensor_hook(const TensorHook& hook, size_t index, Grads& grads) const;
 

@@ -19,6 +19,11 @@ OpTrace* OpTrace::current() {
   return current_trace;
 }
 
+int OpTrace::number(const Tensor& x) const {
+  const auto met = tensors_.find(x.impl());
+  return met == tensors_.end() ? -1 : met->second;
+}
+
 OpTrace::Layout OpTrace::layout_of(const Tensor& x) {
   const int storage = storages_.try_emplace(x.storage(), int(storages_.size())).first->second;
   return {storage, x.storage_offset(), x.shape(), x.strides(), x.dtype()};

@@ -51,6 +51,8 @@ class OpTrace {
   OpTrace& operator=(const OpTrace&) = delete;
 
   const std::vector<TracedOp>& ops() const { return ops_; }
+  /// Returns the number of a tensor that an op has used or made; -1 for others.
+  int number(const Tensor& x) const;
 
   /// Returns one line for each op, "%2: f32 [4, 8] = relu(%1)", indented under the scope around it. Tensors
   /// are called as in `names`, else by number. Each has its dtype and shape where it appears first.

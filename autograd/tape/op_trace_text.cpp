@@ -61,8 +61,7 @@ class Writer {
 std::string OpTrace::text(const std::vector<std::pair<std::string, Tensor>>& names) const {
   std::unordered_map<int, std::string> by_number;
   for (const auto& [name, tensor] : names) {
-    const auto met = tensors_.find(tensor.impl());
-    if (met != tensors_.end()) by_number[met->second] = name;
+    if (const int met = number(tensor); met >= 0) by_number[met] = name;
   }
   Writer writer(std::move(by_number));
   std::string text;

@@ -17,6 +17,12 @@ void wait_for(gpu::Stream later, gpu::Stream earlier) {
 
 }  // namespace
 
+void detail::hand_over(const Tensor& x, gpu::Stream made_on, gpu::Stream stream) {
+  if (made_on == stream) return;
+  wait_for(stream, made_on);
+  gpu::record_stream(*x.storage(), stream);
+}
+
 void StreamOrder::add(gpu::Stream stream) {
   const gpu::Stream home =
       home_.try_emplace(stream.device(), gpu::current_stream(stream.device())).first->second;
@@ -31,10 +37,7 @@ gpu::Stream StreamOrder::stream_of(const Node& node, Device device) const {
 }
 
 void StreamOrder::hand_over(const Tensor& grad, gpu::Stream stream) const {
-  const gpu::Stream made_on = gpu::current_stream(grad.device().index);
-  if (made_on == stream) return;
-  wait_for(stream, made_on);
-  gpu::record_stream(*grad.storage(), stream);
+  detail::hand_over(grad, gpu::current_stream(grad.device().index), stream);
 }
 
 void StreamOrder::join() const {

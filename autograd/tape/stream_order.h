@@ -14,6 +14,11 @@
 
 namespace taper {
 
+namespace detail {
+/// `x`, made on the stream `made_on`, will be used on `stream`, which waits for it.
+void hand_over(const Tensor& x, gpu::Stream made_on, gpu::Stream stream);
+}  // namespace detail
+
 /// For one backward pass, on one thread.
 class StreamOrder {
  public:

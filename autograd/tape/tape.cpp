@@ -97,6 +97,12 @@ bool Backward::needs(size_t index) const {
   return node_.next_edges()[index].node != nullptr;
 }
 
+DType Backward::wanted_dtype(size_t index) const {
+  TAPER_CHECK(needs(index), "backward of {}: no gradient of input {} is wanted", node_.describe(), index);
+  const Edge& edge = node_.next_edges()[index];
+  return edge.node->outputs()[size_t(edge.index)].dtype;
+}
+
 Grads FormulaNode::apply(Grads grads) {
   TAPER_CHECK(
       !released_,
@@ -182,6 +188,7 @@ void Tape::trace_outputs(std::span<const Tensor> outputs) {
 std::shared_ptr<FormulaNode> Tape::make(std::span<const Tensor> outputs, Saved saved, Formula formula) {
   auto node = make_node<FormulaNode>(std::string(op_));
   node->set_up(std::move(edges_), outputs);
+  if (gradient_dtype_) node->take_gradients_in(*gradient_dtype_);
   if (call_ != nullptr) node->set_call(std::move(call_->text));
   node->formula_ = std::move(formula);
   node->first_order_only_ = first_order_only_;

@@ -65,6 +65,9 @@ class Backward {
   Tensor saved(size_t position) const;
   /// Whether the gradient of input `index` is wanted.
   bool needs(size_t index) const;
+  /// The dtype that the gradient of input `index` will be converted to: the input's own, or a parameter's f32
+  /// where the input is its copy (weight_copy.h). Asked for gradients that are wanted.
+  DType wanted_dtype(size_t index) const;
 
  private:
   friend class FormulaNode;
@@ -94,6 +97,8 @@ class Tape {
   bool recording() const { return recording_; }
   /// The formula is not made of differentiable functions: create_graph through it is an error.
   void first_order_only() { first_order_only_ = true; }
+  /// The gradients of the outputs arrive in `dtype`, not in the outputs' own.
+  void take_gradients_in(DType dtype) { gradient_dtype_ = dtype; }
 
   /// Makes `output` (or each floating-point one of `outputs`) the result of the operation. `saved` may hold
   /// inputs, outputs and undefined tensors.
@@ -151,6 +156,7 @@ class Tape {
   bool recording_ = false;
   bool wants_outputs_ = false;  // recording, or for a listener
   bool first_order_only_ = false;
+  std::optional<DType> gradient_dtype_;
 };
 
 /// A node whose derivative is a formula over saved tensors: every recorded operation but leaves and views of

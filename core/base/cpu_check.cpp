@@ -65,7 +65,7 @@ extern "C" [[gnu::constructor(101)]] void taper_check_cpu() {
   if (lacking[0] == '\0') return;
   std::fprintf(stderr,
                "%s: this program was made for another CPU; this one lacks%s. Build Taper on this machine, or "
-               "with -DTAPER_MARCH=x86-64-v3 (CPUs since 2013) or -DTAPER_MARCH=x86-64 (all)\n",
+               "without -DTAPER_MARCH, for all CPUs\n",
                program_invocation_short_name, lacking);
   _exit(1);
 }

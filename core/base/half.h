@@ -38,7 +38,8 @@ inline float half_bits_to_float(uint16_t half) {
 #else
   const uint32_t sign = uint32_t(half & 0x8000u) << 16;
   const uint32_t magnitude = half & 0x7fffu;
-  if (magnitude >= 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
+  if (magnitude > 0x7c00u) return std::bit_cast<float>(sign | 0x7fc00000u | magnitude << 13);  // quiet NaN
+  if (magnitude == 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u);
   if (magnitude >= 0x0400u) return std::bit_cast<float>(sign | ((magnitude << 13) + 0x38000000u));
   const float value = float(magnitude) * 0x1p-24f;  // subnormal or zero: exact in f32
   return sign ? -value : value;

@@ -8,6 +8,8 @@
 
 namespace taper {
 
+constinit std::atomic<unsigned> detail::op_listeners{0};
+
 std::string_view intern(std::string_view name) {
   struct Names {
     std::mutex mutex;

@@ -31,7 +31,7 @@ namespace detail {
 /// Who wants to hear of scopes; 0, and nothing is called. kProfiler and kNvtx are bits. Each listener at the
 /// ops' doorway (autograd/tape/tape.h) adds kDoorway.
 enum OpListener : unsigned { kProfiler = 1, kNvtx = 2, kDoorway = 4 };
-inline constinit std::atomic<unsigned> op_listeners{0};
+extern constinit std::atomic<unsigned> op_listeners;
 
 /// True while a Profiler records.
 inline bool profiler_records() {

@@ -83,6 +83,15 @@ bool is_printable(std::string_view text) {
   return printable(text) == text;
 }
 
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const Character character = first_character(text);
+    if (character.length == 0) return false;
+    text.remove_prefix(character.length);
+  }
+  return true;
+}
+
 std::string quote_name(std::string_view name) {
   constexpr size_t kLongest = 80;
   std::string line = "'";

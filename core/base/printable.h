@@ -19,6 +19,9 @@ std::string shortened(std::string_view text, size_t most_bytes);
 /// Returns whether printable() leaves the text as it is.
 bool is_printable(std::string_view text);
 
+/// Returns whether all of `text` is UTF-8.
+bool is_utf8(std::string_view text);
+
 /// Returns a name from a file for use in a message: printable, in quotes, cut after 80 bytes.
 std::string quote_name(std::string_view name);
 

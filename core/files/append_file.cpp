@@ -9,16 +9,42 @@
 
 namespace taper {
 
-AppendFile::AppendFile(const std::string& path) : target_(path) {
+namespace {
+
+/// Reads the whole file. Returns 0, or the errno of the failure.
+int read_all(const FileDescriptor& file, std::string& content) {
+  constexpr size_t kPiece = 1 << 20;
+  for (;;) {
+    const size_t before = content.size();
+    content.resize(before + kPiece);
+    const ssize_t got = ::pread(file.get(), content.data() + before, kPiece, off_t(before));
+    content.resize(before + size_t(got > 0 ? got : 0));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return errno;
+    if (got == 0) return 0;
+  }
+}
+
+}  // namespace
+
+AppendFile::AppendFile(const std::string& path, const std::function<size_t(std::string_view content)>& keep)
+    : target_(path) {
   if (target_.is_stream()) {
     fd_ = target_.open_stream();
     return;
   }
-  fd_ = FileDescriptor(::open(target_.path().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
+  fd_ = FileDescriptor(
+      ::open(target_.path().c_str(), (keep ? O_RDWR : O_WRONLY) | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
   if (!fd_.is_open()) target_.fail_to_write(errno);
   if (fd_.try_lock() == EWOULDBLOCK)
     fail<FileError>("{}: {} is writing it; name another file", path, fd_.lock_holder());
-  if (::ftruncate(fd_.get(), 0) != 0) target_.fail_to_write(errno);
+  std::string content;
+  if (keep) {
+    if (const int error = read_all(fd_, content)) target_.fail_to_write(error);
+    size_bytes_ = int64_t(keep(content));
+    if (size_bytes_ == int64_t(content.size())) return;
+  }
+  if (::ftruncate(fd_.get(), size_bytes_) != 0) target_.fail_to_write(errno);
 }
 
 void AppendFile::write(std::string_view text) {

@@ -1,64 +1,15 @@
 #include "taper/core/files/atomic_file.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdint>
 #include <cstdio>
-#include <filesystem>
-#include <random>
 #include <utility>
 
+#include "taper/core/files/temporary_name.h"
+
 namespace taper {
-namespace {
-
-constexpr std::string_view kTemporaryPrefix = ".taper-", kTemporarySuffix = ".tmp";
-constexpr size_t kRandomDigits = 16;
-
-std::string random_name() {
-  std::random_device random;  // the system's, not a generator that a fork or a seed could repeat
-  return fmt::format("{}{:08x}{:08x}{}", kTemporaryPrefix, uint32_t(random()), uint32_t(random()),
-                     kTemporarySuffix);
-}
-
-bool is_temporary_name(std::string_view name) {
-  return name.size() == kTemporaryPrefix.size() + kRandomDigits + kTemporarySuffix.size() &&
-         name.starts_with(kTemporaryPrefix) && name.ends_with(kTemporarySuffix) &&
-         name.substr(kTemporaryPrefix.size(), kRandomDigits).find_first_not_of("0123456789abcdef") ==
-             std::string_view::npos;
-}
-
-/// Removes the temporary files in `folder` whose writers have died: their locks are free.
-void remove_orphans(const std::string& folder) {
-  std::error_code failed;
-  for (std::filesystem::directory_iterator entry(folder, failed), end; !failed && entry != end;
-       entry.increment(failed)) {
-    if (!is_temporary_name(entry->path().filename().native())) continue;
-    constexpr int kFlags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-    FileDescriptor orphan(
-        ::open(entry->path().c_str(), O_RDWR | kFlags));  // NFS locks only files that are open for writing
-    if (!orphan.is_open()) orphan = FileDescriptor(::open(entry->path().c_str(), O_RDONLY | kFlags));
-    if (orphan.is_open() && orphan.try_lock() == 0) ::unlink(entry->path().c_str());
-  }
-}
-
-/// Makes the renaming itself durable. Some file systems cannot flush a folder and report an error; that loses
-/// nothing.
-void flush_folder(const std::string& folder) {
-  const FileDescriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (opened.is_open()) ::fsync(opened.get());
-}
-
-/// Returns whether a process that looked for orphans removed the file between its creation and its lock.
-bool was_taken_for_an_orphan(const FileDescriptor& file) {
-  if (file.try_lock() == EWOULDBLOCK) return true;
-  struct stat status = {};
-  return ::fstat(file.get(), &status) == 0 && status.st_nlink == 0;
-}
-
-}  // namespace
 
 AtomicFile::AtomicFile(const std::string& path) : AtomicFile(OutputTarget(path)) {}
 
@@ -66,7 +17,7 @@ AtomicFile::AtomicFile(OutputTarget target) : target_(std::move(target)) {
   if (target_.is_stream()) {
     fd_ = target_.open_stream();
   } else {
-    remove_orphans(target_.folder());
+    detail::remove_orphans(target_.folder());
     create_temporary_file();
   }
 }
@@ -79,11 +30,11 @@ void AtomicFile::create_temporary_file() {
   const mode_t mode = target_.status() ? target_.status()->st_mode & 0777 : 0666;
   constexpr int kMostTries = 1000;
   for (int tries = 0; tries < kMostTries; ++tries) {
-    const std::string path = target_.folder() + random_name();
+    const std::string path = target_.folder() + detail::temporary_name();
     fd_ = FileDescriptor(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
     if (!fd_.is_open() && errno == EEXIST) continue;
     if (!fd_.is_open()) target_.fail_to_write(errno);
-    if (was_taken_for_an_orphan(fd_)) {
+    if (detail::was_taken_for_an_orphan(fd_)) {
       ::unlink(path.c_str());
       continue;
     }
@@ -112,7 +63,7 @@ void AtomicFile::commit() {
     if (::fsync(fd_.get()) != 0 && errno != EINVAL) target_.fail_to_write(errno);
     rename_to(target_.path());
     temporary_path_.clear();
-    flush_folder(target_.folder());
+    detail::flush_folder(target_.folder());
   }
   if (const int error = fd_.close()) target_.fail_to_write(error);
 }
@@ -121,7 +72,7 @@ void AtomicFile::check(const std::string& path) {
   const OutputTarget target(path);
   if (target.is_stream()) return target.check_stream();
   AtomicFile file(target);
-  const std::string other = target.folder() + random_name();
+  const std::string other = target.folder() + detail::temporary_name();
   file.rename_to(other);
   file.temporary_path_ = other;
   // A file may be protected from being replaced, by the sticky bit of its folder or by being immutable.

@@ -11,6 +11,9 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "taper/core/base/cpu_level.h"
+#include "taper/core/base/error.h"
+
 namespace taper {
 namespace {
 
@@ -41,6 +44,12 @@ void start_program(const char* name) {
   }
   std::signal(SIGXFSZ, SIG_IGN);
   std::atexit(check_standard_output);
+  try {
+    cpu_level();
+  } catch (const Error& error) {
+    print_error(error.what());
+    std::exit(2);
+  }
 }
 
 void print_error(std::string_view message) {

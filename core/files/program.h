@@ -21,6 +21,7 @@ namespace taper {
 ///   end of the process.
 /// - At exit, if standard output could not be written, says so and makes the exit code 1. Not if its reader
 ///   went away, as after `| head -1`: the reader has what it wanted.
+/// - Ends the program with code 2 if TAPER_CPU is wrong (core/base/cpu_level.h).
 void start_program(const char* name);
 
 /// As fmt::print on standard output, but never throws. A failed write is reported at exit.

@@ -58,6 +58,7 @@ struct DeviceProperties {
   size_t shared_memory_per_multiprocessor_bytes = 0;
   size_t l2_cache_bytes = 0;
   int threads_per_multiprocessor = 0;
+  std::string pci_bus_id = {};  // "0000:3b:00.0"; empty for the simulated GPU
 };
 
 /// Returns what `device` is. The reference stays valid for the life of the program. Throws Error if there is

@@ -51,6 +51,9 @@ struct KernelCounts {
 KernelCounts kernel_counts();
 void reset_kernel_counts();
 
+/// Returns how often, since the program began, the host has waited for work that was not done yet.
+uint64_t host_waits();
+
 /// Returns the bytes that allocate has handed out on `device` and not got back.
 size_t allocated_bytes(int device = 0);
 

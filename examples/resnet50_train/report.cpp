@@ -30,20 +30,37 @@ void print_benchmark(double seconds_allowed) {
   print_out("\n");
 }
 
+/// Prints how many checkpoints there were and what they cost.
+void print_checkpoints(const Outcome& outcome) {
+  const CheckpointTally& tally = outcome.checkpoints;
+  if (tally.written == 0) return;
+  print_out("{} {} saved, the last {}; training waited {:.2f} s for {}\n", tally.written,
+            tally.written == 1 ? "checkpoint" : "checkpoints", printable(tally.last_path),
+            tally.waited_seconds, tally.written == 1 ? "it" : "them");
+}
+
 }  // namespace
 
-void print_header(const TrainOptions& options, const Setup& setup) {
+bool is_saved(const Outcome& outcome) {
+  return !outcome.checkpoints.last_path.empty() && outcome.checkpoints.last_step == outcome.steps;
+}
+
+void print_header(const TrainOptions& options, const Setup& setup, size_t parameter_groups) {
   const Data& data = setup.data;
   const std::string name =
       options.dataset == "imagefolder" ? (data.train ? options.data : options.val) : options.dataset;
   print_out("{} ({} parameters, {} classes) on {}, {} px, {}, {}, {} threads\n", options.arch,
             setup.model->parameter_count(), data.num_classes, printable(name), options.image_size,
-            describe(options.device), options.dtype, num_threads());
+            describe(options.device),
+            options.amp ? fmt::format("{} and {}", options.dtype, options.amp_name())
+                        : fmt::format("{}", options.dtype),
+            num_threads());
   if (data.train) {
     print_out(
-        "{} images to learn from{}, {} steps of {} images, {} lr {:g} {}\n", data.train->dataset().size(),
+        "{} images to learn from{}, {} steps of {} images, {} lr {:g} {}{}\n", data.train->dataset().size(),
         data.validation ? fmt::format(", {} to be judged by", data.validation->dataset().size()) : "",
-        setup.plan.total_steps, setup.plan.images_per_step, options.optimizer, setup.lr, options.schedule);
+        setup.plan.total_steps, setup.plan.images_per_step, options.optimizer, setup.lr, options.schedule,
+        parameter_groups > 1 ? fmt::format(", {} parameter groups", parameter_groups) : "");
   }
   for (const std::string& note : data.notes) print_out("{}\n", note);
   std::fflush(stdout);
@@ -59,8 +76,10 @@ void Report::on_run_end(const Outcome& outcome) {
               100 * outcome.score->top5, outcome.score->loss);
   tell_unreadable();
   if (options_.benchmark) print_benchmark(options_.benchmark_seconds);
+  print_checkpoints(outcome);
   if (outcome.ending == Ending::kInterrupted)
-    print_out("interrupted after {} of {} steps\n", outcome.steps, setup_.plan.total_steps);
+    print_out("interrupted after {} of {} steps{}\n", outcome.steps, setup_.plan.total_steps,
+              is_saved(outcome) ? "; the same command with --resume auto goes on" : "");
 }
 
 void Report::tell_unreadable() {

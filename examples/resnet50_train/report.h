@@ -10,8 +10,11 @@
 
 namespace taper {
 
-/// Prints the lines at the top of the output.
-void print_header(const TrainOptions& options, const Setup& setup);
+/// Prints the lines at the top of the output. parameter_groups: the optimiser's.
+void print_header(const TrainOptions& options, const Setup& setup, size_t parameter_groups = 1);
+
+/// Returns whether a checkpoint of the run's last step stands.
+bool is_saved(const Outcome& outcome);
 
 /// Tells of unreadable images after the first epoch and at the end, and of the run's result at its end.
 /// Refers to its arguments.

@@ -1,73 +1,27 @@
 #include "setup.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <iterator>
-#include <set>
 #include <utility>
 
+#include "model.h"
+#include "optimisation.h"
 #include "report.h"
+#include "resume.h"
 #include "taper/core/base/parallel.h"
 #include "taper/core/base/printable.h"
 #include "taper/core/files/atomic_file.h"
 #include "taper/core/files/output_target.h"
 #include "taper/core/generator.h"
 #include "taper/core/tf32.h"
-#include "taper/nn/data/dataset.h"
-#include "taper/nn/data/digits_dataset.h"
-#include "taper/nn/data/image_folder.h"
-#include "taper/nn/data/synthetic_dataset.h"
-#include "taper/nn/io/safetensors.h"
-#include "taper/nn/optim/adamw.h"
-#include "taper/nn/optim/sgd.h"
+#include "taper/nn/io/weights.h"
 #include "taper/nn/train/step_log.h"
 #include "taper/ops/algorithms/algorithm_cache.h"
-#include "taper/ops/elementwise/elementwise.h"
-#include "taper/ops/reduce/reduce.h"
+#include "watching.h"
 
 namespace taper {
 namespace {
-
-/// How many images the synthetic data set holds: an epoch of it is as long as it needs to be.
-constexpr int64_t kSyntheticImages = 12800;
-constexpr int64_t kSyntheticClasses = 1000;
-
-/// The first tensor that holds NaN or infinity; "" if all are finite.
-std::string name_of_not_finite(const TensorMap& tensors) {
-  for (const auto& [name, tensor] : tensors)
-    if (ops::item(ops::sum(ops::isfinite(tensor))) != double(tensor.numel())) return name;
-  return {};
-}
-
-struct Datasets {
-  std::shared_ptr<const Dataset> train, validation;
-};
-
-Datasets open_folders(const TrainOptions& options, std::vector<std::string>& notes) {
-  const auto open = [&](const std::string& folder) -> std::shared_ptr<const Dataset> {
-    if (folder.empty()) return nullptr;
-    auto dataset = std::make_shared<ImageFolderDataset>(folder);
-    if (const std::string others = dataset->passed_over().str(); !others.empty())
-      notes.push_back(fmt::format("passed over in {}: {}", printable(folder), others));
-    return dataset;
-  };
-  const Datasets sets = {open(options.data), open(options.val)};
-  if (sets.train && sets.validation) check_same_classes(*sets.train, *sets.validation);
-  if (sets.train && !options.eval_only) check_readable(*sets.train);
-  if (sets.validation) check_readable(*sets.validation);
-  return sets;
-}
-
-Datasets open_datasets(const TrainOptions& options, std::vector<std::string>& notes) {
-  if (options.dataset == "digits")
-    return {std::make_shared<DigitsDataset>(DigitsDataset::Split::kTrain),
-            std::make_shared<DigitsDataset>(DigitsDataset::Split::kTest)};
-  if (options.dataset == "imagefolder") return open_folders(options, notes);
-  const int64_t classes = options.num_classes > 0 ? options.num_classes : kSyntheticClasses;
-  return {std::make_shared<SyntheticDataset>(kSyntheticImages, classes, options.image_size, options.seed),
-          nullptr};
-}
 
 /// Sets threads, choice of algorithms, TF32 and seed.
 void apply_settings(const TrainOptions& options) {
@@ -92,12 +46,16 @@ void check_outputs(const TrainOptions& options) {
   add("--log", options.log);
   for (const auto& [flag, path] : {std::pair<const char*, const std::string&>("--summary", options.summary),
                                    {"--profile", options.profile},
-                                   {"--memory-report", options.memory_report}}) {
+                                   {"--memory-report", options.memory_report},
+                                   {"--report", options.report}}) {
     add(flag, path);
     if (!path.empty()) AtomicFile::check(path);  // before hours of work, not after
   }
-  if (std::error_code unknown; std::filesystem::is_regular_file(options.init, unknown))
-    add("--init", options.init);
+  for (const auto& [flag, path] :
+       {std::pair("--init", options.init), std::pair("--pretrained", options.pretrained)}) {
+    const std::string weights = weights_file(path);
+    if (std::error_code unknown; std::filesystem::is_regular_file(weights, unknown)) add(flag, weights);
+  }
   for (size_t i = 0; i < files.size(); ++i) {
     for (size_t j = 0; j < i; ++j)
       TAPER_CHECK(!files[i].second.is_same_file(files[j].second), "{} and {} name the same file, {}",
@@ -105,128 +63,71 @@ void check_outputs(const TrainOptions& options) {
   }
 }
 
-Data load_data(const TrainOptions& options) {
-  Data data;
-  const auto [train, validation] = open_datasets(options, data.notes);
-  const int64_t found = (train ? train : validation)->num_classes();
-  data.num_classes = options.num_classes > 0 ? options.num_classes : found;
-  TAPER_CHECK(data.num_classes >= found, "--num-classes {}: the data set has {} classes", data.num_classes,
-              found);
-  const bool digits = options.dataset == "digits";
-  const ImageTransform evaluation = evaluation_transform(
-      options.image_size, digits && options.resize == 0 ? options.image_size : options.resize);
-  if (train && !options.eval_only) {
-    ImageTransform transform = options.augment ? training_transform(options.image_size) : evaluation;
-    if (digits) transform.flip = false;  // a mirrored digit is no digit
-    data.train = std::make_unique<DataLoader>(
-        train, transform,
-        DataLoaderOptions{.batch_size = std::min(options.batch_size, train->size()),
-                          .shuffle = options.shuffle,
-                          .drop_last = true,
-                          .workers = options.workers,
-                          .broken = options.strict_data ? BrokenImages::kRefuse : BrokenImages::kReplace,
-                          .device = options.device,
-                          .dtype = options.dtype,
-                          .seed = options.seed});
-  }
-  if (validation) {
-    data.validation = std::make_unique<DataLoader>(
-        validation, evaluation,
-        DataLoaderOptions{.batch_size = options.batch_size,
-                          .workers = options.workers,
-                          .broken = options.strict_data ? BrokenImages::kRefuse : BrokenImages::kSkip,
-                          .device = options.device,
-                          .dtype = options.dtype,
-                          .seed = options.seed});
-  }
-  return data;
-}
-
-std::unique_ptr<ResNet> build_model(const TrainOptions& options, int64_t num_classes) {
-  // NOLINTNEXTLINE(modernize-make-unique): a ResNet can be neither copied nor moved into place.
-  std::unique_ptr<ResNet> model(new ResNet(make_resnet(
-      options.arch, {.num_classes = num_classes, .zero_init_residual = options.zero_init_residual})));
-  model->to(options.dtype);
-  if (options.init.empty()) return model;
-  try {
-    const Safetensors weights = load_safetensors(options.init);
-    model->load_state_dict(weights.tensors_for(model->state_dict()));
-  } catch (const FileError&) {
-    throw;
-  } catch (const Error& error) {
-    fail("--init {}: {}", options.init, error.what());
-  }
-  return model;
-}
-
-double peak_lr(const TrainOptions& options, const TrainPlan& plan) {
-  if (options.lr) return *options.lr;
-  return options.optimizer == "sgd" ? 0.1 * double(plan.images_per_step) / 256 : 1e-3;
+/// A run that goes on takes its weights from the checkpoint, whatever the former one began with.
+TrainOptions without_weights(TrainOptions options) {
+  options.init.clear();
+  options.pretrained.clear();
+  return options;
 }
 
 }  // namespace
 
-std::vector<std::string> Data::unreadable() const {
-  std::set<std::string> all;  // one folder may serve for both
-  for (const DataLoader* loader : {train.get(), validation.get()})
-    if (loader) std::ranges::copy(loader->broken_images(), std::inserter(all, all.end()));
-  return {all.begin(), all.end()};
+void Setup::open_checkpoints(const TrainOptions& options) {
+  try {
+    checkpoints = std::make_unique<CheckpointWriter>(options.checkpoint_dir, options.keep);
+  } catch (const FileError& error) {
+    fail("--checkpoint-dir: {}", error.what());
+  }
+}
+
+std::shared_ptr<TrainSink> Setup::open_log(const TrainOptions& options) {
+  const TrainProgress before = start ? progress_of(*start) : TrainProgress();
+  auto opened = std::make_shared<StepLog>(options.log, StepLogOptions{.deterministic = options.deterministic,
+                                                                      .keep_steps = before.step,
+                                                                      .last_loss = before.loss});
+  if (opened->last_kept_step() < before.step)
+    data.notes.push_back(fmt::format("{} lacks steps {} to {}", printable(options.log),
+                                     opened->last_kept_step() + 1, before.step));
+  return opened;
 }
 
 Setup::Setup(const TrainOptions& options) {
   apply_settings(options);
-  try {
-    check_outputs(options);
-    data = load_data(options);
-    model = build_model(options, data.num_classes);
-    if (!options.init.empty()) not_finite = name_of_not_finite(model->state_dict());
-    if (data.train)
-      plan = TrainPlan(
-          *data.train,
-          {.epochs = options.epochs, .max_steps = options.max_steps, .accumulate = options.accumulate});
-    lr = peak_lr(options, plan);
-    if (!options.profile.empty())
-      profile = std::make_shared<ProfileReport>(options.profile, plan.total_steps);
-    if (!options.log.empty())
-      log = std::make_shared<StepLog>(options.log, StepLogOptions{.deterministic = options.deterministic});
-  } catch (const OutOfMemoryError&) {
-    throw;
-  } catch (const Error& error) {
-    throw BadInput(error.what());
+  as_bad_input([&] { prepare(options); });
+}
+
+void Setup::prepare(const TrainOptions& options) {
+  check_outputs(options);
+  std::error_code unknown;
+  if (std::filesystem::exists(options.checkpoint_dir, unknown)) open_checkpoints(options);
+  start = find_start(options);
+  data = load_data(options);
+  const TrainOptions begin = start ? without_weights(options) : options;
+  if (options.eval_only) check_classes(options, data.validation->dataset().class_names());
+  if (!options.without_effect.empty())
+    data.notes.push_back(
+        fmt::format("--eval-only does not train: no effect has {}", fmt::join(options.without_effect, ", ")));
+  model = build_model(begin, data.num_classes, data.notes);
+  TAPER_CHECK(!options.head_lr || model->fc.weight.requires_grad() || model->fc.bias.requires_grad(),
+              "--head-lr is the last layer's, fc, which --freeze keeps from training");
+  if (begin.has_weights()) not_finite = name_of_not_finite(model->state_dict());
+  if (data.train)
+    plan = TrainPlan(
+        *data.train,
+        {.epochs = options.epochs, .max_steps = options.max_steps, .accumulate = options.accumulate});
+  lr = peak_lr(options, plan);
+  if (start) {
+    check_fits(*start, must_match(options, data, plan), describe_model(options, data));
+    std::ranges::copy(describe_start(*start, options, plan, checkpoints ? &checkpoints->folder() : nullptr),
+                      std::back_inserter(data.notes));
   }
-}
-
-std::unique_ptr<Optimizer> make_optimizer(const TrainOptions& options, const ResNet& model, double lr) {
-  const NamedTensors parameters = model.named_parameters();
-  const double decay = *options.weight_decay;
-  if (options.optimizer == "sgd")
-    return std::make_unique<SGD>(parameters,
-                                 SgdOptions{.lr = lr, .momentum = options.momentum, .weight_decay = decay});
-  return std::make_unique<AdamW>(parameters, AdamWOptions{.lr = lr, .weight_decay = decay});
-}
-
-std::unique_ptr<Ema> make_ema(const TrainOptions& options, const ResNet& model) {
-  if (options.ema == 0) return nullptr;
-  // The running statistics belong to the averaged weights as much as the weights do.
-  NamedTensors state = model.named_parameters();
-  for (const auto& buffer : model.named_buffers()) state.push_back(buffer);
-  return std::make_unique<Ema>(state, options.ema);
-}
-
-std::shared_ptr<LrScheduler> make_schedule(const TrainOptions& options, Optimizer& optimizer,
-                                           const TrainPlan& plan) {
-  const auto warmup = std::min(int64_t(std::llround(options.warmup_epochs * double(plan.steps_per_epoch))),
-                               plan.total_steps - 1);
-  const int64_t steps = plan.total_steps - warmup;
-  std::shared_ptr<LrScheduler> schedule;
-  if (options.schedule == "cosine") {
-    schedule = std::make_shared<CosineAnnealingLr>(optimizer, steps);
-  } else {
-    std::vector<int64_t> milestones;  // none: constant
-    if (options.schedule == "step") milestones = {(steps + 2) / 3, (2 * steps + 2) / 3};
-    schedule = std::make_shared<MultiStepLr>(optimizer, milestones);
-  }
-  return with_warmup(optimizer, warmup, schedule);
+  if (!options.profile.empty()) profile = std::make_shared<ProfileReport>(options.profile, plan.total_steps);
+  if (!options.checkpoint_dir.empty() && !checkpoints) open_checkpoints(options);
+  if (!options.log.empty()) log = open_log(options);
+  if (data.validation && (!options.tensorboard.empty() || !options.report.empty()))
+    predictions = std::make_unique<Predictions>();
+  page = make_page(options, *this);
+  tensorboard = make_tensorboard(options, *this);
 }
 
 }  // namespace taper

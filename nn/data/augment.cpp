@@ -7,6 +7,8 @@ namespace {
 
 constexpr double kMinArea = 0.08, kMaxArea = 1.0;
 constexpr double kMinRatio = 3.0 / 4.0, kMaxRatio = 4.0 / 3.0;
+constexpr double kMinErased = 0.02, kMaxErased = 0.33;
+constexpr double kMinErasedRatio = 0.3, kMaxErasedRatio = 3.3;
 constexpr int kTries = 10;
 
 // Python's round(): rounds halves to the even number.
@@ -41,6 +43,22 @@ Image random_shift(const Image& image, int padding, RandomStream& random) {
   const int top = int(random.below(positions)) - padding;
   const int left = int(random.below(positions)) - padding;
   return crop(image, Box{left, top, image.width, image.height});
+}
+
+Box random_erasing_box(int width, int height, double probability, RandomStream& random) {
+  if (random.uniform(0, 1) >= probability) return {};
+  const double image_area = double(width) * height;
+  for (int i = 0; i < kTries; ++i) {
+    const double area = image_area * random.uniform(kMinErased, kMaxErased);
+    const double ratio = std::exp(random.uniform(std::log(kMinErasedRatio), std::log(kMaxErasedRatio)));
+    const int h = round_half_even(std::sqrt(area * ratio));
+    const int w = round_half_even(std::sqrt(area / ratio));
+    if (h >= height || w >= width) continue;
+    const int top = int(random.below(uint32_t(height - h) + 1));
+    const int left = int(random.below(uint32_t(width - w) + 1));
+    return {left, top, w, h};
+  }
+  return {};
 }
 
 }  // namespace taper

@@ -1,5 +1,6 @@
 #pragma once
-// Random crops for training. PyTorch's counterpart: RandomResizedCrop and RandomCrop of torchvision.
+// Random crops and rectangles for training. PyTorch's counterpart: RandomResizedCrop, RandomCrop and RandomErasing of
+// torchvision.
 
 #include "taper/nn/data/random_stream.h"
 #include "taper/nn/data/resize.h"
@@ -14,5 +15,11 @@ Box random_resized_crop_box(int width, int height, RandomStream& random);
 /// Pads the image with `padding` black pixels on each side and crops it to its own size at a random position:
 /// the augmentation of 32 x 32 sets. torchvision: RandomCrop(size, padding).
 Image random_shift(const Image& image, int padding, RandomStream& random);
+
+/// Returns the box that torchvision's RandomErasing erases from a width x height image, smaller than it in both
+/// directions: an area of 2% to 33% of the image at an aspect ratio (height to width) of 0.3 to 3.3 (log-uniform), at
+/// a random position. With probability 1 - `probability`, and after ten misses, returns an empty box. Zhong et al.
+/// 2017, https://arxiv.org/abs/1708.04896.
+Box random_erasing_box(int width, int height, double probability, RandomStream& random);
 
 }  // namespace taper

@@ -14,6 +14,7 @@ namespace {
 
 // Samples per task: few enough to spread a batch over all workers, enough to take the lock rarely.
 constexpr int64_t kSamplesPerTask = 4;
+constexpr int64_t kEdges = 4;  // numbers for an erased rectangle: see Batch::erased
 
 }  // namespace
 
@@ -73,8 +74,14 @@ void BatchReader::stop() {
 Batch BatchReader::empty_batch(int64_t size, int64_t step) const {
   const int64_t side = source_.transform.image_size;
   const bool pinned = options_.device.is_cuda();
-  return {empty({size, side, side, 3}, {.dtype = kUInt8, .pinned_memory = pinned}),
-          empty({size}, {.dtype = kInt64, .pinned_memory = pinned}), step};
+  Batch batch{.images = empty({size, side, side, 3}, {.dtype = kUInt8, .pinned_memory = pinned}),
+              .labels = empty({size}, {.dtype = kInt64, .pinned_memory = pinned}),
+              .step = step,
+              .epoch = epoch_,
+              .indices = std::vector<int64_t>(size_t(size))};
+  if (source_.transform.erase > 0)
+    batch.erased = empty({size, kEdges}, {.dtype = kInt64, .pinned_memory = pinned});
+  return batch;
 }
 
 // Fills the window with empty batches. Only next()'s thread allocates, so a lack of memory is an error there.
@@ -124,6 +131,7 @@ void BatchReader::load_sample(PendingBatch& pending, int64_t i) {
   const OpScope scope("load sample", SpanKind::kData);
   const int64_t position = pending.first + i;
   const int64_t index = order_.empty() ? position : order_[size_t(position)];
+  pending.batch.indices[size_t(i)] = index;
   try {
     const std::optional<Sample> sample = read_sample(index);
     if (!sample) {
@@ -135,6 +143,10 @@ void BatchReader::load_sample(PendingBatch& pending, int64_t i) {
     const size_t row = image.pixels.size();
     std::memcpy(pending.batch.images.data<uint8_t>() + size_t(i) * row, image.pixels.data(), row);
     pending.batch.labels.data<int64_t>()[i] = sample->label;
+    if (!pending.batch.erased.defined()) return;
+    const Box box = random_erasing_box(image.width, image.height, source_.transform.erase, random);
+    const int64_t edges[kEdges] = {box.top, box.left, box.top + box.height, box.left + box.width};
+    std::copy(edges, edges + kEdges, pending.batch.erased.data<int64_t>() + i * kEdges);
   } catch (const std::bad_alloc&) {
     pending.errors[size_t(i)] = std::make_exception_ptr(
         OutOfMemoryError(fmt::format("{}: not enough memory to prepare it", dataset_->describe(index))));
@@ -217,6 +229,10 @@ Batch BatchReader::without_missing(const PendingBatch& pending) const {
     std::memcpy(result.images.data<uint8_t>() + size_t(to) * row,
                 all.images.data<uint8_t>() + size_t(from) * row, row);
     result.labels.data<int64_t>()[to] = all.labels.data<int64_t>()[from];
+    if (all.erased.defined())
+      std::copy_n(all.erased.data<int64_t>() + from * kEdges, kEdges,
+                  result.erased.data<int64_t>() + to * kEdges);
+    result.indices[size_t(to)] = all.indices[size_t(from)];
     ++to;
   }
   return result;

@@ -1,8 +1,5 @@
 #include "taper/nn/data/device_prefetch.h"
 
-#include "taper/ops/copy/copy.h"
-#include "taper/ops/image/normalize_images.h"
-
 namespace taper {
 namespace {
 
@@ -11,9 +8,9 @@ constexpr size_t kAhead = 2;
 
 }  // namespace
 
-DevicePrefetch::DevicePrefetch(Device device, DType dtype)
+DevicePrefetch::DevicePrefetch(Device device, BatchFinisher& finish)
     : device_(device),
-      dtype_(dtype),
+      finish_(finish),
       stream_(gpu::stream_from_pool(device.index, gpu::StreamPriority::kHigh)) {}
 
 std::optional<Batch> DevicePrefetch::next(BatchReader& reader) {
@@ -28,8 +25,9 @@ std::optional<Batch> DevicePrefetch::next(BatchReader& reader) {
   if (!first.batch) return std::nullopt;
   const gpu::Stream now = gpu::current_stream(device_.index);
   now.wait(first.copied);
-  for (const Tensor& tensor : {first.batch->images, first.batch->labels}) {
-    gpu::record_stream(*tensor.storage(), now);
+  const Batch& batch = *first.batch;
+  for (const Tensor& tensor : {batch.images, batch.labels, batch.probabilities, batch.erased}) {
+    if (tensor.defined()) gpu::record_stream(*tensor.storage(), now);
   }
   return std::move(first.batch);
 }
@@ -41,9 +39,7 @@ void DevicePrefetch::fetch(BatchReader& reader) {
     next.batch = reader.next();
     if (!next.batch) return;
     const gpu::StreamGuard guard(stream_);
-    Batch& batch = *next.batch;
-    batch.images = ops::normalize_images(ops::to_device(batch.images, device_, true), {.dtype = dtype_});
-    batch.labels = ops::to_device(batch.labels, device_, true);
+    finish_(*next.batch);
     next.copied.record(stream_);
   } catch (...) {
     next.batch.reset();

@@ -8,13 +8,14 @@
 
 #include "taper/core/gpu/runtime.h"
 #include "taper/nn/data/batch_reader.h"
+#include "taper/nn/data/finish_batch.h"
 
 namespace taper {
 
 class DevicePrefetch {
  public:
-  /// Normalises images to `dtype` on `device`, a GPU.
-  DevicePrefetch(Device device, DType dtype);
+  /// `finish` brings batches to `device`, a GPU. It must outlive the object.
+  DevicePrefetch(Device device, BatchFinisher& finish);
 
   /// Returns the next batch of `reader`, whose batches are in pinned memory. Work enqueued from now on runs
   /// after the batch's copy; the host does not wait. Throws what the reader threw for this batch.
@@ -32,7 +33,7 @@ class DevicePrefetch {
   void fetch(BatchReader& reader);
 
   Device device_;
-  DType dtype_;
+  BatchFinisher& finish_;
   gpu::Stream stream_;  // for the copies
   std::deque<Ahead> ahead_;
 };

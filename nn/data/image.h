@@ -56,6 +56,9 @@ Image decode_image(std::span<const uint8_t> bytes, const std::string& name, cons
 /// OutOfMemoryError.
 Image read_image(const std::string& path, const ImageLimits& limits = {});
 
+/// Returns the image as a PNG file. Throws OutOfMemoryError.
+std::vector<uint8_t> encode_png(const Image& image);
+
 /// Returns whether the file name ends in .jpg, .jpeg or .png, in either case.
 bool has_image_extension(const std::string& path);
 

@@ -136,6 +136,10 @@ std::string PassedOver::str() const {
   return text;
 }
 
+std::vector<std::string> list_images(const std::string& folder, PassedOver& passed_over) {
+  return find_images(folder, ids_from_root_to(folder), passed_over);
+}
+
 ImageFolderDataset::ImageFolderDataset(const std::string& folder, ImageLimits limits) : limits_(limits) {
   // A link to one of these, or to a class, adds nothing: its target belongs elsewhere.
   const std::set<FolderId> around = ids_from_root_to(folder);

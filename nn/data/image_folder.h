@@ -17,6 +17,11 @@ struct PassedOver {
   std::string str() const;
 };
 
+/// Returns the paths of the images at any depth below `folder`: those of a folder before those of its subfolders, each
+/// sorted by name. Hidden names are left out, and a folder is listed once, however many links lead to it. Adds what is left
+/// out to `passed_over`. Throws FileError if a folder is missing or cannot be listed.
+std::vector<std::string> list_images(const std::string& folder, PassedOver& passed_over);
+
 /// The images FOLDER/CLASS/**/*.{jpg,jpeg,png}. Classes are numbered in the order of their names, images in
 /// the order of classes, subfolders and names, as in torchvision.datasets.ImageFolder. Unlike there, hidden
 /// names (.x, __MACOSX) are no classes and no images. A class has the images of a folder once, however many

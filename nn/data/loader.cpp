@@ -1,11 +1,12 @@
 #include "taper/nn/data/loader.h"
 
+#include <cmath>
 #include <numeric>
 
 #include "taper/core/base/error.h"
 #include "taper/nn/data/batch_reader.h"
 #include "taper/nn/data/device_prefetch.h"
-#include "taper/ops/image/normalize_images.h"
+#include "taper/nn/data/finish_batch.h"
 
 namespace taper {
 
@@ -16,6 +17,16 @@ std::vector<int64_t> shuffled_order(int64_t size, uint64_t seed, int64_t epoch) 
   RandomStream random(seed, RandomPurpose::kShuffle, uint64_t(epoch), 0);
   for (int64_t i = size - 1; i > 0; --i) std::swap(order[size_t(i)], order[random.below(uint32_t(i + 1))]);
   return order;
+}
+
+/// Checks the options and completes them.
+static void check_mix(MixOptions& mix, int64_t classes) {
+  for (const double alpha : {mix.mixup, mix.cutmix})
+    TAPER_CHECK(alpha >= 0 && std::isfinite(alpha),
+                "DataLoader: alpha of mixup and CutMix must not be negative, got {}", alpha);
+  if (mix.classes == 0) mix.classes = classes;
+  TAPER_CHECK(mix.classes >= classes, "DataLoader: images are mixed for {} classes, but the data set has {}",
+              mix.classes, classes);
 }
 
 DataLoader::DataLoader(std::shared_ptr<const Dataset> dataset, ImageTransform transform,
@@ -33,12 +44,16 @@ DataLoader::DataLoader(std::shared_ptr<const Dataset> dataset, ImageTransform tr
   source_->dataset = std::move(dataset);
   source_->transform = transform;
   source_->options = options;
+  check_mix(source_->options.mix, source_->dataset->num_classes());
+  TAPER_CHECK(transform.erase >= 0 && transform.erase <= 1,
+              "DataLoader: the probability of random erasing must be 0 to 1, got {}", transform.erase);
   TAPER_CHECK(batches_per_epoch() > 0, "DataLoader: {} samples do not fill a batch of {}{}",
               source_->dataset->size(), options.batch_size, options.drop_last ? " (drop_last)" : "");
   if (options.broken == BrokenImages::kReplace)
     source_->samples_by_class = samples_by_class(*source_->dataset);
   allocator_for(options.device);  // rejects a device that does not exist
-  if (options.device.is_cuda()) prefetch_ = std::make_unique<DevicePrefetch>(options.device, options.dtype);
+  finish_ = std::make_unique<BatchFinisher>(source_->options);
+  if (options.device.is_cuda()) prefetch_ = std::make_unique<DevicePrefetch>(options.device, *finish_);
 }
 
 DataLoader::~DataLoader() = default;
@@ -49,6 +64,11 @@ const Dataset& DataLoader::dataset() const {
 
 const DataLoaderOptions& DataLoader::options() const {
   return source_->options;
+}
+
+Image DataLoader::picture(int64_t index) const {
+  RandomStream random(options().seed, RandomPurpose::kAugment, 0, uint64_t(index));
+  return source_->transform.apply(dataset().get(index).image, random);
 }
 
 int64_t DataLoader::batches_per_epoch() const {
@@ -68,12 +88,16 @@ std::optional<Batch> DataLoader::next() {
   if (!reader_) return std::nullopt;
   if (prefetch_) return prefetch_->next(*reader_);
   std::optional<Batch> batch = reader_->next();
-  if (batch) batch->images = ops::normalize_images(batch->images, {.dtype = options().dtype});
+  if (batch) (*finish_)(*batch);
   return batch;
 }
 
 std::vector<std::string> DataLoader::broken_images() const {
   return source_->unreadable.messages();
+}
+
+std::string DataLoader::broken_image(int64_t index) const {
+  return source_->unreadable.contains(index) ? source_->unreadable.message(index) : "";
 }
 
 }  // namespace taper

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "taper/core/tensor.h"
+#include "taper/nn/data/batch.h"
 #include "taper/nn/data/dataset.h"
+#include "taper/nn/data/mix.h"
 #include "taper/nn/data/transforms.h"
 
 namespace taper {
@@ -38,20 +40,15 @@ struct DataLoaderOptions {
   Device device = kCPU;
   /// The images' dtype, a floating-point one.
   DType dtype = kFloat32;
-  /// Seeds the order and the augmentation.
+  /// Seeds the order, the augmentation and the mixing.
   uint64_t seed = 0;
-};
-
-struct Batch {
-  Tensor images;     ///< [N, 3, H, W] in the loader's dtype, channels_last
-  Tensor labels;     ///< [N] i64
-  int64_t step = 0;  ///< its index in the epoch
-
-  int64_t size() const { return labels.size(0); }
+  /// mixup and CutMix of each batch.
+  MixOptions mix = {};
 };
 
 struct BatchSource;
 class BatchReader;
+class BatchFinisher;
 class DevicePrefetch;
 
 /// Used from one thread. Destroying it in the middle of an epoch stops the workers.
@@ -66,6 +63,9 @@ class DataLoader {
 
   const Dataset& dataset() const;
   const DataLoaderOptions& options() const;
+  /// Returns the picture that the network gets of image `index` in epoch 0, before it is normalised. Throws
+  /// what reading the image throws.
+  Image picture(int64_t index) const;
   int64_t batches_per_epoch() const;
 
   /// Begins epoch `epoch` at batch `step`; a step > 0 continues an epoch. Abandons an epoch under way. Throws
@@ -79,10 +79,13 @@ class DataLoader {
 
   /// Returns a line for each unreadable image so far, sorted: its path and what was wrong.
   std::vector<std::string> broken_images() const;
+  /// Returns the line for image `index` of the data set; empty unless the image was found unreadable.
+  std::string broken_image(int64_t index) const;
 
  private:
   std::unique_ptr<BatchSource> source_;
-  std::unique_ptr<BatchReader> reader_;       // after source_, so that its threads end before what they use
+  std::unique_ptr<BatchReader> reader_;  // after source_, so that its threads end before what they use
+  std::unique_ptr<BatchFinisher> finish_;
   std::unique_ptr<DevicePrefetch> prefetch_;  // on a GPU
 };
 

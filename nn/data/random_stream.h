@@ -7,7 +7,7 @@
 namespace taper {
 
 /// What a stream of random numbers is for. Streams of different purposes share no numbers.
-enum class RandomPurpose : uint64_t { kShuffle = 1, kAugment = 2, kPixels = 3, kStandIn = 4 };
+enum class RandomPurpose : uint64_t { kShuffle = 1, kAugment = 2, kPixels = 3, kStandIn = 4, kMix = 5 };
 
 /// A stream of random numbers, a pure function of its constructor's arguments.
 class RandomStream {
@@ -21,6 +21,9 @@ class RandomStream {
   double uniform(double low, double high);
   /// Returns one of 0 .. count - 1, uniform without bias, for count >= 1.
   uint32_t below(uint32_t count);
+  /// Returns a number of the distribution Beta(alpha, alpha), alpha > 0: in [0, 1], symmetric about 1/2, near the ends
+  /// for a small alpha and near the middle for a large one.
+  double symmetric_beta(double alpha);
 
  private:
   Philox philox_;

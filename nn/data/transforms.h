@@ -22,6 +22,8 @@ struct ImageTransform {
   Augmentation augmentation = Augmentation::kNone;
   /// Mirrors images with probability 1/2.
   bool flip = false;
+  /// Probability of an erased rectangle (random_erasing_box), which becomes 0 once the image is normalised.
+  double erase = 0;
 
   /// Returns the image [image_size, image_size, 3]. Draws from `random` what the augmentation needs. Throws
   /// Error unless 0 < image_size <= resize, where resize is used.

@@ -9,6 +9,7 @@
 #include "taper/core/base/printable.h"
 #include "taper/core/files/atomic_file.h"
 #include "taper/nn/io/mapped_file.h"
+#include "taper/nn/io/pytorch_file.h"
 #include "taper/nn/io/safetensors_header.h"
 #include "taper/ops/copy/copy.h"
 
@@ -28,33 +29,7 @@ Tensor tensor_over(const std::shared_ptr<MappedFile>& file, char* data,
   return copy;
 }
 
-/// torch.save() writes a zip archive; before PyTorch 1.6 it wrote a pickle.
-bool is_pytorch_file(std::string_view bytes) {
-  return bytes.starts_with("PK\3\4") || bytes.starts_with("\x80\2");
-}
-
-[[noreturn]] void fail_unreadable(const std::string& name, const std::string& dtype) {
-  fail("tensor {} has dtype {}, which Taper lacks; save it in another, as with .to(torch.float32)",
-       quote_name(name), dtype);
-}
-
 }  // namespace
-
-const Tensor& Safetensors::at(const std::string& name) const {
-  if (const auto found = unreadable.find(name); found != unreadable.end()) {
-    fail_unreadable(name, found->second);
-  }
-  const auto found = tensors.find(name);
-  TAPER_CHECK(found != tensors.end(), "the file has no tensor {}", quote_name(name));
-  return found->second;
-}
-
-const TensorMap& Safetensors::tensors_for(const TensorMap& needed) const {
-  for (const auto& [name, dtype] : unreadable) {
-    if (needed.contains(name)) fail_unreadable(name, dtype);
-  }
-  return tensors;
-}
 
 Safetensors load_safetensors(const std::string& path) {
   const auto file = std::make_shared<MappedFile>(path);
@@ -67,8 +42,8 @@ Safetensors load_safetensors(const std::string& path) {
   if (header_bytes > most) {
     if (is_pytorch_file({file->data(), file->size_bytes()}))
       fail<FileError>(
-          "{}: a file of PyTorch's torch.save(), not safetensors; convert it in Python: "
-          "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'weights.safetensors')",
+          "{}: a file of PyTorch's torch.save(), not safetensors; load_pytorch() reads it, and "
+          "`taper-convert FILE weights.safetensors` converts it",
           path);
     fail<FileError>("{}: not a safetensors file, or truncated: a header of {} bytes where at most {} can be",
                     path, header_bytes, most);
@@ -88,7 +63,9 @@ Safetensors load_safetensors(const std::string& path) {
     std::string& name = node.key();
     const detail::SafetensorsEntry& entry = node.mapped();
     if (!entry.foreign_dtype.empty()) {
-      result.unreadable.emplace_hint(result.unreadable.end(), std::move(name), entry.foreign_dtype);
+      result.unreadable.emplace_hint(
+          result.unreadable.end(), std::move(name),
+          ForeignTensor{entry.foreign_dtype, {entry.shape.begin(), entry.shape.end()}});
       continue;
     }
     if (entry.dtype == kBool) {
@@ -103,7 +80,8 @@ Safetensors load_safetensors(const std::string& path) {
   return result;
 }
 
-void save_safetensors(const std::string& path, const TensorMap& tensors, const Metadata& metadata) {
+void write_safetensors(const TensorMap& tensors, const Metadata& metadata,
+                       const std::function<void(const void* data, size_t size_bytes)>& write) {
   // The widest elements first, then by name. The header has a multiple of eight bytes, so all are aligned.
   std::vector<const TensorMap::value_type*> order;
   for (const auto& named : tensors) {
@@ -125,13 +103,18 @@ void save_safetensors(const std::string& path, const TensorMap& tensors, const M
   const std::string text = detail::format_safetensors_header(header);
   const uint64_t header_bytes = text.size();
 
-  AtomicFile file(path);
-  file.write(&header_bytes, kLengthBytes);
-  file.write(text);
+  write(&header_bytes, kLengthBytes);
+  write(text.data(), text.size());
   for (const auto* named : order) {
     const Tensor tensor = ops::contiguous(ops::to_device(named->second, Device()));
-    file.write(tensor.data_ptr(), tensor.size_bytes());
+    write(tensor.data_ptr(), tensor.size_bytes());
   }
+}
+
+void save_safetensors(const std::string& path, const TensorMap& tensors, const Metadata& metadata) {
+  AtomicFile file(path);
+  write_safetensors(tensors, metadata,
+                    [&](const void* data, size_t size_bytes) { file.write(data, size_bytes); });
   file.commit();
 }
 

@@ -4,9 +4,11 @@
 // executable, and the data needs no parsing, so the file is mapped instead of read. The format and its
 // reference implementation: https://github.com/huggingface/safetensors.
 
+#include <functional>
 #include <map>
 #include <string>
 
+#include "taper/nn/io/state_dict.h"
 #include "taper/nn/tensor_map.h"
 
 namespace taper {
@@ -14,16 +16,8 @@ namespace taper {
 using Metadata = std::map<std::string, std::string>;
 
 /// The content of one file: tensors by name, and the text under "__metadata__".
-struct Safetensors {
-  TensorMap tensors;
+struct Safetensors : StateDict {
   Metadata metadata;
-  std::map<std::string, std::string> unreadable = {};  ///< tensors of dtypes that Taper lacks, with the dtype
-
-  /// Returns the tensor called `name`. Throws Error if there is none, or if it is unreadable.
-  const Tensor& at(const std::string& name) const;
-  /// Returns the tensors, for a caller that needs the names in `needed`. Throws Error if one of those is
-  /// unreadable: model.load_state_dict(file.tensors_for(model.state_dict())).
-  const TensorMap& tensors_for(const TensorMap& needed) const;
 };
 
 /// Maps the file at `path`. The tensors, on the CPU, view the mapping, which lives as long as the last of the
@@ -36,5 +30,10 @@ Safetensors load_safetensors(const std::string& path);
 /// Writes `tensors` (any device, any strides) and `metadata` to `path`, whole or not at all (see AtomicFile).
 /// Throws Error for an undefined tensor or a name that is not UTF-8, FileError if the file cannot be written.
 void save_safetensors(const std::string& path, const TensorMap& tensors, const Metadata& metadata = {});
+
+/// Passes the bytes of the file that save_safetensors() makes to `write`, piece by piece. Throws Error for an
+/// undefined tensor or a name that is not UTF-8.
+void write_safetensors(const TensorMap& tensors, const Metadata& metadata,
+                       const std::function<void(const void* data, size_t size_bytes)>& write);
 
 }  // namespace taper

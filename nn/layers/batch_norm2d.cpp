@@ -19,10 +19,10 @@ BatchNorm2d::BatchNorm2d(int64_t channels, double eps_, double momentum_) : eps(
 
 Tensor BatchNorm2d::forward(const Tensor& x, const BatchNormFusion& fusion, const BatchMoments& moments) {
   TAPER_CHECK(x.dim() == 4, "BatchNorm2d: input must be [N, C, H, W], got {}", x.shape());
-  if (is_training()) ops::add_(num_batches_tracked, 1);
+  if (uses_batch_statistics()) ops::add_(num_batches_tracked, 1);
   const BatchNormOptions options{.momentum = momentum, .eps = eps, .relu = fusion.relu};
-  return batch_norm(x, weight, bias, running_mean, running_var, is_training(), options, fusion.residual,
-                    moments);
+  return batch_norm(x, weight, bias, running_mean, running_var, uses_batch_statistics(), options,
+                    fusion.residual, moments);
 }
 
 Tensor BatchNorm2d::operator()(const Tensor& x, const BatchNormFusion& fusion) {

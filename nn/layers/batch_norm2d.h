@@ -21,15 +21,21 @@ class BatchNorm2d : public Layer {
   /// weight starts at 1, bias at 0; the running statistics at mean 0, variance 1.
   explicit BatchNorm2d(int64_t channels, double eps = 1e-5, double momentum = 0.1);
 
-  /// x: [N, channels, H, W]. In training, normalises by the batch's statistics and moves the running ones
-  /// towards them. In evaluation, normalises by the running ones. See ops::batch_norm_training. moments: the
-  /// moments of x where they are known.
+  /// x: [N, channels, H, W]. Where it uses the batch's statistics, normalises by them and moves the running ones
+  /// towards them; else normalises by the running ones. See ops::batch_norm_training. moments: the moments of x
+  /// where they are known.
   Tensor forward(const Tensor& x) override { return forward(x, {}); }
   Tensor forward(const Tensor& x, const BatchNormFusion& fusion, const BatchMoments& moments = {});
 
   using Layer::operator();
   /// Returns forward(x, fusion), between the hooks, which see the fused result.
   Tensor operator()(const Tensor& x, const BatchNormFusion& fusion);
+
+  /// Keeps the running statistics and normalises by them in training as in evaluation: for fine-tuning. PyTorch's
+  /// users call eval() on the layer after each train() of the model; torchvision has FrozenBatchNorm2d.
+  void freeze_statistics(bool frozen = true) { frozen_statistics_ = frozen; }
+  /// Returns whether forward() uses the batch's statistics: in training, unless they are frozen.
+  bool uses_batch_statistics() const { return is_training() && !frozen_statistics_; }
 
   int64_t flops(const Tensor& input, const Tensor& output) const override;
 
@@ -40,6 +46,9 @@ class BatchNorm2d : public Layer {
   Tensor running_mean;         ///< [channels]
   Tensor running_var;          ///< [channels]; unbiased
   Tensor num_batches_tracked;  ///< i64; training batches seen
+
+ private:
+  bool frozen_statistics_ = false;
 };
 
 }  // namespace taper

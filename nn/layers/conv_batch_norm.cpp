@@ -8,7 +8,7 @@ namespace taper {
 Tensor conv_batch_norm(Conv2d& conv, BatchNorm2d& norm, const Tensor& x, const BatchNormFusion& fusion) {
   // A hook sees the result of its own module, and may replace it.
   if (conv.has_hooks() || norm.has_hooks()) return norm(conv(x), fusion);
-  if (norm.is_training()) {
+  if (norm.uses_batch_statistics()) {
     if (conv.bias.defined()) return norm(conv(x), fusion);
     const auto [y, moments] = conv2d_moments(x, conv.weight, conv.options);
     return norm.forward(y, fusion, moments);

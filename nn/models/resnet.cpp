@@ -1,5 +1,6 @@
 #include "taper/nn/models/resnet.h"  // spine 60 (docs/0-the-spine.md)
 
+#include "taper/core/base/printable.h"
 #include "taper/nn/init.h"
 #include "taper/nn/layers/conv_batch_norm.h"
 
@@ -97,6 +98,8 @@ ResNet::ResNet(Block block, const std::array<int64_t, 4>& blocks, const ResNetOp
       layer3(register_module("layer3", make_stage(block, 2, blocks[2], options))),
       layer4(register_module("layer4", make_stage(block, 3, blocks[3], options))),
       avgpool(register_module<AdaptiveAvgPool2d>("avgpool", 1)),
+      dropout(register_optional("dropout",
+                                options.dropout > 0 ? std::make_shared<Dropout>(options.dropout) : nullptr)),
       fc(register_module<Linear>("fc", features(block), options.num_classes)) {
   for (const Tensor& weight : parameters()) {
     if (weight.dim() != 4) continue;  // only convolutions have four axes
@@ -108,7 +111,8 @@ ResNet::ResNet(Block block, const std::array<int64_t, 4>& blocks, const ResNetOp
 Tensor ResNet::forward(const Tensor& x) {
   const Tensor stem = maxpool(conv_batch_norm(conv1, bn1, x, {.relu = true}));
   const Tensor y = layer4(layer3(layer2(layer1(stem))));
-  return fc(avgpool(y).flatten(1));
+  const Tensor features = avgpool(y).flatten(1);
+  return fc(dropout ? (*dropout)(features) : features);
 }
 
 ResNet resnet18(const ResNetOptions& options) {
@@ -133,8 +137,15 @@ ResNet make_resnet(std::string_view architecture, const ResNetOptions& options) 
   if (architecture == "resnet50") return resnet50(options);
   if (architecture == "resnet101") return resnet101(options);
   if (architecture == "resnet152") return resnet152(options);
-  fail("'{}' is not an architecture Taper knows; use resnet18, resnet34, resnet50, resnet101 or resnet152",
-       architecture);
+  fail("{} is not an architecture Taper knows; use resnet18, resnet34, resnet50, resnet101 or resnet152",
+       quote_name(architecture));
+}
+
+std::string resnet_layer_of(const std::string& parameter) {
+  if (parameter.starts_with("fc.")) return "fc";
+  if (!parameter.starts_with("layer")) return "stem";
+  const size_t block = parameter.find('.') + 1;
+  return parameter.substr(0, parameter.find('.', block));
 }
 
 }  // namespace taper

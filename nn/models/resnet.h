@@ -5,11 +5,13 @@
 // load here.
 
 #include <array>
+#include <string>
 #include <string_view>
 
 #include "taper/nn/layers/adaptive_avg_pool2d.h"
 #include "taper/nn/layers/batch_norm2d.h"
 #include "taper/nn/layers/conv2d.h"
+#include "taper/nn/layers/dropout.h"
 #include "taper/nn/layers/linear.h"
 #include "taper/nn/layers/max_pool2d.h"
 #include "taper/nn/layers/sequential.h"
@@ -21,6 +23,8 @@ struct ResNetOptions {
   /// Starts the last batch norm of each block at 0, so that the block begins as the identity:
   /// https://arxiv.org/abs/1706.02677, section 5.1.
   bool zero_init_residual = false;
+  /// Probability that training drops a feature before the last layer. torchvision's networks have no dropout.
+  double dropout = 0;
 };
 
 /// The shortcut of a block that changes the shape: a strided 1x1 convolution and a batch norm.
@@ -88,6 +92,7 @@ class ResNet : public Layer {
   Sequential& layer3;
   Sequential& layer4;
   AdaptiveAvgPool2d& avgpool;
+  Dropout* dropout;  ///< null without ResNetOptions::dropout
   Linear& fc;
 };
 
@@ -103,5 +108,9 @@ ResNet resnet101(const ResNetOptions& options = {});
 ResNet resnet152(const ResNetOptions& options = {});
 /// Returns the network of that name: "resnet50". Throws Error for an unknown name.
 ResNet make_resnet(std::string_view architecture, const ResNetOptions& options = {});
+
+/// Returns the part of a ResNet that a parameter belongs to, for learning rates by layer: "stem" (conv1,
+/// bn1), one of the blocks "layer1.0", "layer1.1", ..., or "fc".
+std::string resnet_layer_of(const std::string& parameter);
 
 }  // namespace taper

@@ -2,6 +2,9 @@
 
 #include "taper/core/base/op_scope.h"
 #include "taper/ops/copy/copy.h"
+#include "taper/ops/copy/create.h"
+#include "taper/ops/elementwise/elementwise.h"
+#include "taper/ops/optimizer/controls.h"
 #include "taper/ops/optimizer/optimizer.h"
 
 namespace taper {
@@ -12,21 +15,29 @@ Ema::Ema(const NamedTensors& tensors, double decay) : decay_(decay) {
     TAPER_CHECK(value.defined(), "Ema: {} is undefined", name);
     slots_.push_back({name, value, ops::clone(value)});
   }
+  const Device device = slots_.empty() ? kCPU : slots_[0].value.device();
+  updates_ = ops::zeros({}, {.dtype = kFloat64, .device = device});
 }
 
-void Ema::update() {
+void Ema::update(const Tensor& skip) {
   const OpScope scope("Ema update", SpanKind::kOptimizer);
+  const Tensor applied = skip.defined() ? ops::eq(skip.reshape({}), 0) : Tensor();
   std::vector<Tensor> averages, values;
   for (const Slot& slot : slots_) {
-    if (updates_ == 0 || !is_floating_point(slot.value.dtype())) {
-      ops::copy_(slot.average, slot.value);
-    } else {
+    if (is_floating_point(slot.value.dtype())) {
       averages.push_back(slot.average);
       values.push_back(slot.value);
+    } else {
+      ops::copy_(slot.average,
+                 applied.defined() ? ops::where(applied, slot.value, slot.average) : slot.value);
     }
   }
-  ops::ema_update(averages, values, decay_);
-  ++updates_;
+  ops::count_update_(updates_, skip);
+  ops::ema_update(averages, values, decay_, {.step = updates_, .skip = skip});
+}
+
+int64_t Ema::updates() const {
+  return ops::item<int64_t>(updates_);
 }
 
 void Ema::swap() {
@@ -40,7 +51,7 @@ void Ema::swap() {
 SavedState Ema::state_dict() const {
   SavedState state;
   for (const Slot& slot : slots_) state.tensors[slot.name] = slot.average;
-  state.numbers["updates"] = double(updates_);
+  state.numbers["updates"] = double(updates());
   return state;
 }
 
@@ -55,7 +66,7 @@ void Ema::load_state_dict(const SavedState& state) {
   for (const Slot& slot : slots_) {
     ops::copy_(slot.average, ops::to_device(state.tensors.at(slot.name), slot.average.device()));
   }
-  updates_ = int64_t(updates);
+  ops::fill_(updates_, updates);
 }
 
 }  // namespace taper

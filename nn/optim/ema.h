@@ -12,8 +12,10 @@ class Ema {
   Ema(const NamedTensors& tensors, double decay);
 
   /// Sets average = decay * average + (1 - decay) * value; the first time, and for integers, average = value.
-  void update();
-  int64_t updates() const { return updates_; }
+  /// skip: as for Optimizer::step(); if it is not 0, nothing changes and no update is counted.
+  void update(const Tensor& skip = {});
+  /// Returns the number of updates. On a GPU the host waits for it.
+  int64_t updates() const;
   /// Exchanges the averages with the values.
   void swap();
 
@@ -29,7 +31,7 @@ class Ema {
   };
   std::vector<Slot> slots_;
   double decay_;
-  int64_t updates_ = 0;
+  Tensor updates_;  ///< f64 of one element, on the first tensor's device
 };
 
 /// Gives the model the averaged weights until scope end, for evaluation.

@@ -5,10 +5,11 @@
 #include <set>
 
 #include "taper/autograd/tape/node.h"
+#include "taper/autograd/tape/weight_copy.h"
 #include "taper/core/base/op_scope.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
-#include "taper/ops/elementwise/elementwise.h"
+#include "taper/ops/optimizer/controls.h"
 
 namespace taper {
 
@@ -70,6 +71,13 @@ void Optimizer::publish_lr() {
   }
 }
 
+void Optimizer::choose_lr(size_t g, const std::vector<double>& rates, const std::vector<Tensor>& skips) {
+  Group& group = groups_.at(g);
+  if (!group.lr.defined()) publish_lr();
+  ops::choose_(group.lr, rates, skips);
+  lr(g) = group.published_lr = rates.back();
+}
+
 std::vector<Optimizer::Cohort> Optimizer::count_update(Group& group, const Tensor& skip) {
   std::vector<Cohort> cohorts;
   for (Slot& slot : group.slots) {
@@ -91,13 +99,16 @@ std::vector<Optimizer::Cohort> Optimizer::count_update(Group& group, const Tenso
       cohort.steps = ops::clone(cohort.steps);
     }
     for (Slot* slot : cohort.slots) slot->steps = cohort.steps;
-    if (skip.defined()) {
-      ops::add_(cohort.steps, ops::cast(ops::eq(skip.reshape({}), 0), kFloat64));
-    } else {
-      ops::add_(cohort.steps, 1);
-    }
+    ops::count_update_(cohort.steps, skip);
   }
   return cohorts;
+}
+
+std::vector<Tensor> Optimizer::weight_copies(const std::vector<Slot*>& slots) {
+  std::vector<Tensor> copies;
+  for (const Slot* slot : slots) copies.push_back(detail::current_weight_copy(slot->parameter));
+  const bool any = std::ranges::any_of(copies, [](const Tensor& copy) { return copy.defined(); });
+  return any ? copies : std::vector<Tensor>();
 }
 
 void Optimizer::step(const Tensor& skip) {
@@ -107,9 +118,26 @@ void Optimizer::step(const Tensor& skip) {
   publish_lr();
   for (size_t g = 0; g < groups_.size(); ++g) {
     for (const Cohort& cohort : count_update(groups_[g], skip)) {
-      update(g, cohort.slots, {.lr = groups_[g].lr, .step = cohort.steps, .skip = skip});
+      const std::vector<Tensor> copies = weight_copies(cohort.slots);
+      update(g, cohort.slots, {.lr = groups_[g].lr, .step = cohort.steps, .skip = skip}, copies);
+      for (size_t i = 0; i < copies.size(); ++i)
+        if (copies[i].defined()) detail::renew_weight_copy(cohort.slots[i]->parameter);
     }
   }
+}
+
+Optimizer::UpdateLists Optimizer::lists_of(const std::vector<Slot*>& slots, bool with_memory) const {
+  UpdateLists lists;
+  lists.memory.resize(memory_names().size());
+  for (Slot* slot : slots) {
+    lists.parameters.push_back(slot->parameter);
+    lists.grads.push_back(slot->parameter.grad());
+    if (!with_memory) continue;
+    while (slot->memory.size() < lists.memory.size())
+      slot->memory.push_back(ops::zeros_like(slot->parameter));
+    for (size_t k = 0; k < lists.memory.size(); ++k) lists.memory[k].push_back(slot->memory[k]);
+  }
+  return lists;
 }
 
 std::vector<Tensor> Optimizer::parameters() const {
@@ -118,6 +146,12 @@ std::vector<Tensor> Optimizer::parameters() const {
     for (const Slot& slot : group.slots) all.push_back(slot.parameter);
   }
   return all;
+}
+
+std::vector<std::string> Optimizer::parameter_names(size_t group) const {
+  std::vector<std::string> names;
+  for (const Slot& slot : groups_.at(group).slots) names.push_back(slot.name);
+  return names;
 }
 
 SavedState Optimizer::state_dict() {

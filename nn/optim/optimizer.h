@@ -54,16 +54,24 @@ class Optimizer {
   /// Writes changed learning rates to the memory that updates read. step() does so itself. Call this before a
   /// step is captured, and before it is replayed.
   void publish_lr();
+  /// Lets the device choose a group's learning rate: rates[how many of the `skips` are 0], with skips as for
+  /// step(). Sets lr() to the last rate, the one if nothing was skipped. (LrScheduler::step)
+  void choose_lr(size_t group, const std::vector<double>& rates, const std::vector<Tensor>& skips);
+  /// Returns the learning rate that a group's last update was made with, f64 of one element on its device;
+  /// undefined before the first. The next update may overwrite it.
+  const Tensor& lr_on_device(size_t group = 0) const { return groups_.at(group).lr; }
   /// Drops the gradients, or fills those that exist with zeros.
   void zero_grad(bool set_to_none = true);
 
   size_t group_count() const { return groups_.size(); }
   /// Returns all parameters, group by group.
   std::vector<Tensor> parameters() const;
+  /// Returns the names of a group's parameters, in order.
+  std::vector<std::string> parameter_names(size_t group) const;
 
   /// Returns a group's learning rate, to read or to set.
   virtual double& lr(size_t group = 0) = 0;
-  /// Returns SGD's momentum or AdamW's beta1, which a one-cycle schedule moves against the learning rate.
+  /// Returns SGD's momentum or Adam's beta1, which a one-cycle schedule moves against the learning rate.
   virtual double& momentum(size_t group = 0) = 0;
   /// Returns the learning rate that a group was made with, from which schedules start.
   double initial_lr(size_t group = 0) const { return groups_.at(group).initial_lr; }
@@ -88,7 +96,7 @@ class Optimizer {
     std::vector<Slot> slots;
     double initial_lr = 0;
     Tensor lr = {};           ///< written by publish_lr(), f64 of one element
-    double published_lr = 0;  ///< the value in `lr`
+    double published_lr = 0;  ///< the value in `lr`, or the last of those that the device chose from
   };
   /// An option of a group: a pointer to a number or a switch.
   struct NamedOption {
@@ -103,6 +111,11 @@ class Optimizer {
     }
   };
   using NamedOptions = std::vector<NamedOption>;
+  /// What an update works on: a parameter, its gradient and its memory have the same place in all lists.
+  struct UpdateLists {
+    std::vector<Tensor> parameters, grads;
+    std::vector<std::vector<Tensor>> memory;  ///< a list for each of memory_names(), or empty lists
+  };
 
   /// Throws Error, naming `optimizer`, for no parameters, or for a parameter that is undefined, integer, the
   /// result of an operation, or given twice.
@@ -114,8 +127,14 @@ class Optimizer {
   virtual NamedOptions named_options(size_t group) = 0;
   /// "SGD step", for reports; a literal.
   virtual std::string_view step_name() const = 0;
-  /// Updates parameters of a group that have gradients. Makes their memory if they have none.
-  virtual void update(size_t group, const std::vector<Slot*>& slots, const UpdateControls& controls) = 0;
+  /// Updates parameters of a group that have gradients. Makes their memory if they have none. copies: empty,
+  /// or what each parameter is written to as well, in low precision.
+  virtual void update(size_t group, const std::vector<Slot*>& slots, const UpdateControls& controls,
+                      const std::vector<Tensor>& copies) = 0;
+
+  /// Returns the lists of `slots`. Makes the memory of those that have none, with zeros in it. with_memory:
+  /// false for an update that needs none.
+  UpdateLists lists_of(const std::vector<Slot*>& slots, bool with_memory = true) const;
 
   std::string optimizer_;  ///< "SGD", for messages
   std::vector<Group> groups_;
@@ -127,6 +146,9 @@ class Optimizer {
     std::vector<Slot*> slots;
     bool complete = true;  ///< no other parameter shares `steps`
   };
+  /// Returns the parameters' copies that autocast reads (autograd/tape/weight_copy.h), undefined where there
+  /// is none; nothing if there is none at all.
+  static std::vector<Tensor> weight_copies(const std::vector<Slot*>& slots);
   /// Returns the group's parameters that have gradients, and counts this update.
   static std::vector<Cohort> count_update(Group& group, const Tensor& skip);
   Slot* find(const std::string& parameter);

@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numbers>
+
+#include "taper/ops/copy/copy.h"
+#include "taper/ops/optimizer/controls.h"
 
 namespace taper {
 namespace {
@@ -12,12 +16,72 @@ double half_cosine(double start, double end, double at) {
   return end + (start - end) / 2 * (1 + std::cos(std::numbers::pi * at));
 }
 
+/// Returns the prefix for what a SequentialLr's schedule `part` saves.
+std::string part_prefix(const std::string& prefix, size_t part) {
+  return fmt::format("{}schedule{}.", prefix, part);
+}
+
 }  // namespace
+
+bool LrScheduler::InFlight::skipped() const {
+  arrived.synchronize();
+  return ops::item(on_host) != 0;
+}
+
+void LrScheduler::step(const Tensor& skip) {
+  if (!skip.defined() || skip.device().is_cpu()) {
+    if (!skip.defined() || ops::item(skip) == 0) set_step(steps() + 1);
+    return;
+  }
+  int64_t step = steps_ + 1;
+  std::deque<InFlight> in_flight = std::exchange(in_flight_, {});
+  in_flight.push_back({.skip = skip, .on_host = ops::to_device(skip, kCPU, true)});
+  in_flight.back().arrived.record(gpu::current_stream(skip.device().index));
+  for (; in_flight.size() > ops::kMostFlags; in_flight.pop_front()) step -= in_flight.front().skipped();
+  set_step(step);
+  in_flight_ = std::move(in_flight);
+
+  // The host knows the learning rate for every number of skipped steps, the device knows the number.
+  std::vector<Tensor> skips;
+  for (const InFlight& other : in_flight_) skips.push_back(other.skip);
+  for (size_t group = 0; group < optimizer_.group_count(); ++group) {
+    std::vector<double> rates;
+    for (int64_t at = step - int64_t(skips.size()); at <= step; ++at) rates.push_back(lr_at(group, at));
+    // If they are all alike, the device has this rate already, or the optimiser's next step publishes it.
+    const bool alike = std::ranges::adjacent_find(rates, std::not_equal_to()) == rates.end();
+    if (!alike) optimizer_.choose_lr(group, rates, skips);
+  }
+}
+
+int64_t LrScheduler::steps() {
+  if (!in_flight_.empty()) {
+    set_step(steps_ - std::ranges::count_if(in_flight_, [](const InFlight& s) { return s.skipped(); }));
+  }
+  return steps_;
+}
 
 void LrScheduler::set_step(int64_t step) {
   TAPER_CHECK(step >= 0, "LrScheduler: step {} is negative", step);
-  for (size_t group = 0; group < optimizer_.group_count(); ++group) optimizer_.lr(group) = lr_at(group, step);
+  for (size_t group = 0; group < optimizer_.group_count(); ++group) {
+    optimizer_.lr(group) = lr_at(group, step);
+    if (!in_flight_.empty()) optimizer_.choose_lr(group, {lr_at(group, step)}, {});  // in place of its choice
+  }
+  in_flight_.clear();
   steps_ = step;
+}
+
+SavedState LrScheduler::state_dict() {
+  SavedState state = {.tensors = {}, .numbers = {{"step", double(steps())}}};
+  save(state, "");
+  return state;
+}
+
+void LrScheduler::load_state_dict(const SavedState& state) {
+  SavedState wanted = {.tensors = {}, .numbers = {{"step", 0}}};
+  save(wanted, "");
+  for (const auto& [name, value] : wanted.numbers) state.number(name, "LrScheduler");
+  restore(state, "");
+  set_step(int64_t(state.numbers.at("step")));
 }
 
 StepLr::StepLr(Optimizer& optimizer, int64_t step_size, double gamma)
@@ -64,6 +128,27 @@ LinearLr::LinearLr(Optimizer& optimizer, int64_t total_steps, double start_facto
 double LinearLr::lr_at(size_t group, int64_t step) const {
   const double at = double(std::min(step, total_steps_)) / double(total_steps_);
   return base_lr(group) * (start_factor_ + (end_factor_ - start_factor_) * at);
+}
+
+ExponentialLr::ExponentialLr(Optimizer& optimizer, double gamma) : LrScheduler(optimizer), gamma_(gamma) {
+  TAPER_CHECK(gamma > 0, "ExponentialLr: gamma must be above 0, got {}", gamma);
+  set_step(0);
+}
+
+double ExponentialLr::lr_at(size_t group, int64_t step) const {
+  return base_lr(group) * std::pow(gamma_, double(step));
+}
+
+PolynomialLr::PolynomialLr(Optimizer& optimizer, int64_t total_steps, double power, double min_lr)
+    : LrScheduler(optimizer), total_steps_(total_steps), power_(power), min_lr_(min_lr) {
+  TAPER_CHECK(total_steps >= 1, "PolynomialLr: total_steps must be at least 1, got {}", total_steps);
+  TAPER_CHECK(power > 0, "PolynomialLr: power must be above 0, got {}", power);
+  set_step(0);
+}
+
+double PolynomialLr::lr_at(size_t group, int64_t step) const {
+  const double left = 1 - double(std::min(step, total_steps_)) / double(total_steps_);
+  return min_lr_ + (base_lr(group) - min_lr_) * std::pow(left, power_);
 }
 
 OneCycleLr::OneCycleLr(Optimizer& optimizer, OneCycleOptions options)
@@ -140,6 +225,21 @@ double SequentialLr::lr_at(size_t group, int64_t step) const {
 void SequentialLr::set_step(int64_t step) {
   LrScheduler::set_step(step);
   active(step).set_step(step);  // may move more than the learning rate
+}
+
+void SequentialLr::observe(double score) {
+  const int64_t now = steps();
+  int64_t step = now;
+  active(step).observe(score);
+  set_step(now);
+}
+
+void SequentialLr::save(SavedState& state, const std::string& prefix) const {
+  for (size_t i = 0; i < schedules_.size(); ++i) schedules_[i]->save(state, part_prefix(prefix, i));
+}
+
+void SequentialLr::restore(const SavedState& state, const std::string& prefix) {
+  for (size_t i = 0; i < schedules_.size(); ++i) schedules_[i]->restore(state, part_prefix(prefix, i));
 }
 
 std::shared_ptr<LrScheduler> with_warmup(Optimizer& optimizer, int64_t warmup_steps,

@@ -6,9 +6,11 @@
 //   CosineAnnealingLr schedule(optimizer, total_steps);
 //   for (...) { ...; optimizer.step(); schedule.step(); }
 
+#include <deque>
 #include <memory>
 #include <vector>
 
+#include "taper/core/gpu/runtime.h"
 #include "taper/nn/optim/optimizer.h"
 
 namespace taper {
@@ -19,26 +21,54 @@ class LrScheduler {
   LrScheduler(const LrScheduler&) = delete;
   LrScheduler& operator=(const LrScheduler&) = delete;
 
-  /// Advances by one step. Call it after the optimiser's step().
-  void step() { set_step(steps_ + 1); }
-  int64_t steps() const { return steps_; }
+  /// Advances by one step. Call it after the optimiser's step(). skip: as for Optimizer::step(); if it is not
+  /// 0, the schedule stays where it is. A GPU chooses the learning rate itself: the host does not wait for
+  /// `skip`, only for the one of two calls ago. Meanwhile lr() and momentum() of the optimiser are what they
+  /// are if nothing was skipped. So momentum, which the host gives to updates, can be a step or two ahead
+  /// after a skipped one.
+  void step(const Tensor& skip = {});
+  /// Returns the number of steps. Waits for what a GPU has skipped; from then on lr() and momentum() are
+  /// right, too.
+  int64_t steps();
   /// Sets the optimiser to its state after `step` steps.
   virtual void set_step(int64_t step);
   /// Returns a group's learning rate after `step` steps.
   virtual double lr_at(size_t group, int64_t step) const = 0;
 
-  /// Returns the number "step".
-  SavedState state_dict() const { return {.tensors = {}, .numbers = {{"step", double(steps_)}}}; }
-  /// Resumes at the saved step. Throws Error if the number is missing.
-  void load_state_dict(const SavedState& state) { set_step(int64_t(state.number("step", "LrScheduler"))); }
+  /// Tells the schedule what an evaluation came to. Those that are formulas ignore it; ReduceLrOnPlateau
+  /// (plateau.h) may lower the learning rates at once. Waits as steps() does.
+  virtual void observe(double /*score*/) {}
+
+  /// Returns the number "step", and what else a schedule remembers.
+  SavedState state_dict();
+  /// Resumes at the saved step. Throws Error, with nothing changed, if a number is missing.
+  void load_state_dict(const SavedState& state);
 
  protected:
   /// `optimizer` must outlive the schedule. Constructors end with set_step(0).
   explicit LrScheduler(Optimizer& optimizer) : optimizer_(optimizer) {}
   double base_lr(size_t group) const { return optimizer_.initial_lr(group); }
 
+  /// Adds what a schedule remembers besides its step to the numbers, under names that begin with `prefix` and
+  /// are always the same.
+  virtual void save(SavedState& /*state*/, const std::string& /*prefix*/) const {}
+  /// Takes the numbers that save() added. All are there.
+  virtual void restore(const SavedState& /*state*/, const std::string& /*prefix*/) {}
+
   Optimizer& optimizer_;
-  int64_t steps_ = 0;
+  int64_t steps_ = 0;  ///< counts steps in flight
+
+ private:
+  friend class SequentialLr;  // saves and restores its parts
+
+  /// A step that the GPU may have skipped. The host does not know yet.
+  struct InFlight {
+    Tensor skip, on_host;
+    gpu::Event arrived = gpu::Event();
+
+    bool skipped() const;
+  };
+  std::deque<InFlight> in_flight_;
 };
 
 /// base * gamma^(step / step_size), rounded down. (torch.optim.lr_scheduler.StepLR)
@@ -90,6 +120,30 @@ class LinearLr final : public LrScheduler {
   double start_factor_, end_factor_;
 };
 
+/// base * gamma^step. (torch.optim.lr_scheduler.ExponentialLR)
+class ExponentialLr final : public LrScheduler {
+ public:
+  /// Throws Error unless gamma > 0.
+  ExponentialLr(Optimizer& optimizer, double gamma);
+  double lr_at(size_t group, int64_t step) const override;
+
+ private:
+  double gamma_;
+};
+
+/// min + (base - min) * (1 - step / total_steps)^power; min after total_steps. A power of 1 is a straight
+/// line. (torch.optim.lr_scheduler.PolynomialLR, where min is 0)
+class PolynomialLr final : public LrScheduler {
+ public:
+  /// Throws Error unless total_steps >= 1 and power > 0.
+  PolynomialLr(Optimizer& optimizer, int64_t total_steps, double power = 1, double min_lr = 0);
+  double lr_at(size_t group, int64_t step) const override;
+
+ private:
+  int64_t total_steps_;
+  double power_, min_lr_;
+};
+
 /// The arguments of torch.optim.lr_scheduler.OneCycleLR.
 struct OneCycleOptions {
   std::vector<double> max_lr;  ///< one value for all groups, or one for each
@@ -129,8 +183,12 @@ class SequentialLr final : public LrScheduler {
                std::vector<int64_t> milestones);
   double lr_at(size_t group, int64_t step) const override;
   void set_step(int64_t step) override;
+  /// Tells the schedule whose turn it is.
+  void observe(double score) override;
 
  private:
+  void save(SavedState& state, const std::string& prefix) const override;
+  void restore(const SavedState& state, const std::string& prefix) override;
   /// Returns the schedule for `step`, and makes `step` count from that schedule's start.
   LrScheduler& active(int64_t& step) const;
   std::vector<std::shared_ptr<LrScheduler>> schedules_;

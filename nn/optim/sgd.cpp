@@ -1,7 +1,5 @@
 #include "taper/nn/optim/sgd.h"  // spine 66 (docs/0-the-spine.md)
 
-#include "taper/ops/copy/create.h"
-
 namespace taper {
 namespace {
 
@@ -24,17 +22,11 @@ SGD::SGD(const std::vector<Group>& groups) : Optimizer("SGD", parameters_of(grou
   }
 }
 
-void SGD::update(size_t group, const std::vector<Slot*>& slots, const UpdateControls& controls) {
+void SGD::update(size_t group, const std::vector<Slot*>& slots, const UpdateControls& controls,
+                 const std::vector<Tensor>& copies) {
   const SgdOptions& options = options_[group];
-  std::vector<Tensor> parameters, grads, buffers;
-  for (Slot* slot : slots) {
-    parameters.push_back(slot->parameter);
-    grads.push_back(slot->parameter.grad());
-    if (options.momentum == 0) continue;
-    if (slot->memory.empty()) slot->memory = {ops::zeros_like(slot->parameter)};
-    buffers.push_back(slot->memory[0]);
-  }
-  ops::sgd_update(parameters, grads, buffers, options, false, controls);
+  const UpdateLists lists = lists_of(slots, options.momentum != 0);
+  ops::sgd_update(lists.parameters, lists.grads, lists.memory[0], options, false, controls, copies);
 }
 
 Optimizer::NamedOptions SGD::named_options(size_t group) {

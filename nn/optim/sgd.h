@@ -29,7 +29,8 @@ class SGD final : public Optimizer {
   std::vector<std::string> memory_names() const override { return {"momentum_buffer"}; }
   NamedOptions named_options(size_t group) override;
   std::string_view step_name() const override { return "SGD step"; }
-  void update(size_t group, const std::vector<Slot*>& slots, const UpdateControls& controls) override;
+  void update(size_t group, const std::vector<Slot*>& slots, const UpdateControls& controls,
+              const std::vector<Tensor>& copies) override;
 
   std::vector<SgdOptions> options_;
 };

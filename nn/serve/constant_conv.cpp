@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "taper/autograd/tape/autocast.h"
 #include "taper/core/base/op_scope.h"
 #include "taper/core/views.h"
 #include "taper/ops/copy/copy.h"
@@ -20,18 +21,19 @@ bool ConstantConv::Source::is_current(const Tensor& x) const {
 
 std::shared_ptr<const ConstantConv::Prepared> ConstantConv::prepare(const Conv2d& conv,
                                                                     const BatchNorm2d* norm,
-                                                                    const std::vector<Tensor>& parameters) {
+                                                                    const std::vector<Tensor>& parameters,
+                                                                    DType dtype) {
   std::vector<Source> sources(parameters.begin(), parameters.end());
-  if (!norm) return std::make_shared<Prepared>(conv.weight, conv.bias, std::move(sources));
+  const auto narrow = [&](const Tensor& x) { return x.defined() ? ops::cast(x, dtype) : x; };
+  if (!norm) return std::make_shared<Prepared>(narrow(conv.weight), narrow(conv.bias), std::move(sources));
   // y = (conv(x) + conv.bias - mean) * scale + norm.bias, in the compute dtype and rounded once.
-  const DType dtype = conv.weight.dtype();
-  const auto wide = [&](const Tensor& x) { return ops::cast(x, compute_dtype(dtype)); };
+  const auto wide = [&](const Tensor& x) { return ops::cast(x, compute_dtype(conv.weight.dtype())); };
   const Tensor scale = ops::mul(ops::rsqrt(ops::add(wide(norm->running_var), norm->eps)), wide(norm->weight));
   Tensor shift = wide(norm->running_mean);
   if (conv.bias.defined()) shift = ops::sub(shift, wide(conv.bias));
   const Tensor weight = ops::mul(wide(conv.weight), views::view(scale, {scale.size(0), 1, 1, 1}));
   const Tensor bias = ops::sub(wide(norm->bias), ops::mul(shift, scale));
-  return std::make_shared<Prepared>(ops::cast(weight, dtype), ops::cast(bias, dtype), std::move(sources));
+  return std::make_shared<Prepared>(narrow(weight), narrow(bias), std::move(sources));
 }
 
 Tensor ConstantConv::run(const Conv2d& conv, const BatchNorm2d* norm, const Tensor& x,
@@ -41,17 +43,22 @@ Tensor ConstantConv::run(const Conv2d& conv, const BatchNorm2d* norm, const Tens
   if (norm) {
     parameters.insert(parameters.end(), {norm->weight, norm->bias, norm->running_mean, norm->running_var});
   }
+  const auto low = autocast_dtype(x.device().type);
+  const bool narrows = low && conv.weight.dtype() != kFloat64;  // which autocast does not touch
+  const DType dtype = narrows ? *low : conv.weight.dtype();
+  const auto narrow = [&](const Tensor& of) { return narrows && of.defined() ? ops::cast(of, dtype) : of; };
   std::shared_ptr<const Prepared> prepared;
   {
     const std::lock_guard lock(mutex_);
-    if (!prepared_ || !std::equal(prepared_->sources.begin(), prepared_->sources.end(), parameters.begin(),
-                                  parameters.end(), std::mem_fn(&Source::is_current))) {
-      prepared_ = prepare(conv, norm, parameters);
+    if (!prepared_ || prepared_->dtype != dtype ||
+        !std::equal(prepared_->sources.begin(), prepared_->sources.end(), parameters.begin(),
+                    parameters.end(), std::mem_fn(&Source::is_current))) {
+      prepared_ = prepare(conv, norm, parameters, dtype);
     }
     prepared = prepared_;
   }
-  return ops::conv2d_fused(x, prepared->weight,
-                           {.bias = prepared->bias, .residual = fusion.residual, .relu = fusion.relu},
+  return ops::conv2d_fused(narrow(x), prepared->weight,
+                           {.bias = prepared->bias, .residual = narrow(fusion.residual), .relu = fusion.relu},
                            conv.options);
 }
 

@@ -13,9 +13,10 @@ namespace taper {
 
 class ConstantConv {
  public:
-  /// Returns relu(norm(conv(x)) + residual) with the running statistics, without the norm if it is null.
-  /// Records nothing. Prepares weight and bias anew when a parameter or statistic was written or replaced.
-  /// Thread-safe. On a GPU, prepares them on the current stream.
+  /// Returns relu(norm(conv(x)) + residual) with the running statistics, without the norm if it is null, in
+  /// autocast's dtype where that is on. Records nothing. Prepares weight and bias anew when a parameter or
+  /// statistic was written or replaced, or for another dtype. Thread-safe. On a GPU, prepares them on the
+  /// current stream.
   Tensor run(const Conv2d& conv, const BatchNorm2d* norm, const Tensor& x, const BatchNormFusion& fusion);
 
  private:
@@ -34,9 +35,10 @@ class ConstantConv {
     ops::ConstantWeight weight;
     Tensor bias;
     std::vector<Source> sources;
+    DType dtype = weight.tensor().dtype();
   };
   static std::shared_ptr<const Prepared> prepare(const Conv2d& conv, const BatchNorm2d* norm,
-                                                 const std::vector<Tensor>& parameters);
+                                                 const std::vector<Tensor>& parameters, DType dtype);
 
   std::mutex mutex_;
   std::shared_ptr<const Prepared> prepared_;

@@ -17,7 +17,10 @@ class Console : public TrainSink {
 
   void on_step_end(const StepRecord& record) override;
   void on_evaluated(int64_t done, int64_t total) override;
+  void on_batch_split(const BatchSplit& split) override;
   void on_epoch_end(const EpochRecord& record) override;
+  /// Says at once that a checkpoint could not be saved.
+  void on_checkpoint(const CheckpointRecord& record) override;
   void on_sink_dropped(const std::string& error) override;
   void on_run_end(const Outcome& outcome) override;
 
@@ -25,5 +28,8 @@ class Console : public TrainSink {
   TrainPlan plan_;
   ProgressLine progress_;
 };
+
+/// Returns what is known of a GPU as the live line has it, "gpu 97% 54C 310W"; empty if nothing is.
+std::string format_sensors(const gpu::SensorReadings& sensors);
 
 }  // namespace taper

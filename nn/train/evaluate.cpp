@@ -1,11 +1,21 @@
 #include "taper/nn/train/evaluate.h"
 
 #include "taper/autograd/functions.h"
+#include "taper/autograd/tape/autocast.h"
 #include "taper/autograd/tape/grad_mode.h"
 #include "taper/nn/report/accuracy.h"
 #include "taper/nn/serve/inference_form.h"
 
 namespace taper {
+namespace {
+
+/// What the model says of a part of a batch.
+struct Answer {
+  Batch part;
+  Tensor logits, loss;
+};
+
+}  // namespace
 
 std::optional<Score> evaluate(Module& model, const std::function<Tensor(const Tensor&)>& forward,
                               DataLoader& batches, const EvaluateOptions& options) {
@@ -17,12 +27,29 @@ std::optional<Score> evaluate(Module& model, const std::function<Tensor(const Te
   const InferenceForm::Scope served(form);
   Accuracy accuracy;
   std::vector<std::pair<Tensor, int64_t>> losses;  // read at the end: until then nothing waits for a GPU
+  if (options.predictions) options.predictions->begin();
   batches.start(0);
   while (const std::optional<Batch> batch = batches.next()) {
     if (options.run && options.run->interrupted()) return std::nullopt;
-    const Tensor logits = forward(batch->images);
-    losses.emplace_back(cross_entropy(logits, batch->labels), batch->size());
-    accuracy.add(logits, batch->labels);
+    std::vector<Answer> answers;
+    const auto attempt = [&](const std::vector<BatchPart>& parts) {
+      for (const auto& [part, divisor] : parts) {
+        std::optional<AutocastGuard> autocast;
+        if (options.autocast) autocast.emplace(part.images.device().type, *options.autocast);
+        const Tensor logits = forward(part.images);
+        answers.push_back({part, logits, cross_entropy(logits, part.labels)});
+      }
+    };
+    if (options.splitter) {
+      options.splitter->run({*batch}, attempt, [&] { answers.clear(); });
+    } else {
+      attempt(whole_batches({*batch}));
+    }
+    for (const auto& [part, logits, loss] : answers) {
+      losses.emplace_back(loss, part.size());
+      accuracy.add(logits, part.labels);
+      if (options.predictions) options.predictions->add(logits, part);
+    }
     if (options.run) {
       options.run->tell(
           [&](TrainSink& sink) { sink.on_evaluated(batch->step + 1, batches.batches_per_epoch()); });
@@ -31,6 +58,7 @@ std::optional<Score> evaluate(Module& model, const std::function<Tensor(const Te
   TAPER_CHECK(accuracy.count() > 0, "the validation set has no readable image");
   double loss_sum = 0;
   for (const auto& [loss, count] : losses) loss_sum += loss.item() * double(count);
+  if (options.predictions) options.predictions->finish();
   return Score{accuracy.top1(), accuracy.top5(), loss_sum / double(accuracy.count())};
 }
 

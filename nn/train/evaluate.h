@@ -7,13 +7,18 @@
 #include "taper/nn/data/loader.h"
 #include "taper/nn/module.h"
 #include "taper/nn/optim/ema.h"
+#include "taper/nn/train/batch_splitter.h"
+#include "taper/nn/train/predictions.h"
 #include "taper/nn/train/training_run.h"
 
 namespace taper {
 
 struct EvaluateOptions {
-  Ema* ema = nullptr;          ///< the model has its averages meanwhile
-  TrainingRun* run = nullptr;  ///< hears of the progress, and may be interrupted
+  Ema* ema = nullptr;                  ///< the model has its averages meanwhile
+  TrainingRun* run = nullptr;          ///< hears of the progress, and may be interrupted
+  std::optional<DType> autocast = {};  ///< f16 or bf16: the model and the loss run under autocast
+  BatchSplitter* splitter = nullptr;   ///< splits batches that do not fit in memory; null: they throw
+  Predictions* predictions = nullptr;  ///< keeps what the model says of each image
 };
 
 /// Runs `forward`, from images to logits, over all batches of epoch 0 in evaluation mode and in the model's

@@ -9,6 +9,8 @@ const char* name_of(Ending ending) {
   switch (ending) {
     case Ending::kFinished:
       return "finished";
+    case Ending::kStoppedEarly:
+      return "stopped early";
     case Ending::kInterrupted:
       return "interrupted";
     case Ending::kNotFinite:

@@ -30,6 +30,12 @@ void RunSummary::on_run_end(const Outcome& outcome) {
     summary["final_loss"] = outcome.score->loss;
   }
   summary["steps"] = outcome.steps;
+  summary["skipped_updates"] = nullptr;
+  if (outcome.skipped_updates) summary["skipped_updates"] = *outcome.skipped_updates;
+  summary["checkpoint"] = nullptr;
+  if (!outcome.checkpoints.last_path.empty()) summary["checkpoint"] = outcome.checkpoints.last_path;
+  summary["checkpoints_failed"] = outcome.checkpoints.failed;
+  summary["checkpoint_wait_seconds"] = outcome.checkpoints.waited_seconds;
   summary["interrupted"] = outcome.ending == Ending::kInterrupted;
   std::vector<std::string> unreadable;
   if (description_.unreadable_images) unreadable = description_.unreadable_images();
@@ -40,6 +46,7 @@ void RunSummary::on_run_end(const Outcome& outcome) {
   summary["parameters"] = description_.parameters;
   summary["device"] = description_.device.str();
   summary["dtype"] = name(description_.dtype);
+  summary["amp"] = description_.amp;
   summary["peak_memory_bytes"] = allocator_for(description_.device).stats().peak_allocated_bytes;
   summary["version"] = kVersion;
   // Names of files, in errors, may hold any bytes.

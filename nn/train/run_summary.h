@@ -18,6 +18,7 @@ struct RunDescription {
   int64_t parameters = 0;
   Device device = kCPU;
   DType dtype = kFloat32;
+  std::string amp = "off";  ///< mixed precision: "off", "bf16" or "fp16"
   /// Returns a line for each image that could not be read.
   std::function<std::vector<std::string>()> unreadable_images = {};
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <deque>
 
 #include "taper/core/storage.h"
@@ -13,6 +14,8 @@ using Clock = std::chrono::steady_clock;
 
 /// The first steps fill caches; the outcome's speeds leave them out.
 constexpr int64_t kWarmupSteps = 3;
+/// So many skipped updates in a row lower the default scale to 5e-26: it is not the scale.
+constexpr int64_t kMostSkipped = 100;
 
 struct StepInFlight {
   int64_t number = 0, epoch = 0, images = 0;
@@ -22,23 +25,58 @@ struct StepInFlight {
 /// A TrainLoop under way.
 class Training {
  public:
-  Training(const TrainLoop& loop, TrainingRun& run) : loop_(loop), run_(run), outcome_(run.outcome()) {}
+  Training(const TrainLoop& loop, TrainingRun& run);
 
-  /// Trains on the batches of one epoch. Returns the mean loss of its steps.
-  double train_epoch(int64_t epoch);
-  void evaluate(EpochRecord& record);
+  void train();
 
  private:
+  bool is_finished() const;
+  void train_epoch();
   std::vector<Batch> next_batches();
-  /// Waits for the oldest step's loss and tells the sinks. Returns the loss.
-  double finish_step();
+  void make_step(const std::vector<Batch>& batches);
+  /// Waits for the oldest step's loss and tells the sinks.
+  void finish_step();
+  void finish_steps();
+  /// Evaluates, tells of the epoch, and goes on to the next one if this one is whole. Returns false if the
+  /// evaluation was interrupted.
+  bool end_epoch();
+  /// As end_epoch(). If memory runs out in the evaluation, saves the epoch's training first.
+  bool end_epoch_or_save();
+  void save_if_due();
+  void save(bool best = false);
 
   const TrainLoop& loop_;
   TrainingRun& run_;
   Outcome& outcome_;
+  TrainProgress progress_;
   std::deque<StepInFlight> in_flight_;
+  bool epoch_is_whole_ = false;  ///< there is nothing left of it to train on
   Clock::time_point last_finish_;
+  std::optional<gpu::DeviceSensors> sensors_;  ///< of a GPU
 };
+
+Training::Training(const TrainLoop& loop, TrainingRun& run)
+    : loop_(loop), run_(run), outcome_(run.outcome()), progress_(loop.start) {
+  outcome_.steps = progress_.step;
+  outcome_.skipped_updates = progress_.skipped_updates;
+  outcome_.loss = progress_.loss;
+  outcome_.score = progress_.score;
+  const Device device = loop.batches.options().device;
+  if (device.is_cuda()) sensors_.emplace(device.index);
+}
+
+bool Training::is_finished() const {
+  return !progress_.to_evaluate &&
+         (progress_.step >= loop_.plan.total_steps || progress_.epoch >= loop_.plan.epochs);
+}
+
+void Training::train() {
+  while (!is_finished() && !run_.interrupted()) {
+    train_epoch();
+    if (run_.interrupted() || !end_epoch_or_save() || outcome_.ending == Ending::kStoppedEarly) break;
+  }
+  save();
+}
 
 std::vector<Batch> Training::next_batches() {
   std::vector<Batch> batches;
@@ -50,59 +88,136 @@ std::vector<Batch> Training::next_batches() {
   return batches;
 }
 
-double Training::train_epoch(int64_t epoch) {
+void Training::train_epoch() {
   loop_.model.train();
-  loop_.batches.start(epoch);
+  loop_.batches.start(progress_.epoch, progress_.epoch_images / loop_.batches.options().batch_size);
   last_finish_ = Clock::now();
-  double loss_sum = 0;
-  int64_t steps = 0;
-  while (outcome_.steps < loop_.plan.total_steps && steps < loop_.plan.steps_per_epoch &&
+  epoch_is_whole_ = false;
+  while (progress_.step < loop_.plan.total_steps && progress_.epoch_steps < loop_.plan.steps_per_epoch &&
          !run_.interrupted()) {
-    const int64_t number = outcome_.steps + 1;
+    const int64_t number = progress_.step + 1;
     run_.tell([&](TrainSink& sink) { sink.on_step_begin(number); });
     const std::vector<Batch> batches = next_batches();
-    if (batches.empty()) break;  // images that cannot be read were left out
-    StepInFlight step{.number = number, .epoch = epoch, .step = loop_.step(batches)};
-    for (const Batch& batch : batches) step.images += batch.size();
-    const size_t may_fly = step.step.arrived ? 1 : 0;
-    in_flight_.push_back(std::move(step));
-    ++outcome_.steps;
-    ++steps;
-    while (in_flight_.size() > may_fly) loss_sum += finish_step();
+    epoch_is_whole_ = batches.empty();  // images that cannot be read were left out
+    if (epoch_is_whole_) break;
+    make_step(batches);
     run_.tell([&](TrainSink& sink) { sink.on_step_enqueued(number); });
+    if (loop_.checkpoints) loop_.checkpoints->report(run_);
+    // After the last step before an evaluation, the checkpoint waits for the score.
+    if (progress_.epoch_steps < loop_.plan.steps_per_epoch && progress_.step < loop_.plan.total_steps)
+      save_if_due();
   }
-  while (!in_flight_.empty()) loss_sum += finish_step();
-  TAPER_CHECK(steps > 0 || run_.interrupted(), "TrainLoop: epoch {} has no batch", epoch);
-  return steps > 0 ? loss_sum / double(steps) : 0;
+  finish_steps();
+  TAPER_CHECK(progress_.epoch_steps > 0 || run_.interrupted(), "TrainLoop: epoch {} has no batch",
+              progress_.epoch);
+  if (progress_.epoch_steps >= loop_.plan.steps_per_epoch) epoch_is_whole_ = true;
 }
 
-double Training::finish_step() {
+void Training::make_step(const std::vector<Batch>& batches) {
+  StepInFlight step{.number = progress_.step + 1, .epoch = progress_.epoch, .step = loop_.step(batches)};
+  for (const Batch& batch : batches) step.images += batch.size();
+  const size_t may_fly = step.step.arrived ? 1 : 0;
+  in_flight_.push_back(std::move(step));
+  outcome_.steps = ++progress_.step;
+  ++progress_.epoch_steps;
+  progress_.epoch_images = (batches.back().step + 1) * loop_.batches.options().batch_size;
+  progress_.to_evaluate = true;
+  while (in_flight_.size() > may_fly) finish_step();
+}
+
+void Training::finish_steps() {
+  while (!in_flight_.empty()) finish_step();
+}
+
+void Training::finish_step() {
   const StepInFlight done = std::move(in_flight_.front());
   in_flight_.pop_front();
   const double loss = done.step.loss();
-  outcome_.loss = loss;
-  check_finite(loss, "loss", fmt::format("in step {}", done.number));
+  outcome_.loss = progress_.loss = loss;
+  const bool skipped = done.step.skipped();
+  if (!skipped) check_finite(loss, "loss", fmt::format("in step {}", done.number));
+  if (std::isfinite(loss)) {
+    progress_.loss_sum += loss;
+    ++progress_.losses;
+  }
+  const std::optional<double> scale = done.step.scale();
+  if (scale) {
+    progress_.skipped_updates = progress_.skipped_updates.value_or(0) + skipped;
+    outcome_.skipped_updates = progress_.skipped_updates;
+    progress_.skipped_in_a_row = skipped ? progress_.skipped_in_a_row + 1 : 0;
+  }
   const Clock::time_point now = Clock::now();
   const double speed = double(done.images) / std::chrono::duration<double>(now - last_finish_).count();
   last_finish_ = now;
-  if (done.number > kWarmupSteps || loop_.plan.total_steps <= kWarmupSteps) outcome_.speeds.push_back(speed);
+  const int64_t of_this_run = loop_.plan.total_steps - loop_.start.step;
+  if (done.number - loop_.start.step > kWarmupSteps || of_this_run <= kWarmupSteps)
+    outcome_.speeds.push_back(speed);
   const StepRecord record = {
       .step = done.number,
       .epoch = done.epoch,
       .loss = loss,
-      .lr = done.step.lr,
+      .lr = done.step.lr(),
+      .group_lrs = done.step.lrs(),
+      .scale = scale,
+      .skipped = skipped,
       .images_per_second = speed,
-      .device_memory_bytes = allocator_for(loop_.batches.options().device).stats().allocated_bytes};
+      .device_memory_bytes = allocator_for(loop_.batches.options().device).stats().allocated_bytes,
+      .sensors = sensors_ ? std::optional(sensors_->recent()) : std::nullopt};
   run_.tell([&](TrainSink& sink) { sink.on_step_end(record); });
-  return loss;
+  if (progress_.skipped_in_a_row == kMostSkipped) {
+    fail<NotFiniteError>(
+        "{} updates in a row were skipped: gradients are infinite or NaN whatever the loss is scaled by, now "
+        "{}",
+        kMostSkipped, *scale);
+  }
 }
 
-void Training::evaluate(EpochRecord& record) {
-  if (!loop_.evaluate) return;
-  record.score = loop_.evaluate();
-  if (!record.score) return;
-  check_finite(record.score->loss, "validation loss", fmt::format("after step {}", outcome_.steps));
-  outcome_.score = record.score;
+bool Training::end_epoch() {
+  EpochRecord record{.epoch = progress_.epoch, .loss = progress_.epoch_loss(), .score = {}};
+  bool best = false;
+  if (loop_.evaluate) {
+    record.score = loop_.evaluate();
+    if (!record.score) return false;
+    check_finite(record.score->loss, "validation loss", fmt::format("after step {}", progress_.step));
+    best = progress_.take_score(*record.score);
+    outcome_.score = record.score;
+  }
+  progress_.to_evaluate = false;
+  record.images_per_second = outcome_.images_per_second();
+  record.seconds = run_.seconds();
+  if (loop_.enough && loop_.enough(record)) outcome_.ending = Ending::kStoppedEarly;
+  run_.tell([&](TrainSink& sink) { sink.on_epoch_end(record); });
+  if (epoch_is_whole_) {
+    ++progress_.epoch;
+    progress_.epoch_steps = progress_.epoch_images = 0;
+    progress_.loss_sum = 0;
+    progress_.losses = 0;
+  }
+  if (loop_.checkpoints && loop_.checkpoints->is_due_after_epoch(best)) save(best);
+  save_if_due();
+  return true;
+}
+
+bool Training::end_epoch_or_save() {
+  try {
+    return end_epoch();
+  } catch (const OutOfMemoryError&) {
+    save();
+    throw;
+  }
+}
+
+void Training::save_if_due() {
+  if (!loop_.checkpoints || !loop_.checkpoints->is_due(progress_.step)) return;
+  finish_steps();
+  save();
+}
+
+void Training::save(bool best) {
+  if (!loop_.checkpoints || progress_.step == 0) return;
+  if (progress_.state_dict().numbers == loop_.start.state_dict().numbers)
+    return;  // it was resumed from there
+  loop_.checkpoints->save(run_, progress_, best);
 }
 
 }  // namespace
@@ -118,16 +233,13 @@ TrainPlan::TrainPlan(const DataLoader& batches, const TrainLoopOptions& options)
 }
 
 void TrainLoop::train(TrainingRun& run) const {
-  Training training(*this, run);
-  for (int64_t epoch = 0; epoch < plan.epochs && run.outcome().steps < plan.total_steps && !run.interrupted();
-       ++epoch) {
-    EpochRecord record{.epoch = epoch, .loss = training.train_epoch(epoch), .score = {}};
-    if (run.interrupted()) return;
-    training.evaluate(record);
-    record.images_per_second = run.outcome().images_per_second();
-    record.seconds = run.seconds();
-    run.tell([&](TrainSink& sink) { sink.on_epoch_end(record); });
+  try {
+    Training(*this, run).train();
+  } catch (...) {
+    if (checkpoints) checkpoints->finish(run);
+    throw;
   }
+  if (checkpoints) checkpoints->finish(run);
 }
 
 }  // namespace taper

@@ -4,6 +4,8 @@
 #include <functional>
 
 #include "taper/nn/module.h"
+#include "taper/nn/train/run_checkpoints.h"
+#include "taper/nn/train/train_progress.h"
 #include "taper/nn/train/train_step.h"
 #include "taper/nn/train/training_run.h"
 
@@ -36,11 +38,20 @@ struct TrainLoop {
   std::function<EnqueuedStep(const std::vector<Batch>&)> step;
   /// Returns the model's score after an epoch, or nothing if the run was interrupted.
   std::function<std::optional<Score>()> evaluate = {};
+  /// Asked after each epoch, before the sinks are told of it; true ends the run early.
+  std::function<bool(const EpochRecord&)> enough = {};
+  /// Where to begin: in a resumed run, where the former one stood.
+  TrainProgress start = {};
+  /// Saves what a run can go on from; null for no checkpoints.
+  RunCheckpoints* checkpoints = nullptr;
 
-  /// Trains until the plan is fulfilled or the run is interrupted. Tells the run's sinks of every step and
+  /// Trains until the plan is fulfilled or the run is interrupted. Saves checkpoints when they are due, at the
+  /// end and at an interruption, but not after an error. Tells the run's sinks of every step and
   /// epoch, and keeps steps, loss, speeds and score in its outcome. On a GPU, a step's loss is waited for
   /// once the next step is enqueued, so that the GPU always has work. Throws NotFiniteError for a loss that
-  /// is NaN or infinite, of a step or of an evaluation, and what loader, step and evaluation throw.
+  /// is NaN or infinite, of a step or of an evaluation, unless a GradScaler skipped the step's update; also
+  /// for 100 skipped updates in a row, since no scale helps then. Throws what loader, step and evaluation
+  /// throw.
   void train(TrainingRun& run) const;
 };
 

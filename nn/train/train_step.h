@@ -17,31 +17,56 @@
 
 namespace taper {
 
+class BatchSplitter;
+struct BatchPart;
+class GradScaler;
+
 /// Returns the mean loss of a batch, a scalar that backward() can be called on.
 using LossFunction = std::function<Tensor(const Batch&)>;
 
-/// The cross entropy of model(images) with the labels. `model` must outlive what is returned.
+/// The cross entropy of model(images) with the labels, or with the class probabilities of mixed images. `model` must outlive what is returned.
 template <class Model>
 LossFunction classification_loss(Model& model, double label_smoothing = 0) {
   return [&model, label_smoothing](const Batch& batch) {
-    return cross_entropy(model(batch.images), batch.labels, {.label_smoothing = label_smoothing});
+    return cross_entropy(model(batch.images), batch.target(), {.label_smoothing = label_smoothing});
   };
 }
 
-/// A step whose work is enqueued. On a GPU its losses may still be on their way to the host.
+/// A step whose work is enqueued. On a GPU its numbers may still be on their way to the host.
 struct EnqueuedStep {
-  double lr = 0;                           ///< of the optimiser's first group, that the step was made with
-  std::vector<Tensor> losses;              ///< one a batch, on the CPU
-  std::optional<gpu::Event> arrived = {};  ///< on a GPU: the losses may be read after it
+  std::vector<Tensor> losses;         ///< one a batch or part of it, on the CPU, as are the others
+  std::vector<double> divisors = {};  ///< the mean loss is the sum of the losses, each divided by its own
+  std::vector<Tensor> group_lrs;      ///< learning rates of the optimiser's groups
+  Tensor loss_scale = {};             ///< undefined without a GradScaler
+  Tensor found_inf = {};              ///< not 0 if the update is skipped; undefined without a GradScaler
+  std::optional<gpu::Event> arrived = {};  ///< on a GPU: the tensors may be read after it
 
-  /// Waits for the losses. Returns their mean.
+  // These wait for the numbers.
+
+  /// Returns the mean loss of the batches.
   double loss() const;
+  /// Returns the learning rate of the optimiser's first group that the step was made with.
+  double lr() const { return lrs().at(0); }
+  /// Returns the learning rates of all groups; 0 for a group that was never updated.
+  std::vector<double> lrs() const;
+  /// Returns what a GradScaler multiplied the losses by; nothing without one.
+  std::optional<double> scale() const;
+  /// Returns whether gradients were infinite or NaN, so that nothing was updated.
+  bool skipped() const;
+
+ private:
+  void wait() const {
+    if (arrived) arrived->synchronize();
+  }
 };
 
 struct TrainStepOptions {
-  double clip_grad = 0;             ///< largest norm of all gradients together; 0: no limit
-  Ema* ema = nullptr;               ///< updated after the optimiser
-  LrScheduler* schedule = nullptr;  ///< moved on after the optimiser
+  std::optional<DType> autocast = {};  ///< f16 or bf16: the loss is computed under autocast
+  double clip_grad = 0;                ///< largest norm of all gradients together; 0: no limit
+  Ema* ema = nullptr;                  ///< updated after the optimiser
+  LrScheduler* schedule = nullptr;     ///< moved on after the optimiser
+  GradScaler* scaler = nullptr;        ///< scales the losses; what it skips, average and schedule skip, too
+  BatchSplitter* splitter = nullptr;   ///< splits batches that do not fit in memory; null: they throw
 };
 
 class TrainStep {
@@ -51,10 +76,14 @@ class TrainStep {
       : loss_(std::move(loss)), optimizer_(optimizer), options_(options) {}
 
   /// Clears the gradients, adds those of the mean of the batches' losses, and updates the parameters. On a
-  /// GPU, only enqueues. Throws Error for no batches.
+  /// GPU, only enqueues. Throws Error for no batches, OutOfMemoryError if memory runs out.
   EnqueuedStep operator()(const std::vector<Batch>& batches);
 
  private:
+  Tensor loss_of(const Batch& batch) const;
+  /// Clears the gradients and adds those of the parts. Returns a step with the parts' losses.
+  EnqueuedStep add_gradients(const std::vector<BatchPart>& parts, GradScaler& scaler) const;
+
   LossFunction loss_;
   Optimizer& optimizer_;
   TrainStepOptions options_;

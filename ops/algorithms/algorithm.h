@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -51,18 +52,14 @@ class AlgorithmRun {
 
   template <class Call>
   void operator()(const Call& call, void* workspace) const {
-    TAPER_CHECK(takes(type_of<Call>()), "an algorithm was given a call of another op");
+    TAPER_CHECK(takes(typeid(Call)), "an algorithm was given a call of another op");
     function_(&call, workspace);
   }
   /// Runs a call at `call`, whose type must be the one that takes() confirms.
   void run_at(const void* call, void* workspace) const { function_(call, workspace); }
 
-  /// An address that identifies the type of call.
-  template <class Call>
-  static const void* type_of() {
-    return &kTypeOf<Call>;
-  }
-  bool takes(const void* type) const { return type_ == type; }
+  /// Whether `type` is the type of call.
+  bool takes(const std::type_info& type) const { return *type_ == type; }
 
  private:
   template <class Signature>
@@ -71,17 +68,15 @@ class AlgorithmRun {
   struct CallOf<std::function<void(const Call&, void*)>> {
     using Type = Call;
   };
-  template <class Call>
-  static inline constexpr char kTypeOf = 0;
 
   template <class Function, class Of>
   AlgorithmRun(Function function, Of)
-      : type_(type_of<typename Of::Type>()),
+      : type_(&typeid(typename Of::Type)),
         function_([function = std::move(function)](const void* call, void* workspace) {
           function(*static_cast<const typename Of::Type*>(call), workspace);
         }) {}
 
-  const void* type_ = nullptr;
+  const std::type_info* type_ = &typeid(void);
   std::function<void(const void* call, void* workspace)> function_;
 };
 

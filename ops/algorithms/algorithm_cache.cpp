@@ -108,7 +108,7 @@ bool environment_flag(const char* name) {
 
 }  // namespace
 
-Ranking AlgorithmCache::find(const Problem& problem, const void* type) {
+Ranking AlgorithmCache::find(const Problem& problem, const std::type_info& type) {
   const std::shared_lock lock(choices_mutex_);
   const auto found = choices_.find(problem);
   if (found == choices_.end()) return nullptr;
@@ -119,8 +119,8 @@ Ranking AlgorithmCache::find(const Problem& problem, const void* type) {
   return found->second;
 }
 
-Ranking AlgorithmCache::choose(const Problem& problem, const void* type, std::vector<Algorithm> listed,
-                               const std::function<CallCopy()>& copy_call) {
+Ranking AlgorithmCache::choose(const Problem& problem, const std::type_info& type,
+                               std::vector<Algorithm> listed, const std::function<CallCopy()>& copy_call) {
   const AlgorithmMode mode = mode_;
   const bool by_time = mode == AlgorithmMode::kBenchmark,
              measurable = by_time && can_measure(problem.device());

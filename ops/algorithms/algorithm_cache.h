@@ -99,7 +99,7 @@ class AlgorithmCache {
   template <AlgorithmCall Call, class List>
   void run(const Call& call, const List& list) {
     const Problem problem = call.problem();
-    const void* const type = AlgorithmRun::type_of<Call>();
+    const std::type_info& type = typeid(Call);
     Ranking ranking = find(problem, type);
     if (ranking == nullptr) ranking = choose(problem, type, list(call), [&] { return copy_of(call); });
     for (const Algorithm& algorithm : *ranking) {
@@ -154,9 +154,9 @@ class AlgorithmCache {
   }
 
   /// Returns the problem's ranking; null if nothing has been chosen yet. `type`: the call's.
-  Ranking find(const Problem& problem, const void* type);
+  Ranking find(const Problem& problem, const std::type_info& type);
   /// Ranks the algorithms listed: by the file, by measuring them on copies of the call, or by their ranks.
-  Ranking choose(const Problem& problem, const void* type, std::vector<Algorithm> listed,
+  Ranking choose(const Problem& problem, const std::type_info& type, std::vector<Algorithm> listed,
                  const std::function<CallCopy()>& copy_call);
   /// Allocates the algorithm's workspace, if it has one. Returns false if there is no memory, so that the next
   /// algorithm must do. Throws OutOfMemoryError if there is no next one.

@@ -17,11 +17,7 @@ constexpr double kUndecidedBits = 1e-3;
 /// its digits right is wrong.
 double tolerance_of(DType dtype, double epsilon) {
   if (!is_floating_point(dtype)) return 0;
-  const double of_dtype = dtype == kFloat64   ? 0x1p-52
-                          : dtype == kFloat32 ? 0x1p-23
-                          : dtype == kFloat16 ? 0x1p-10
-                                              : 0x1p-7;
-  return std::sqrt(std::max(of_dtype, epsilon));
+  return std::sqrt(std::max(epsilon_of(dtype), epsilon));
 }
 
 template <class T>
@@ -60,6 +56,19 @@ int64_t differing_bits(const Tensor& actual, const Tensor& expected, int64_t cou
 }
 
 }  // namespace
+
+double epsilon_of(DType dtype) {
+  switch (dtype) {
+    case kFloat64:
+      return 0x1p-52;
+    case kFloat16:
+      return 0x1p-10;
+    case kBFloat16:
+      return 0x1p-7;
+    default:
+      return 0x1p-23;
+  }
+}
 
 size_t span_bytes(const Tensor& x) {
   if (x.numel() == 0) return 0;

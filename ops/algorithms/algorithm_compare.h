@@ -10,6 +10,9 @@ namespace taper::detail {
 /// Returns the bytes from a tensor's first element to its last.
 size_t span_bytes(const Tensor& x);
 
+/// Returns the relative distance of neighbouring numbers in a floating-point dtype.
+double epsilon_of(DType dtype);
+
 /// Returns why `actual` cannot be right if the algorithm called `reference` gives `expected`; empty if it
 /// can. Both have one shape, strides, dtype and device, and are compared there. u8 outputs are compared bit
 /// by bit, because they hold masks. `epsilon`: the relative rounding of the computation, where that is

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "taper/core/base/cpu_level.h"
 #include "taper/core/base/parallel.h"
 #include "taper/core/gpu/libraries.h"
 #include "taper/core/gpu/runtime.h"
@@ -194,7 +195,8 @@ std::string Problem::str() const {
 
 std::string Problem::environment() const {
   if (device().is_cpu())
-    return fmt::format("{}, {} threads, Taper {}", cpu_model(), words_[2] >> 32, kVersion);
+    return fmt::format("{}, {}, {} threads, Taper {}", cpu_model(), taper::name(cpu_level()), words_[2] >> 32,
+                       kVersion);
   return fmt::format("{}, Taper {}{}", gpu::properties(device().index).name, kVersion, gpu_libraries());
 }
 

@@ -26,8 +26,7 @@ Tensor dense(const Tensor& x, DType dtype, MemoryFormat format) {
   return x.defined() ? contiguous(cast(x, dtype), format) : x;
 }
 
-/// Makes both operands channels_last. On the CPU converts half types to f32, so that the result is rounded
-/// once; the GPU's kernels read half types. Throws Error naming `op` unless both have one floating-point
+/// Makes both operands channels_last. Throws Error naming `op` unless both have one floating-point
 /// dtype and one device.
 void make_readable(std::string_view op, Tensor& a, Tensor& b) {
   const DType dtype = a.dtype();
@@ -35,13 +34,14 @@ void make_readable(std::string_view op, Tensor& a, Tensor& b) {
   check_same_device(op, a, b);
   TAPER_CHECK(b.dtype() == dtype, "{}: operands must have one dtype, got {} and {}; convert one with .to()",
               op, dtype, b.dtype());
-  const DType wide = a.device().is_cuda() ? dtype : compute_dtype(dtype);
-  a = dense(a, wide, kChannelsLast);
-  b = dense(b, wide, kChannelsLast);
+  a = dense(a, dtype, kChannelsLast);
+  b = dense(b, dtype, kChannelsLast);
 }
 
-Tensor empty_channels_last(const Shape& shape, const Tensor& like) {
-  return empty(shape, {.dtype = like.dtype(), .device = like.device(), .memory_format = kChannelsLast});
+Tensor empty_channels_last(const Shape& shape, const Tensor& like, std::optional<DType> dtype = {}) {
+  return empty(
+      shape,
+      {.dtype = dtype.value_or(like.dtype()), .device = like.device(), .memory_format = kChannelsLast});
 }
 
 BatchMoments empty_moments(const Tensor& y) {
@@ -96,20 +96,17 @@ Conv2dMoments forward(std::string_view op, Conv2dCall call, const Conv2dOptions&
   check_epilogue(op, "bias", call.bias, {call.conv.k}, call.x);
   check_epilogue(op, "residual", call.residual, shape, call.x);
   check_prologue(op, call.prologue, call.x);
-  const DType dtype = call.x.dtype();
   make_readable(op, call.x, call.weight);
-  const DType wide = call.x.dtype();
+  const DType dtype = call.x.dtype();
   call.y = empty_channels_last(shape, call.x);
-  call.bias = dense(call.bias, wide, kContiguous);
-  call.residual = dense(call.residual, wide, kChannelsLast);
-  call.prologue.scale = dense(call.prologue.scale, compute_dtype(wide), kContiguous);
-  call.prologue.shift = dense(call.prologue.shift, compute_dtype(wide), kContiguous);
+  call.bias = dense(call.bias, dtype, kContiguous);
+  call.residual = dense(call.residual, dtype, kChannelsLast);
+  call.prologue.scale = dense(call.prologue.scale, compute_dtype(dtype), kContiguous);
+  call.prologue.shift = dense(call.prologue.shift, compute_dtype(dtype), kContiguous);
   if (call.y.device().is_cuda()) call.constant = nullptr;
-  // The moments must be of y after rounding, so a y that will be converted gets none here.
-  if (wants_moments && wide == dtype && call.y.numel() > 0) call.moments = empty_moments(call.y);
+  if (wants_moments && call.y.numel() > 0) call.moments = empty_moments(call.y);
   run(call);
-  const Tensor y = cast(call.y, dtype);
-  return {y, wants_moments && !call.moments.mean.defined() ? batch_moments(y) : call.moments};
+  return {call.y, wants_moments && !call.moments.mean.defined() ? batch_moments(call.y) : call.moments};
 }
 
 }  // namespace
@@ -200,11 +197,11 @@ Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Sha
   make_readable(op, asked.y, asked.weight);
   asked.x = empty_channels_last(input_shape, asked.y);
   run(asked);
-  return cast(asked.x, grad.dtype());
+  return asked.x;
 }
 
 Tensor conv2d_backward_weight(const Tensor& grad, const Tensor& x, const Shape& weight_shape,
-                              const Conv2dOptions& options) {
+                              const Conv2dOptions& options, std::optional<DType> weight_dtype) {
   constexpr std::string_view op = "conv2d_backward_weight";
   const OpCall call(op, grad, x);
   check_defined(op, "grad", grad);
@@ -212,11 +209,12 @@ Tensor conv2d_backward_weight(const Tensor& grad, const Tensor& x, const Shape& 
   const Conv2dGeometry conv = conv2d_geometry(op, x.shape(), weight_shape, options);
   TAPER_CHECK(grad.shape() == conv.output_shape(), "{}: grad must have the output's shape {}, got {}", op,
               conv.output_shape(), grad.shape());
+  const DType dtype = checked_result_dtype(op, grad.dtype(), weight_dtype);
   Conv2dCall asked = {.pass = Conv2dPass::kBackwardWeight, .conv = conv, .x = x, .y = grad};
   make_readable(op, asked.y, asked.x);
-  asked.weight = empty_channels_last(weight_shape, asked.x);
+  asked.weight = empty_channels_last(weight_shape, asked.x, dtype);
   run(asked);
-  return cast(asked.weight, grad.dtype());
+  return asked.weight;
 }
 
 }  // namespace taper::ops

@@ -14,6 +14,8 @@
 // Everything runs channels_last: images as [N, H, W, C] in memory and weights as [K, R, S, C]; other layouts
 // are converted at entry. PyTorch's counterpart: ATen/native/Convolution.cpp.
 
+#include <optional>
+
 #include "taper/core/tensor.h"
 #include "taper/ops/int_pair.h"
 #include "taper/ops/moments/batch_moments.h"
@@ -74,8 +76,8 @@ Tensor conv2d_fused(const Tensor& x, const ConstantWeight& weight, const Conv2dE
                     const Conv2dOptions& options = {});
 
 /// Returns conv2d() without a bias, and batch_moments() of the result. They are gathered while y is computed
-/// where that is cheap, so that batch_norm_training() need not read y for them: on the CPU for f32 and f64,
-/// on a GPU for all but f64. prologue, errors: as for conv2d_fused(). (cuDNN: ConvolutionFwd, GENSTATS)
+/// where that is cheap, so that batch_norm_training() need not read y for them: on the CPU, and on a GPU for
+/// all but f64. prologue, errors: as for conv2d_fused(). (cuDNN: ConvolutionFwd, GENSTATS)
 Conv2dMoments conv2d_moments(const Tensor& x, const Tensor& weight, const Conv2dOptions& options = {},
                              const Conv2dPrologue& prologue = {});
 
@@ -85,9 +87,11 @@ Tensor conv2d_backward_input(const Tensor& grad, const Tensor& weight, const Sha
                              const Conv2dOptions& options = {});
 
 /// Returns the gradient of sum(grad * conv2d(x, weight)) with respect to the weight: [K, C / groups, R, S] =
-/// `weight_shape`, channels_last. (torch.nn.grad.conv2d_weight; cuDNN: ConvolutionBwdFilter)
+/// `weight_shape`, channels_last. weight_dtype: of the result, by default grad's; f32 for half types stores
+/// the f32 sums unrounded, though a vendor's library may round them. Throws Error for any other.
+/// (torch.nn.grad.conv2d_weight; cuDNN: ConvolutionBwdFilter)
 Tensor conv2d_backward_weight(const Tensor& grad, const Tensor& x, const Shape& weight_shape,
-                              const Conv2dOptions& options = {});
+                              const Conv2dOptions& options = {}, std::optional<DType> weight_dtype = {});
 
 }  // namespace ops
 }  // namespace taper

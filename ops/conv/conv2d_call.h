@@ -15,7 +15,8 @@ namespace taper::ops {
 /// gradient with respect to x, or the gradient with respect to the weight.
 enum class Conv2dPass { kForward, kBackwardInput, kBackwardWeight };
 
-/// Tensors are channels_last, of one device and compute dtype, and checked.
+/// Tensors are channels_last, of one device and dtype, and checked. A weight's gradient may be f32 where the
+/// other tensors are half types.
 struct Conv2dCall {
   Conv2dPass pass = Conv2dPass::kForward;
   Conv2dGeometry conv = {};
@@ -39,8 +40,13 @@ struct Conv2dCall {
   std::vector<Tensor*> outputs();
 };
 
-/// The algorithms on the CPU, plainest first: a product of packed matrices, depthwise loops, Winograd.
+/// The algorithms on the CPU, plainest first: a product of packed matrices, depthwise loops, Winograd. For
+/// half types also the instructions for bf16 that the CPU has.
 std::vector<Algorithm> conv2d_cpu_algorithms(const Conv2dCall& call);
+
+/// Winograd's algorithms in f64. No list has them, because in f64 sums stay direct; a test of the formulas needs
+/// their accuracy.
+std::vector<Algorithm> winograd_f64_algorithms(const Conv2dCall& call);
 
 /// The algorithms on the GPU: implicit matrix products with tiles of the usual size, large and small;
 /// depthwise convolution; and a vendor's library (gpu/library_algorithms.h). Convolutions of single pixels

@@ -94,8 +94,7 @@ bool lies_in_rows(const StridedLoop& loop, std::span<const Tensor> inputs, int p
 
 template <class T>
 T number_of(const Tensor& x) {
-  T value;
-  return *load_block<T>({static_cast<char*>(x.data_ptr()), x.dtype(), {1}}, {1}, 0, 1, &value);
+  return dispatch(x.dtype(), [&]<class From>() { return T(*static_cast<const From*>(x.data_ptr())); });
 }
 
 template <int kInputs, class T>

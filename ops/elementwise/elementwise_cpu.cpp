@@ -10,12 +10,6 @@
 namespace taper::ops {
 namespace {
 
-constexpr std::string_view kNames[] = {
-#define TAPER_NAME(op, name) name,
-    TAPER_ELEMENTWISE_OPS(TAPER_NAME)
-#undef TAPER_NAME
-};
-
 /// Runs `function` on every block. T is what it reads, Result what it writes: T or bool.
 template <class T, class Result>
 void run_blocks(const StridedLoop& loop, BlockFunction function) {
@@ -37,10 +31,6 @@ void run_blocks(const StridedLoop& loop, BlockFunction function) {
 }
 
 }  // namespace
-
-std::string_view name(ElementwiseOp op) {
-  return kNames[size_t(op)];
-}
 
 void elementwise_cpu(ElementwiseOp op, const Tensor& out, std::span<const Tensor> inputs, DType compute) {
   std::array<const Tensor*, StridedLoop::kMaxOperands> tensors = {&out};

@@ -47,13 +47,15 @@ Problem GemmCall::problem() const {
       .add("alignment", {alignment_of(located())});
   if (gemm.activation == Activation::kRelu) problem.add("epilogue", "relu");
   if (gemm.activation == Activation::kGeluTanh) problem.add("epilogue", "gelu_tanh");
+  if (c.dtype() != gemm.dtype) problem.add("result", c.dtype());
   if (gemm.dtype == kFloat32) problem.add("tf32", {gemm.allow_tf32});
   return problem;
 }
 
 GpuGemm GemmCall::located() const {
   GpuGemm gemm_at = gemm;
-  gemm_at.c.data = static_cast<char*>(c.data_ptr()) + c_offset * int64_t(size_of(gemm.dtype));
+  gemm_at.c.data = static_cast<char*>(c.data_ptr()) + c_offset * int64_t(size_of(c.dtype()));
+  gemm_at.f32_result = c.dtype() != gemm.dtype;
   return gemm_at;
 }
 

@@ -12,13 +12,13 @@ namespace taper::ops {
 
 /// c = activation(a b + bias + residual) as in gpu/gemm.h, with the tensor that it writes.
 struct GemmCall {
-  GpuGemm gemm;  ///< without the address of c
+  GpuGemm gemm;  ///< without the address and the dtype of c
   Tensor c;
   int64_t c_offset = 0;  ///< elements from the tensor's first element to the product's
 
   Problem problem() const;
   std::vector<Tensor*> outputs() { return {&c}; }
-  /// Returns `gemm` with the address of c.
+  /// Returns `gemm` with the address and the dtype of c.
   GpuGemm located() const;
 };
 

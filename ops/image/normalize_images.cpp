@@ -45,20 +45,18 @@ Tensor normalize_images(const Tensor& pixels, const NormalizeImagesOptions& opti
   check(pixels, options, corners, mirrored);
   const int64_t height = options.height > 0 ? options.height : pixels.size(1);
   const int64_t width = options.width > 0 ? options.width : pixels.size(2);
-  const bool on_gpu = pixels.device().is_cuda();
   const Tensor y =
-      empty({pixels.size(0), pixels.size(3), height, width}, {.dtype = on_gpu ? options.dtype : kFloat32,
-                                                              .device = pixels.device(),
-                                                              .memory_format = options.memory_format});
-  if (y.numel() == 0) return cast(y, options.dtype);
+      empty({pixels.size(0), pixels.size(3), height, width},
+            {.dtype = options.dtype, .device = pixels.device(), .memory_format = options.memory_format});
+  if (y.numel() == 0) return y;
   const NormalizeImagesArgs args = {.pixels = in_rows(pixels),
                                     .corners = in_rows(corners),
                                     .mirrored = in_rows(mirrored),
                                     .y = y,
                                     .mean = options.mean,
                                     .std = options.std};
-  on_gpu ? normalize_images_gpu(args) : normalize_images_cpu(args);
-  return cast(y, options.dtype);
+  pixels.device().is_cuda() ? normalize_images_gpu(args) : normalize_images_cpu(args);
+  return y;
 }
 
 }  // namespace taper::ops

@@ -8,13 +8,12 @@ namespace taper::ops {
 struct NormalizeImagesArgs {
   Tensor pixels;             ///< [N, H, W, C] u8, row-major
   Tensor corners, mirrored;  ///< row-major, or undefined
-  Tensor y;                  ///< [N, C, height, width], dense in one of the two formats, not empty
+  Tensor y;                  ///< [N, C, height, width], any float, dense in one of the formats, not empty
   std::vector<float> mean, std;
 };
 
-/// y: f32.
 void normalize_images_cpu(const NormalizeImagesArgs& args);
-/// y: any float. Only enqueues.
+/// Only enqueues.
 void normalize_images_gpu(const NormalizeImagesArgs& args);
 
 }  // namespace taper::ops

@@ -4,28 +4,29 @@
 #include <array>
 
 #include "taper/core/base/parallel.h"
+#include "taper/ops/compute_type.h"
 #include "taper/ops/image/normalize_images_backend.h"
 
 namespace taper::ops {
 namespace {
 
-/// The f32 value of each 8-bit value of each channel.
-template <int kChannels>
-using Table = std::array<std::array<float, 256>, kChannels>;
+/// The value of each 8-bit value of each channel, computed in f32.
+template <class T, int kChannels>
+using Table = std::array<std::array<T, 256>, kChannels>;
 
-template <int kChannels>
-Table<kChannels> make_table(const NormalizeImagesArgs& args) {
-  Table<kChannels> table;
+template <class T, int kChannels>
+Table<T, kChannels> make_table(const NormalizeImagesArgs& args) {
+  Table<T, kChannels> table;
   for (size_t c = 0; c < kChannels; ++c) {
-    for (size_t v = 0; v < 256; ++v) table[c][v] = (float(v) / 255.0f - args.mean[c]) / args.std[c];
+    for (size_t v = 0; v < 256; ++v) table[c][v] = T((float(v) / 255.0f - args.mean[c]) / args.std[c]);
   }
   return table;
 }
 
 /// A row of the result: `count` pixels, `pixel_step` apart in the source and `stride_q` in y.
-template <int kChannels>
-void normalize_row(const Table<kChannels>& table, const uint8_t* pixel, int64_t pixel_step, int64_t count,
-                   float* y, int64_t stride_q, int64_t stride_c) {
+template <class T, int kChannels>
+void normalize_row(const Table<T, kChannels>& table, const uint8_t* pixel, int64_t pixel_step, int64_t count,
+                   T* y, int64_t stride_q, int64_t stride_c) {
   if (pixel_step == kChannels && stride_q == kChannels && stride_c == 1) {  // for the vectoriser
     for (int64_t i = 0; i < count; ++i) {
       for (int64_t c = 0; c < kChannels; ++c)
@@ -38,9 +39,9 @@ void normalize_row(const Table<kChannels>& table, const uint8_t* pixel, int64_t 
   }
 }
 
-template <int kChannels>
+template <class T, int kChannels>
 void normalize(const NormalizeImagesArgs& args) {
-  const Table<kChannels> table = make_table<kChannels>(args);
+  const Table<T, kChannels> table = make_table<T, kChannels>(args);
   const Tensor& y = args.y;
   const int64_t height = y.size(2), width = y.size(3);
   const int64_t stride_n = y.strides()[0], stride_c = y.strides()[1], stride_p = y.strides()[2],
@@ -57,8 +58,8 @@ void normalize(const NormalizeImagesArgs& args) {
       const int64_t source_row = p + (corners ? corners[2 * n] : 0), left = corners ? corners[2 * n + 1] : 0;
       const bool flip = mirrored && mirrored[n];
       const auto fill = [&](int64_t from, int64_t to, const uint8_t* pixel, int64_t pixel_step) {
-        float* out = y.data<float>() + n * stride_n + p * stride_p + from * stride_q;
-        normalize_row<kChannels>(table, pixel, pixel_step, to - from, out, stride_q, stride_c);
+        T* out = y.data<T>() + n * stride_n + p * stride_p + from * stride_q;
+        normalize_row<T, kChannels>(table, pixel, pixel_step, to - from, out, stride_q, stride_c);
       };
       // Columns [first, last) of the result see a pixel inside the source.
       const bool row_inside = source_row >= 0 && source_row < source_height;
@@ -80,7 +81,8 @@ void normalize(const NormalizeImagesArgs& args) {
 }  // namespace
 
 void normalize_images_cpu(const NormalizeImagesArgs& args) {
-  args.y.size(1) == 1 ? normalize<1>(args) : normalize<3>(args);
+  dispatch_float(args.y.dtype(), "normalize_images",
+                 [&]<class T>() { args.y.size(1) == 1 ? normalize<T, 1>(args) : normalize<T, 3>(args); });
 }
 
 }  // namespace taper::ops

@@ -26,6 +26,14 @@ void check_values_cpu(std::string_view op, std::string_view name, const Tensor& 
 
 }  // namespace
 
+void check_class_weight(std::string_view op, std::string_view name, const Tensor& scores,
+                        const Tensor& weight) {
+  const int64_t classes = scores.size(class_axis(scores));
+  TAPER_CHECK(!weight.defined() || (weight.shape() == Shape{classes} && is_floating_point(weight.dtype())),
+              "{}: weight must be [{}] floating point for {} {}, got {} {}", op, classes, name,
+              scores.shape(), weight.shape(), weight.dtype());
+}
+
 void check_class_targets(std::string_view op, std::string_view name, const Tensor& scores,
                          const Tensor& target, const Tensor& weight, int64_t ignore_index) {
   check_floating_point(op, scores);
@@ -39,9 +47,7 @@ void check_class_targets(std::string_view op, std::string_view name, const Tenso
               scores.shape(), target.shape());
   const int64_t classes = scores.size(class_axis(scores));
   TAPER_CHECK(classes > 0, "{}: {} {} have no classes", op, name, scores.shape());
-  TAPER_CHECK(!weight.defined() || (weight.shape() == Shape{classes} && is_floating_point(weight.dtype())),
-              "{}: weight must be [{}] floating point for {} {}, got {} {}", op, classes, name,
-              scores.shape(), weight.shape(), weight.dtype());
+  check_class_weight(op, name, scores, weight);
   // On the GPU the kernels check the values: reading them here would wait for the device.
   if (scores.device().is_cpu()) check_values_cpu(op, name, scores, target, ignore_index);
 }

@@ -18,4 +18,9 @@ inline int64_t class_axis(const Tensor& scores) {
 void check_class_targets(std::string_view op, std::string_view name, const Tensor& scores,
                          const Tensor& target, const Tensor& weight, int64_t ignore_index);
 
+/// Throws Error naming `op` unless weight is undefined or [C], floating point, for the C classes of scores (called
+/// `name`).
+void check_class_weight(std::string_view op, std::string_view name, const Tensor& scores,
+                        const Tensor& weight);
+
 }  // namespace taper::ops

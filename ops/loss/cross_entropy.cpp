@@ -9,12 +9,10 @@
 namespace taper::ops {
 namespace {
 
-/// Converts half types to f32 on the CPU; the GPU converts them as it reads. Copies layouts other than the
-/// two image formats once.
+/// Copies layouts other than the two image formats once.
 Tensor prepare_logits(const Tensor& logits) {
   const bool in_order = logits.is_contiguous() || logits.is_contiguous(kChannelsLast);
-  const Tensor dense = in_order ? logits : contiguous(logits);
-  return logits.device().is_cuda() ? dense : cast(dense, compute_dtype(logits.dtype()));
+  return in_order ? logits : contiguous(logits);
 }
 
 CrossEntropyOptions prepare_options(CrossEntropyOptions options, DType dtype) {
@@ -39,7 +37,6 @@ CrossEntropy cross_entropy(const Tensor& logits, const Tensor& target, const Cro
       .total_weight = empty({}, {.dtype = kFloat64, .device = device})};
   const auto run = device.is_cuda() ? cross_entropy_gpu : cross_entropy_cpu;
   run(x, y, prepare_options(options, x.dtype()), result);
-  result.loss = cast(result.loss, logits.dtype());
   return result;
 }
 
@@ -52,7 +49,7 @@ Tensor cross_entropy_backward(const Tensor& grad, const Tensor& logits, const Te
   const auto run = x.device().is_cuda() ? cross_entropy_backward_gpu : cross_entropy_backward_cpu;
   run(contiguous(cast(grad, x.dtype())), x, contiguous(target), log_sum_exp, total_weight,
       prepare_options(options, x.dtype()), result);
-  return cast(result, logits.dtype());
+  return result;
 }
 
 }  // namespace taper::ops

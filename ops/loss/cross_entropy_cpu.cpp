@@ -93,16 +93,18 @@ void cross_entropy_cpu(const Tensor& logits, const Tensor& target, const CrossEn
   const int64_t grain = lane_grain(lanes);
   const int64_t pieces = ceil_div(lanes.count(), grain);
   std::vector<double> losses(size_t(pieces), 0), weights(size_t(pieces), 0);
-  dispatch_compute_float(logits.dtype(), "cross_entropy", [&]<class T>() {
-    const Terms<T> terms(options, lanes.size);
-    const T* x = logits.data<T>();
-    T* each = options.reduction == Reduction::kNone ? out.loss.data<T>() : nullptr;
+  dispatch_float(logits.dtype(), "cross_entropy", [&]<class S>() {
+    const Terms<ComputeType<S>> terms(options, lanes.size);
+    const S* x = logits.data<S>();
+    S* each = options.reduction == Reduction::kNone ? out.loss.data<S>() : nullptr;
     parallel_for(lanes.count(), grain, [&](int64_t begin, int64_t end) {
+      const TileValues<S> values(lanes);
       for_each_tile(lanes, begin, end, [&](int64_t start, int64_t lane, int64_t width) {
         double tile[kTileWidth];
-        tile_losses(x + start, lanes, width, targets + lane, terms, log_sum_exp + lane, tile);
+        tile_losses(values.load(x + start, lanes, width), values.layout(lanes, width), width, targets + lane,
+                    terms, log_sum_exp + lane, tile);
         for (int64_t i = 0; i < width; ++i) {
-          if (each) each[lane + i] = T(tile[i]);
+          if (each) each[lane + i] = S(ComputeType<S>(tile[i]));
           losses[size_t(begin / grain)] += tile[i];
           const int64_t y = targets[lane + i];
           if (y != terms.ignore_index) weights[size_t(begin / grain)] += terms.weight_of(y);
@@ -113,7 +115,8 @@ void cross_entropy_cpu(const Tensor& logits, const Tensor& target, const CrossEn
     for (const double piece : losses) loss += piece;
     for (const double piece : weights) weight += piece;
     *out.total_weight.data<double>() = weight;
-    if (!each) *out.loss.data<T>() = T(options.reduction == Reduction::kMean ? loss / weight : loss);
+    if (options.reduction == Reduction::kMean) loss /= weight;
+    if (!each) *out.loss.data<S>() = S(ComputeType<S>(loss));
   });
 }
 
@@ -125,19 +128,23 @@ void cross_entropy_backward_cpu(const Tensor& grad, const Tensor& logits, const 
   const double* lse = log_sum_exp.data<double>();
   const bool mean = options.reduction == Reduction::kMean;
   const double divisor = mean ? *total_weight.data<double>() : 1;
-  dispatch_compute_float(logits.dtype(), "cross_entropy", [&]<class T>() {
+  dispatch_float(logits.dtype(), "cross_entropy", [&]<class S>() {
+    using T = ComputeType<S>;
     const Terms<T> terms(options, lanes.size);
-    const T* x = logits.data<T>();
-    const T* upstream = grad.data<T>();
-    T* dx = result.data<T>();
+    const S* x = logits.data<S>();
+    const S* upstream = grad.data<S>();
+    S* dx = result.data<S>();
     const bool per_position = options.reduction == Reduction::kNone;
     parallel_for(lanes.count(), lane_grain(lanes), [&](int64_t begin, int64_t end) {
+      const TileValues<S> values(lanes);
       for_each_tile(lanes, begin, end, [&](int64_t start, int64_t lane, int64_t width) {
         double scales[kTileWidth];
         for (int64_t i = 0; i < width; ++i) {
-          scales[i] = double(upstream[per_position ? lane + i : 0]) / divisor;
+          scales[i] = double(T(upstream[per_position ? lane + i : 0])) / divisor;
         }
-        tile_gradient(x + start, dx + start, lanes, width, targets + lane, terms, lse + lane, scales);
+        tile_gradient(values.load(x + start, lanes, width), values.target(dx + start),
+                      values.layout(lanes, width), width, targets + lane, terms, lse + lane, scales);
+        values.store(dx + start, lanes, width);
       });
     });
   });

@@ -5,8 +5,9 @@
 
 namespace taper::ops {
 
-/// Fills `out`: loss (the logits' dtype), log_sum_exp and total_weight. logits: f32 or f64, row-major or
-/// channels_last. target: row-major, checked. weight: the logits' dtype, row-major, or undefined.
+/// Fills `out`: loss (the logits' dtype), log_sum_exp and total_weight. logits: f32, f64, f16 or bf16,
+/// row-major or channels_last. target: row-major, checked. weight: the logits' compute dtype, row-major, or
+/// undefined.
 void cross_entropy_cpu(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& options,
                        const CrossEntropy& out);
 

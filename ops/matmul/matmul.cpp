@@ -21,15 +21,9 @@ void check_operands(std::string_view op, const Tensor& a, const Tensor& b) {
               b.dtype());
 }
 
-/// The GPU's kernels widen half types as they multiply; the CPU's need f32.
-DType operand_dtype(const Tensor& x) {
-  return x.device().is_cuda() ? x.dtype() : compute_dtype(x.dtype());
-}
-
-/// Returns x in the operand's dtype, copied if neither rows nor columns are contiguous.
+/// Returns x, copied if neither rows nor columns are contiguous.
 Tensor as_operand(const Tensor& x) {
-  const Tensor wide = cast(x, operand_dtype(x));
-  return is_matrix_layout(wide) ? wide : contiguous(wide);
+  return is_matrix_layout(x) ? x : contiguous(x);
 }
 
 Shape with_matrix(Shape batch, int64_t rows, int64_t cols) {
@@ -42,8 +36,8 @@ Shape batch_of(const Tensor& x) {
   return Shape(std::span(x.shape().begin(), size_t(x.dim() - 2)));
 }
 
-/// a and b have at least two dimensions.
-Tensor multiply(std::string_view op, const Tensor& a, const Tensor& b) {
+/// a and b have at least two dimensions. dtype: of the result, as checked_result_dtype() allows.
+Tensor multiply(std::string_view op, const Tensor& a, const Tensor& b, DType dtype) {
   const int64_t m = a.size(-2), k = a.size(-1), n = b.size(-1);
   TAPER_CHECK(b.size(-2) == k, "{}: {} x {} does not fit: the first has {} columns, the second {} rows", op,
               a.shape(), b.shape(), k, b.size(-2));
@@ -51,27 +45,26 @@ Tensor multiply(std::string_view op, const Tensor& a, const Tensor& b) {
   if (b.dim() == 2 && a.dim() > 2 && views::can_view(a, {a.numel() / std::max<int64_t>(k, 1), k}) && k > 0) {
     Shape shape = a.shape();
     shape[a.dim() - 1] = n;
-    return views::view(multiply(op, views::view(a, {a.numel() / k, k}), b), shape);
+    return views::view(multiply(op, views::view(a, {a.numel() / k, k}), b, dtype), shape);
   }
   const Shape batch = broadcast_shapes(batch_of(a), batch_of(b), op);
-  const Tensor wide_a = as_operand(a), wide_b = as_operand(b);
-  const Tensor c = empty(with_matrix(batch, m, n), {.dtype = wide_a.dtype(), .device = a.device()});
-  const Tensor all_a = views::expand(wide_a, with_matrix(batch, m, k));
-  const Tensor all_b = views::expand(wide_b, with_matrix(batch, k, n));
+  const Tensor c = empty(with_matrix(batch, m, n), {.dtype = dtype, .device = a.device()});
+  const Tensor all_a = views::expand(as_operand(a), with_matrix(batch, m, k));
+  const Tensor all_b = views::expand(as_operand(b), with_matrix(batch, k, n));
   c.device().is_cuda() ? matmul_gpu(all_a, all_b, c) : matmul_cpu(all_a, all_b, 0, c);
-  return cast(c, a.dtype());
+  return c;
 }
 
 }  // namespace
 
-Tensor matmul(const Tensor& a, const Tensor& b) {
+Tensor matmul(const Tensor& a, const Tensor& b, std::optional<DType> result_dtype) {
   const OpCall call("matmul", a, b);
   check_operands("matmul", a, b);
   TAPER_CHECK(a.dim() > 0 && b.dim() > 0,
               "matmul: operands need at least one dimension, got {} and {}; use mul", a.shape(), b.shape());
   const Tensor left = a.dim() == 1 ? views::unsqueeze(a, 0) : a;
   const Tensor right = b.dim() == 1 ? views::unsqueeze(b, 1) : b;
-  Tensor c = multiply("matmul", left, right);
+  Tensor c = multiply("matmul", left, right, checked_result_dtype("matmul", a.dtype(), result_dtype));
   if (a.dim() == 1) c = views::squeeze(c, -2);
   if (b.dim() == 1) c = views::squeeze(c, -1);
   return c;
@@ -83,7 +76,7 @@ Tensor bmm(const Tensor& a, const Tensor& b) {
   TAPER_CHECK(a.dim() == 3 && b.dim() == 3 && a.size(0) == b.size(0),
               "bmm: needs [B, M, K] and [B, K, N] of one B, got {} and {}; matmul broadcasts", a.shape(),
               b.shape());
-  return multiply("bmm", a, b);
+  return multiply("bmm", a, b, a.dtype());
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
@@ -101,13 +94,12 @@ Tensor linear_fused(const Tensor& x, const Tensor& weight, const Tensor& bias, A
   shape[x.dim() - 1] = out;
   const int64_t rows = numel(shape) / std::max<int64_t>(out, 1);
 
-  const DType wide = operand_dtype(x);
-  const Tensor y = empty({rows, out}, {.dtype = wide, .device = x.device()});
+  const Tensor y = empty({rows, out}, {.dtype = x.dtype(), .device = x.device()});
   if (bias.defined()) {
     check_operands("linear", x, bias);
     TAPER_CHECK(bias.shape() == Shape{out}, "linear: bias must be [{}], got {}", out, bias.shape());
   }
-  const Tensor x_rows = views::view(contiguous(cast(x, wide)), {rows, in});
+  const Tensor x_rows = views::view(contiguous(x), {rows, in});
   const Tensor filters = as_operand(weight);
   if (x.device().is_cuda()) {
     linear_gpu(x_rows, filters, bias.defined() ? contiguous(bias) : bias, activation, y);
@@ -117,7 +109,7 @@ Tensor linear_fused(const Tensor& x, const Tensor& weight, const Tensor& bias, A
     if (activation == Activation::kRelu) relu_(y);
     if (activation == Activation::kGeluTanh) gelu_tanh_(y);
   }
-  return views::view(cast(y, x.dtype()), shape);
+  return views::view(y, shape);
 }
 
 }  // namespace taper::ops

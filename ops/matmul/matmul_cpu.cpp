@@ -1,13 +1,16 @@
 #include "taper/ops/matmul/matmul_cpu.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "taper/core/base/ceil_div.h"
+#include "taper/core/base/cpu_level.h"
 #include "taper/core/base/parallel.h"
 #include "taper/core/views.h"
 #include "taper/ops/gemm/cpu/dot_products.h"
 #include "taper/ops/gemm/cpu/gemm.h"
 #include "taper/ops/gemm/cpu/gemm_eigen.h"
+#include "taper/ops/gemm/cpu/half_gemm.h"
 
 namespace taper::ops {
 namespace {
@@ -58,6 +61,59 @@ void multiply(const Tensor& a, const Tensor& b, T beta, const Tensor& c) {
   });
 }
 
+/// A product of T, Half or BFloat16, by a kernel of gemm/cpu/half_kernel.h.
+template <class T, class Out, class K>
+void multiply_half(const K& kernel, const MatmulCall& call) {
+  const int64_t m = call.c.size(-2), n = call.c.size(-1), k = call.a.size(-1);
+  const int64_t grain = std::max<int64_t>(1, (int64_t(1) << 19) / std::max<int64_t>(2 * m * n * k, 1));
+  // One matrix is divided among the threads; of several, each belongs to one thread.
+  parallel_for(call.c.numel() / (m * n), grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      gemm_half<K, T, Out>(kernel, matrix_of<const T>(call.a, i), matrix_of<const T>(call.b, i),
+                           float(call.beta), matrix_of<Out>(call.c, i));
+    }
+  });
+}
+
+#if TAPER_HAVE_AVX512BF16
+/// The kernels for bf16 multiply no other dtype.
+template <const PairKernel& kKernel>
+void multiply_pairs(const MatmulCall& call, void*) {
+  call.c.dtype() == kFloat32 ? multiply_half<BFloat16, float>(kKernel, call)
+                             : multiply_half<BFloat16, BFloat16>(kKernel, call);
+}
+#endif
+
+/// Calls body.operator()<T, Out>() with the types of the operands and of the result.
+template <class Body>
+void dispatch_types(const MatmulCall& call, Body&& body) {
+  const auto with_operands = [&]<class T>() {
+    call.c.dtype() == dtype_of<T> ? body.template operator()<T, T>() : body.template operator()<T, float>();
+  };
+  if (call.a.dtype() == kBFloat16) return with_operands.template operator()<BFloat16>();
+  if (call.a.dtype() == kFloat16) return with_operands.template operator()<Half>();
+  dispatch_compute_float(call.a.dtype(), "matmul", [&]<class T>() { body.template operator()<T, T>(); });
+}
+
+void multiply_packed(const MatmulCall& call, void*) {
+  dispatch_types(call, [&]<class T, class Out>() {
+    if constexpr (is_half(dtype_of<T>)) {
+      multiply_half<T, Out>(WideningKernel(), call);
+    } else {
+      multiply<T>(call.a, call.b, T(call.beta), call.c);
+    }
+  });
+}
+
+void multiply_vectors(const MatmulCall& call, void*) {
+  dispatch_types(call, [&]<class T, class Out>() {
+    using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
+    const Tensor b_columns = views::transpose(call.b, -2, -1);
+    dot_products<T, Sum, Out>(matrix_of<const T>(call.a, 0), matrix_of<const T>(b_columns, 0).t(),
+                              Sum(call.beta), matrix_of<Out>(call.c, 0));
+  });
+}
+
 /// A product by Eigen, which computes on the calling thread. Free threads take slices of the longer side of
 /// c, one after the other. The number of slices depends on the sizes alone.
 template <class T>
@@ -86,7 +142,9 @@ struct MatmulCost {
         operand_bytes(double(call.a.size_bytes() + call.b.size_bytes())) {}
 
   /// Both operands are copied into panels, which are then multiplied at full speed.
-  double packed() const { return 4e-6 + operand_bytes / 30e9 + flops / 190e9; }
+  double packed(double flops_per_second) const {
+    return 4e-6 + operand_bytes / 30e9 + flops / flops_per_second;
+  }
   /// A few vectors are multiplied while the matrix arrives from memory. Further vectors cost their
   /// arithmetic, with two loads for each multiplication.
   double dot_products() const { return std::max(operand_bytes / 60e9, flops / 55e9); }
@@ -105,29 +163,30 @@ std::vector<Algorithm> matmul_cpu_algorithms(const MatmulCall& call) {
   const bool one_matrix = call.c.numel() == call.c.size(-2) * call.c.size(-1);
   const bool rows_times_columns =
       layout_of(call.a) == Layout::kRows && layout_of(views::transpose(call.b, -2, -1)) == Layout::kRows;
-  std::vector<Algorithm> list = {
-      {.name = "packed",
-       .rank = cost.packed(),
-       .run =
-           [](const MatmulCall& m, void*) {
-             dispatch_compute_float(m.c.dtype(), "matmul",
-                                    [&]<class T>() { multiply<T>(m.a, m.b, T(m.beta), m.c); });
-           }},
-      {.name = "dot products",
-       .supported = one_matrix && rows_times_columns,
-       .rank = cost.dot_products(),
-       .run = [](const MatmulCall& m, void*) {
-         dispatch_compute_float(m.c.dtype(), "matmul", [&]<class T>() {
-           const Tensor b_columns = views::transpose(m.b, -2, -1);
-           dot_products<T>(matrix_of<const T>(m.a, 0), matrix_of<const T>(b_columns, 0).t(), T(m.beta),
-                           matrix_of<T>(m.c, 0));
-         });
-       }}};
+  std::vector<Algorithm> list = {{.name = "packed", .rank = cost.packed(190e9), .run = multiply_packed},
+                                 {.name = "dot products",
+                                  .supported = one_matrix && rows_times_columns,
+                                  .rank = cost.dot_products(),
+                                  .run = multiply_vectors}};
+#if TAPER_HAVE_AVX512BF16
+  if (call.a.dtype() == kBFloat16)
+    append(list, {{.name = "avx512-bf16",
+                   .supported = cpu_level() >= CpuLevel::kAvx512Bf16,
+                   .rank = cost.packed(190e9 * bf16_dot_speed()),
+                   .run = multiply_pairs<kBf16DotKernel>}});
+#endif
+#if TAPER_HAVE_AMX
+  if (call.a.dtype() == kBFloat16)
+    append(list, {{.name = "amx",
+                   .supported = cpu_level() >= CpuLevel::kAmx,
+                   .rank = cost.packed(1500e9),
+                   .run = multiply_pairs<kAmxKernel>}});
+#endif
   // Eigen never wins unless it was measured, so it is listed only where algorithms are measured.
-  if (algorithm_cache().mode() == AlgorithmMode::kBenchmark)
+  if (algorithm_cache().mode() == AlgorithmMode::kBenchmark && !is_half(call.a.dtype()))
     list.push_back({.name = eigen_name(),
                     .supported = call.a.size(-1) > 0,
-                    .rank = 4 * std::max(cost.packed(), cost.dot_products()),
+                    .rank = 4 * std::max(cost.packed(190e9), cost.dot_products()),
                     .run = [](const MatmulCall& m, void*) {
                       dispatch_compute_float(m.c.dtype(), "matmul", [&]<class T>() { multiply_eigen<T>(m); });
                     }});

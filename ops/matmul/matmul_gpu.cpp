@@ -50,7 +50,7 @@ void offset_elements(GpuMatrix& x, int64_t elements, DType dtype) {
 void matmul_gpu(const Tensor& a, const Tensor& b, const Tensor& c) {
   if (c.numel() == 0) return;
   const BatchAxes batch(a, b, c);
-  GpuGemm gemm{.dtype = c.dtype(),
+  GpuGemm gemm{.dtype = a.dtype(),
                .sizes = {.m = c.size(-2), .n = c.size(-1), .k = a.size(-1)},
                .a = matrix_of(a),
                .b = matrix_of(b),

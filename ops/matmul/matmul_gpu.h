@@ -7,8 +7,9 @@
 
 namespace taper::ops {
 
-/// c = a b. a: [batch..., M, K], b: [batch..., K, N], c: [batch..., M, N] row-major. All have one dtype and
-/// one batch shape, where a and b may have strides of 0. The rows or columns of a and b are contiguous.
+/// c = a b. a: [batch..., M, K], b: [batch..., K, N], c: [batch..., M, N] row-major. All have
+/// one dtype, but c may be f32 where a and b are half types. All have one batch shape, where a and b may have
+/// strides of 0. The rows or columns of a and b are contiguous.
 void matmul_gpu(const Tensor& a, const Tensor& b, const Tensor& c);
 
 /// y = activation(x weight^T + bias), all in one dtype. x: [rows, in] row-major, weight: [out, in] with

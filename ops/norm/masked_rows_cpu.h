@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
-#include <utility>
 
 #include "taper/ops/simd.h"
 
@@ -32,71 +31,36 @@ uint32_t lanes_let_through(typename Simd<T>::Vector x) {
   return bits;
 }
 
-/// Returns part `kPart` of a vector in double: as many lanes as a vector of doubles has.
-template <class T, size_t kPart>
-Simd<double>::Vector widened(typename Simd<T>::Vector x) {
-  if constexpr (std::is_same_v<T, double>) {
-    return x;
-  } else {
-#if defined(__AVX512F__)
-    // GCC 12 would convert quarters and join them. It also considers the unmasked functions' results
-    // uninitialised; a full mask costs nothing.
-    constexpr __mmask8 kAll = 0xff;
-    const __m256d half = _mm512_maskz_extractf64x4_pd(kAll, _mm512_castps_pd(__m512(x)), int(kPart));
-    return Simd<double>::Vector(_mm512_maskz_cvtps_pd(kAll, _mm256_castpd_ps(half)));
-#else
-    constexpr size_t kFirst = kPart * size_t(Simd<double>::kLanes);
-    return [&]<size_t... kLane>(std::index_sequence<kLane...>) {
-      return __builtin_convertvector(__builtin_shufflevector(x, x, (kFirst + kLane)...),
-                                     Simd<double>::Vector);
-    }
-    (std::make_index_sequence<size_t(Simd<double>::kLanes)>());
-#endif
-  }
-}
-
 /// Channels whose mask bits are written together.
 template <class T>
 constexpr int64_t kMaskGroup = std::max<int64_t>(8, Simd<T>::kLanes);
 
-/// Channels i, i + 1, ... of a row, as many as a vector has lanes.
+/// Returns g where the row of a mask has ones, else 0.
 template <class T>
-struct VectorAt {
-  using Value = typename Simd<T>::Vector;
-  int64_t i;
-
-  Value load(const T* row) const { return Simd<T>::load(row + i); }
-  /// g where the row of a mask has ones, else 0.
-  Value let_through(const uint8_t* mask, Value g) const {
-    constexpr int64_t kLanes = Simd<T>::kLanes;
-    uint32_t word = 0;
-    std::memcpy(&word, mask + i / 8, size_t(std::max<int64_t>(kLanes / 8, 1)));
+typename Simd<T>::Vector let_through(VectorAt<T> at, const uint8_t* mask, typename Simd<T>::Vector g) {
+  using Vector = typename Simd<T>::Vector;
+  uint32_t word = 0;
+  std::memcpy(&word, mask + at.i / 8, size_t(std::max<int64_t>(Simd<T>::kLanes / 8, 1)));
 #if defined(__AVX512F__)
-    // Masked in a register: a masked load would be one that no prefetcher sees coming.
-    asm("" : "+v"(g));
-    if constexpr (sizeof(T) == 4) return Value(_mm512_maskz_mov_ps(__mmask16(word), __m512(g)));
-    if constexpr (sizeof(T) == 8) return Value(_mm512_maskz_mov_pd(__mmask8(word), __m512d(g)));
+  // Masked in a register: a masked load would be one that no prefetcher sees coming.
+  asm("" : "+v"(g));
+  if constexpr (sizeof(T) == 4) return Vector(_mm512_maskz_mov_ps(__mmask16(word), __m512(g)));
+  if constexpr (sizeof(T) == 8) return Vector(_mm512_maskz_mov_pd(__mmask8(word), __m512d(g)));
 #endif
-    using Integer = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
-    alignas(kVectorBytes) static constexpr Integer kBits[] = {1, 2, 4, 8, 16, 32, 64, 128};
-    const auto bits = *reinterpret_cast<const typename Simd<Integer>::Vector*>(kBits);
-    return ((typename Simd<Integer>::Vector{} + Integer(word >> i % 8)) & bits) != 0 ? g : Value{};
-  }
-};
-
-/// Channel i alone.
+  using Integer = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  alignas(kVectorBytes) static constexpr Integer kBits[] = {1, 2, 4, 8, 16, 32, 64, 128};
+  const auto bits = *reinterpret_cast<const typename Simd<Integer>::Vector*>(kBits);
+  return ((typename Simd<Integer>::Vector{} + Integer(word >> at.i % 8)) & bits) != 0 ? g : Vector{};
+}
 template <class T>
-struct ScalarAt {
-  int64_t i;
+T let_through(ScalarAt<T> at, const uint8_t* mask, T g) {
+  return mask[at.i / 8] >> at.i % 8 & 1 ? g : T(0);
+}
 
-  T load(const T* row) const { return row[i]; }
-  T let_through(const uint8_t* mask, T g) const { return mask[i / 8] >> i % 8 & 1 ? g : T(0); }
-};
-
-/// out[i] = value(at) for i < count; `at` is a VectorAt or a ScalarAt. `mask`, unless null, receives the bits
-/// of lanes_let_through.
-template <class T, class Value>
-void write_row(T* out, int64_t count, bool stream, uint8_t* mask, Value&& value) {
+/// out[i] = value(at) for i < count, computed as T; `at` is a VectorAt or a ScalarAt. `mask`, unless null,
+/// receives the bits of lanes_let_through.
+template <class T, class S, class Value>
+void write_row(S* out, int64_t count, bool stream, uint8_t* mask, Value&& value) {
   int64_t i = 0;
   for (; i + kMaskGroup<T> <= count; i += kMaskGroup<T>) {
     uint32_t bits = 0;
@@ -113,7 +77,7 @@ void write_row(T* out, int64_t count, bool stream, uint8_t* mask, Value&& value)
   }
   for (; i < count; ++i) {
     const T result = value(ScalarAt<T>{i});
-    out[i] = result;
+    out[i] = S(result);
     if (mask && i % 8 == 0) mask[i / 8] = 0;
     if (mask) mask[i / 8] |= uint8_t(uint8_t(!(result <= T(0))) << i % 8);
   }

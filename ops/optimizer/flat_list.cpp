@@ -6,13 +6,6 @@
 namespace taper::ops {
 namespace {
 
-bool same_order(const Tensor& a, const Tensor& b) {
-  for (int64_t axis = 0; axis < a.dim(); ++axis) {
-    if (a.shape()[axis] != 1 && a.strides()[axis] != b.strides()[axis]) return false;
-  }
-  return true;
-}
-
 /// Returns the dtype that x is computed in. The GPU's kernels convert as they load.
 DType flat_dtype(const Tensor& x, DType computed) {
   return x.device().is_cuda() ? x.dtype() : computed;
@@ -28,6 +21,13 @@ Tensor in_order_of(const Tensor& like, const Tensor& x) {
 }
 
 }  // namespace
+
+bool same_order(const Tensor& a, const Tensor& b) {
+  for (int64_t axis = 0; axis < a.dim(); ++axis) {
+    if (a.shape()[axis] != 1 && a.strides()[axis] != b.strides()[axis]) return false;
+  }
+  return true;
+}
 
 FlatList::FlatList(std::string_view op, std::string_view name, const std::vector<Tensor>& tensors)
     : originals_(tensors) {

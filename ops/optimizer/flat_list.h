@@ -8,6 +8,9 @@
 
 namespace taper::ops {
 
+/// Whether tensors of one shape lie in one memory order.
+bool same_order(const Tensor& a, const Tensor& b);
+
 /// The tensors of a list, each dense and, on the CPU, in a dtype that is computed in: the tensor itself if it
 /// is so, else a copy.
 class FlatList {

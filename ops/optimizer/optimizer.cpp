@@ -10,34 +10,43 @@
 #include "taper/ops/optimizer/flat_list.h"
 #include "taper/ops/optimizer/optimizer_cpu.h"
 #include "taper/ops/optimizer/optimizer_gpu.h"
+#include "taper/ops/optimizer/update_checks.h"
 
 namespace taper::ops {
 namespace {
 
-void check_number(std::string_view op, std::string_view name, const Tensor& number, DType dtype,
-                  Device device) {
-  TAPER_CHECK(
-      !number.defined() || (number.numel() == 1 && number.dtype() == dtype && number.device() == device),
-      "{}: {} must be one {} number on {}, got {} of shape {} on {}", op, name, dtype, device, number.dtype(),
-      number.shape(), number.device());
-}
-
-void check_controls(std::string_view op, const FlatList& params, const UpdateControls& controls) {
-  if (params.tensors().empty()) return;
-  check_number(op, "lr", controls.lr, kFloat64, params[0].device());
-  check_number(op, "step", controls.step, kFloat64, params[0].device());
-  check_number(op, "skip", controls.skip, kFloat32, params[0].device());
-}
-
-bool skipped(const UpdateControls& controls) {
-  return controls.skip.defined() && item(controls.skip) != 0;
+/// adam_update() and adamw_update(), which differ in `op` and the options.
+void update_by_adam(std::string_view op, const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
+                    const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs,
+                    const AdamOptions& options, int64_t step, const UpdateControls& controls,
+                    const std::vector<Tensor>& copies) {
+  const OpCall call(op, params);
+  TAPER_CHECK(step >= 1 || controls.step.defined(), "{}: step counts from 1, got {}", op, step);
+  const FlatList p(op, "params", params);
+  const FlatList g(op, "grads", grads, p);
+  const FlatList m(op, "exp_avgs", exp_avgs, p);
+  const FlatList v(op, "exp_avg_sqs", exp_avg_sqs, p);
+  check_controls(op, p, controls);
+  check_copies(op, params, p, copies);
+  if (!p.on_cpu()) {
+    adam_update_gpu(p.tensors(), g.tensors(), m.tensors(), v.tensors(), options, step, controls, copies);
+  } else if (!is_skipped(controls)) {
+    AdamOptions now = options;
+    if (controls.lr.defined()) now.lr = item(controls.lr);
+    if (controls.step.defined()) step = item<int64_t>(controls.step);
+    adam_update_cpu(p.tensors(), g.tensors(), m.tensors(), v.tensors(), now, step, copies);
+  }
+  p.finish_write();
+  m.finish_write();
+  v.finish_write();
+  finish_write(copies);
 }
 
 }  // namespace
 
 void sgd_update(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
                 const std::vector<Tensor>& momentum_buffers, const SgdOptions& options, bool first_step,
-                const UpdateControls& controls) {
+                const UpdateControls& controls, const std::vector<Tensor>& copies) {
   const OpCall call("sgd_update", params);
   const FlatList p("sgd_update", "params", params);
   const FlatList g("sgd_update", "grads", grads, p);
@@ -46,48 +55,53 @@ void sgd_update(const std::vector<Tensor>& params, const std::vector<Tensor>& gr
   const FlatList b = options.momentum == 0 ? FlatList("sgd_update", "momentum_buffers", {})
                                            : FlatList("sgd_update", "momentum_buffers", momentum_buffers, p);
   check_controls("sgd_update", p, controls);
+  check_copies("sgd_update", params, p, copies);
   if (!p.on_cpu()) {
-    sgd_update_gpu(p.tensors(), g.tensors(), b.tensors(), options, first_step, controls);
-  } else if (!skipped(controls)) {
+    sgd_update_gpu(p.tensors(), g.tensors(), b.tensors(), options, first_step, controls, copies);
+  } else if (!is_skipped(controls)) {
     SgdOptions now = options;
     if (controls.lr.defined()) now.lr = item(controls.lr);
     if (controls.step.defined()) first_step = item(controls.step) == 1;
-    sgd_update_cpu(p.tensors(), g.tensors(), b.tensors(), now, first_step);
+    sgd_update_cpu(p.tensors(), g.tensors(), b.tensors(), now, first_step, copies);
   }
   b.finish_write();
   p.finish_write();
+  finish_write(copies);
+}
+
+void adam_update(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
+                 const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs,
+                 const AdamOptions& options, int64_t step, const UpdateControls& controls,
+                 const std::vector<Tensor>& copies) {
+  update_by_adam("adam_update", params, grads, exp_avgs, exp_avg_sqs, options, step, controls, copies);
 }
 
 void adamw_update(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
                   const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs,
-                  const AdamWOptions& options, int64_t step, const UpdateControls& controls) {
-  const OpCall call("adamw_update", params);
-  TAPER_CHECK(step >= 1 || controls.step.defined(), "adamw_update: step counts from 1, got {}", step);
-  const FlatList p("adamw_update", "params", params);
-  const FlatList g("adamw_update", "grads", grads, p);
-  const FlatList m("adamw_update", "exp_avgs", exp_avgs, p);
-  const FlatList v("adamw_update", "exp_avg_sqs", exp_avg_sqs, p);
-  check_controls("adamw_update", p, controls);
-  if (!p.on_cpu()) {
-    adamw_update_gpu(p.tensors(), g.tensors(), m.tensors(), v.tensors(), options, step, controls);
-  } else if (!skipped(controls)) {
-    AdamWOptions now = options;
-    if (controls.lr.defined()) now.lr = item(controls.lr);
-    if (controls.step.defined()) step = item<int64_t>(controls.step);
-    adamw_update_cpu(p.tensors(), g.tensors(), m.tensors(), v.tensors(), now, step);
-  }
-  p.finish_write();
-  m.finish_write();
-  v.finish_write();
+                  const AdamWOptions& options, int64_t step, const UpdateControls& controls,
+                  const std::vector<Tensor>& copies) {
+  const AdamOptions decoupled = {.lr = options.lr,
+                                 .beta1 = options.beta1,
+                                 .beta2 = options.beta2,
+                                 .eps = options.eps,
+                                 .weight_decay = options.weight_decay,
+                                 .decoupled_weight_decay = true};
+  update_by_adam("adamw_update", params, grads, exp_avgs, exp_avg_sqs, decoupled, step, controls, copies);
 }
 
-void ema_update(const std::vector<Tensor>& averages, const std::vector<Tensor>& params, double decay) {
+void ema_update(const std::vector<Tensor>& averages, const std::vector<Tensor>& params, double decay,
+                const UpdateControls& controls) {
   const OpCall call("ema_update", params);
   TAPER_CHECK(decay >= 0 && decay <= 1, "ema_update: decay must be between 0 and 1, got {}", decay);
   const FlatList a("ema_update", "averages", averages);
   const FlatList p("ema_update", "params", params, a);
-  a.on_cpu() ? ema_update_cpu(a.tensors(), p.tensors(), decay)
-             : ema_update_gpu(a.tensors(), p.tensors(), decay);
+  check_controls("ema_update", a, controls);
+  if (!a.on_cpu()) {
+    ema_update_gpu(a.tensors(), p.tensors(), decay, controls);
+  } else if (!is_skipped(controls)) {
+    const bool first = controls.step.defined() && item(controls.step) == 1;
+    ema_update_cpu(a.tensors(), p.tensors(), decay, first);
+  }
   a.finish_write();
 }
 

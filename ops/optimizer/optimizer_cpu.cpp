@@ -1,125 +1,73 @@
 #include "taper/ops/optimizer/optimizer_cpu.h"  // spine 35 (docs/0-the-spine.md)
 
-#include <algorithm>
 #include <atomic>
 #include <cmath>
 
-#include "taper/core/base/ceil_div.h"
-#include "taper/core/base/parallel.h"
+#include "taper/ops/optimizer/sum_of_squares.h"
+#include "taper/ops/optimizer/tensor_row.h"
+#include "taper/ops/optimizer/update_formulas.h"
 
 namespace taper::ops {
-namespace {
-
-/// Elements per parallel piece, counted over all tensors of a list.
-constexpr int64_t kPieceSize = 32768;
-
-/// A list of tensors as one long row of elements, cut into pieces. A piece holds many small tensors or part
-/// of one.
-class Row {
- public:
-  explicit Row(const std::vector<Tensor>& tensors) {
-    for (const Tensor& x : tensors) ends_.push_back((ends_.empty() ? 0 : ends_.back()) + x.numel());
-  }
-  int64_t pieces() const { return ends_.empty() ? 0 : ceil_div(ends_.back(), kPieceSize); }
-
-  /// Calls body(i, begin, end) for the elements of each tensor i that lie in `piece`.
-  template <class Body>
-  void visit(int64_t piece, Body&& body) const {
-    int64_t at = piece * kPieceSize;
-    const int64_t stop = std::min(at + kPieceSize, ends_.back());
-    for (size_t i = size_t(std::upper_bound(ends_.begin(), ends_.end(), at) - ends_.begin()); at < stop;
-         ++i) {
-      const int64_t first = i == 0 ? 0 : ends_[i - 1];
-      const int64_t until = std::min(ends_[i], stop);
-      if (until > at) body(i, at - first, until - first);
-      at = until;
-    }
-  }
-
- private:
-  std::vector<int64_t> ends_;  ///< where each tensor's elements end in the row
-};
-
-/// Calls body.operator()<T>(i, begin, end) for ranges that cover all tensors, in one parallel region.
-template <class Body>
-void for_each_range(const std::vector<Tensor>& tensors, Body&& body) {
-  const Row row(tensors);
-  parallel_chunks(row.pieces(), [&](int64_t piece) {
-    row.visit(piece, [&](size_t i, int64_t begin, int64_t end) {
-      dispatch_compute_float(tensors[i].dtype(), "optimizer",
-                             [&]<class T>() { body.template operator()<T>(i, begin, end); });
-    });
-  });
-}
-
-/// Eight sums side by side keep the processor's adders busy; their order never changes.
-template <class T>
-double sum_of_squares(const T* x, int64_t count) {
-  double sums[8] = {};
-  int64_t i = 0;
-  for (; i + 8 <= count; i += 8) {
-    for (int64_t k = 0; k < 8; ++k) sums[k] += double(x[i + k]) * double(x[i + k]);
-  }
-  for (; i < count; ++i) sums[i % 8] += double(x[i]) * double(x[i]);
-  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
-}
-
-}  // namespace
 
 void sgd_update_cpu(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
-                    const std::vector<Tensor>& momentum_buffers, const SgdOptions& options, bool first_step) {
-  for_each_range(params, [&]<class T>(size_t i, int64_t begin, int64_t end) {
+                    const std::vector<Tensor>& momentum_buffers, const SgdOptions& options, bool first_step,
+                    const std::vector<Tensor>& copies) {
+  for_each_range(params, copies, [&]<class T>(size_t i, int64_t begin, int64_t end) {
     T* param = params[i].data<T>();
     const T* grad = grads[i].data<T>();
-    const T lr = T(options.lr), momentum = T(options.momentum), fresh = T(1 - options.dampening);
-    const T weight_decay = T(options.weight_decay);
+    const SgdFactors<T> f = {.lr = T(options.lr),
+                             .momentum = T(options.momentum),
+                             .fresh = T(1 - options.dampening),
+                             .weight_decay = T(options.weight_decay),
+                             .nesterov = options.nesterov,
+                             .first_step = first_step};
     if (momentum_buffers.empty()) {
-      for (int64_t k = begin; k < end; ++k) param[k] -= lr * (grad[k] + weight_decay * param[k]);
+      for (int64_t k = begin; k < end; ++k) f.move(param[k], f.decayed(grad[k], param[k]));
       return;
     }
     T* buffer = momentum_buffers[i].data<T>();
-    for (int64_t k = begin; k < end; ++k) {
-      const T g = grad[k] + weight_decay * param[k];
-      const T b = first_step ? g : momentum * buffer[k] + fresh * g;
-      buffer[k] = b;
-      param[k] -= lr * (options.nesterov ? g + momentum * b : b);
-    }
+    for (int64_t k = begin; k < end; ++k) f.move(param[k], f.decayed(grad[k], param[k]), buffer[k]);
   });
 }
 
-void adamw_update_cpu(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
-                      const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs,
-                      const AdamWOptions& options, int64_t step) {
+void adam_update_cpu(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
+                     const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs,
+                     const AdamOptions& options, int64_t step, const std::vector<Tensor>& copies) {
   const double correction1 = 1 - std::pow(options.beta1, double(step));
   const double correction2 = 1 - std::pow(options.beta2, double(step));
-  for_each_range(params, [&]<class T>(size_t i, int64_t begin, int64_t end) {
+  const bool decoupled = options.decoupled_weight_decay;
+  for_each_range(params, copies, [&]<class T>(size_t i, int64_t begin, int64_t end) {
     T* param = params[i].data<T>();
     const T* grad = grads[i].data<T>();
     T* m = exp_avgs[i].data<T>();
     T* v = exp_avg_sqs[i].data<T>();
-    const T beta1 = T(options.beta1), beta2 = T(options.beta2), eps = T(options.eps);
-    const T fresh1 = T(1 - options.beta1), fresh2 = T(1 - options.beta2);
-    const T keep = T(1 - options.lr * options.weight_decay), step_size = T(options.lr / correction1);
-    const T root_correction2 = T(std::sqrt(correction2));
-    for (int64_t k = begin; k < end; ++k) {
-      m[k] = beta1 * m[k] + fresh1 * grad[k];
-      v[k] = beta2 * v[k] + fresh2 * grad[k] * grad[k];
-      param[k] = keep * param[k] - step_size * m[k] / (std::sqrt(v[k]) / root_correction2 + eps);
-    }
+    const AdamFactors<T> f = {.beta1 = T(options.beta1),
+                              .beta2 = T(options.beta2),
+                              .fresh1 = T(1 - options.beta1),
+                              .fresh2 = T(1 - options.beta2),
+                              .eps = T(options.eps),
+                              .grad_decay = decoupled ? T(0) : T(options.weight_decay),
+                              .keep = decoupled ? T(1 - options.lr * options.weight_decay) : T(1),
+                              .step_size = T(options.lr / correction1),
+                              .root_correction2 = T(std::sqrt(correction2))};
+    for (int64_t k = begin; k < end; ++k) f.move(param[k], grad[k], m[k], v[k]);
   });
 }
 
-void ema_update_cpu(const std::vector<Tensor>& averages, const std::vector<Tensor>& params, double decay) {
+void ema_update_cpu(const std::vector<Tensor>& averages, const std::vector<Tensor>& params, double decay,
+                    bool first_step) {
   for_each_range(averages, [&]<class T>(size_t i, int64_t begin, int64_t end) {
     T* average = averages[i].data<T>();
     const T* param = params[i].data<T>();
     const T keep = T(decay), fresh = T(1 - decay);
-    for (int64_t k = begin; k < end; ++k) average[k] = keep * average[k] + fresh * param[k];
+    for (int64_t k = begin; k < end; ++k) {
+      average[k] = first_step ? param[k] : keep * average[k] + fresh * param[k];
+    }
   });
 }
 
 double sum_of_squares_cpu(const std::vector<Tensor>& tensors) {
-  const Row row(tensors);
+  const TensorRow row(tensors);
   std::vector<double> sums(size_t(row.pieces()), 0);
   parallel_chunks(row.pieces(), [&](int64_t piece) {
     row.visit(piece, [&](size_t i, int64_t begin, int64_t end) {

@@ -8,11 +8,13 @@
 namespace taper::ops {
 
 void sgd_update_cpu(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
-                    const std::vector<Tensor>& momentum_buffers, const SgdOptions& options, bool first_step);
-void adamw_update_cpu(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
-                      const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs,
-                      const AdamWOptions& options, int64_t step);
-void ema_update_cpu(const std::vector<Tensor>& averages, const std::vector<Tensor>& params, double decay);
+                    const std::vector<Tensor>& momentum_buffers, const SgdOptions& options, bool first_step,
+                    const std::vector<Tensor>& copies);
+void adam_update_cpu(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
+                     const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs,
+                     const AdamOptions& options, int64_t step, const std::vector<Tensor>& copies);
+void ema_update_cpu(const std::vector<Tensor>& averages, const std::vector<Tensor>& params, double decay,
+                    bool first_step);
 double sum_of_squares_cpu(const std::vector<Tensor>& tensors);
 void scale_cpu(const std::vector<Tensor>& tensors, double factor);
 /// Scales. Returns whether all results are finite.

@@ -10,11 +10,13 @@ namespace taper::ops {
 
 void sgd_update_gpu(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
                     const std::vector<Tensor>& momentum_buffers, const SgdOptions& options, bool first_step,
+                    const UpdateControls& controls, const std::vector<Tensor>& copies);
+void adam_update_gpu(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
+                     const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs,
+                     const AdamOptions& options, int64_t step, const UpdateControls& controls,
+                     const std::vector<Tensor>& copies);
+void ema_update_gpu(const std::vector<Tensor>& averages, const std::vector<Tensor>& params, double decay,
                     const UpdateControls& controls);
-void adamw_update_gpu(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
-                      const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs,
-                      const AdamWOptions& options, int64_t step, const UpdateControls& controls);
-void ema_update_gpu(const std::vector<Tensor>& averages, const std::vector<Tensor>& params, double decay);
 /// norm: f32 or f64, one element; at least one tensor.
 void global_norm_gpu(const std::vector<Tensor>& tensors, const Tensor& norm);
 void scale_gpu(const std::vector<Tensor>& tensors, double factor);

@@ -17,7 +17,7 @@ inline constexpr int64_t kTableChunk = 4096;  // elements of one tensor that a b
 inline constexpr int kTablePack = 4;          // elements a thread takes at a time
 
 /// Tensors as kernels take them. Row k has one tensor of each of kLists lists, all with one shape and memory
-/// order. At most 12 KB; kernels can take 32.
+/// order. A list may lack the tensor: its address is null. At most 12 KB; kernels can take 32.
 template <int kLists>
 struct TensorTable {
   int count = 0;
@@ -102,7 +102,8 @@ void for_each_table(const TensorLists& lists, Body&& body) {
       table.aligned[row] = true;
       for (int list = 0; list < kLists; ++list) {
         const Tensor& x = (*lists[size_t(list)])[i];
-        table.data[list][row] = static_cast<char*>(x.data_ptr());
+        table.data[list][row] = x.defined() ? static_cast<char*>(x.data_ptr()) : nullptr;
+        if (!x.defined()) continue;
         table.dtype[list][row] = x.dtype();
         const size_t pack_bytes = std::min<size_t>(size_of(x.dtype()) * kTablePack, 16);
         if (reinterpret_cast<uintptr_t>(x.data_ptr()) % pack_bytes != 0) table.aligned[row] = false;

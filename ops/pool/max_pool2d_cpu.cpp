@@ -2,63 +2,92 @@
 
 #include <algorithm>
 #include <limits>
+#include <type_traits>
 
-#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
+#include "taper/ops/compute_type.h"
+#include "taper/ops/element_width.h"
 #include "taper/ops/pool/pool2d_cpu.h"
+#include "taper/ops/simd.h"
 
 namespace taper::ops {
 namespace {
 
-/// Channels that are compared together, in registers and the first-level cache.
-constexpr int64_t kChannelBlock = 256;
+/// A pixel's index in its image, as wide as T: a comparison of Ts selects among such indices.
+template <class T>
+using PixelIndex = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
 
-/// Input positions that an output position sees along one axis: first, first + dilation, ... below `end`.
-struct Taps {
-  int64_t first, end;
-};
-
-Taps taps_of(int64_t output, int64_t input_size, int64_t kernel, int64_t stride, int64_t padding,
-             int64_t dilation) {
-  const int64_t begin = output * stride - padding;
-  const int64_t skipped = begin < 0 ? ceil_div(-begin, dilation) : 0;
-  return {begin + skipped * dilation, std::min(begin + (kernel - 1) * dilation + 1, input_size)};
+/// Returns the indices at `at`, or one of them.
+template <class T>
+auto load_indices(VectorAt<T> at, const int64_t* from) {
+  using Index = PixelIndex<T>;
+  typename Simd<Index>::Vector result;
+  for (int64_t i = 0; i < Simd<T>::kLanes; ++i) result[i] = Index(from[at.i + i]);
+  return result;
+}
+template <class T>
+PixelIndex<T> load_indices(ScalarAt<T> at, const int64_t* from) {
+  return PixelIndex<T>(from[at.i]);
 }
 
-/// One output pixel: for up to kChannelBlock channels, the maximum over the taps and its index.
 template <class T>
-void max_of_taps(const T* image, int64_t width, int64_t pixel_stride, Taps rows, Taps columns,
-                 IntPair dilation, int64_t channels, T* __restrict maximum, int64_t* __restrict indices) {
-  int32_t place[kChannelBlock];
-  std::fill(maximum, maximum + channels, -std::numeric_limits<T>::infinity());
-  std::fill(place, place + channels, int32_t(rows.first * width + columns.first));
-  for (int64_t h = rows.first; h < rows.end; h += dilation.h) {
-    for (int64_t w = columns.first; w < columns.end; w += dilation.w) {
-      const int32_t here = int32_t(h * width + w);
-      const T* __restrict values = image + (h * width + w) * pixel_stride;
-      for (int64_t c = 0; c < channels; ++c) {
-        const bool larger = values[c] > maximum[c] || values[c] != values[c];
-        maximum[c] = larger ? values[c] : maximum[c];
-        place[c] = larger ? here : place[c];
-      }
-    }
-  }
-  for (int64_t c = 0; c < channels; ++c) indices[c] = place[c];
+void store_indices(VectorAt<T> at, int64_t* to, typename Simd<PixelIndex<T>>::Vector indices) {
+  for (int64_t i = 0; i < Simd<T>::kLanes; ++i) to[at.i + i] = indices[i];
+}
+template <class T>
+void store_indices(ScalarAt<T> at, int64_t* to, PixelIndex<T> index) {
+  to[at.i] = index;
 }
 
-/// One output pixel without indices: the maxima alone.
-template <class T>
-void max_of_taps(const T* image, int64_t width, int64_t pixel_stride, Taps rows, Taps columns,
-                 IntPair dilation, int64_t channels, T* __restrict maximum) {
-  std::fill(maximum, maximum + channels, -std::numeric_limits<T>::infinity());
-  for (int64_t h = rows.first; h < rows.end; h += dilation.h) {
-    for (int64_t w = columns.first; w < columns.end; w += dilation.w) {
-      const T* __restrict values = image + (h * width + w) * pixel_stride;
-      for (int64_t c = 0; c < channels; ++c) {
-        const bool larger = values[c] > maximum[c] || values[c] != values[c];
-        maximum[c] = larger ? values[c] : maximum[c];
+/// One output pixel: the maximum over the window's elements, and its index unless `indices` is null. Of equal
+/// values the first wins; NaN wins over numbers.
+template <class S>
+void max_of_window(const S* image, const MaxPoolAxes& axes, int32_t p, int32_t q, int64_t channels, S* y,
+                   int64_t* indices) {
+  using T = ComputeType<S>;
+  const int32_t width = axes.columns.input;
+  const int32_t first_h = axes.rows.begin(p), end_h = axes.rows.end(p), step_h = axes.rows.dilation;
+  const int32_t first_w = axes.columns.begin(q), end_w = axes.columns.end(q), step_w = axes.columns.dilation;
+  for_each_vector<T>(channels, [=](auto at) {
+    using Value = typename decltype(at)::Value;
+    using Indices = decltype(load_indices(at, indices));
+    auto maximum = Value{} - std::numeric_limits<T>::infinity();
+    auto place = Indices{} + PixelIndex<T>(first_h * width + first_w);
+    for (int32_t h = first_h; h < end_h; h += step_h) {
+      for (int32_t w = first_w; w < end_w; w += step_w) {
+        const auto here = Indices{} + PixelIndex<T>(h * width + w);
+        const auto value = at.load(image + (int64_t(h) * width + w) * channels);
+        const auto larger = (value > maximum) | (value != value);
+        maximum = larger ? value : maximum;
+        place = larger ? here : place;
       }
     }
+    at.store(y, maximum);
+    if (indices) store_indices(at, indices, place);
+  });
+}
+
+/// A row of an image's gradient, from pixel `here` on: each pixel looks for its index in all windows that see
+/// it, in order.
+template <class S>
+void gather_row(const S* grad, const int64_t* indices, SeeingWindows rows,
+                const std::vector<SeeingWindows>& columns, int64_t q_size, int64_t here, int64_t channels,
+                S* grad_x) {
+  using T = ComputeType<S>;
+  for (const SeeingWindows seen : columns) {
+    for_each_vector<T>(channels, [=](auto at) {
+      typename decltype(at)::Value sum{};
+      for (int32_t p = rows.first; p <= rows.last; ++p) {
+        for (int32_t q = seen.first; q <= seen.last; ++q) {
+          const int64_t window = (p * q_size + q) * channels;
+          const auto value = at.load(grad + window);
+          sum += load_indices(at, indices + window) == PixelIndex<T>(here) ? value : decltype(value){};
+        }
+      }
+      at.store(grad_x, sum);
+    });
+    ++here;
+    grad_x += channels;
   }
 }
 
@@ -66,81 +95,69 @@ void max_of_taps(const T* image, int64_t width, int64_t pixel_stride, Taps rows,
 void check_indices(std::string_view op, const Tensor& indices, int64_t pixels) {
   const int64_t* data = indices.data<int64_t>();
   parallel_for(indices.numel(), int64_t(1) << 16, [&](int64_t begin, int64_t end) {
+    uint64_t signs = 0;  // negative: some index is, or its distance to the last pixel
+    for (int64_t i = begin; i < end; ++i)
+      signs |= uint64_t(data[i]) | (uint64_t(pixels - 1) - uint64_t(data[i]));
+    if (int64_t(signs) >= 0) return;
     const auto [least, most] = std::minmax_element(data + begin, data + end);
-    TAPER_CHECK(*least >= 0 && *most < pixels, "{}: indices reach from {} to {} but an image has {} pixels",
-                op, *least, *most, pixels);
-  });
-}
-
-/// Calls body(n, grad offset, count) for one image's pixels of `like` at a time. Gradients add up only within
-/// an image, so images can go to different threads.
-template <class Body>
-void for_each_image(const Tensor& like, Body&& body) {
-  const int64_t per_image = like.size(0) == 0 ? 0 : like.numel() / like.size(0);
-  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(per_image, 1));
-  parallel_for(like.size(0), grain, [&](int64_t begin, int64_t end) {
-    for (int64_t n = begin; n < end; ++n) body(n, n * per_image, per_image);
+    fail("{}: indices reach from {} to {} but an image has {} pixels", op, *least, *most, pixels);
   });
 }
 
 }  // namespace
 
-void max_pool2d_cpu(const Tensor& x, const MaxPool2dOptions& options, const Tensor& y,
-                    const Tensor& indices) {
-  const int64_t channels = x.size(1), height = x.size(2), width = x.size(3);
+void max_pool2d_cpu(const Tensor& x, const MaxPoolAxes& axes, const Tensor& y, const Tensor& indices) {
+  const int64_t channels = x.size(1), image = x.size(2) * x.size(3) * channels;
   const int64_t p_size = y.size(2), q_size = y.size(3);
-  dispatch_compute_float(x.dtype(), "max_pool2d", [&]<class T>() {
+  dispatch_float(x.dtype(), "max_pool2d", [&]<class S>() {
+    int64_t* const places = indices.defined() ? indices.data<int64_t>() : nullptr;
     parallel_for(x.size(0) * p_size, 1, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
-        const T* image = x.data<T>() + row / p_size * height * width * channels;
-        const Taps rows = taps_of(row % p_size, height, options.kernel.h, options.stride.h, options.padding.h,
-                                  options.dilation.h);
         for (int64_t q = 0; q < q_size; ++q) {
-          const Taps columns =
-              taps_of(q, width, options.kernel.w, options.stride.w, options.padding.w, options.dilation.w);
           const int64_t out = (row * q_size + q) * channels;
-          for (int64_t c = 0; c < channels; c += kChannelBlock) {
-            const int64_t count = std::min(kChannelBlock, channels - c);
-            if (indices.defined()) {
-              max_of_taps(image + c, width, channels, rows, columns, options.dilation, count,
-                          y.data<T>() + out + c, indices.data<int64_t>() + out + c);
-            } else {
-              max_of_taps(image + c, width, channels, rows, columns, options.dilation, count,
-                          y.data<T>() + out + c);
-            }
-          }
+          max_of_window(x.data<S>() + row / p_size * image, axes, int32_t(row % p_size), int32_t(q), channels,
+                        y.data<S>() + out, places ? places + out : nullptr);
         }
       }
     });
   });
 }
 
-void max_pool2d_backward_cpu(const Tensor& grad, const Tensor& indices, const Tensor& grad_x) {
-  check_indices("max_pool2d_backward", indices, grad_x.size(2) * grad_x.size(3));
-  const int64_t channels = grad.size(1), image = grad_x.size(2) * grad_x.size(3) * channels;
-  dispatch_compute_float(grad.dtype(), "max_pool2d_backward", [&]<class T>() {
-    for_each_image(grad, [&](int64_t n, int64_t offset, int64_t count) {
-      T* to = grad_x.data<T>() + n * image;
-      std::fill(to, to + image, T(0));
-      const T* from = grad.data<T>() + offset;
-      const int64_t* index = indices.data<int64_t>() + offset;
-      for (int64_t pixel = 0; pixel < count; pixel += channels) {
-        for (int64_t c = 0; c < channels; ++c) to[index[pixel + c] * channels + c] += from[pixel + c];
-      }
-    });
+void max_pool2d_backward_cpu(const Tensor& grad, const Tensor& indices, const MaxPoolAxes& axes,
+                             const Tensor& grad_x) {
+  const int64_t channels = grad.size(1), height = grad_x.size(2), width = grad_x.size(3);
+  const int64_t q_size = grad.size(3), image = grad.size(2) * q_size * channels;
+  check_indices("max_pool2d_backward", indices, height * width);
+  if (grad_x.numel() == 0) return;
+  const std::vector<SeeingWindows> rows = seeing_windows(axes.rows), columns = seeing_windows(axes.columns);
+  dispatch_float(grad.dtype(), "max_pool2d_backward", [&]<class S>() {
+    parallel_for(grad_x.size(0) * height, std::max<int64_t>(1, 16384 / (width * channels)),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t row = begin; row < end; ++row) {
+                     const int64_t n = row / height, h = row % height;
+                     gather_row(grad.data<S>() + n * image, indices.data<int64_t>() + n * image,
+                                rows[size_t(h)], columns, q_size, h * width, channels,
+                                grad_x.data<S>() + row * width * channels);
+                   }
+                 });
   });
 }
 
 void max_pool2d_gather_cpu(const Tensor& x, const Tensor& indices, const Tensor& y) {
-  check_indices("max_pool2d_gather", indices, x.size(2) * x.size(3));
   const int64_t channels = x.size(1), image = x.size(2) * x.size(3) * channels;
-  dispatch_compute_float(x.dtype(), "max_pool2d_gather", [&]<class T>() {
-    for_each_image(y, [&](int64_t n, int64_t offset, int64_t count) {
-      const T* from = x.data<T>() + n * image;
-      const int64_t* index = indices.data<int64_t>() + offset;
-      T* to = y.data<T>() + offset;
-      for (int64_t pixel = 0; pixel < count; pixel += channels) {
-        for (int64_t c = 0; c < channels; ++c) to[pixel + c] = from[index[pixel + c] * channels + c];
+  check_indices("max_pool2d_gather", indices, x.size(2) * x.size(3));
+  if (y.numel() == 0) return;
+  const int64_t pooled = y.size(2) * y.size(3);
+  dispatch_width(size_of(x.dtype()), [&]<class Word>() {
+    const Word* const from = static_cast<const Word*>(x.data_ptr());
+    Word* const to = static_cast<Word*>(y.data_ptr());
+    const int64_t* const index = indices.data<int64_t>();
+    parallel_for(y.size(0) * pooled, std::max<int64_t>(1, 16384 / channels), [&](int64_t begin, int64_t end) {
+      for (int64_t pixel = begin; pixel < end; ++pixel) {
+        for (int64_t c = 0; c < channels; ++c) {
+          const int64_t out = pixel * channels + c;
+          to[out] = from[pixel / pooled * image + index[out] * channels + c];
+        }
       }
     });
   });

@@ -36,11 +36,6 @@ void check_shape(std::string_view op, std::string_view what, const Shape& actual
   TAPER_CHECK(actual == needed, "{}: {} must be {}, got {}", op, what, needed, actual);
 }
 
-/// Returns x in channels_last and in a dtype that the device's functions take: on the CPU f32 or f64.
-Tensor as_images(const Tensor& x) {
-  return contiguous(x.device().is_cuda() ? x : cast(x, compute_dtype(x.dtype())), kChannelsLast);
-}
-
 Tensor empty_images(const Shape& shape, const Tensor& like, DType dtype) {
   return empty(shape, {.dtype = dtype, .device = like.device(), .memory_format = kChannelsLast});
 }
@@ -141,34 +136,24 @@ Shape pooled_shape(const Shape& input, const Axes& axes) {
   return {input[0], input[1], axes.rows.output, axes.columns.output};
 }
 
-/// Returns the windows as the CPU's functions take them.
-PoolWindows windows_of(const AveragePoolAxes& axes) {
-  const auto windows = [](const AveragePoolAxis& axis) {
-    std::vector<PoolWindow> result;
-    for (int32_t i = 0; i < axis.output; ++i) result.push_back(axis.window(i));
-    return result;
-  };
-  return {windows(axes.rows), windows(axes.columns)};
-}
-
 Tensor average(const Tensor& x, const AveragePoolAxes& axes) {
-  const Tensor images = as_images(x), y = empty_images(pooled_shape(x.shape(), axes), images);
+  const Tensor images = contiguous(x, kChannelsLast), y = empty_images(pooled_shape(x.shape(), axes), images);
   if (y.device().is_cpu()) {
-    avg_pool2d_cpu(images, windows_of(axes), y);
+    avg_pool2d_cpu(images, axes, y);
   } else if (y.numel() > 0) {
     avg_pool2d_gpu(images, axes, y);
   }
-  return cast(y, x.dtype());
+  return y;
 }
 
 Tensor average_backward(const Tensor& grad, const Shape& input_shape, const AveragePoolAxes& axes) {
-  const Tensor images = as_images(grad), grad_x = empty_images(input_shape, images);
+  const Tensor images = contiguous(grad, kChannelsLast), grad_x = empty_images(input_shape, images);
   if (grad_x.device().is_cpu()) {
-    avg_pool2d_backward_cpu(images, windows_of(axes), grad_x);
+    avg_pool2d_backward_cpu(images, axes, grad_x);
   } else if (grad_x.numel() > 0) {
     avg_pool2d_backward_gpu(images, axes, grad_x);
   }
-  return cast(grad_x, grad.dtype());
+  return grad_x;
 }
 
 Tensor as_indices(std::string_view op, const Tensor& like, const Tensor& indices, const Shape& shape) {
@@ -186,11 +171,10 @@ MaxPool2dOutput max_pool2d(const Tensor& x, const MaxPool2dOptions& options) {
   const OpCall call(op, x);
   check_images(op, "input", x);
   const MaxPoolAxes axes = max_pool_axes(op, x.shape(), options);
-  const Tensor images = as_images(x), y = empty_images(pooled_shape(x.shape(), axes), images),
+  const Tensor images = contiguous(x, kChannelsLast), y = empty_images(pooled_shape(x.shape(), axes), images),
                indices = empty_images(y.shape(), images, kInt64);
-  x.device().is_cuda() ? max_pool2d_gpu(images, axes, y, indices)
-                       : max_pool2d_cpu(images, checked_options(op, options, options.dilation), y, indices);
-  return {cast(y, x.dtype()), indices};
+  x.device().is_cuda() ? max_pool2d_gpu(images, axes, y, indices) : max_pool2d_cpu(images, axes, y, indices);
+  return {y, indices};
 }
 
 Tensor max_pool2d_values(const Tensor& x, const MaxPool2dOptions& options) {
@@ -198,13 +182,13 @@ Tensor max_pool2d_values(const Tensor& x, const MaxPool2dOptions& options) {
   const OpCall call(op, x);
   check_images(op, "input", x);
   const MaxPoolAxes axes = max_pool_axes(op, x.shape(), options);
-  const Tensor images = as_images(x), y = empty_images(pooled_shape(x.shape(), axes), images);
+  const Tensor images = contiguous(x, kChannelsLast), y = empty_images(pooled_shape(x.shape(), axes), images);
   if (y.device().is_cpu()) {
-    max_pool2d_cpu(images, checked_options(op, options, options.dilation), y, Tensor());
+    max_pool2d_cpu(images, axes, y, Tensor());
   } else if (y.numel() > 0) {
     max_pool2d_gpu(images, axes, y, Tensor());
   }
-  return cast(y, x.dtype());
+  return y;
 }
 
 Tensor max_pool2d_backward(const Tensor& grad, const Tensor& indices, const Shape& input_shape,
@@ -216,10 +200,10 @@ Tensor max_pool2d_backward(const Tensor& grad, const Tensor& indices, const Shap
   const MaxPoolAxes axes = max_pool_axes(op, input_shape, options);
   check_shape(op, "grad", grad.shape(), pooled_shape(input_shape, axes));
   const Tensor places = as_indices(op, grad, indices, grad.shape());
-  const Tensor images = as_images(grad), grad_x = empty_images(input_shape, images);
+  const Tensor images = contiguous(grad, kChannelsLast), grad_x = empty_images(input_shape, images);
   grad.device().is_cuda() ? max_pool2d_backward_gpu(images, places, axes, grad_x)
-                          : max_pool2d_backward_cpu(images, places, grad_x);
-  return cast(grad_x, grad.dtype());
+                          : max_pool2d_backward_cpu(images, places, axes, grad_x);
+  return grad_x;
 }
 
 Tensor max_pool2d_gather(const Tensor& x, const Tensor& indices) {
@@ -230,9 +214,9 @@ Tensor max_pool2d_gather(const Tensor& x, const Tensor& indices) {
   TAPER_CHECK(indices.dim() == 4 && indices.size(0) == x.size(0) && indices.size(1) == x.size(1),
               "{}: indices must be [{}, {}, P, Q], got {}", op, x.size(0), x.size(1), indices.shape());
   const Tensor places = as_indices(op, x, indices, indices.shape());
-  const Tensor images = as_images(x), y = empty_images(indices.shape(), images);
+  const Tensor images = contiguous(x, kChannelsLast), y = empty_images(indices.shape(), images);
   x.device().is_cuda() ? max_pool2d_gather_gpu(images, places, y) : max_pool2d_gather_cpu(images, places, y);
-  return cast(y, x.dtype());
+  return y;
 }
 
 Tensor avg_pool2d(const Tensor& x, const AvgPool2dOptions& options) {

@@ -8,13 +8,6 @@
 
 namespace taper::ops {
 
-struct MaxPoolAxes {
-  MaxPoolAxis rows, columns;
-};
-struct AveragePoolAxes {
-  AveragePoolAxis rows, columns;
-};
-
 /// indices: receives the indices of the maxima, unless undefined.
 void max_pool2d_gpu(const Tensor& x, const MaxPoolAxes& axes, const Tensor& y, const Tensor& indices);
 /// Each index lies in its window.

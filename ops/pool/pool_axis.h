@@ -73,4 +73,12 @@ struct AveragePoolAxis {
   }
 };
 
+/// Both axes of the images.
+struct MaxPoolAxes {
+  MaxPoolAxis rows, columns;
+};
+struct AveragePoolAxes {
+  AveragePoolAxis rows, columns;
+};
+
 }  // namespace taper::ops

@@ -107,9 +107,11 @@ Tensor variance(std::string_view name, const Tensor& given, const Dims& given_ax
 
 }  // namespace
 
-Tensor sum(const Tensor& x, const Dims& axes, bool keepdim) {
+Tensor sum(const Tensor& x, const Dims& axes, bool keepdim, std::optional<DType> result_dtype) {
   check_defined("sum", "input", x);
-  return reduce(ReduceOp::kSum, "sum", x, axes, keepdim, is_floating_point(x.dtype()) ? x.dtype() : kInt64);
+  const DType dtype =
+      checked_result_dtype("sum", is_floating_point(x.dtype()) ? x.dtype() : kInt64, result_dtype);
+  return reduce(ReduceOp::kSum, "sum", x, axes, keepdim, dtype);
 }
 
 Tensor mean(const Tensor& x, const Dims& axes, bool keepdim) {

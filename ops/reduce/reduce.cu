@@ -14,13 +14,15 @@ inline constexpr bool kIsHalf = std::is_same_v<Stored, __half> || std::is_same_v
 template <class Stored>
 inline constexpr bool kIsFloating = kIsHalf<Stored> || std::is_floating_point_v<Stored>;
 
-/// The sum, or its quotient by `count`, as `Out`. Floats add up in f64, as on the CPU. Half types add up in
-/// f32 within a pack, without losing bits, so that the few converters to f64 do not limit the speed.
+/// The sum, or its quotient by `divisor`, as `Out` or, with `wide`, as f32. Floats add up in f64, as on the
+/// CPU. Half types add up in f32 within a pack, without losing bits, so that the few converters to f64 do not
+/// limit the speed.
 template <class Stored, class Out, bool kSquared = false>
 struct SumReducer {
   using State = std::conditional_t<kIsFloating<Stored>, double, int64_t>;
   Out* out;
   double divisor = 1;
+  float* wide = nullptr;  ///< for half types, instead of `out`
 
   __device__ __forceinline__ State start() const { return 0; }
   __device__ __forceinline__ State add(State state, Stored value, int64_t) const {
@@ -43,7 +45,12 @@ struct SumReducer {
     if constexpr (kSquared) {
       out[at] = device_cast<Out>(std::sqrt(state));
     } else if constexpr (kIsFloating<Stored>) {
-      out[at] = device_cast<Out>(state / divisor);
+      const double value = state / divisor;
+      if (kIsHalf<Stored> && wide) {
+        wide[at] = float(value);
+      } else {
+        out[at] = device_cast<Out>(value);
+      }
     } else {
       out[at] = state;
     }
@@ -86,7 +93,8 @@ void reduce_stored(ReduceOp op, const Tensor& out, const Tensor& x, const Dims& 
     count = 0;
     if (x.numel() > 0) count = double(x.numel() / out.numel());
   }
-  launch_reduction<Stored>("reduce_sum", x, out, axes, SumReducer<Stored, Out>{result, count});
+  float* const wide = out.dtype() == kFloat32 ? static_cast<float*>(out.data_ptr()) : nullptr;
+  launch_reduction<Stored>("reduce_sum", x, out, axes, SumReducer<Stored, Out>{result, count, wide});
 }
 
 }  // namespace

@@ -6,12 +6,16 @@
 // once. Results are row-major. All functions throw Error for an axis that is out of range or given twice.
 // PyTorch's counterparts: ATen/native/ReduceOps.cpp, TensorCompare.cpp, Sorting.cpp.
 
+#include <optional>
+
 #include "taper/core/tensor.h"
 
 namespace taper::ops {
 
-/// The sum. Integers and bool give i64. The sum of no elements is 0.
-Tensor sum(const Tensor& x, const Dims& axes = {}, bool keepdim = false);
+/// The sum. Integers and bool give i64. The sum of no elements is 0. result_dtype: by default
+/// x's; f32 for half types, whose sum it holds unrounded. Throws Error for any other.
+Tensor sum(const Tensor& x, const Dims& axes = {}, bool keepdim = false,
+           std::optional<DType> result_dtype = {});
 /// The mean. Floating-point. The mean of no elements is NaN.
 Tensor mean(const Tensor& x, const Dims& axes = {}, bool keepdim = false);
 /// Sum of squared distances from the mean, divided by count - correction (NaN or infinity if that is not

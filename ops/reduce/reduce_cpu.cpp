@@ -15,8 +15,9 @@ namespace {
 
 /// A tensor as a matrix of kept by reduced dimensions, or of reduced by kept ones: whichever walks memory in
 /// smaller steps.
-struct Matrix {
-  Matrix(const Tensor& x, const Tensor& out, const Dims& axes) : Matrix(std::array{&x, &out}, axes) {}
+struct ReductionMatrix {
+  ReductionMatrix(const Tensor& x, const Tensor& out, const Dims& axes)
+      : ReductionMatrix(std::array{&x, &out}, axes) {}
 
   StridedLoop kept;     ///< operands: x, out
   StridedLoop reduced;  ///< operand: x
@@ -25,7 +26,7 @@ struct Matrix {
   LoopOperand input;
 
  private:
-  Matrix(const std::array<const Tensor*, 2>& tensors, const Dims& axes)
+  ReductionMatrix(const std::array<const Tensor*, 2>& tensors, const Dims& axes)
       : kept(tensors, others(*tensors[0], axes)), reduced(std::span(tensors).first(1), axes) {
     const int64_t kept_step = kept.numel == 1 ? INT64_MAX : kept.operands[0].strides.back();
     const int64_t reduced_step = reduced.numel == 1 ? INT64_MAX : reduced.operands[0].strides.back();
@@ -59,7 +60,7 @@ struct Matrix {
 
 /// Reduces a matrix with reduced dimensions inside: each output folds a row. Long rows are cut into pieces.
 template <class Reducer, class T, class State>
-int64_t reduce_rows(const Matrix& matrix, std::vector<State>& states) {
+int64_t reduce_rows(const ReductionMatrix& matrix, std::vector<State>& states) {
   const int64_t length = matrix.reduced.numel, outputs = matrix.kept.numel;
   const int64_t piece = std::min(length, kGrainSize);
   const int64_t pieces = ceil_div(length, piece);
@@ -97,7 +98,7 @@ int64_t reduce_rows(const Matrix& matrix, std::vector<State>& states) {
 /// Reduces a matrix with kept dimensions inside: rows are added to an array of states. Both sides are cut
 /// into pieces.
 template <class Reducer, class T, class State>
-int64_t reduce_columns(const Matrix& matrix, std::vector<State>& states) {
+int64_t reduce_columns(const ReductionMatrix& matrix, std::vector<State>& states) {
   const int64_t rows = matrix.reduced.numel, columns = matrix.kept.numel;
   const int64_t width = std::min(columns, kBlockSize);
   const int64_t column_pieces = ceil_div(columns, width);
@@ -126,7 +127,7 @@ int64_t reduce_columns(const Matrix& matrix, std::vector<State>& states) {
 /// Reduces x over `axes`. Calls store(states of outputs [begin, begin + count), begin, count) in pieces, with
 /// outputs in the order of matrix.kept.
 template <class Reducer, class T, class Store>
-void reduce_matrix(const Matrix& matrix, Store store) {
+void reduce_matrix(const ReductionMatrix& matrix, Store store) {
   using State = typename Reducer::State;
   const int64_t outputs = matrix.kept.numel;
   std::vector<State> states(size_t(outputs), Reducer::start());
@@ -145,7 +146,7 @@ void reduce_matrix(const Matrix& matrix, Store store) {
 }
 
 template <class Reducer, class T, class Finish>
-void reduce_to(const Matrix& matrix, Finish finish) {
+void reduce_to(const ReductionMatrix& matrix, Finish finish) {
   using State = typename Reducer::State;
   reduce_matrix<Reducer, T>(matrix, [&](State* states, int64_t begin, int64_t count) {
     for (int64_t i = 0; i < count; ++i) states[i] = State(finish(states[i]));
@@ -154,7 +155,7 @@ void reduce_to(const Matrix& matrix, Finish finish) {
 }
 
 template <class Reducer, class V>
-void reduce_with_index(const Matrix& matrix, const Tensor& indices, const Tensor& values) {
+void reduce_with_index(const ReductionMatrix& matrix, const Tensor& indices, const Tensor& values) {
   // `indices` has the strides of `values`, so it takes the place of `values` in the loop.
   LoopOperand index_operand = matrix.kept.operands[1];
   index_operand.data = static_cast<char*>(indices.data_ptr());
@@ -175,7 +176,7 @@ void reduce_with_index(const Matrix& matrix, const Tensor& indices, const Tensor
 }  // namespace
 
 void reduce_cpu(ReduceOp op, const Tensor& out, const Tensor& x, const Dims& axes) {
-  const Matrix matrix(x, out, axes);
+  const ReductionMatrix matrix(x, out, axes);
   const auto count = double(matrix.reduced.numel);
   const auto same = [](auto state) { return state; };
   dispatch_block_type(x.dtype(), [&]<class T>() {
@@ -200,7 +201,7 @@ void reduce_cpu(ReduceOp op, const Tensor& out, const Tensor& x, const Dims& axe
 
 void reduce_indices_cpu(ReduceOp op, const Tensor& values, const Tensor& indices, const Tensor& x,
                         int64_t axis) {
-  const Matrix matrix(x, values, x.dim() > 0 ? Dims{axis} : Dims{});
+  const ReductionMatrix matrix(x, values, x.dim() > 0 ? Dims{axis} : Dims{});
   dispatch_block_type(x.dtype(), [&]<class T>() {
     if (op == ReduceOp::kMax) {
       reduce_with_index<IndexedExtreme<T, 1>, T>(matrix, indices, values);

@@ -5,8 +5,11 @@
 
 #include <algorithm>
 
+#include "taper/ops/compute_type.h"
+#include "taper/ops/copy/scratch.h"
 #include "taper/ops/elementwise/vector_math.h"
 #include "taper/ops/lanes.h"
+#include "taper/ops/simd.h"
 
 namespace taper::ops {
 
@@ -24,6 +27,56 @@ void for_each_tile(const Lanes& lanes, int64_t begin, int64_t end, Body&& body) 
     begin += width;
   }
 }
+
+/// The elements of a tile as a kernel computes with them, in T: those in memory themselves, or half types
+/// widened into the memory of a task, which is small and stays in the caches.
+template <class S>
+class TileValues {
+ public:
+  using T = ComputeType<S>;
+
+  explicit TileValues(const Lanes& lanes)
+      : memory_(std::is_same_v<S, T> ? 0 : lanes.size * std::min(lanes.inner, kTileWidth)) {}
+
+  /// Returns how a tile's lanes lie behind load()'s result.
+  static Lanes layout(const Lanes& lanes, int64_t width) {
+    return std::is_same_v<S, T> ? lanes : Lanes{1, lanes.size, width};
+  }
+  /// Returns the elements of the tile that begins at x.
+  const T* load(const S* x, const Lanes& lanes, int64_t width) const {
+    if constexpr (std::is_same_v<S, T>) {
+      return x;
+    } else {
+      for_each_row(lanes, width, [&](int64_t from, int64_t to, int64_t count) {
+        convert_floats(x + from, memory_.data() + to, count);
+      });
+      return memory_.data();
+    }
+  }
+  /// Returns where to write the elements of the tile that begins at y. Call store() then.
+  T* target(S* y) const {
+    if constexpr (std::is_same_v<S, T>)
+      return y;
+    else
+      return memory_.data();
+  }
+  void store(S* y, const Lanes& lanes, int64_t width) const {
+    if constexpr (!std::is_same_v<S, T>) {
+      for_each_row(lanes, width, [&](int64_t to, int64_t from, int64_t count) {
+        convert_floats(memory_.data() + from, y + to, count);
+      });
+    }
+  }
+
+ private:
+  template <class Visit>
+  static void for_each_row(const Lanes& lanes, int64_t width, Visit&& visit) {
+    if (lanes.inner == 1) return visit(0, 0, lanes.size);
+    for (int64_t c = 0; c < lanes.size; ++c) visit(c * lanes.inner, c * width, width);
+  }
+
+  Scratch<T> memory_;
+};
 
 /// Writes each lane's largest element and sum of exp(x - largest), in f64; x points at the tile's first
 /// element. Several sums side by side keep the adders busy; their order is fixed.
@@ -61,19 +114,21 @@ void tile_statistics(const T* x, const Lanes& lanes, int64_t width, T* largest, 
   }
 }
 
-/// y = function(x, a of the lane, b of the lane) for every element of a tile.
+/// y = function(x, a of the lane, b of the lane) for every element of a tile. y may be x.
 template <class T, class A, class B, class Function>
 void map_tile(const T* x, T* y, const Lanes& lanes, int64_t width, const A* a, const B* b,
               Function&& function) {
   if (lanes.inner == 1) {
     const A lane_a = *a;
     const B lane_b = *b;
+#pragma GCC ivdep
     for (int64_t c = 0; c < lanes.size; ++c) y[c] = function(x[c], lane_a, lane_b);
     return;
   }
   for (int64_t c = 0; c < lanes.size; ++c) {
     const T* from = x + c * lanes.inner;
     T* to = y + c * lanes.inner;
+#pragma GCC ivdep
     for (int64_t i = 0; i < width; ++i) to[i] = function(from[i], a[i], b[i]);
   }
 }

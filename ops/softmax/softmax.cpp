@@ -14,15 +14,9 @@ Tensor softmax_or_log(const Tensor& x, int64_t axis, bool logarithm) {
               "{}: needs a floating-point dtype, got {}; convert with .to(kFloat32)", op, x.dtype());
   axis = normalize_axis(axis, x.dim(), op);
   const Tensor dense = x.is_dense() ? x : contiguous(x);
-  if (x.device().is_cuda()) {
-    const Tensor result = empty_like(dense);
-    if (x.numel() > 0) softmax_gpu(dense, result, axis, logarithm);
-    return result;
-  }
-  const Tensor input = cast(dense, compute_dtype(x.dtype()));
-  const Tensor result = empty_like(input);
-  if (x.numel() > 0) softmax_cpu(input, result, axis, logarithm);
-  return cast(result, x.dtype());
+  const Tensor result = empty_like(dense);
+  if (x.numel() > 0) (x.device().is_cuda() ? softmax_gpu : softmax_cpu)(dense, result, axis, logarithm);
+  return result;
 }
 
 }  // namespace

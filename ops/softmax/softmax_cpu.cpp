@@ -27,12 +27,15 @@ void softmax_tile(const T* x, T* y, const Lanes& lanes, int64_t width, bool loga
 
 void softmax_cpu(const Tensor& x, const Tensor& y, int64_t axis, bool logarithm) {
   const Lanes lanes = lanes_of(x, axis);
-  dispatch_compute_float(x.dtype(), "softmax", [&]<class T>() {
-    const T* from = x.data<T>();
-    T* to = y.data<T>();
+  dispatch_float(x.dtype(), "softmax", [&]<class S>() {
+    const S* from = x.data<S>();
+    S* to = y.data<S>();
     parallel_for(lanes.count(), lane_grain(lanes), [&](int64_t begin, int64_t end) {
+      const TileValues<S> values(lanes);
       for_each_tile(lanes, begin, end, [&](int64_t start, int64_t /*lane*/, int64_t width) {
-        softmax_tile(from + start, to + start, lanes, width, logarithm);
+        softmax_tile(values.load(from + start, lanes, width), values.target(to + start),
+                     values.layout(lanes, width), width, logarithm);
+        values.store(to + start, lanes, width);
       });
     });
   });

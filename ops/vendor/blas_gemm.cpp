@@ -33,6 +33,7 @@ std::optional<BlasGemm> blas_gemm(const GpuGemm& gemm) {
   const auto bias = gemm.bias ? one_stride(sizes, 0, gemm.bias_batch_inner) : 0;
   if (!a || !b || !d || !bias) return std::nullopt;
   return BlasGemm{.dtype = gemm.dtype,
+                  .f32_result = gemm.f32_result,
                   .allow_tf32 = gemm.allow_tf32,
                   .m = sizes.n,
                   .n = sizes.m,

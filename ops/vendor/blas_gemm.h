@@ -32,6 +32,7 @@ struct BlasMatrix {
 /// x k, op(b): k x n, d: m x n. A pattern of engine_library.h. Operands: kA, kB, kC, kD and kBias.
 struct BlasGemm {
   DType dtype = kFloat32;   ///< f32, f64, f16 or bf16, of all operands; half types add in f32
+  bool f32_result = false;  ///< d is f32 where the other operands are half types
   bool allow_tf32 = false;  ///< f32 operands may be rounded to TF32
   int64_t m = 0, n = 0, k = 0;
   int64_t batches = 1;

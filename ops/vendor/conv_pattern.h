@@ -13,6 +13,7 @@ struct ConvPattern {
   Conv2dPass pass = Conv2dPass::kForward;
   Conv2dGeometry conv;
   DType dtype = kFloat32;                             ///< f32, f16 or bf16, of all operands
+  bool f32_result = false;                            ///< half types give an f32 kGradWeight
   bool allow_tf32 = false;                            ///< f32 operands may be rounded to TF32
   bool bias = false, residual = false, relu = false;  ///< forward only: y = relu(sums + bias + residual)
   bool affine_relu = false;                           ///< forward only: for relu(x * scale + shift)

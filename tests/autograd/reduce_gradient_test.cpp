@@ -20,7 +20,7 @@ using Inputs = std::vector<Tensor>;
 using Reduction = std::function<Tensor(const Tensor&, const Dims&, bool)>;
 
 const std::vector<std::pair<std::string, Reduction>> kReductions = {
-    {"sum", sum},
+    {"sum", [](auto& x, auto& axes, bool keepdim) { return sum(x, axes, keepdim); }},
     {"mean", mean},
     {"norm", norm},
     {"var", [](auto& x, auto& axes, bool keep) { return var(x, axes, 1, keep); }},

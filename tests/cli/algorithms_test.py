@@ -47,6 +47,8 @@ class AlgorithmsTest(unittest.TestCase):
             best = min(time for time in times.values() if time)
             self.assertLessEqual(times[record["winner"]], 1.03 * best)
             self.assertFalse(any(candidate.get("is_wrong") for candidate in record["candidates"]), record)
+        refused = self.run_program(ALGORITHMS, "--match=", "--clear", code=2)  # --clear is no text to match
+        self.assertIn("--match: there is nothing behind the =", refused.stderr)
         inode = os.stat(self.file).st_ino  # every write makes a new one
         self.train("--benchmark")
         self.assertEqual(os.stat(self.file).st_ino, inode)

@@ -77,14 +77,15 @@ class TrainTest(unittest.TestCase):
         for flag in ("--dataset --data --val --arch --image-size --resize --num-classes --epochs --max-steps --batch-size "
                      "--accumulate --optimizer --lr --momentum --weight-decay --schedule --warmup-epochs --label-smoothing "
                      "--ema --clip-grad --device --benchmark --deterministic --tf32 --seed --workers --threads --augment --shuffle --init "
+                     "--pretrained --freeze --freeze-batch-norm --dropout --mixup --cutmix --random-erasing --eval-ema "
                      "--eval-only --log --summary --profile --memory-report --progress").split():
             self.assertRegex(result.stdout, rf"{flag}\b")
         self.assertIn("Examples:", result.stdout)
 
-    def test_version_names_the_gpu_of_the_build(self):
+    def test_version_names_the_gpu_of_the_build_and_the_level_of_the_cpu(self):
         result = run("--version")
         self.assertEqual(result.returncode, 0)
-        version, gpu, *libraries = result.stdout.splitlines()
+        version, gpu, *libraries, cpu = result.stdout.splitlines()
         self.assertRegex(version, r"^Taper \d+\.\d+\.\d+$")
         if gpu == "GPU: simulated":
             self.assertEqual(libraries, [])
@@ -93,6 +94,24 @@ class TrainTest(unittest.TestCase):
             names = [line.split(": ")[0] for line in libraries]
             self.assertEqual(names[:5], ["CUDA runtime", "CUDA driver", "cuBLASLt", "cuDNN", "NCCL"])
             self.assertEqual(names[5:], [f"Device {i}" for i in range(len(names) - 5)])
+        self.assertRegex(cpu, "^CPU: (baseline|avx2|avx512|avx512-bf16|amx)$")
+
+    def test_a_cpu_of_a_lower_level_can_be_asked_for(self):
+        def with_level(level, *arguments):
+            return run(*arguments, env={**os.environ, "TAPER_CPU": level})
+
+        self.assertIn("\nCPU: baseline\n", with_level("baseline", "--version").stdout)
+        for flags in (["--version"], ["--epochs", "1"]):
+            refused = with_level("sse9", *flags)
+            self.assertEqual((refused.returncode, refused.stdout, refused.stderr),
+                             (2, "", "resnet50_train: TAPER_CPU: 'sse9' is none of baseline, avx2, avx512, avx512-bf16, "
+                                     "amx\n"))
+        best = run("--version").stdout.splitlines()[-1].removeprefix("CPU: ")
+        self.assertEqual(with_level("", "--version").stdout.splitlines()[-1], f"CPU: {best}")  # as if it were not set
+        if best != "amx":
+            refused = with_level("amx", "--version")
+            self.assertEqual((refused.returncode, refused.stderr),
+                             (2, f"resnet50_train: TAPER_CPU: 'amx' is more than this CPU has, which is {best}\n"))
 
     def test_bad_flags_get_one_line_with_their_name(self):
         self.refused("--no-such-flag", says="--no-such-flag")
@@ -103,6 +122,8 @@ class TrainTest(unittest.TestCase):
         self.refused("--batch-size", says="--batch-size needs a value .see --help")
         self.refused("--shuffle", "maybe", says="--shuffle")
         self.refused("--tf32", "maybe", says="--tf32")
+        self.refused("--amp", "f16", says="--amp.*f16")
+        self.refused("--amp", "bf16", "--dtype", "f64", says="--amp.*--dtype f64")
         self.refused("--device", "tpu", says="--device.*tpu")
         self.refused("--device", "cuda:99", says="--device.*99")
         self.refused("--eval-only", says="--eval-only.*--init")
@@ -137,7 +158,7 @@ class TrainTest(unittest.TestCase):
         self.refused(*SMALL, "--init", self.path("other.safetensors"), says=r"--init.*missing.*conv1\.weight': got \[1\]")
         with open(self.path("weights.pth"), "wb") as file:
             file.write(b"PK\3\4\0\0\x08\x08\0\0" + b"\0" * 64)
-        self.refused("--init", self.path("weights.pth"), says=r"weights\.pth: .*torch\.save\(\).*save_file")
+        self.refused("--init", self.path("weights.pth"), says=r"weights\.pth: a zip archive without its directory")
 
     def test_a_log_that_cannot_be_written_is_refused_before_training(self):
         self.refused(*SMALL, "--log", self.path("no/folder/log.jsonl"), says="no/folder/log.jsonl")
@@ -355,6 +376,36 @@ class TrainTest(unittest.TestCase):
         self.assertEqual(len(twice), 2)
         once = self.records("--max-steps", 1, "--batch-size", 4, "--shuffle", "off", "--augment", "off")
         self.assertNotEqual(once[0]["loss"], twice[0]["loss"])
+
+    def test_mixed_precision_follows_f32(self):
+        common = ["--max-steps", 8, "--lr", 0.001, "--seed", 3, "--image-size", 16]
+        exact = self.records(*common)
+        for amp in ("bf16", "fp16"):
+            summary = self.path(f"{amp}.json")
+            records = self.records(*common, "--amp", amp, "--summary", summary)
+            for ours, theirs in zip(records, exact):
+                self.assertAlmostEqual(ours["loss"], theirs["loss"], delta=0.1 * exact[0]["loss"])
+            self.assertNotEqual([record["loss"] for record in records], [record["loss"] for record in exact])
+            self.assertEqual("scale" in records[0], amp == "fp16")  # bf16 needs none
+            with open(summary) as file:
+                summary = json.load(file)
+            self.assertEqual((summary["amp"], summary["dtype"]), (amp, "f32"))
+            self.assertEqual(summary.get("skipped_updates"), 0 if amp == "fp16" else None)
+
+    def test_updates_that_overflow_are_skipped_and_counted(self):
+        # Steps this large overflow f16's activations, and so every gradient.
+        arguments = ["--max-steps", 6, "--amp", "fp16", "--lr", 1000, "--optimizer", "sgd", "--warmup-epochs", 0,
+                     "--image-size", 16, "--augment", "off"]
+        summary = self.path("s.json")
+        result = run(*SMALL, *arguments, "--log", self.path("log.jsonl"), "--summary", summary)
+        with open(self.path("log.jsonl")) as file:
+            records = [json.loads(line) for line in file]
+        skipped = sum(record["skipped"] for record in records)
+        self.assertGreater(skipped, 0, records)
+        self.assertLess(records[-1]["scale"], records[0]["scale"])
+        with open(summary) as file:
+            self.assertEqual(json.load(file)["skipped_updates"], skipped)
+        self.assertRegex(result.stdout, rf"{skipped} of {len(records)} updates were skipped")
 
     def test_averaged_weights_are_what_is_validated(self):
         def score(*flags):

@@ -17,6 +17,9 @@ Tensor contiguous(const Tensor& x, MemoryFormat) {
 Tensor to_device(const Tensor& x, Device, bool) {
   return x;
 }
+Scalar item_as_scalar(const Tensor&) {
+  std::abort();
+}
 }  // namespace ops
 
 Allocator& allocator_for(Device) {

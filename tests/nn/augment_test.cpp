@@ -97,3 +97,34 @@ TEST_CASE("random shifts move the image by up to the padding and fill with black
   }
   CHECK(seen.size() == 81);
 }
+
+TEST_CASE("erased rectangles have torchvision's probability, areas, ratios and places") {
+  constexpr int kWidth = 200, kHeight = 150, kDraws = 6000;
+  int erased = 0;
+  double area_sum = 0, log_ratio_sum = 0, place_sum = 0;
+  for (int i = 0; i < kDraws; ++i) {
+    RandomStream random = stream(5, 1, uint64_t(i));
+    const Box box = random_erasing_box(kWidth, kHeight, 0.25, random);
+    if (box == Box()) continue;
+    ++erased;
+    CHECK((box.width >= 1 && box.left >= 0 && box.left + box.width <= kWidth));
+    CHECK((box.height >= 1 && box.top >= 0 && box.top + box.height <= kHeight));
+    const double area = double(box.width) * box.height / (kWidth * kHeight);
+    const double ratio = double(box.height) / box.width;
+    CHECK((area > 0.019 && area < 0.335));
+    CHECK((ratio > 0.28 && ratio < 3.5));
+    area_sum += area;
+    log_ratio_sum += std::log(ratio);
+    place_sum += double(box.left) / (kWidth - box.width) - 0.5;
+  }
+  CHECK(std::abs(erased - kDraws * 0.25) < 5 * std::sqrt(kDraws * 0.25 * 0.75));
+  // Tall rectangles that do not fit are drawn again, so means are below those of the uniform distributions.
+  CHECK(area_sum / erased == Approx(0.175).margin(0.015));
+  CHECK(std::abs(log_ratio_sum / erased) < 0.15);
+  CHECK(std::abs(place_sum / erased) < 5 * std::sqrt(1 / 12.0 / erased));
+
+  RandomStream random = stream(5, 1, 0);
+  CHECK(random_erasing_box(kWidth, kHeight, 0, random) == Box());
+  const Box smallest = random_erasing_box(1, 1, 1, random);
+  CHECK(smallest.width * smallest.height == 0);  // no rectangle is smaller than the image
+}

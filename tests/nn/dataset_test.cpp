@@ -16,6 +16,7 @@
 #include "taper/nn/data/digits.h"
 #include "taper/nn/data/digits_dataset.h"
 #include "taper/nn/data/image_folder.h"
+#include "taper/nn/data/image_list.h"
 #include "taper/nn/data/synthetic_dataset.h"
 #include "taper/nn/data/transforms.h"
 
@@ -175,6 +176,38 @@ TEST_CASE("a link to a folder that holds the classes is no class, and brings in 
   CHECK(dataset.size() == 2);
   CHECK(dataset.passed_over().str() ==
         "3 links to a folder around the classes, 1 links to folders listed already");
+}
+
+TEST_CASE("a folder's images are listed at any depth, and a list of images is a data set") {
+  const TemporaryFolder folder;
+  const Image image = test_image(9, 7, 1);
+  for (const char* name : {"b.png", "a.png", "sub/deep/c.png", "sub/d.png", ".hidden.png"})
+    write_file(folder / name, png_bytes(image));
+  write_file(folder / "notes.txt", {'x'});
+  std::filesystem::create_directory_symlink(folder.path(), folder / "sub/loop");
+  std::filesystem::create_directory_symlink(folder / "sub/deep", folder / "again");
+
+  PassedOver passed_over;
+  const std::vector<std::string> paths = list_images(folder.path(), passed_over);
+  const std::vector<std::string> expected = {folder / "a.png", folder / "b.png", folder / "sub/d.png",
+                                             folder / "sub/deep/c.png"};
+  // The folder that two names lead to comes once, under one of them.
+  std::vector<std::string> other = expected;
+  other.back() = folder / "again/c.png";
+  std::ranges::sort(other);
+  CHECK((paths == expected || std::is_permutation(paths.begin(), paths.end(), other.begin(), other.end())));
+  CHECK(passed_over.counts ==
+        std::map<std::string, int64_t>{{".txt", 1}, {"hidden", 1}, {"links to folders listed already", 2}});
+  CHECK_THROWS_WITH(list_images(folder / "none", passed_over), Contains("no such directory"));
+
+  const ImageListDataset dataset({folder / "b.png", folder / "none.png", folder / "b.png"});
+  CHECK(dataset.size() == 3);
+  CHECK(dataset.num_classes() == 0);
+  CHECK(dataset.get(2).image == image);
+  CHECK(dataset.get(2).label == 2);
+  CHECK(dataset.label(1) == 1);
+  CHECK(dataset.describe(1) == folder / "none.png");
+  CHECK_THROWS_WITH(dataset.get(1), EndsWith("no such file"));
 }
 
 TEST_CASE("a folder that cannot be listed is named, and why") {

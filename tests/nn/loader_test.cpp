@@ -126,6 +126,22 @@ TEST_CASE("drop_last leaves the short batch out") {
   CHECK(loader.batches_per_epoch() == 2);
 }
 
+TEST_CASE("a batch knows the numbers of its images, and a loader shows the picture of each") {
+  const auto dataset = std::make_shared<NumberedDataset>(23);
+  for (const int workers : {0, 2}) {
+    DataLoader loader(dataset, evaluation_transform(8, 8),
+                      {.batch_size = 5, .shuffle = true, .workers = workers, .seed = 4});
+    loader.start(1);
+    std::vector<int64_t> seen;
+    while (const auto batch = loader.next()) {
+      CHECK(batch->indices == labels_of(*batch));  // a numbered image has its number for a label
+      seen.insert(seen.end(), batch->indices.begin(), batch->indices.end());
+    }
+    CHECK(seen == shuffled_order(23, 4, 1));
+    CHECK(loader.picture(7) == resize_and_center_crop(dataset->get(7).image, 8, 8));
+  }
+}
+
 TEST_CASE("batches are the same bits for any number of workers, and again after a restart") {
   const TemporaryFolder folder;
   for (int i = 0; i < 30; ++i) {
@@ -182,6 +198,8 @@ TEST_CASE("unreadable images are refused or skipped") {
     const std::vector<std::string> list = {"image 001: broken", "image 004: broken", "image 005: broken",
                                            "image 006: broken", "image 007: broken", "image 011: broken"};
     CHECK(skip->broken_images() == list);
+    CHECK(skip->broken_image(4) == "image 004: broken");
+    CHECK(skip->broken_image(0).empty());
     skip->start(1);
     drain(*skip);
     CHECK(skip->broken_images() == list);  // each once
@@ -189,6 +207,7 @@ TEST_CASE("unreadable images are refused or skipped") {
     const auto batch = skip->next();
     REQUIRE(batch.has_value());
     CHECK(batch->images.shape() == Shape{3, 3, 8, 8});
+    CHECK(batch->indices == std::vector<int64_t>{0, 2, 3});
     CHECK(pixels_of(*batch)[8 * 8 * 3] == (2.0f / 255.0f - 0.485f) / 0.229f);
 
     const auto refuse = load(BrokenImages::kRefuse);

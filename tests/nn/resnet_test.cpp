@@ -1,6 +1,7 @@
 // ResNet against torchvision: names, initial values, logits, gradients; and the GPU against the CPU.
 
 #include "taper/nn/models/resnet.h"
+#include "taper/nn/models/resnet_weights.h"
 
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -78,6 +79,29 @@ TEST_CASE("resnet: names, shapes and counts are torchvision's", "[oracle]") {
     }
   }
   CHECK_THROWS_WITH(make_resnet("resnet49"), Catch::Contains("use resnet18, resnet34"));
+}
+
+TEST_CASE("resnet: weights tell which ResNet they belong to") {
+  for (const char* arch : {"resnet18", "resnet34", "resnet50", "resnet101", "resnet152"}) {
+    INFO(arch);
+    TensorMap weights = make_resnet(arch, {.num_classes = 7}).state_dict();
+    CHECK(resnet_of_weights(weights) == ResNetKind{arch, 7});
+    TensorMap wider = weights;
+    wider["layer1.0.conv2.weight"] = ops::zeros({128, 128, 3, 3});  // as in Wide ResNet
+    CHECK(resnet_of_weights(wider) == std::nullopt);
+    wider["layer1.0.conv2.weight"] = ops::zeros({128, 4, 3, 3});  // as in ResNeXt
+    CHECK(resnet_of_weights(wider) == std::nullopt);
+    for (const char* name : {"conv1.weight", "layer1.0.conv1.weight", "layer4.1.conv1.weight", "fc.weight"}) {
+      TensorMap fewer = weights;
+      fewer.erase(name);
+      CHECK(resnet_of_weights(fewer) == std::nullopt);
+    }
+    int blocks = 0;
+    while (weights.contains(fmt::format("layer3.{}.conv1.weight", blocks))) ++blocks;
+    weights[fmt::format("layer3.{}.conv1.weight", blocks)] = ops::zeros({1});  // one more
+    CHECK(resnet_of_weights(weights) == std::nullopt);
+  }
+  CHECK(resnet_of_weights({}) == std::nullopt);
 }
 
 TEST_CASE("resnet: initial values are torchvision's kind") {

@@ -4,11 +4,10 @@
 
 #include <catch2/catch.hpp>
 #include <cstring>
-#include <fstream>
 #include <limits>
 #include <random>
-#include <sstream>
 
+#include "file_bytes.h"
 #include "oracle.h"
 #include "taper/core/base/allocator.h"
 #include "taper/core/views.h"
@@ -18,20 +17,6 @@
 
 namespace taper {
 namespace {
-
-std::string read_bytes(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  REQUIRE(file.good());
-  std::ostringstream bytes;
-  bytes << file.rdbuf();
-  return bytes.str();
-}
-
-void write_bytes(const std::string& path, const std::string& bytes) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file.write(bytes.data(), std::streamsize(bytes.size()));
-  REQUIRE(file.good());
-}
 
 /// Returns a whole file with this header and data.
 std::string file_bytes(const std::string& header, const std::string& data) {
@@ -70,7 +55,10 @@ Safetensors all_dtypes() {
       {"größe \"und\" 大小", made_of<uint8_t>({9}, {1})},
   };
   for (int64_t i = 0; i < 6; ++i) tensors["i64"].data<int64_t>()[i] = i - (int64_t(1) << 40);
-  return {tensors, {{"format", "pt"}, {"note", "two\nlines"}}};
+  Safetensors file;
+  file.tensors = tensors;
+  file.metadata = {{"format", "pt"}, {"note", "two\nlines"}};
+  return file;
 }
 
 void check_equal(const Safetensors& actual, const Safetensors& expected) {
@@ -234,7 +222,7 @@ TEST_CASE("safetensors: each kind of damage is named") {
   CHECK_THAT(refusal(folder, "short"), Catch::Contains("too few"));
   CHECK_THAT(refusal(folder, std::string(8, '\xff') + "{}"), Catch::Contains("not a safetensors file"));
   for (const char* start : {"PK\3\4....\x08\x08", "\x80\2\x8a\nl\xfc\x9c\x46\xf9\x20"})
-    CHECK_THAT(refusal(folder, start), Catch::Contains("torch.save()") && Catch::Contains("save_file"));
+    CHECK_THAT(refusal(folder, start), Catch::Contains("torch.save()") && Catch::Contains("taper-convert"));
   CHECK_THROWS_WITH(load_safetensors(folder / "missing"),
                     Catch::Contains("missing: cannot be read: No such file"));
   CHECK_THROWS_WITH(load_safetensors(folder.path()), Catch::Contains("not a regular file"));
@@ -249,7 +237,8 @@ TEST_CASE("safetensors: a tensor of a dtype that Taper lacks is an error only fo
   const Safetensors file = load_safetensors(folder / "mixed");
   CHECK(file.tensors.size() == 1);
   CHECK(file.at("b").item<int>() == 7);
-  CHECK(file.unreadable == std::map<std::string, std::string>{{"a", "F8_E4M3"}, {"c", "I16"}});
+  CHECK(file.unreadable ==
+        std::map<std::string, ForeignTensor>{{"a", {"F8_E4M3", {3}}}, {"c", {"I16", {2}}}});
   CHECK_THROWS_WITH(file.at("c"), Catch::Contains("tensor 'c' has dtype I16, which Taper lacks"));
   CHECK_THROWS_WITH(file.at("d"), "the file has no tensor 'd'");
   const Tensor any = ops::full({1}, 0);

@@ -10,8 +10,10 @@
 #include "taper/nn/layers/flatten.h"
 #include "taper/nn/layers/linear.h"
 #include "taper/nn/layers/sequential.h"
+#include "taper/nn/optim/schedule.h"
 #include "taper/nn/optim/sgd.h"
 #include "taper/nn/train/evaluate.h"
+#include "taper/nn/train/schedule_sink.h"
 #include "taper/nn/train/train_loop.h"
 #include "taper/ops/copy/copy.h"
 #include "test_tensors.h"
@@ -241,7 +243,7 @@ TEST_CASE("a step of two batches is the step of both together") {
     const EnqueuedStep enqueued = step({a, b});
     CHECK(enqueued.losses.size() == 2);
     CHECK(enqueued.arrived.has_value() == device.is_cuda());
-    CHECK(enqueued.lr == 0.05);
+    CHECK(enqueued.lr() == 0.05);
     CHECK(enqueued.loss() == Approx(whole({both}).loss()));
     CHECK(twice.optimizer->lr() == Approx(0.025));  // half of a cosine
     CHECK(ema.updates() == 1);
@@ -272,6 +274,26 @@ TEST_CASE("evaluation takes the averaged weights, and gives them back") {
     CHECK(averaged.loss == before.loss);
     CHECK(evaluate(digits.model, digits.test)->loss == digits.run.outcome().score->loss);
     CHECK_FALSE(digits.model.is_training());
+  }
+}
+
+TEST_CASE("a schedule hears each epoch's validation loss, or its training loss without an evaluation") {
+  struct Heard final : LrScheduler {
+    explicit Heard(Optimizer& optimizer) : LrScheduler(optimizer) {}
+    double lr_at(size_t /*group*/, int64_t /*step*/) const override { return 0.05; }
+    void observe(double score) override { scores.push_back(score); }
+    std::vector<double> scores;
+  };
+  for (const bool evaluates : {true, false}) {
+    Digits10 digits(kCPU);
+    const auto schedule = std::make_shared<Heard>(*digits.optimizer);
+    digits.run.add(std::make_shared<ScheduleSink>(schedule));
+    TrainLoop loop = digits.loop(TrainPlan(digits.train, {.epochs = 2}));
+    if (!evaluates) loop.evaluate = {};
+    digits.run.execute([&] { loop.train(digits.run); });
+    REQUIRE(digits.recorder->epochs.size() == 2);
+    for (const EpochRecord& epoch : digits.recorder->epochs)
+      CHECK(schedule->scores.at(size_t(epoch.epoch)) == (evaluates ? epoch.score->loss : epoch.loss));
   }
 }
 

@@ -7,6 +7,7 @@
 #include "taper/ops/index/index.h"
 #include "taper/ops/index/join.h"
 #include "taper/ops/loss/cross_entropy.h"
+#include "taper/ops/optimizer/layerwise.h"
 #include "taper/ops/optimizer/optimizer.h"
 #include "taper/ops/reduce/reduce.h"
 #include "taper/ops/softmax/softmax.h"
@@ -273,6 +274,19 @@ TEST_CASE("misaligned operands: optimizers") {
        [](const Operands& x) {
          ops::adamw_update({x[0], x[1]}, {x[2], x[3]}, {x[4], x[5]}, {x[6], x[7]}, {.lr = 0.1}, 3);
          return Operands{x[0], x[1], x[4], x[5], x[6], x[7]};
+       }},
+      {"lamb",
+       {of(1), of(2), of(3), of(4), of(5), of(6), square, square},
+       [](const Operands& x) {
+         ops::lamb_update({x[0], x[1]}, {x[2], x[3]}, {x[4], x[5]}, {x[6], x[7]}, {.lr = 0.1}, 3);
+         return Operands{x[0], x[1], x[4], x[5], x[6], x[7]};
+       }},
+      {"lars",
+       {of(1), of(2), of(3), of(4), of(5), of(6)},
+       [](const Operands& x) {
+         ops::lars_update({x[0], x[1]}, {x[2], x[3]}, {x[4], x[5]},
+                          {.lr = 0.1, .momentum = 0.9, .weight_decay = 0.1}, false);
+         return Operands{x[0], x[1], x[4], x[5]};
        }},
       {"ema",
        {of(1), of(2), of(3), of(4)},

@@ -5,11 +5,12 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <optional>
 
+#include "taper/core/base/cpu_level.h"
 #include "taper/core/base/parallel.h"
 #include "taper/ops/conv/conv2d.h"
 #include "taper/ops/conv/conv2d_call.h"
-#include "taper/ops/conv/cpu/winograd.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
 #include "tests/support/candidate_outputs.h"
@@ -38,35 +39,51 @@ const std::vector<ConvCase> kCases = {
     {"3x3 stride 2", {2, 16, 9, 8}, 32, 3, {.stride = 2, .padding = 1}},
     {"3x3 dilated", {2, 16, 9, 8}, 32, 3, {.padding = 2, .dilation = 2}},
     {"3x3 in groups", {2, 32, 6, 7}, 32, 3, {.padding = 1, .groups = 2}},
+    {"3x3 in groups of 32 channels", {3, 64, 7, 5}, 64, 3, {.padding = 1, .groups = 2}},
+    {"1x1 in groups of 32 channels", {2, 96, 5, 6}, 96, 1, {.groups = 3}},
+    {"3x3 of 32 channels without padding", {2, 32, 9, 7}, 64, 3, {}},
+    {"3x3 of 32 channels, dilated, padding 0 and 2",
+     {2, 32, 9, 8},
+     32,
+     3,
+     {.padding = {0, 2}, .dilation = 2}},
+    {"3x3 of 32 channels gives one pixel", {1, 32, 3, 3}, 32, 3, {}},
     {"depthwise", {3, 33, 8, 9}, 33, 3, {.padding = 1, .groups = 33}},
     {"depthwise stride 2", {3, 16, 8, 9}, 16, 5, {.stride = 2, .padding = 2, .groups = 16}},
     {"1x1", {2, 70, 7, 6}, 37, 1, {}},
     {"1x1 stride 2", {2, 64, 7, 6}, 33, 1, {.stride = 2}},
     {"7x7 stride 2", {2, 3, 30, 29}, 16, 7, {.stride = 2, .padding = 3}},
+    {"1x1, more channels than a panel is deep", {1, 1100, 4, 4}, 40, 1, {}},
     {"2x5", {2, 6, 9, 11}, 9, {2, 5}, {.stride = {1, 2}, .padding = {1, 3}}},
 };
+
+const DType kDTypes[] = {kFloat32, kBFloat16, kFloat16};
 
 struct Operands {
   Tensor x, weight, bias, grad;
 };
 
-Operands random_operands(const ConvCase& test, uint64_t seed = 0) {
+/// Returns f32 tensors of numbers that `dtype` can hold.
+Operands random_operands(const ConvCase& test, uint64_t seed = 0, DType dtype = kFloat32) {
   const Shape filters = test.weight();
+  const auto random = [&](const Shape& shape, uint64_t number) {
+    return ops::cast(random_tensor(shape, dtype, seed + number), kFloat32);
+  };
   const auto make = [&](const Shape& shape, uint64_t number) {
-    return ops::contiguous(random_tensor(shape, kFloat32, seed + number), kChannelsLast);
+    return ops::contiguous(random(shape, number), kChannelsLast);
   };
   const auto conv = ops::conv2d_geometry("test", test.input, filters, test.options);
-  return {make(test.input, 1), make(filters, 2), random_tensor({test.output_channels}, kFloat32, seed + 3),
+  return {make(test.input, 1), make(filters, 2), random({test.output_channels}, 3),
           make(conv.output_shape(), 4)};
 }
 
 /// One pass over the operands in `dtype`, its result not yet computed.
-Conv2dCall make_call(Conv2dPass pass, const ConvCase& test, const Operands& operands,
-                     DType dtype = kFloat32) {
+Conv2dCall make_call(Conv2dPass pass, const ConvCase& test, const Operands& operands, DType dtype = kFloat32,
+                     std::optional<DType> result_dtype = {}) {
   const auto conv = ops::conv2d_geometry("test", operands.x.shape(), operands.weight.shape(), test.options);
   const auto operand = [&](const Tensor& x, Conv2dPass written_in) {
     if (pass != written_in) return ops::cast(x, dtype);
-    return empty(x.shape(), {.dtype = dtype, .memory_format = kChannelsLast});
+    return empty(x.shape(), {.dtype = result_dtype.value_or(dtype), .memory_format = kChannelsLast});
   };
   return {.pass = pass,
           .conv = conv,
@@ -118,38 +135,45 @@ double allowance(const std::string& candidate) {
 TEST_CASE("each candidate of a convolution computes it") {
   const PoisonedMemory poisoned;
   std::map<std::string, int> runs;
-  for (const ConvCase& test : kCases) {
-    const Operands operands = random_operands(test);
-    for (const Conv2dPass pass : kPasses) {
-      const Tensor truth = expected(pass, test, operands);
-      const Conv2dCall call = make_call(pass, test, operands);
-      for (const auto& candidate : ops::conv2d_cpu_algorithms(call)) {
-        if (!candidate.supported) continue;
-        INFO(test.name << ", pass " << int(pass) << ", " << candidate.name);
-        ops::copy_(call.result(), ops::full(call.result().shape(), std::nan("")));
-        run_candidate(candidate, call);
-        check_close(call.result(), truth,
-                    allowance(candidate.name) * tolerance(kFloat32, reduction_length(call)));
-        ++runs[candidate.name];
+  const auto check = [&](const ConvCase& test, const Conv2dCall& call, const Tensor& truth) {
+    const DType dtype = call.result().dtype();
+    for (const auto& candidate : ops::conv2d_cpu_algorithms(call)) {
+      if (!candidate.supported) continue;
+      INFO(test.name << ", " << call.problem().str() << ", " << candidate.name);
+      ops::copy_(call.result(), ops::full(call.result().shape(), std::nan("")));
+      run_candidate(candidate, call);
+      check_close(call.result(), truth, allowance(candidate.name) * tolerance(dtype, reduction_length(call)));
+      ++runs[candidate.name];
+    }
+  };
+  for (const DType dtype : kDTypes) {
+    for (const ConvCase& test : kCases) {
+      const Operands operands = random_operands(test, 0, dtype);
+      for (const Conv2dPass pass : kPasses) {
+        const Tensor truth = expected(pass, test, operands);
+        check(test, make_call(pass, test, operands, dtype), truth);
+        if (pass == Conv2dPass::kBackwardWeight && is_half(dtype))  // the gradient of a weight kept in f32
+          check(test, make_call(pass, test, operands, dtype, kFloat32), truth);
       }
     }
   }
-  CHECK(runs["gemm"] == int(3 * kCases.size()));
-  CHECK(runs["depthwise"] >= 6);
-  CHECK(runs["winograd 2x2"] >= 18);
-  CHECK(runs["winograd 4x4"] >= 18);
+  CHECK(runs["gemm"] == int(11 * kCases.size()));
+  CHECK(runs["depthwise"] >= 22);
+  CHECK(runs["winograd 2x2"] >= 66);
+  CHECK(runs["winograd 4x4"] >= 66);
 }
 
 TEST_CASE("each candidate adds bias and residual and clamps at 0 as separate steps would") {
   const PoisonedMemory poisoned;
+  const DType dtype = GENERATE(from_range(std::begin(kDTypes), std::end(kDTypes)));
   for (const ConvCase& test : kCases) {
-    const Operands operands = random_operands(test);
+    const Operands operands = random_operands(test, 0, dtype);
     const Conv2dCall plain = make_call(Conv2dPass::kForward, test, operands, kFloat64);
     run_candidate(ops::conv2d_cpu_algorithms(plain).front(), plain);
     for (const bool with_residual : {false, true}) {
       for (const bool relu : {false, true}) {
-        Conv2dCall call = make_call(Conv2dPass::kForward, test, operands);
-        if (with_residual) call.residual = operands.grad;
+        Conv2dCall call = make_call(Conv2dPass::kForward, test, operands, dtype);
+        if (with_residual) call.residual = ops::cast(operands.grad, dtype);
         call.relu = relu;
         const ops::ConstantWeight constant(call.weight);
         if (with_residual) call.constant = &constant;
@@ -158,13 +182,13 @@ TEST_CASE("each candidate adds bias and residual and clamps at 0 as separate ste
         if (relu) truth = ops::relu(truth);
         for (const auto& candidate : ops::conv2d_cpu_algorithms(call)) {
           if (!candidate.supported) continue;
-          INFO(test.name << ", " << candidate.name << (with_residual ? ", residual" : "")
-                         << (relu ? ", relu" : ""));
+          INFO(test.name << ", " << name(dtype) << ", " << candidate.name
+                         << (with_residual ? ", residual" : "") << (relu ? ", relu" : ""));
           for (int run = 0; run < (call.constant ? 2 : 1); ++run) {  // the second with the kept weight
             ops::copy_(call.result(), ops::full(call.result().shape(), std::nan("")));
             run_candidate(candidate, call);
             check_close(call.result(), truth,
-                        allowance(candidate.name) * tolerance(kFloat32, reduction_length(call)));
+                        allowance(candidate.name) * tolerance(dtype, reduction_length(call)));
           }
         }
       }
@@ -178,28 +202,10 @@ TEST_CASE("Winograd convolution is exact but for rounding") {
   for (const Conv2dPass pass : kPasses) {
     const Tensor truth = expected(pass, test, operands);
     const Conv2dCall call = make_call(pass, test, operands, kFloat64);
-    const double *a = call.first().data<double>(), *b = call.second().data<double>();
-    double* const result = call.result().data<double>();
-    REQUIRE(ops::supports_winograd<double>(call.conv));
-    const auto both = [&](auto two, auto four) {
-      for (const auto& run : {std::function<void()>(two), std::function<void()>(four)}) {
-        run();
-        check_close(call.result(), truth, 30 * tolerance(kFloat64, reduction_length(call)));
-      }
-    };
-    if (pass == Conv2dPass::kForward) {
-      const ops::ConvEpilogue<double> epilogue = {.bias = call.bias.data<double>()};
-      const auto forward = [&]<int kOut>() {
-        ops::winograd_forward_cpu<double, kOut>(
-            call.conv, a, ops::winograd_transform_weight<double, kOut>(call.conv, b), epilogue, result);
-      };
-      both([&] { forward.template operator()<2>(); }, [&] { forward.template operator()<4>(); });
-    } else if (pass == Conv2dPass::kBackwardInput) {
-      both([&] { ops::winograd_backward_input_cpu<double, 2>(call.conv, a, b, result); },
-           [&] { ops::winograd_backward_input_cpu<double, 4>(call.conv, a, b, result); });
-    } else {
-      both([&] { ops::winograd_backward_weight_cpu<double, 2>(call.conv, a, b, result); },
-           [&] { ops::winograd_backward_weight_cpu<double, 4>(call.conv, a, b, result); });
+    for (const auto& algorithm : ops::winograd_f64_algorithms(call)) {
+      REQUIRE(algorithm.supported);
+      algorithm.run(call, nullptr);
+      check_close(call.result(), truth, 30 * tolerance(kFloat64, reduction_length(call)));
     }
   }
 }
@@ -237,14 +243,15 @@ TEST_CASE("Winograd's rounding errors stay within 4 and 15 times those of direct
 }
 
 TEST_CASE("each candidate gives the same bits for any number of threads") {
+  const DType dtype = GENERATE(from_range(std::begin(kDTypes), std::end(kDTypes)));
   for (const ConvCase& test : {ConvCase{"3x3", {9, 32, 14, 13}, 48, 3, {.padding = 1}},
                                ConvCase{"depthwise", {9, 32, 14, 13}, 32, 3, {.padding = 1, .groups = 32}}}) {
-    const Operands operands = random_operands(test);
+    const Operands operands = random_operands(test, 0, dtype);
     for (const Conv2dPass pass : kPasses) {
-      const Conv2dCall call = make_call(pass, test, operands);
+      const Conv2dCall call = make_call(pass, test, operands, dtype);
       for (const auto& candidate : ops::conv2d_cpu_algorithms(call)) {
         if (!candidate.supported) continue;
-        INFO(test.name << ", pass " << int(pass) << ", " << candidate.name);
+        INFO(test.name << ", " << name(dtype) << ", pass " << int(pass) << ", " << candidate.name);
         std::vector<float> first;
         for (const int count : {1, 2, 5}) {
           const ThreadsGuard threads(count);
@@ -254,6 +261,18 @@ TEST_CASE("each candidate gives the same bits for any number of threads") {
           CHECK(result == first);
         }
       }
+    }
+  }
+}
+
+TEST_CASE("a CPU's instructions for bf16 are offered where it has them") {
+  const ConvCase test = {"3x3", {2, 16, 12, 12}, 32, 3, {.padding = 1}};
+  for (const DType dtype : kDTypes) {
+    const Conv2dCall call = make_call(Conv2dPass::kForward, test, random_operands(test), dtype);
+    for (const auto& candidate : ops::conv2d_cpu_algorithms(call)) {
+      if (candidate.name != "amx" && candidate.name != "avx512-bf16") continue;
+      const CpuLevel needed = candidate.name == "amx" ? CpuLevel::kAmx : CpuLevel::kAvx512Bf16;
+      CHECK(candidate.supported == (dtype == kBFloat16 && cpu_level() >= needed));
     }
   }
 }

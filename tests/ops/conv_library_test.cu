@@ -99,6 +99,49 @@ TEST_CASE("all passes reach the library with their geometry and operands") {
   }
 }
 
+TEST_CASE("a weight's gradient in f32 from half types is asked for as such, then rounded and converted") {
+  if (!has_gpu()) return;
+  const PoisonedMemory poisoned;
+  const DType dtype = GENERATE(kFloat16, kBFloat16);
+  FakeConvGuard fake;
+  const Shape shape = {6, 4, 3, 3};
+  const Tensor grad = random_tensor({2, 6, 5, 4}, dtype, 1), x = random_tensor({2, 4, 5, 4}, dtype, 2);
+  const auto gradient = [&](Device device, DType result) {
+    return ops::conv2d_backward_weight(grad.to(device), x.to(device), shape, kOptions, result);
+  };
+  const Device cuda("cuda");
+  const Tensor expected = gradient(Device("cpu"), kFloat32);
+  check_close(gradient(cuda, kFloat32), expected, tolerance(dtype, 40), 1);  // by the engine that rounds
+  REQUIRE(fake.state->asked.size() == 2);
+  CHECK(std::get<ops::ConvPattern>(fake.state->asked[0]).f32_result);
+  CHECK_FALSE(std::get<ops::ConvPattern>(fake.state->asked[1]).f32_result);
+  CHECK(fake.state->count("run naive") == 1);
+
+  const Tensor weight = empty(shape, {.device = cuda, .memory_format = kChannelsLast});
+  const ops::Conv2dCall call = {.pass = Conv2dPass::kBackwardWeight,
+                                .conv = ops::conv2d_geometry("test", x.shape(), shape, kOptions),
+                                .x = ops::contiguous(x.to(cuda), kChannelsLast),
+                                .weight = weight,
+                                .y = ops::contiguous(grad.to(cuda), kChannelsLast)};
+  std::vector<std::string> by_rank;
+  auto candidates = ops::conv2d_gpu_algorithms(call);
+  std::sort(candidates.begin(), candidates.end(), [](auto& a, auto& b) { return a.rank < b.rank; });
+  for (const auto& candidate : candidates) {
+    if (!candidate.supported) continue;
+    by_rank.push_back(candidate.name);
+    const bool rounds = candidate.name.ends_with("rounded");
+    INFO(candidate.name);
+    ops::fill_(weight, std::nan(""));
+    run_candidate(candidate, call);
+    check_close(weight, expected, tolerance(rounds ? dtype : kFloat32, 40), 1);
+    if (rounds) CHECK(ops::to_vector<float>(weight) == ops::to_vector<float>(ops::cast(weight, dtype)));
+    CHECK(candidate.epsilon == (rounds ? epsilon(dtype) : 0));
+  }
+  CHECK(by_rank == std::vector<std::string>{"fakednn 1.0 naive, rounded", "fakednn 1.0 naive",
+                                            "implicit gemm", "implicit gemm, large tiles",
+                                            "implicit gemm, small tiles"});
+}
+
 TEST_CASE("a convolution of tensors that are not aligned to 16 bytes is not for the library") {
   if (!has_gpu()) return;
   FakeConvGuard fake;
@@ -136,7 +179,7 @@ TEST_CASE(
   if (!has_gpu()) return;
   const DType dtype = GENERATE(kFloat16, kBFloat16, kFloat32);
   FakeConvGuard fake;
-  fake.state->offers = {{.name = "plain"}, {.name = "other", .workspace_bytes = 64}};
+  fake.state->offers = {{.name = "plain", .compiles = true}, {.name = "other", .workspace_bytes = 64}};
   const auto conv = ops::conv2d_geometry("test", {2, 4, 5, 5}, {6, 4, 3, 3}, kOptions);
   const Device device("cuda");
   const auto image = [&](const Shape& shape, uint64_t seed) {
@@ -160,6 +203,7 @@ TEST_CASE(
     for (const Tensor& output : {call.y, call.moments.mean, call.moments.var})
       ops::copy_(output, ops::full_like(output, std::nan("")));
     run_candidate(candidate, call);
+    if (candidate.chosen) candidate.chosen();
     const BatchMoments expected = ops::batch_moments(call.y);
     check_close(call.moments.mean, expected.mean, tolerance(kFloat32, 50));
     check_close(call.moments.var, expected.var, tolerance(kFloat32, 50));
@@ -168,6 +212,7 @@ TEST_CASE(
     }
   }
   CHECK(with_sums == (dtype == kFloat32 ? 0 : 2));
+  CHECK(fake.plan_files().size() == (dtype == kFloat32 ? 1 : 2));  // a plan with sums is another plan
   CHECK(std::count_if(fake.state->asked.begin(), fake.state->asked.end(), [](const auto& asked) {
           return std::get<ops::ConvPattern>(asked).sums;
         }) == (dtype == kFloat32 ? 0 : 1));

@@ -132,6 +132,15 @@ TEST_CASE("convolution and its gradients agree with the definition") {
       CHECK(result.device() == device);
       CHECK(result.is_contiguous(kChannelsLast));
     }
+    if (!is_half(dtype)) continue;
+    const Tensor unrounded =
+        ops::conv2d_backward_weight(grad, x, weight.shape(), test.options, compute_dtype(dtype));
+    CHECK(unrounded.dtype() == kFloat32);
+    CHECK(unrounded.is_contiguous(kChannelsLast));
+    check_close(unrounded, expected.grad_weight,
+                conv_tolerance(device, kFloat32, y.numel() / std::max<int64_t>(y.size(1), 1)));
+    const bool library = ops::engine_library(ops::VendorLibrary::kCudnn) != nullptr;
+    check_close(ops::cast(unrounded, dtype), grad_weight, library ? tolerance(dtype) : 0);
   }
 }
 
@@ -375,6 +384,9 @@ TEST_CASE("convolution refuses what does not fit") {
   CHECK_THROWS_WITH(
       ops::conv2d_backward_weight(random_tensor({2, 6, 3, 3}), random_tensor({2, 4, 4, 4}), {6, 4, 3, 3}),
       Catch::Contains("grad must have the output's shape [2, 6, 2, 2]"));
+  const Tensor image = random_tensor({1, 1, 2, 2}, kFloat16);
+  CHECK_THROWS_WITH(ops::conv2d_backward_weight(image, image, {1, 1, 1, 1}, {}, kBFloat16),
+                    "conv2d_backward_weight: the result can be f16 or f32, not bf16; convert it with .to()");
 }
 
 TEST_CASE("convolution's derivatives of first and second order agree with finite differences") {

@@ -119,6 +119,19 @@ TEST_CASE("cuDNN has engines that take a prologue or give sums with ResNet-50's 
   if (dtype == kFloat16) CHECK(built == 1);  // for the others, all engines of cuDNN 9.19 compile
 }
 
+TEST_CASE("cuDNN has engines that give the gradients of ResNet-50's weights in f32 from half types") {
+  const auto cudnn = cudnn_for_h200();
+  if (cudnn == nullptr || !open_driver()) return;
+  const DType dtype = GENERATE(kBFloat16, kFloat16);
+  for (const ResnetLayer& layer : kResnet50Layers) {
+    if (layer.in % 8 != 0) continue;  // the first layer has 3 channels
+    INFO(layer.name << ", " << name(dtype));
+    ops::ConvPattern pattern = pattern_of(layer, Conv2dPass::kBackwardWeight, dtype, true, false);
+    pattern.f32_result = true;
+    CHECK_FALSE(cudnn->engines(pattern).empty());
+  }
+}
+
 TEST_CASE("cuDNN has engines for each of ResNet-50's batch norms on an H200, with all that follows them") {
   const auto cudnn = cudnn_for_h200();
   if (cudnn == nullptr || !open_driver()) return;

@@ -48,15 +48,15 @@ TEST_CASE("GPU matrix products: every layout and epilogue") {
                      << (b_transposed ? ", b transposed" : "") << (has_bias ? ", bias" : "")
                      << (has_residual ? ", residual" : "") << (relu ? ", relu" : ""));
       const Tensor c = empty({m, n}, {.dtype = dtype, .device = cuda});
-      ops::gemm_gpu("test",
-                    {.dtype = dtype,
-                     .sizes = {.m = m, .n = n, .k = k},
-                     .a = {.data = device_a.data_ptr(), .stride = a_stride, .transposed = a_transposed},
-                     .b = {.data = device_b.data_ptr(), .stride = b_stride, .transposed = b_transposed},
-                     .c = {.data = c.data_ptr(), .stride = n},
-                     .bias = has_bias ? device_bias.data_ptr() : nullptr,
-                     .residual = has_residual ? device_residual.data_ptr() : nullptr,
-                     .activation = relu ? Activation::kRelu : Activation::kNone});
+      ops::GpuGemm gemm = {.dtype = dtype,
+                           .sizes = {.m = m, .n = n, .k = k},
+                           .a = {.data = device_a.data_ptr(), .stride = a_stride, .transposed = a_transposed},
+                           .b = {.data = device_b.data_ptr(), .stride = b_stride, .transposed = b_transposed},
+                           .c = {.data = c.data_ptr(), .stride = n},
+                           .bias = has_bias ? device_bias.data_ptr() : nullptr,
+                           .residual = has_residual ? device_residual.data_ptr() : nullptr,
+                           .activation = relu ? Activation::kRelu : Activation::kNone};
+      ops::gemm_gpu("test", gemm);
       std::vector<double> expected;
       for (int64_t i = 0; i < m; ++i) {
         for (int64_t j = 0; j < n; ++j) {
@@ -69,6 +69,13 @@ TEST_CASE("GPU matrix products: every layout and epilogue") {
         }
       }
       check_close(ops::to_vector<double>(c), expected, tolerance(dtype, k));
+      if (!is_half(dtype) || epilogue != 0) continue;
+      const Tensor sums = empty({m, n}, {.device = cuda});
+      gemm.c.data = sums.data_ptr();
+      gemm.f32_result = true;
+      ops::gemm_gpu("test", gemm);
+      check_close(ops::to_vector<double>(sums), expected, tolerance(kFloat32, k));
+      check_close(ops::cast(sums, dtype), c, 0);
     }
   }
 }

@@ -53,7 +53,11 @@ __global__ void naive_blas(ops::BlasGemm gemm, BlasPointers at, double factor) {
   if (gemm.activation == Activation::kGeluTanh) {
     sum = sum / 2 * (1 + std::tanh(0.79788456080286535588 * (sum + 0.044715 * sum * sum * sum)));
   }
-  static_cast<T*>(at.d)[index_of_d] = ops::device_cast<T>(sum);
+  if (gemm.f32_result) {
+    static_cast<float*>(at.d)[index_of_d] = float(sum);
+  } else {
+    static_cast<T*>(at.d)[index_of_d] = ops::device_cast<T>(sum);
+  }
 }
 
 /// While it lives, matrix products on the GPU see a library of the test's own.
@@ -201,6 +205,30 @@ TEST_CASE("every op that is a matrix product reaches the library, and its result
     CHECK((seen.m == 4 / groups && seen.n == 6 / groups && seen.k == 18));
     CHECK((!seen.transpose_a && seen.transpose_b));
   }
+}
+
+TEST_CASE("f32 results of half types reach the library") {
+  if (!has_gpu()) return;
+  const PoisonedMemory poisoned;
+  const DType dtype = GENERATE(kFloat16, kBFloat16);
+  FakeBlasGuard fake;
+  const Tensor grad = random_tensor({2, 6, 3, 3}, dtype, 1), x = random_tensor({2, 4, 3, 3}, dtype, 2),
+               a = random_tensor({5, 7}, dtype, 3), b = random_tensor({7, 3}, dtype, 4);
+  const auto check = [&](int64_t sum_length, auto&& op) {
+    const size_t before = fake.computed.size();
+    const Tensor actual = op(Device("cuda"));
+    CHECK(actual.dtype() == kFloat32);
+    check_close(actual, op(Device("cpu")), tolerance(kFloat32, sum_length), 1);
+    REQUIRE(fake.computed.size() == before + 1);
+    CHECK(fake.computed.back().dtype == dtype);
+    CHECK(fake.computed.back().f32_result);
+  };
+  check(7, [&](Device d) { return ops::matmul(a.to(d), b.to(d), kFloat32); });
+  check(18, [&](Device d) {
+    return ops::conv2d_backward_weight(grad.to(d), x.to(d), {6, 4, 1, 1}, {}, kFloat32);
+  });
+  ops::matmul(a.to(Device("cuda")), b.to(Device("cuda")));
+  CHECK_FALSE(fake.computed.back().f32_result);  // a choice of its own
 }
 
 TEST_CASE("a fused convolution's bias, residual and ReLU reach the library") {

@@ -9,6 +9,7 @@
 #include "taper/autograd/tape/engine.h"
 #include "taper/core/views.h"
 #include "taper/ops/copy/create.h"
+#include "taper/ops/elementwise/elementwise.h"
 #include "test_tensors.h"
 #include "tolerance.h"
 
@@ -23,10 +24,11 @@ Reduction reduction(const OracleCase& c) {
 }
 
 CrossEntropyOptions cross_entropy_options(const OracleCase& c, Device device) {
-  return {.weight = c["weight"].defined() ? c["weight"].to(device) : Tensor(),
-          .ignore_index = int64_t(c.number("ignore_index")),
-          .reduction = reduction(c),
-          .label_smoothing = c.number("label_smoothing")};
+  CrossEntropyOptions options{.weight = c["weight"].defined() ? c["weight"].to(device) : Tensor(),
+                              .reduction = reduction(c),
+                              .label_smoothing = c.number("label_smoothing")};
+  if (c.op == "cross_entropy") options.ignore_index = int64_t(c.number("ignore_index"));
+  return options;
 }
 
 /// Returns classes 0, 1, 2, ... in turn, with every `ignored`-th position set to -100.
@@ -43,7 +45,7 @@ Tensor classes_in_turn(const Shape& shape, int64_t classes, int64_t ignored = 0)
 TEST_CASE("cross_entropy and its gradient agree with PyTorch for every option", "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& c : oracle_cases("loss")) {
-    if (c.op != "cross_entropy") continue;
+    if (c.op != "cross_entropy" && c.op != "soft_cross_entropy") continue;
     INFO(c.name << " " << c["logits"].shape().str());
     const Tensor logits = ops::clone(c["logits"]).to(device).set_requires_grad();
     const Tensor target = c["target"].to(device);
@@ -71,7 +73,7 @@ TEST_CASE("cross_entropy and its gradient agree with PyTorch for every option", 
 TEST_CASE("the other losses and their gradients agree with PyTorch", "[oracle]") {
   const Device device = GENERATE(from_range(test_devices()));
   for (const OracleCase& c : oracle_cases("loss")) {
-    if (c.op == "cross_entropy") continue;
+    if (c.op == "cross_entropy" || c.op == "soft_cross_entropy") continue;
     INFO(c.name);
     if (c.op == "nll_loss") {
       const Tensor x = ops::clone(c["log_probs"]).to(device).set_requires_grad();
@@ -92,6 +94,30 @@ TEST_CASE("the other losses and their gradients agree with PyTorch", "[oracle]")
   }
 }
 
+TEST_CASE("cross_entropy with certain probabilities is that with class indices") {
+  const Device device = GENERATE(from_range(test_devices()));
+  for (const Shape& shape : {Shape{5}, Shape{6, 5}, Shape{2, 7, 3, 4}, Shape{3, 2000}}) {
+    for (const Reduction reduction : {Reduction::kNone, Reduction::kMean, Reduction::kSum}) {
+      Shape positions = shape;
+      const int64_t axis = shape.size() == 1 ? 0 : 1, classes = shape[axis];
+      positions.erase(axis);
+      const Tensor x = random_tensor(shape, kFloat64, 1, 3).to(device).set_requires_grad();
+      const Tensor indices = classes_in_turn(positions, classes);
+      Shape along_classes = Dims(std::vector<int64_t>(shape.size(), 1));
+      along_classes[axis] = classes;
+      const Tensor numbers = views::view(ops::arange(classes), along_classes);
+      const Tensor target = ops::cast(ops::eq(views::unsqueeze(indices, axis), numbers), kFloat64);
+      // Without weights: the mean divides by the targets' weights in one case, by their number in the other.
+      const CrossEntropyOptions options{.reduction = reduction, .label_smoothing = 0.2};
+      const Tensor soft = cross_entropy(x, target.to(device), options);
+      const Tensor hard = cross_entropy(x, indices.to(device), options);
+      check_close(soft, hard, tolerance(kFloat64, classes));
+      const Tensor g = ops::ones_like(soft);
+      check_close(grad({soft}, {x}, {g})[0], grad({hard}, {x}, {g})[0], tolerance(kFloat64, classes));
+    }
+  }
+}
+
 TEST_CASE("cross_entropy is nll_loss of log_softmax") {
   const Device device = GENERATE(from_range(test_devices()));
   for (const Shape& shape : {Shape{6, 5}, Shape{2, 7, 3, 4}}) {
@@ -105,6 +131,30 @@ TEST_CASE("cross_entropy is nll_loss of log_softmax") {
                   nll_loss(log_softmax(x, 1), target, {.weight = weight, .reduction = reduction}));
     }
   }
+}
+
+TEST_CASE("cross_entropy with probabilities of strange layouts and half types") {
+  const Device device = GENERATE(from_range(test_devices()));
+  const Tensor x = random_tensor({6, 5}, kFloat32, 1, 3).to(device);
+  const Tensor target = softmax(random_tensor({6, 5}, kFloat32, 2, 3).to(device), 1);
+  const Tensor expected = cross_entropy(x, target, {.reduction = Reduction::kNone});
+  const auto turned = [](const Tensor& t) {
+    return views::transpose(ops::contiguous(views::transpose(t, 0, 1)), 0, 1);
+  };
+  check_close(cross_entropy(turned(x), target, {.reduction = Reduction::kNone}), expected, 0);
+  check_close(cross_entropy(x, turned(target), {.reduction = Reduction::kNone}), expected, 0);
+  check_close(cross_entropy(x, target.to(kFloat64), {.reduction = Reduction::kNone}), expected, 0);
+  for (const DType dtype : {kFloat16, kBFloat16}) {
+    const Tensor half = ops::cast(x, dtype).set_requires_grad();
+    const Tensor wide = ops::cast(half.detach(), kFloat32).set_requires_grad();
+    const Tensor y = cross_entropy(half, target), wide_y = cross_entropy(wide, target);
+    CHECK(y.dtype() == dtype);
+    check_close(y, wide_y, tolerance(dtype));
+    check_close(grad({y}, {half})[0], grad({wide_y}, {wide})[0], tolerance(dtype));
+  }
+  const Tensor none = ops::zeros({0, 3}, {.device = device});
+  CHECK(std::isnan(cross_entropy(none, none).item()));  // as PyTorch has it
+  CHECK(cross_entropy(none, none, {.reduction = Reduction::kSum}).item() == 0);
 }
 
 TEST_CASE("cross_entropy of strange layouts and half types") {
@@ -212,6 +262,13 @@ TEST_CASE("first and second derivatives of the losses are those of finite differ
           };
           CHECK(gradcheck(f, {leaf(shape)}));
           CHECK(gradgradcheck(f, {leaf(shape)}));
+          const Tensor probabilities = softmax(leaf(shape, 5).detach(), shape.size() == 1 ? 0 : 1);
+          const auto soft = [&](const std::vector<Tensor>& in) {
+            return cross_entropy(in[0], probabilities,
+                                 {.weight = weight, .reduction = reduction, .label_smoothing = smoothing});
+          };
+          CHECK(gradcheck(soft, {leaf(shape)}));
+          CHECK(gradgradcheck(soft, {leaf(shape)}));
           if (smoothing > 0) continue;
           const auto nll = [&](const std::vector<Tensor>& in) {
             return nll_loss(in[0], target, {.weight = weight, .reduction = reduction});
@@ -258,10 +315,13 @@ TEST_CASE("binary cross entropy of infinite logits is its limit") {
 }
 
 TEST_CASE("cross_entropy is the same bits for any number of threads") {
+  const bool soft = GENERATE(false, true);
   for (const Shape& shape : {Shape{1009, 37}, Shape{3, 37, 23, 29}}) {
     Shape positions = shape;
     positions.erase(1);
-    const Tensor x = random_tensor(shape, kFloat32, 1, 4), target = classes_in_turn(positions, 37, 7);
+    const Tensor x = random_tensor(shape, kFloat32, 1, 4);
+    const Tensor target =
+        soft ? softmax(random_tensor(shape, kFloat32, 2, 4), 1) : classes_in_turn(positions, 37, 7);
     const auto run = [&](int threads) {
       const ThreadsGuard guard(threads);
       const Tensor logits = ops::clone(x).set_requires_grad();
@@ -286,7 +346,16 @@ TEST_CASE("losses name what does not fit") {
                     Contains("target[1, 0] is 9"));
   CHECK_THROWS_WITH(cross_entropy(x, target({0, 1})),
                     Contains("target must be [3] for logits [3, 4], got [2]"));
-  CHECK_THROWS_WITH(cross_entropy(x, random_tensor({3})), Contains("must be i64 class indices, got f64"));
+  CHECK_THROWS_WITH(cross_entropy(x, good.to(kInt32)), Contains("must be i64 class indices, got i32"));
+  CHECK_THROWS_WITH(
+      cross_entropy(x, random_tensor({3})),
+      Contains("must have the shape of the logits, [3, 4], got [3]; class indices are i64, not f64"));
+  CHECK_THROWS_WITH(cross_entropy(x, random_tensor({3, 4}).set_requires_grad()),
+                    Contains("give target.detach()"));
+  CHECK_THROWS_WITH(cross_entropy(x, x, {.ignore_index = 2}), Contains("ignore_index is 2, but"));
+  CHECK_THROWS_WITH(cross_entropy(x, x, {.weight = ops::ones({3})}), Contains("weight must be [4]"));
+  CHECK_THROWS_WITH(cross_entropy(x, x, {.label_smoothing = -1}), Contains("between 0 and 1, got -1"));
+  CHECK_THROWS_WITH(cross_entropy(ops::ones({3, 0}), ops::ones({3, 0})), Contains("no classes"));
   CHECK_THROWS_WITH(cross_entropy(ops::ones({3, 4}, {.dtype = kInt64}), good), Contains("cross_entropy"));
   CHECK_THROWS_WITH(cross_entropy(ops::ones({}), good), Contains("got a scalar"));
   CHECK_THROWS_WITH(cross_entropy(ops::ones({3, 0}), good), Contains("no classes"));

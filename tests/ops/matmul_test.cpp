@@ -87,7 +87,13 @@ TEST_CASE("matmul agrees with the definition") {
     const Tensor c = ops::matmul(a.to(device), b.to(device));
     CHECK(c.device() == device);
     CHECK(c.dtype() == dtype);
-    check_close(c, by_definition(a, b, test.result), tolerance(dtype, a.size(-1)));
+    const Tensor expected = by_definition(a, b, test.result);
+    check_close(c, expected, tolerance(dtype, a.size(-1)));
+    const Tensor wide = ops::matmul(a.to(device), b.to(device), compute_dtype(dtype));
+    CHECK(wide.dtype() == compute_dtype(dtype));
+    check_close(wide, expected, tolerance(compute_dtype(dtype), a.size(-1)));
+    const bool library = ops::engine_library(ops::VendorLibrary::kCublaslt) != nullptr;
+    check_close(ops::cast(wide, dtype), c, library ? tolerance(dtype) : 0);
   }
 }
 
@@ -199,6 +205,7 @@ TEST_CASE("fork() while another thread computes: the child computes, too") {
 
 TEST_CASE("matrix products refuse what does not fit") {
   const Tensor a = random_tensor({2, 3}), b = random_tensor({4, 5});
+  CHECK_THROWS_WITH(ops::matmul(a, a, kFloat16), Catch::Contains("matmul: the result can be f64, not f16"));
   CHECK_THROWS_WITH(ops::matmul(a, b),
                     "matmul: [2, 3] x [4, 5] does not fit: the first has 3 columns, the second 4 rows");
   CHECK_THROWS_WITH(ops::matmul(a, random_tensor({})), Catch::Contains("at least one dimension"));

@@ -72,7 +72,8 @@ struct Reduction {
 };
 
 const std::vector<Reduction> kReductions = {
-    {"sum", ops::sum, [](auto& v) { return std::accumulate(v.begin(), v.end(), 0.0); }},
+    {"sum", [](auto& x, auto& axes, bool keep) { return ops::sum(x, axes, keep); },
+     [](auto& v) { return std::accumulate(v.begin(), v.end(), 0.0); }},
     {"mean", ops::mean, mean_of},
     {"norm", ops::norm,
      [](auto& v) { return std::sqrt(std::inner_product(v.begin(), v.end(), v.begin(), 0.0)); }},
@@ -213,6 +214,24 @@ TEST_CASE("f32 sums keep their digits") {
               ops::var(ops::cast(ops::cast(shifted, kFloat32), kFloat64)), 1e-5);
 }
 
+TEST_CASE("sums of half types in f32 are rounded to f32 only") {
+  const Device device = GENERATE(from_range(test_devices()));
+  const DType dtype = GENERATE(kFloat16, kBFloat16);
+  const PoisonedMemory poisoned;
+  for (const Shape& shape :
+       {Shape{1031, 3}, Shape{3, 1031}, Shape{2, 3, 4, 5}, Shape{2, 20'001}, Shape{0, 3}}) {
+    const Tensor x = wavy(shape, dtype).to(device);
+    for (int64_t axis = 0; axis < x.dim(); ++axis) {
+      INFO(name(dtype) << " " << shape.str() << " over " << axis << " on " << device.str());
+      const Tensor total = ops::sum(x, {axis}, false, kFloat32);
+      CHECK(total.dtype() == kFloat32);
+      const auto plain = [](auto& v) { return std::accumulate(v.begin(), v.end(), 0.0); };
+      check_close(values(total), reduce_plainly(x, {axis}, plain), tolerance(kFloat32));
+      check_close(ops::cast(total, dtype), ops::sum(x, {axis}), 0);
+    }
+  }
+}
+
 TEST_CASE("reductions do not depend on the number of threads") {
   const Tensor x = wavy({300, 1031}, kFloat32);
   const int before = num_threads();
@@ -296,4 +315,6 @@ TEST_CASE("reductions refuse bad arguments in one line") {
   CHECK_THROWS_WITH(ops::amin(ops::zeros({0})), Catch::Contains("no elements to choose from"));
   CHECK_THROWS_WITH(ops::topk(x, 4), "topk: k = 4 is not between 0 and 3, the size of axis 1 of [2, 3]");
   CHECK_THROWS_WITH(ops::sum(Tensor()), "sum: the input is an undefined tensor");
+  CHECK_THROWS_WITH(ops::sum(ops::arange(3), {}, false, kFloat32),
+                    "sum: the result can be i64, not f32; convert it with .to()");
 }

@@ -37,6 +37,21 @@ def add_cross_entropy(cases, shape, target_shape, dtype, weighted, ignored, smoo
     cases.add("cross_entropy", options, logits=logits, target=target, weight=weight, y=y, grad=gradient(y, logits))
 
 
+def add_soft_cross_entropy(cases, shape, dtype, weighted, smoothing, reduction):
+    """With class probabilities as target; every third position has a target of one class."""
+    axis = 0 if len(shape) == 1 else 1
+    logits = (torch.randn(shape, dtype=torch.float64) * 3).to(dtype).requires_grad_()
+    weight = torch.rand(shape[axis], dtype=dtype) + 0.5 if weighted else None
+    target = (torch.randn(shape, dtype=torch.float64) * 2).softmax(axis)
+    if axis == 1:
+        one_class = torch.zeros_like(target[::3]).index_fill(axis, torch.tensor([0]), 1)
+        target[::3] = one_class
+    target = target.to(dtype)
+    options = {"reduction": reduction, "label_smoothing": smoothing}
+    y = F.cross_entropy(logits, target, weight, **options)
+    cases.add("soft_cross_entropy", options, logits=logits, target=target, weight=weight, y=y, grad=gradient(y, logits))
+
+
 def generate(folder) -> None:
     torch.manual_seed(2)
     cases = Cases()
@@ -46,6 +61,11 @@ def generate(folder) -> None:
         add_cross_entropy(cases, shape, target_shape, torch.float64, weighted, ignored, smoothing, reduction)
     for (shape, target_shape), smoothing, reduction in itertools.product(SHAPES, (0.0, 0.1, 1.0), REDUCTIONS):
         add_cross_entropy(cases, shape, target_shape, torch.float32, smoothing == 0.1, -100, smoothing, reduction)
+
+    for (shape, _), dtype, weighted, smoothing, reduction in itertools.product(
+        SHAPES, (torch.float32, torch.float64), (False, True), (0.0, 0.1), REDUCTIONS
+    ):
+        add_soft_cross_entropy(cases, shape, dtype, weighted, smoothing, reduction)
 
     for (shape, target_shape), weighted, ignored, reduction in itertools.product(
         SHAPES, (False, True), (None, 0), REDUCTIONS

@@ -47,4 +47,7 @@ def generate(folder) -> None:
         add(cases, "adamw", torch.optim.AdamW, {"lr": 1e-2}, dtype)
         options = {"lr": 0.3, "betas": (0.7, 0.9), "eps": 1e-3, "weight_decay": 0.2}
         add(cases, "adamw", torch.optim.AdamW, options, dtype)
+        options = {"lr": 0.1, "betas": (0.7, 0.9), "eps": 1e-3, "weight_decay": 0.2}
+        add(cases, "adam", torch.optim.Adam, options, dtype)
+        add(cases, "adam", torch.optim.Adam, {"lr": 1e-2}, dtype)
     cases.save(folder)

@@ -30,6 +30,7 @@ CUDA runtime: 13.0
 cuBLASLt: 13.1.0
 cuDNN: ${CUDNN-9.19.0}
 Device 0: Big One
+CPU: avx2
 END
 """
 

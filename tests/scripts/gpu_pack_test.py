@@ -133,7 +133,7 @@ class GpuPackTest(unittest.TestCase):
                 self.assertRegex(result.stdout, says)
             else:
                 self.assertEqual(result.returncode, 2)
-                self.assertRegex(result.stderr, r"conv_oracle\.py: failed")
+                self.assertRegex(result.stderr, r"_oracle\.py: failed")
 
     def test_what_travels_and_what_does_not_is_said(self):
         output = self.pack().stdout

@@ -1,4 +1,4 @@
-// A training step with prefetched batches, in every order that the streams allow.
+// Training steps in every order that the streams allow, and without a wait of the host.
 
 #include <catch2/catch.hpp>
 
@@ -6,6 +6,7 @@
 #include "taper/core/generator.h"
 #include "taper/core/gpu/memory/caching_allocator.h"
 #include "taper/core/gpu/sim.h"
+#include "taper/nn/amp/grad_scaler.h"
 #include "taper/nn/data/digits.h"
 #include "taper/nn/data/digits_dataset.h"
 #include "taper/nn/data/loader.h"
@@ -13,6 +14,7 @@
 #include "taper/nn/layers/conv2d.h"
 #include "taper/nn/layers/linear.h"
 #include "taper/nn/optim/sgd.h"
+#include "taper/nn/train/train_step.h"
 #include "taper/ops/copy/copy.h"
 
 using namespace taper;
@@ -85,4 +87,37 @@ TEST_CASE("a thousand orders of the streams give the same bits") {
     REQUIRE(train(source, side) == expected);
   }
   gpu::sim::reset();
+}
+
+TEST_CASE("the host waits for nothing in a scaled step, though updates are skipped") {
+  manual_seed(5);
+  Linear model(3 * 8 * 8, 10);
+  model.to(Device("cuda"));
+  SGD optimizer(model.named_parameters(), {.lr = 0.1, .momentum = 0.9});
+  CosineAnnealingLr schedule(optimizer, 10);
+  Ema ema(model.named_parameters(), 0.9);
+  GradScaler scaler;
+  bool overflow = false;
+  const LossFunction loss = [&](const Batch& batch) {
+    return cross_entropy(model(batch.images.flatten(1)), batch.labels) * (overflow ? INFINITY : 1);
+  };
+  TrainStep step(loss, optimizer, {.clip_grad = 1, .ema = &ema, .schedule = &schedule, .scaler = &scaler});
+  DataLoader source(std::make_shared<DigitsDataset>(DigitsDataset::Split::kTrain), evaluation_transform(8, 8),
+                    {.batch_size = 4, .device = Device("cuda")});
+  source.start(0);
+  std::vector<Batch> batches;
+  for (int i = 0; i < 8; ++i) batches.push_back(*source.next());
+  EnqueuedStep before = step({batches[0]});
+  for (size_t i = 1; i < batches.size(); ++i) {
+    INFO("step " << i);
+    overflow = i % 3 != 0;
+    const uint64_t waits = gpu::sim::host_waits();
+    EnqueuedStep now = step({batches[i]});
+    CHECK(gpu::sim::host_waits() == waits);
+    CHECK(before.skipped() == (i > 1 && (i - 1) % 3 != 0));
+    CHECK(gpu::sim::host_waits() == waits + 1);
+    before = std::move(now);
+  }
+  CHECK(schedule.steps() == 3);
+  CHECK(ema.updates() == 3);
 }

@@ -24,6 +24,7 @@ struct NaiveConv {
   ops::Conv2dGeometry conv;
   NaivePointers at;
   bool relu;
+  bool f32_result;
   double factor;  ///< 1, unless the library is to compute wrong results
 };
 
@@ -80,7 +81,12 @@ __global__ void naive_conv(NaiveConv job, int64_t elements) {
   if (job.at.residual != nullptr)
     sum += ops::device_cast<double>(static_cast<const T*>(job.at.residual)[index]);
   if (job.relu && sum < 0) sum = 0;
-  static_cast<T*>(job.at.result)[index] = ops::device_cast<T>(sum * job.factor);
+  sum *= job.factor;
+  if (job.f32_result) {
+    static_cast<float*>(job.at.result)[index] = float(sum);
+  } else {
+    static_cast<T*>(job.at.result)[index] = ops::device_cast<T>(sum);
+  }
 }
 
 /// One thread for each channel of y: [rows, channels].
@@ -119,7 +125,7 @@ inline void compute_conv(const ops::EnginePattern& any, const ops::EngineOperand
                                              : conv.input_shape());
   ops::dispatch_device_float(pattern.dtype, [&]<class T>() {
     gpu::launch("naive_conv", naive_conv<T>, {.grid = dim3(unsigned((elements + 31) / 32)), .block = 32},
-                NaiveConv{pattern.pass, conv, at, pattern.relu, factor}, elements);
+                NaiveConv{pattern.pass, conv, at, pattern.relu, pattern.f32_result, factor}, elements);
     if (!pattern.sums) return;
     gpu::launch("naive_sums", naive_sums<T>, {.grid = dim3(unsigned((conv.k + 31) / 32)), .block = 32},
                 static_cast<const T*>(at.result), elements / conv.k, conv.k, factor,

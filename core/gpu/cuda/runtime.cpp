@@ -96,6 +96,8 @@ const DeviceProperties& properties(int device) {
   std::call_once(read[index], [&] {
     cudaDeviceProp found{};
     TAPER_CUDA_CHECK(cudaGetDeviceProperties(&found, device));
+    char bus_id[32] = {};
+    TAPER_CUDA_CHECK(cudaDeviceGetPCIBusId(bus_id, sizeof bus_id, device));
     all[index] = {.name = found.name,
                   .multiprocessors = found.multiProcessorCount,
                   .compute_major = found.major,
@@ -104,7 +106,8 @@ const DeviceProperties& properties(int device) {
                   .shared_memory_per_block_bytes = found.sharedMemPerBlockOptin,
                   .shared_memory_per_multiprocessor_bytes = found.sharedMemPerMultiprocessor,
                   .l2_cache_bytes = static_cast<size_t>(found.l2CacheSize),
-                  .threads_per_multiprocessor = found.maxThreadsPerMultiProcessor};
+                  .threads_per_multiprocessor = found.maxThreadsPerMultiProcessor,
+                  .pci_bus_id = bus_id};
   });
   return all[index];
 }

@@ -1,6 +1,7 @@
 #include "taper/core/gpu/sim/schedule.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <utility>
 
@@ -13,6 +14,8 @@ namespace {
 
 constexpr int kMaxDevices = 16;
 constexpr size_t kMaxPending = 1024;  // on hardware too, a full launch queue blocks the host
+
+std::atomic<uint64_t> host_wait_count = 0;
 
 uint64_t environment(const char* name, uint64_t otherwise) {
   const char* text = std::getenv(name);
@@ -170,6 +173,7 @@ void Machine::leave_capture(const std::shared_ptr<Capture>& capture) {
 void Machine::run_until(const Mark& mark) {
   rethrow_held_failure();
   install_fault_handler();
+  if (!mark.reached) ++host_wait_count;
   while (!mark.reached) {
     if (!step()) {
       lock_all();
@@ -194,6 +198,7 @@ void Machine::run_all(int device) {
       return entry.first.first == device && !entry.second.tasks.empty();
     });
   };
+  if (pending()) ++host_wait_count;
   while (pending() && step()) {
   }
   lock_all();
@@ -326,6 +331,10 @@ void reset() {
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
   machine.reset();
+}
+
+uint64_t host_waits() {
+  return host_wait_count;
 }
 
 size_t allocated_bytes(int device) {

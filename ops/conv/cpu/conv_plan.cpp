@@ -61,14 +61,13 @@ std::vector<AxisRun> runs_of(const Axis& axis, bool with_padding) {
   return runs;
 }
 
-/// Pixels of each tap's product, plus a constant for each tap: packing its weights costs about that much.
-int64_t cost_of(const std::vector<AxisRun>& vertical, const std::vector<AxisRun>& horizontal,
-                int64_t images) {
-  constexpr int64_t kPackingCost = 32;
+/// Pixels of each tap's product, plus `tap_cost`.
+int64_t cost_of(const std::vector<AxisRun>& vertical, const std::vector<AxisRun>& horizontal, int64_t images,
+                int64_t tap_cost) {
   int64_t cost = 0;
   for (const AxisRun& v : vertical) {
     for (const AxisRun& h : horizontal) {
-      cost += int64_t(v.taps.size() * h.taps.size()) * (images * v.count * h.count + kPackingCost);
+      cost += int64_t(v.taps.size() * h.taps.size()) * (images * v.count * h.count + tap_cost);
     }
   }
   return cost;
@@ -80,11 +79,12 @@ bool stays_inside(const AxisRun& run, int64_t first, int64_t last, int64_t sourc
 
 /// `join_taps`: neighbouring taps along the width see neighbouring pixels in memory.
 ConvPlan make_plan(const ImageBatch& source, const ImageBatch& destination, const Axis& vertical_axis,
-                   const Axis& horizontal_axis, bool join_taps) {
+                   const Axis& horizontal_axis, bool join_taps, int64_t tap_cost) {
   std::vector<AxisRun> vertical = runs_of(vertical_axis, false), horizontal = runs_of(horizontal_axis, false);
   std::vector<AxisRun> padded_vertical = runs_of(vertical_axis, true);
   std::vector<AxisRun> padded_horizontal = runs_of(horizontal_axis, true);
-  if (cost_of(padded_vertical, padded_horizontal, source.n) < cost_of(vertical, horizontal, source.n)) {
+  if (cost_of(padded_vertical, padded_horizontal, source.n, tap_cost) <
+      cost_of(vertical, horizontal, source.n, tap_cost)) {
     vertical = std::move(padded_vertical);
     horizontal = std::move(padded_horizontal);
   }
@@ -171,15 +171,15 @@ PixelGrid ConvPlan::source_grid(const Region& region, const Strip& strip) const 
           {source.height * row, region.source_steps[0] * row, region.source_steps[1] * source.channels}};
 }
 
-ConvPlan plan_forward(const Conv2dGeometry& conv) {
+ConvPlan plan_forward(const Conv2dGeometry& conv, int64_t tap_cost) {
   const bool join_taps = conv.options.dilation.w == 1 && conv.options.groups == 1;
   return make_plan({conv.n, conv.h, conv.w, conv.c}, {conv.n, conv.p, conv.q, conv.k},
-                   vertical_axis(conv, false), horizontal_axis(conv, false), join_taps);
+                   vertical_axis(conv, false), horizontal_axis(conv, false), join_taps, tap_cost);
 }
 
-ConvPlan plan_backward_input(const Conv2dGeometry& conv) {
+ConvPlan plan_backward_input(const Conv2dGeometry& conv, int64_t tap_cost) {
   return make_plan({conv.n, conv.p, conv.q, conv.k}, {conv.n, conv.h, conv.w, conv.c},
-                   vertical_axis(conv, true), horizontal_axis(conv, true), false);
+                   vertical_axis(conv, true), horizontal_axis(conv, true), false, tap_cost);
 }
 
 }  // namespace taper::ops

@@ -67,10 +67,15 @@ struct ConvPlan {
   PixelGrid source_grid(const Region& region, const Strip& strip) const;
 };
 
+/// What a region's product costs for each tap besides its pixels, in pixels: about the packing of the weights.
+inline constexpr int64_t kTapCost = 32;
+/// With this cost no region leaves out a tap because of padding.
+inline constexpr int64_t kKeepTaps = int64_t(1) << 40;
+
 /// Source: the input; destination: the output.
-ConvPlan plan_forward(const Conv2dGeometry& conv);
+ConvPlan plan_forward(const Conv2dGeometry& conv, int64_t tap_cost = kTapCost);
 /// Source: the output's gradient; destination: the input's.
-ConvPlan plan_backward_input(const Conv2dGeometry& conv);
+ConvPlan plan_backward_input(const Conv2dGeometry& conv, int64_t tap_cost = kTapCost);
 
 template <class Visit>
 void PixelGrid::for_each(int64_t first, int64_t count, Visit&& visit) const {

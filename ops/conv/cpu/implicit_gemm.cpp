@@ -4,68 +4,10 @@
 
 #include "taper/core/base/ceil_div.h"
 #include "taper/core/base/parallel.h"
-#include "taper/ops/conv/cpu/source_columns.h"
+#include "taper/ops/conv/cpu/conv_tiles.h"
 
 namespace taper::ops {
 namespace {
-
-template <class T>
-std::vector<Tile> cut_into_tiles(const ConvPlan& plan, int64_t groups) {
-  std::vector<Tile> tiles;
-  const int64_t source_channels = plan.source.channels / groups;
-  const int64_t channels = plan.destination.channels / groups;
-  int64_t first_chunk = 0;
-  for (const Region& region : plan.regions) {
-    const int64_t pixels = region.destination.size();
-    const GemmBlocks blocks = gemm_blocks<T>(pixels, channels, region.taps() * source_channels);
-    for (int64_t group = 0; group < groups; ++group) {
-      for (int64_t pixel = 0; pixel < pixels; pixel += blocks.rows) {
-        for (int64_t channel = 0; channel < channels; channel += blocks.cols) {
-          tiles.push_back({&region, group, pixel, std::min(blocks.rows, pixels - pixel), channel,
-                           std::min(blocks.cols, channels - channel), first_chunk + pixel / blocks.rows});
-        }
-      }
-    }
-    first_chunk += ceil_div(pixels, blocks.rows);
-  }
-  return tiles;
-}
-
-/// Returns the number of pixels in each chunk.
-std::vector<int64_t> chunk_rows(const std::vector<Tile>& tiles) {
-  std::vector<int64_t> rows;
-  for (const Tile& tile : tiles) {
-    if (tile.chunk >= int64_t(rows.size())) rows.resize(size_t(tile.chunk + 1));
-    rows[size_t(tile.chunk)] = tile.pixels;
-  }
-  return rows;
-}
-
-/// The weights of a region's columns: for each group one packed [depth, channels] matrix, whose row tap *
-/// (source channels) + channel belongs to that column. Calls pack_panel(group, first channel, count, panel).
-template <class T, class PackPanel>
-std::vector<PackedColumns<T>> pack_weights(int64_t groups, int64_t depth, int64_t channels,
-                                           PackPanel&& pack_panel) {
-  std::vector<PackedColumns<T>> packed;
-  for (int64_t group = 0; group < groups; ++group) packed.emplace_back(depth, channels);
-  const int64_t panels = packed.front().panels();
-  parallel_chunks(groups * panels, [&](int64_t chunk) {
-    const int64_t group = chunk / panels, panel = chunk % panels, channel = panel * GemmTile<T>::kCols;
-    pack_panel(group, channel, std::min(GemmTile<T>::kCols, channels - channel),
-               packed[size_t(group)].panel(panel));
-  });
-  return packed;
-}
-
-/// Pointers to a tile's pixels in an image like the destination, from the group's first channel on.
-template <class T>
-std::vector<T*> destination_rows(const Tile& tile, T* first_channel) {
-  std::vector<T*> rows(static_cast<size_t>(tile.pixels));
-  tile.region->destination.for_each(
-      tile.first_pixel, tile.pixels,
-      [&](int64_t i, int64_t offset, int64_t, int64_t) { rows[size_t(i)] = first_channel + offset; });
-  return rows;
-}
 
 /// Writes a tile whose pixels see no tap: all its sums are 0.
 template <class T>
@@ -100,7 +42,7 @@ template <class T>
 void convolve(const ConvPlan& plan, const std::vector<PackedColumns<T>>& weights, const T* source,
               const ConvEpilogue<T>& epilogue, T* destination, const ChannelMoments<T>& moments = {}) {
   const auto groups = int64_t(weights.size());
-  const std::vector<Tile> tiles = cut_into_tiles<T>(plan, groups);
+  const std::vector<Tile> tiles = cut_into_tiles(plan, groups, gemm_blocks<T>);
   std::optional<ChunkMoments<T>> chunks;
   if (moments) chunks.emplace(chunk_rows(tiles), plan.destination.channels);
   const int64_t source_channels = plan.source.channels / groups;
@@ -150,11 +92,12 @@ template <class T>
 std::vector<PackedColumns<T>> implicit_gemm_pack_weight(const Conv2dGeometry& conv, const T* weight) {
   const int64_t filter = conv.taps() * conv.group_c();
   // The weights of one output channel are contiguous: a column of the second factor.
-  return pack_weights<T>(conv.options.groups, filter, conv.group_k(),
-                         [&](int64_t group, int64_t k, int64_t count, T* panel) {
-                           const T* first = weight + (group * conv.group_k() + k) * filter;
-                           pack_columns(Matrix<const T>{first, filter, count, filter, true}, panel);
-                         });
+  return pack_weights<PackedColumns<T>>(
+      conv.options.groups, filter, conv.group_k(),
+      [&](PackedColumns<T>& packed, int64_t group, int64_t panel) {
+        const T* first = weight + group * conv.group_k() * filter;
+        packed.pack_panel(Matrix<const T>{first, filter, conv.group_k(), filter, true}, panel);
+      });
 }
 
 template <class T>
@@ -168,15 +111,17 @@ template <class T>
 void implicit_gemm_backward_input_cpu(const Conv2dGeometry& conv, const T* grad, const T* weight, T* grad_x) {
   const ConvPlan plan = plan_backward_input(conv);
   const int64_t filter = conv.taps() * conv.group_c();
-  const auto packed = pack_weights<T>(conv.options.groups, conv.taps() * conv.group_k(), conv.group_c(),
-                                      [&](int64_t group, int64_t c, int64_t count, T* panel) {
-                                        for (int64_t tap = 0; tap < conv.taps(); ++tap) {
-                                          const T* first = weight + group * conv.group_k() * filter +
-                                                           tap * conv.group_c() + c;
-                                          pack_columns(Matrix<const T>{first, conv.group_k(), count, filter},
-                                                       panel + tap * conv.group_k() * GemmTile<T>::kCols);
-                                        }
-                                      });
+  const auto packed = pack_weights<PackedColumns<T>>(
+      conv.options.groups, conv.taps() * conv.group_k(), conv.group_c(),
+      [&](PackedColumns<T>& to, int64_t group, int64_t panel) {
+        const int64_t c = panel * GemmTile<T>::kCols,
+                      count = std::min(GemmTile<T>::kCols, conv.group_c() - c);
+        for (int64_t tap = 0; tap < conv.taps(); ++tap) {
+          const T* first = weight + group * conv.group_k() * filter + tap * conv.group_c() + c;
+          pack_columns(Matrix<const T>{first, conv.group_k(), count, filter},
+                       to.panel(panel) + tap * conv.group_k() * GemmTile<T>::kCols);
+        }
+      });
   convolve<T>(plan, packed, grad, {}, grad_x);
 }
 

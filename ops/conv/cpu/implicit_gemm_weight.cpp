@@ -88,6 +88,9 @@ PixelColumn<T> source_column(const ConvPlan& plan, const Tile& tile, const Chann
   return {};
 }
 
+/// Rows so many bytes apart fall into the same sets of the first-level cache, each into a page of its own.
+constexpr int64_t kPage = 4096;
+
 /// Where the gradient's channel `tile.first_channel` lies for a tile's pixels.
 template <class T>
 PixelColumn<T> gradient_column(const Tile& tile, const T* group_grad) {
@@ -104,8 +107,9 @@ void add_weight_gradient(const ConvPlan& plan, const Tile& tile, const Tile* nex
                          const T* group_grad, const Channels<const T>& source, T* const* rows) {
   using Panel = GemmTile<T>;
   const PanelCut cut = PanelCut::of<T>(tile.channels);
-  // The gradient's channels are contiguous. Evenly spaced pixels are read in place.
-  const PixelColumn<T> in_place = gradient_column(tile, group_grad);
+  // The gradient's channels are contiguous. Evenly spaced pixels are read in place, unless they lie far apart.
+  PixelColumn<T> in_place = gradient_column(tile, group_grad);
+  if (in_place.step * int64_t(sizeof(T)) >= kPage) in_place = {};
   const Scratch<T> gradient(in_place.first ? 0 : cut.panels * Panel::kPanel),
       pixels(Panel::kDepth * Panel::kCols);
   if (!in_place.first) pack_gradient(tile, group_grad, gradient.data());

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "taper/ops/conv/cpu/conv_plan.h"
 #include "taper/ops/gemm/cpu/gemm_pack.h"
+#include "taper/ops/simd.h"
 
 namespace taper::ops {
 
@@ -28,13 +30,15 @@ struct Channels {
 };
 
 /// Returns the source columns that a region sees, as stretches of tap * channels + channel, cut into blocks
-/// of at most `longest`.
-std::vector<DepthBlock> column_blocks(const Region& region, int64_t channels, int64_t longest);
+/// of at most `longest`, if possible multiples of `step`.
+std::vector<DepthBlock> column_blocks(const Region& region, int64_t channels, int64_t longest,
+                                      int64_t step = 16);
 
-/// Copies `count` elements. For most sizes here memcpy's call costs more than its copy, so two copies of
-/// fixed size overlap.
-template <class T>
-void copy_elements(const T* from, int64_t count, T* to) {
+/// Copies `count` elements, or widens them from T to float. For most sizes here memcpy's call costs more than
+/// its copy, so two copies of fixed size overlap.
+template <class T, class To>
+void copy_elements(const T* from, int64_t count, To* to) {
+  if constexpr (!std::is_same_v<T, To>) return convert_floats(from, to, count);
   constexpr int64_t kHalf = 16;
   if (count < kHalf || count > 2 * kHalf) {
     std::memcpy(to, from, size_t(count) * sizeof(T));
@@ -44,7 +48,7 @@ void copy_elements(const T* from, int64_t count, T* to) {
   std::memcpy(to + count - kHalf, from + count - kHalf, kHalf * sizeof(T));
 }
 
-/// For each i < count writes to row(i) the columns [columns.first, columns.first + columns.length) that
+/// For each i < count writes to row(i), of T or float, the columns [columns.first, columns.first + columns.length) that
 /// destination pixel first_pixel + i sees; zero for padding.
 template <class T, class Row>
 void copy_columns(const ConvPlan& plan, const Region& region, const Channels<const T>& source,
@@ -59,9 +63,10 @@ void copy_columns(const ConvPlan& plan, const Region& region, const Channels<con
     const int64_t place = strip_begin + begin - columns.first;
     const PixelGrid grid = plan.source_grid(region, strip);
     // Neighbouring taps are neighbouring pixels. With groups pixels have gaps, so strips have one tap.
-    if (strip.inside && end - begin == GemmTile<T>::kCols) {  // a compile-time size: faster
+    constexpr int64_t kUsual = 2 * kVectorBytes / int64_t(sizeof(T));
+    if (strip.inside && end - begin == kUsual) {  // a compile-time size: faster
       grid.for_each(first_pixel, count, [&](int64_t i, int64_t offset, int64_t, int64_t) {
-        std::memcpy(row(i) + place, source.data + offset + begin, size_t(GemmTile<T>::kCols) * sizeof(T));
+        copy_elements(source.data + offset + begin, kUsual, row(i) + place);
       });
       continue;
     }
@@ -75,19 +80,18 @@ void copy_columns(const ConvPlan& plan, const Region& region, const Channels<con
       const int64_t source_y = strip.y + y * region.source_steps[0];
       const int64_t source_x = strip.x + x * region.source_steps[1];
       const bool has_row = source_y >= 0 && source_y < plan.source.height;
-      T* const to = row(i) + place - begin;
+      auto* const to = row(i) + place - begin;
       if (has_row && source_x * c + begin >= 0 && source_x * c + end <= plan.source.width * c) {
         return copy_elements(source.data + (offset + begin), end - begin, to + begin);
       }
       int64_t inside_begin = std::clamp(-source_x * c, begin, end);
       int64_t inside_end = std::clamp((plan.source.width - source_x) * c, inside_begin, end);
       if (!has_row) inside_begin = inside_end = begin;
-      std::fill(to + begin, to + inside_begin, T(0));
+      std::fill(to + begin, to + inside_begin, 0.f);
       if (inside_begin < inside_end) {
-        std::memcpy(to + inside_begin, source.data + (offset + inside_begin),
-                    size_t(inside_end - inside_begin) * sizeof(T));
+        copy_elements(source.data + (offset + inside_begin), inside_end - inside_begin, to + inside_begin);
       }
-      std::fill(to + inside_end, to + end, T(0));
+      std::fill(to + inside_end, to + end, 0.f);
     });
   }
 }

@@ -4,6 +4,7 @@
 
 #include "taper/core/base/error.h"
 #include "taper/core/gpu/runtime.h"
+#include "taper/ops/algorithms/algorithm_compare.h"
 #include "taper/ops/conv/gpu/depthwise.h"
 #include "taper/ops/conv/gpu/implicit_gemm.h"
 #include "taper/ops/conv/gpu/library_algorithms.h"
@@ -67,7 +68,7 @@ void backward_input(const Conv2dCall& call, GemmTiles tiles) {
 void backward_weight(const Conv2dCall& call, GemmTiles tiles) {
   dispatch_device_float(call.y.dtype(), [&]<class T>() {
     implicit_gemm_backward_weight<T>(call.conv, call.y.data_ptr(), call.x.data_ptr(), call.weight.data_ptr(),
-                                     tiles);
+                                     call.weight.dtype() != call.y.dtype(), tiles);
   });
 }
 
@@ -128,7 +129,7 @@ std::vector<Algorithm> conv2d_gpu_algorithms(const Conv2dCall& call) {
   append(list, conv2d_library_algorithms(call));
   // Moments of values that were rounded differently differ by those roundings, although moments are f32.
   if (moments && is_half(dtype)) {
-    const double epsilon = dtype == kFloat16 ? 0x1p-10 : 0x1p-7;
+    const double epsilon = detail::epsilon_of(dtype);
     for (Algorithm& algorithm : list) algorithm.epsilon = std::max(algorithm.epsilon, epsilon);
   }
   return list;

@@ -8,6 +8,7 @@ ConvPattern ConvPattern::of(const Conv2dCall& call) {
   return {.pass = call.pass,
           .conv = call.conv,
           .dtype = call.y.dtype(),
+          .f32_result = call.result().dtype() != call.y.dtype(),
           .allow_tf32 = call.allow_tf32,
           .bias = call.bias.defined(),
           .residual = call.residual.defined(),

@@ -143,17 +143,21 @@ void weight_gradient(const Conv2dGeometry& conv, const Tensor& grad, const Tenso
   const int64_t splits = std::max<int64_t>(ceil_div(pixels, per_split), 1);
   const Tensor workspace =
       empty({splits, conv.c, taps}, {.dtype = dtype_of<SumOf<T>>, .device = grad_weight.device()});
-  const GemmOutput<T> out{.data = static_cast<T*>(grad_weight.data_ptr()),
-                          .rows = {.image_stride = taps},
-                          .partial = workspace.data<SumOf<T>>()};
   const PixelOperand<T, false> source(x.data_ptr(), 1, conv.c, forward_y(conv), forward_x(conv));
   gpu::launch("depthwise_weight_sums", depthwise_weight_sums<T>,
               {.grid = dim3(unsigned(ceil_div(conv.c, kLanes)), unsigned(ceil_div(taps, kTapsAtOnce)),
                             unsigned(splits)),
                .block = dim3(kLanes, kPixelThreads)},
-              static_cast<const T*>(grad.data_ptr()), source, out.partial, int(pixels), int(per_split),
-              int(conv.c), int(taps));
-  finish_splits(out, {.m = int(conv.c), .n = int(taps), .batches = 1}, splits);
+              static_cast<const T*>(grad.data_ptr()), source, workspace.data<SumOf<T>>(), int(pixels),
+              int(per_split), int(conv.c), int(taps));
+  const auto finish = [&]<class Result>() {
+    finish_splits<Result>({.data = static_cast<Result*>(grad_weight.data_ptr()),
+                           .rows = {.image_stride = taps},
+                           .partial = workspace.data<SumOf<T>>()},
+                          {.m = int(conv.c), .n = int(taps), .batches = 1}, splits);
+  };
+  grad_weight.dtype() == grad.dtype() ? finish.template operator()<T>()
+                                      : finish.template operator()<SumOf<T>>();
 }
 
 }  // namespace
@@ -201,8 +205,7 @@ void depthwise_backward_input_gpu(const Conv2dGeometry& conv, const Tensor& grad
 
 void depthwise_backward_weight_gpu(const Conv2dGeometry& conv, const Tensor& grad, const Tensor& x,
                                    const Tensor& grad_weight) {
-  dispatch_device_float(grad_weight.dtype(),
-                        [&]<class T>() { weight_gradient<T>(conv, grad, x, grad_weight); });
+  dispatch_device_float(grad.dtype(), [&]<class T>() { weight_gradient<T>(conv, grad, x, grad_weight); });
 }
 
 }  // namespace taper::ops

@@ -14,6 +14,7 @@ void depthwise_forward_gpu(const Conv2dCall& call);
 void depthwise_backward_input_gpu(const Conv2dGeometry& conv, const Tensor& grad, const Tensor& weight,
                                   const Tensor& grad_x);
 
+/// grad_weight may be f32 where grad and x are half types.
 void depthwise_backward_weight_gpu(const Conv2dGeometry& conv, const Tensor& grad, const Tensor& x,
                                    const Tensor& grad_weight);
 

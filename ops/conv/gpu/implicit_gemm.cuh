@@ -81,7 +81,7 @@ void implicit_gemm_backward_input(const Conv2dGeometry& conv, const void* grad, 
 
 template <class T>
 void implicit_gemm_backward_weight(const Conv2dGeometry& conv, const void* grad, const void* x,
-                                   void* grad_weight, GemmTiles tiles) {
+                                   void* grad_weight, bool f32_result, GemmTiles tiles) {
   const int64_t groups = conv.options.groups, filter = conv.taps() * conv.group_c();
   const GemmSizes sizes{
       .m = conv.group_k(), .n = filter, .k = conv.n * conv.p * conv.q, .batch_inner = groups};
@@ -93,7 +93,8 @@ void implicit_gemm_backward_weight(const Conv2dGeometry& conv, const void* grad,
   const GemmOutput<T> out{.data = static_cast<T*>(grad_weight),
                           .rows = {.image_stride = filter},
                           .batch = {0, conv.group_k() * filter},
-                          .vectors = has_channel_vectors<T>(grad_weight, filter)};
+                          .vectors = has_channel_vectors<T>(grad_weight, filter),
+                          .partial = f32_result ? static_cast<SumOf<T>*>(grad_weight) : nullptr};
   const PixelOperand<T, false> pixels(x, groups, conv.group_c(), forward_y(conv), forward_x(conv));
   launch_main_loop("conv2d_backward_weight", grads, pixels, out, sizes, tiles);
 }

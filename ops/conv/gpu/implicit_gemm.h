@@ -28,8 +28,9 @@ void implicit_gemm_backward_input(const Conv2dGeometry& conv, const void* grad, 
                                   void* grad_x, GemmTiles tiles);
 
 /// grad_weight[k, (r, s, c)] = sum over pixels of grad[pixel, k] * x[pixel sees (r, s), c].
+/// With f32_result grad_weight is f32, where T is a half type.
 template <class T>
 void implicit_gemm_backward_weight(const Conv2dGeometry& conv, const void* grad, const void* x,
-                                   void* grad_weight, GemmTiles tiles);
+                                   void* grad_weight, bool f32_result, GemmTiles tiles);
 
 }  // namespace taper::ops

@@ -9,6 +9,6 @@ template void implicit_gemm_forward<__nv_bfloat16>(const Conv2dGeometry&, const 
 template void implicit_gemm_backward_input<__nv_bfloat16>(const Conv2dGeometry&, const void*, const void*,
                                                           void*, GemmTiles);
 template void implicit_gemm_backward_weight<__nv_bfloat16>(const Conv2dGeometry&, const void*, const void*,
-                                                           void*, GemmTiles);
+                                                           void*, bool, GemmTiles);
 
 }  // namespace taper::ops

@@ -9,6 +9,6 @@ template void implicit_gemm_forward<__half>(const Conv2dGeometry&, const void*, 
 template void implicit_gemm_backward_input<__half>(const Conv2dGeometry&, const void*, const void*, void*,
                                                    GemmTiles);
 template void implicit_gemm_backward_weight<__half>(const Conv2dGeometry&, const void*, const void*, void*,
-                                                    GemmTiles);
+                                                    bool, GemmTiles);
 
 }  // namespace taper::ops

@@ -9,13 +9,13 @@ template void implicit_gemm_forward<float>(const Conv2dGeometry&, const void*, c
 template void implicit_gemm_backward_input<float>(const Conv2dGeometry&, const void*, const void*, void*,
                                                   GemmTiles);
 template void implicit_gemm_backward_weight<float>(const Conv2dGeometry&, const void*, const void*, void*,
-                                                   GemmTiles);
+                                                   bool, GemmTiles);
 
 template void implicit_gemm_forward<double>(const Conv2dGeometry&, const void*, const void*,
                                             const ConvEpilogue<double>&, void*, GemmTiles);
 template void implicit_gemm_backward_input<double>(const Conv2dGeometry&, const void*, const void*, void*,
                                                    GemmTiles);
 template void implicit_gemm_backward_weight<double>(const Conv2dGeometry&, const void*, const void*, void*,
-                                                    GemmTiles);
+                                                    bool, GemmTiles);
 
 }  // namespace taper::ops

@@ -1,5 +1,6 @@
 #include "taper/ops/conv/gpu/library_algorithms.h"
 
+#include "taper/ops/algorithms/algorithm_compare.h"
 #include "taper/ops/conv/passes/extra_passes.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/moments/channel_statistics_gpu.h"
@@ -9,8 +10,10 @@
 namespace taper::ops {
 namespace {
 
-// The library's plain engines rank between its matrix products and Taper's kernels (algorithms.cu).
-constexpr double kPlainRank = 1.2, kPrologueRank = 1.8, kSumsRank = 4;
+// The library's plain engines rank between its matrix products and Taper's kernels (algorithms.cu). Those that
+// write an f32 result of half operands compile their code when they are chosen, and have not been measured
+// yet: a half result and a cast of it, which is small, go first.
+constexpr double kPlainRank = 1.2, kUnroundedRank = 1.5, kPrologueRank = 1.8, kSumsRank = 4;
 
 /// Adds a pass that computes the moments from the sums of y and of its squares, which these engines give.
 std::vector<Algorithm> with_moments_from_sums(std::vector<Algorithm> engines) {
@@ -35,14 +38,29 @@ std::vector<Algorithm> with_moments_from_sums(std::vector<Algorithm> engines) {
 std::vector<Algorithm> conv_engines(const Conv2dCall& call, bool sums) {
   ConvPattern pattern = ConvPattern::of(call);
   pattern.sums = sums;
-  const double rank = sums ? kSumsRank : pattern.affine_relu ? kPrologueRank : kPlainRank;
-  std::vector<Algorithm> engines = library_algorithms(pattern, call.problem(), rank);
+  const double rank = sums                  ? kSumsRank
+                      : pattern.affine_relu ? kPrologueRank
+                      : pattern.f32_result  ? kUnroundedRank
+                                            : kPlainRank;
+  Problem problem = call.problem();
+  if (sums) problem.add("engines", "with sums");  // kept plans with and without are two
+  std::vector<Algorithm> engines = library_algorithms(pattern, problem, rank);
   const char* const also = sums ? pattern.affine_relu ? ", with prologue and sums" : ", with sums"
                            : pattern.affine_relu ? ", with prologue"
                                                  : "";
   for (Algorithm& engine : engines) engine.name += also;
   if (sums) return with_moments_from_sums(std::move(engines));
   return with_moments_after(call, translated<Conv2dCall>(std::move(engines), conv_operands));
+}
+
+/// Engines that round a weight's gradient to half, in a list for its f32 form.
+std::vector<Algorithm> rounding_engines(const Conv2dCall& call) {
+  std::vector<Algorithm> engines = conv_engines(with_rounded_weight(call), false);
+  for (Algorithm& engine : engines) {
+    engine.name += ", rounded";
+    engine.epsilon = taper::detail::epsilon_of(call.y.dtype());
+  }
+  return with_weight_cast_after(std::move(engines));
 }
 
 }  // namespace
@@ -58,6 +76,7 @@ std::vector<Algorithm> conv2d_library_algorithms(const Conv2dCall& call) {
     append(list, with_prologue_before(call, conv_engines(plain, sums)));
     if (call.prologue.scale.defined() && call.prologue.relu) append(list, conv_engines(call, sums));
   }
+  if (call.result().dtype() != call.y.dtype()) append(list, rounding_engines(call));
   return list;
 }
 

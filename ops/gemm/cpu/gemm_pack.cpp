@@ -1,34 +1,11 @@
 #include "taper/ops/gemm/cpu/gemm_pack.h"
 
 #include <cstring>
-#include <utility>
 
 #include "taper/core/base/ceil_div.h"
+#include "taper/ops/gemm/cpu/transpose_vectors.h"
 
 namespace taper::ops {
-namespace {
-
-/// Exchanges the off-diagonal kStep x kStep blocks of each 2 kStep x 2 kStep block of two rows.
-template <int kStep, class Row, size_t... kLane>
-void exchange(Row& a, Row& b, std::index_sequence<kLane...>) {
-  constexpr int kSize = int(sizeof...(kLane));
-  const Row first = __builtin_shufflevector(
-      a, b, (int(kLane) / kStep % 2 == 0 ? int(kLane) : kSize + int(kLane) - kStep)...);
-  b = __builtin_shufflevector(a, b,
-                              (int(kLane) / kStep % 2 == 0 ? int(kLane) + kStep : kSize + int(kLane))...);
-  a = first;
-}
-
-template <int kStep, class Row, int kSize>
-void exchange_all(Row (&rows)[kSize]) {
-#pragma GCC unroll 16
-  for (int i = 0; i < kSize; ++i) {
-    if (i / kStep % 2 == 0) exchange<kStep>(rows[i], rows[i + kStep], std::make_index_sequence<kSize>());
-  }
-  if constexpr (2 * kStep < kSize) exchange_all<2 * kStep>(rows);
-}
-
-}  // namespace
 
 template <class T>
 void transpose_block(const T* from, int64_t from_stride, T* to, int64_t to_stride) {
@@ -36,7 +13,7 @@ void transpose_block(const T* from, int64_t from_stride, T* to, int64_t to_strid
   typename Simd<T>::Vector rows[kSize];
 #pragma GCC unroll 16
   for (int i = 0; i < kSize; ++i) rows[i] = Simd<T>::load(from + i * from_stride);
-  exchange_all<1>(rows);
+  transpose_vectors(rows);
 #pragma GCC unroll 16
   for (int i = 0; i < kSize; ++i) Simd<T>::store(to + i * to_stride, rows[i]);
 }
@@ -97,11 +74,12 @@ void pack_columns(const Matrix<const T>& b, T* out) {
   }
 }
 
-void append_depth_blocks(int64_t first, int64_t length, int64_t longest, std::vector<DepthBlock>& blocks) {
+void append_depth_blocks(int64_t first, int64_t length, int64_t longest, std::vector<DepthBlock>& blocks,
+                         int64_t step) {
   if (length == 0) return;
   const int64_t count = ceil_div(length, longest);
-  const int64_t step = std::min(longest, round_up(ceil_div(length, count), 16));
-  for (int64_t at = 0; at < length; at += step) blocks.push_back({first + at, std::min(step, length - at)});
+  const int64_t block = std::min(longest, round_up(ceil_div(length, count), step));
+  for (int64_t at = 0; at < length; at += block) blocks.push_back({first + at, std::min(block, length - at)});
 }
 
 template void transpose_block(const float*, int64_t, float*, int64_t);

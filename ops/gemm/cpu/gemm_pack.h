@@ -98,8 +98,10 @@ struct DepthBlock {
   int64_t length = 0;
 };
 
-/// Appends [first, first + length) in nearly equal blocks of at most `longest`, if possible multiples of 16.
-void append_depth_blocks(int64_t first, int64_t length, int64_t longest, std::vector<DepthBlock>& blocks);
+/// Appends [first, first + length) in nearly equal blocks of at most `longest`, if possible multiples of
+/// `step`.
+void append_depth_blocks(int64_t first, int64_t length, int64_t longest, std::vector<DepthBlock>& blocks,
+                         int64_t step = 16);
 
 /// Prefetches kCols elements, starting at `column`, of each of `count` rows, which the next tile needs. Into
 /// the second-level cache: in the first, rows a power of two apart would evict b's panel.

@@ -35,7 +35,8 @@ struct GpuMatrix {
 
 /// c = activation(a b + bias + residual); activation, bias and residual are optional.
 struct GpuGemm {
-  DType dtype = kFloat32;  ///< f32, f64, f16 or bf16, of all operands
+  DType dtype = kFloat32;   ///< f32, f64, f16 or bf16, of all operands
+  bool f32_result = false;  ///< f16 and bf16 give c in f32: see gemm_gpu()
   GemmSizes sizes;
   GpuMatrix a, b;
   GpuMatrix c;                     ///< not transposed
@@ -47,8 +48,8 @@ struct GpuGemm {
   GemmTiles tiles = GemmTiles::kUsual;
 };
 
-/// Computes `gemm`. f16 and bf16 sum in f32 and round once at the end. Sizes may be 0. Activation: none or
-/// ReLU. Throws Error naming `op` if a size is too large.
+/// Computes `gemm`. f16 and bf16 sum in f32 and round once at the end. With f32_result they do not round; c is
+/// then dense and has no bias, residual or activation. Sizes may be 0. Activation: none or ReLU. Throws Error naming `op` if a size is too large.
 void gemm_gpu(const char* op, const GpuGemm& gemm);
 
 }  // namespace taper::ops

@@ -41,6 +41,7 @@ PartialMoments launch_gemm(const char* name, void (*kernel)(A, B, Output, GemmPr
   const int64_t parts = split_count(tiles * sizes.batches(), Shape::kResident, sizes.k, Shape::kTileK);
   problem.k_per_split = int(ceil_div(ceil_div(sizes.k, parts), Shape::kTileK) * Shape::kTileK);
   const int64_t splits = sizes.k > 0 ? ceil_div(sizes.k, problem.k_per_split) : 1;
+  SumOf<T>* const unrounded = out.partial;
   Tensor workspace;
   if (splits > 1) {
     workspace = empty({splits, sizes.batches(), sizes.m, sizes.n},
@@ -64,7 +65,17 @@ PartialMoments launch_gemm(const char* name, void (*kernel)(A, B, Output, GemmPr
                  .dynamic_shared_bytes = Shape::kSharedBytes},
                 a, b, out, problem);
   }
-  if (splits > 1) finish_splits<T>(out, problem, splits);
+  if (splits == 1) return moments;
+  if (unrounded != nullptr) {
+    const int64_t matrix = sizes.m * sizes.n;
+    finish_splits<SumOf<T>>({.data = unrounded,
+                             .rows = {.image_stride = sizes.n},
+                             .batch = {sizes.batch_inner * matrix, matrix},
+                             .partial = out.partial},
+                            problem, splits);
+  } else {
+    finish_splits<T>(out, problem, splits);
+  }
   return moments;
 }
 

@@ -84,7 +84,8 @@ struct GemmOutput {
   const T* residual = nullptr;   ///< laid out as `data`
   bool relu = false;
   bool vectors = false;  ///< each 16 bytes of a row, and of the residual's, are aligned, and rows are whole
-  /// With several splits: sums over parts of k, [split, batch, m, n], written instead of `data`.
+  /// Sums, [split, batch, m, n], written instead of `data`. The caller of a main loop sets it to get the sums
+  /// unrounded, [batch, m, n]; with several splits it then points to the sums over parts of k.
   SumOf<T>* partial = nullptr;
 
   __device__ __forceinline__ void select(int64_t i, int64_t j) {

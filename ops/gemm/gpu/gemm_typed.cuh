@@ -36,7 +36,8 @@ GemmOutput<T> output(const GpuGemm& gemm) {
           .bias_batch = {0, gemm.bias_batch_inner},
           .residual = static_cast<const T*>(gemm.residual),
           .relu = gemm.activation == Activation::kRelu,
-          .vectors = is_aligned<T>(gemm.c) && is_aligned(gemm.residual) && gemm.sizes.n % kVectorOf<T> == 0};
+          .vectors = is_aligned<T>(gemm.c) && is_aligned(gemm.residual) && gemm.sizes.n % kVectorOf<T> == 0,
+          .partial = gemm.f32_result ? static_cast<SumOf<T>*>(gemm.c.data) : nullptr};
 }
 
 }  // namespace

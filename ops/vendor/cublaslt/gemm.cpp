@@ -118,17 +118,17 @@ struct Descriptors {
       set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
       set(CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE, gemm.bias_batch_stride);
     }
-    init_layout(lt, gemm, gemm.a, a);
-    init_layout(lt, gemm, gemm.b, b);
-    init_layout(lt, gemm, gemm.d, d);
+    init_layout(lt, gemm, gemm.a, gemm.dtype, a);
+    init_layout(lt, gemm, gemm.b, gemm.dtype, b);
+    init_layout(lt, gemm, gemm.d, gemm.f32_result ? kFloat32 : gemm.dtype, d);
   }
 
  private:
-  static void init_layout(const Functions& lt, const BlasGemm& gemm, const BlasMatrix& x,
+  static void init_layout(const Functions& lt, const BlasGemm& gemm, const BlasMatrix& x, DType dtype,
                           cublasLtMatrixLayoutOpaque_t& layout) {
-    lt.check(lt.init_layout(&layout, sizeof(layout), cuda_type(gemm.dtype), uint64_t(x.rows),
-                            uint64_t(x.cols), x.ld),
-             "cublasLtMatrixLayoutInit");
+    lt.check(
+        lt.init_layout(&layout, sizeof(layout), cuda_type(dtype), uint64_t(x.rows), uint64_t(x.cols), x.ld),
+        "cublasLtMatrixLayoutInit");
     if (gemm.batches == 1) return;
     const auto set = [&](cublasLtMatrixLayoutAttribute_t attribute, const auto& value) {
       lt.check(lt.set_layout(&layout, attribute, &value, sizeof(value)), "cublasLtMatrixLayoutSetAttribute");

@@ -108,11 +108,19 @@ class ConvGraph {
     if (by_input) {
       operation.setwDesc(operand(Operand::kWeight, conv_.weight_shape()))
           .setdxDesc(operand(Operand::kGradX, conv_.input_shape()));
-    } else {
-      operation.setxDesc(operand(Operand::kX, conv_.input_shape()))
-          .setdwDesc(operand(Operand::kGradWeight, conv_.weight_shape()));
+      graph_.add(operation.build());
+      return;
     }
-    graph_.add(operation.build());
+    operation.setxDesc(operand(Operand::kX, conv_.input_shape()));
+    if (!pattern_.f32_result) {
+      graph_.add(operation.setdwDesc(operand(Operand::kGradWeight, conv_.weight_shape())).build());
+      return;
+    }
+    // cuDNN 9.19 lists no engine whose gradient has another type than its operands, unless more follows.
+    const fe::Tensor sums = graph_.virtual_tensor(conv_.weight_shape());
+    graph_.add(operation.setdwDesc(sums).build());
+    graph_.add_pointwise(CUDNN_POINTWISE_IDENTITY, sums, nullptr,
+                         graph_.tensor(Operand::kGradWeight, conv_.weight_shape(), CUDNN_DATA_FLOAT));
   }
 
   const ConvPattern& pattern_;

@@ -1,0 +1,110 @@
+#include "training.h"
+
+#include "optimisation.h"
+#include "report.h"
+#include "resume.h"
+#include "taper/core/files/program.h"
+#include "taper/nn/train/evaluate.h"
+#include "taper/nn/train/schedule_sink.h"
+
+namespace taper {
+namespace {
+
+template <class T>
+T* pointer_to(std::optional<T>& value) {
+  return value ? &*value : nullptr;
+}
+
+}  // namespace
+
+BatchSplitter::Listener tell_of_splits(TrainingRun& run) {
+  return [&run](const BatchSplit& split) { run.tell([&](TrainSink& sink) { sink.on_batch_split(split); }); };
+}
+
+Training::Training(const TrainOptions& options, Setup& setup, TrainingRun& run)
+    : options_(options),
+      setup_(setup),
+      run_(run),
+      scaler_({.enabled = options.amp == kFloat16}),
+      state_(*setup.model) {
+  ResNet& model = *setup.model;
+  model.to(options.device);
+  optimizer_ = make_optimizer(options, model, setup.lr);
+  ema_ = make_ema(options, model);
+  schedule_ = make_schedule(options, *optimizer_, setup.plan);
+  run.add(std::make_shared<ScheduleSink>(schedule_));
+  if (options.early_stop > 0) early_stop_.emplace(options.early_stop);
+  if (options.split_batches) {
+    splitter_.emplace(model, tell_of_splits(run));
+    evaluation_splitter_.emplace(tell_of_splits(run));
+  }
+  gather_state();
+  go_on();
+  if (setup.checkpoints)
+    checkpoints_.emplace(*setup.checkpoints, state_,
+                         SaveEvery{.steps = options.save_steps, .minutes = options.save_minutes});
+}
+
+void Training::gather_state() {
+  state_.add_optimizer(*optimizer_);
+  state_.add("schedule", *schedule_);
+  if (ema_) state_.add("ema", *ema_);
+  if (scaler_.is_enabled()) state_.add("scaler", scaler_);
+  if (early_stop_) state_.add("early_stop", *early_stop_);
+  if (setup_.page) state_.add("page", *setup_.page);
+  state_.description = describe_model(options_, setup_.data).to_metadata();
+  state_.options = options_.deciding;
+  state_.must_match = must_match(options_, setup_.data, setup_.plan);
+}
+
+void Training::go_on() {
+  if (!setup_.start) return;
+  start_ = progress_of(*setup_.start);
+  for (const std::string& part : state_.restore(setup_.start->checkpoint))
+    setup_.data.notes.push_back(fmt::format("the checkpoint has no {}: it starts anew", part));
+  run_.outcome().checkpoints.last_path = setup_.start->path;
+  run_.outcome().checkpoints.last_step = start_.step;
+  setup_.start.reset();
+}
+
+TrainStep Training::make_step() {
+  return TrainStep(classification_loss(*setup_.model, options_.label_smoothing), *optimizer_,
+                   {.autocast = options_.amp,
+                    .clip_grad = options_.clip_grad,
+                    .ema = ema_.get(),
+                    .schedule = schedule_.get(),
+                    .scaler = &scaler_,
+                    .splitter = pointer_to(splitter_)});
+}
+
+std::optional<Score> Training::score() {
+  return evaluate(*setup_.model, *setup_.data.validation,
+                  {.ema = options_.eval_ema.value_or(true) ? ema_.get() : nullptr,
+                   .run = &run_,
+                   .autocast = options_.amp,
+                   .splitter = pointer_to(evaluation_splitter_),
+                   .predictions = setup_.predictions.get()});
+}
+
+void Training::train() {
+  print_header(options_, setup_, optimizer_->group_count());
+  TrainLoop loop = {.plan = setup_.plan,
+                    .model = *setup_.model,
+                    .batches = *setup_.data.train,
+                    .step = make_step(),
+                    .start = start_,
+                    .checkpoints = pointer_to(checkpoints_)};
+  if (setup_.data.validation) loop.evaluate = [this] { return score(); };
+  if (early_stop_) {
+    loop.enough = [this](const EpochRecord& record) { return early_stop_->update(record); };
+    if (early_stop_->is_enough() && !start_.to_evaluate) {
+      print_out("a longer --early-stop trains on\n");
+      loop.plan.total_steps = start_.step;  // nothing is left to do
+    }
+  }
+  loop.train(run_);
+  if (early_stop_ && early_stop_->is_enough()) run_.outcome().ending = Ending::kStoppedEarly;
+  if (run_.outcome().ending == Ending::kStoppedEarly) print_out("{}\n", early_stop_->reason());
+}
+
+}  // namespace taper

@@ -1,0 +1,57 @@
+#include "taper/nn/train/run_checkpoints.h"
+
+namespace taper {
+
+bool RunCheckpoints::is_due(int64_t step) const {
+  if (every_.steps > 0) return step % every_.steps == 0;
+  if (every_.minutes == 0 || writer_.is_busy()) return false;
+  constexpr double kSecondsPerMinute = 60;
+  return std::chrono::duration<double>(Clock::now() - last_save_).count() >=
+         every_.minutes * kSecondsPerMinute;
+}
+
+void RunCheckpoints::save(TrainingRun& run, const TrainProgress& progress, bool best) {
+  const SavedState numbers = progress.state_dict();
+  if (numbers.numbers == saved_) return;
+  const Clock::time_point begin = Clock::now();
+  take(run, true);
+  Checkpoint checkpoint = state_.snapshot();
+  checkpoint.parts["progress"] = numbers;
+  writer_.start(std::move(checkpoint), progress.step, best);
+  saved_ = numbers.numbers;
+  last_save_ = Clock::now();
+  waited_seconds_ = std::chrono::duration<double>(last_save_ - begin).count();
+}
+
+void RunCheckpoints::take(TrainingRun& run, bool wait) {
+  const std::optional<WrittenCheckpoint> written = writer_.take(wait);
+  if (!written) return;
+  CheckpointTally& tally = run.outcome().checkpoints;
+  tally.waited_seconds += std::exchange(waited_seconds_, 0);
+  if (written->error.empty()) {
+    ++tally.written;
+    tally.last_path = written->path;
+    tally.last_step = written->step;
+  } else {
+    ++tally.failed;
+    last_error_ = written->error;
+    saved_.clear();  // to be tried again
+  }
+  const CheckpointRecord record = {.step = written->step,
+                                   .best = written->best,
+                                   .path = written->path,
+                                   .error = written->error,
+                                   .seconds = written->seconds};
+  run.tell([&](TrainSink& sink) { sink.on_checkpoint(record); });
+}
+
+void RunCheckpoints::finish(TrainingRun& run) {
+  take(run, true);
+  const CheckpointTally& tally = run.outcome().checkpoints;
+  if (tally.failed == 0) return;
+  run.outcome().errors.push_back(fmt::format(
+      "{} of {} checkpoints could not be saved: {}; {}", tally.failed, tally.failed + tally.written,
+      last_error_, tally.last_path.empty() ? "there is none" : "the last one is " + tally.last_path));
+}
+
+}  // namespace taper

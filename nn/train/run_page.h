@@ -1,0 +1,53 @@
+#pragma once
+// RunPage: a training run as a page to look at and to send around: curves, the confusion matrix, the worst
+// mistakes as pictures, speed, memory and sensors, options and versions. One HTML file that needs no network.
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "taper/nn/report/tensorboard/hparams.h"
+#include "taper/nn/train/predictions.h"
+#include "taper/nn/train/run_history.h"
+#include "taper/nn/train/sink.h"
+#include "taper/nn/train/train_loop.h"
+
+namespace taper {
+
+/// What a page shows besides the numbers of steps and epochs. What is null is left out; the rest must outlive
+/// the page.
+struct RunPageOptions {
+  std::string title = "Training run";
+  NamedSettings settings = {};
+  std::vector<std::pair<std::string, std::string>> versions = {};  ///< of libraries and devices
+  TrainPlan plan = {};
+  const DataLoader* validation = nullptr;    ///< for images and class names
+  const Predictions* predictions = nullptr;  ///< of the last evaluation on `validation`
+};
+
+class RunPage : public TrainSink {
+ public:
+  /// Throws FileError if `path` cannot be written.
+  RunPage(std::string path, RunPageOptions options);
+
+  /// Returns the curves so far, for a checkpoint: the page of a run that goes on from there begins with them.
+  SavedState state_dict() const { return history_.state_dict(); }
+  void load_state_dict(const SavedState& state) { history_.load_state_dict(state); }
+
+  /// Keeps the step for the curves.
+  void on_step_end(const StepRecord& record) override;
+  /// Writes the page as the run stands, in one step: whoever looks sees it whole. Throws FileError.
+  void on_epoch_end(const EpochRecord& record) override;
+  /// Writes the page of the ended run, unless it made no step. Throws FileError.
+  void on_run_end(const Outcome& outcome) override;
+
+ private:
+  void write(const std::string& state, const std::vector<std::string>& errors) const;
+
+  std::string path_;
+  RunPageOptions options_;
+  RunHistory history_;
+  bool has_news_ = false;  ///< this run made a step
+};
+
+}  // namespace taper

@@ -1,0 +1,25 @@
+#pragma once
+// ScheduleSink: tells a schedule what each epoch came to, for those that watch it (nn/optim/plateau.h).
+
+#include <memory>
+#include <utility>
+
+#include "taper/nn/optim/schedule.h"
+#include "taper/nn/train/sink.h"
+
+namespace taper {
+
+class ScheduleSink final : public TrainSink {
+ public:
+  explicit ScheduleSink(std::shared_ptr<LrScheduler> schedule) : schedule_(std::move(schedule)) {}
+
+  /// Tells the validation loss, or without an evaluation the training loss.
+  void on_epoch_end(const EpochRecord& record) override {
+    schedule_->observe(record.score ? record.score->loss : record.loss);
+  }
+
+ private:
+  std::shared_ptr<LrScheduler> schedule_;
+};
+
+}  // namespace taper
