@@ -51,6 +51,7 @@ void Training::gather_state() {
   if (ema_) state_.add("ema", *ema_);
   if (scaler_.is_enabled()) state_.add("scaler", scaler_);
   if (early_stop_) state_.add("early_stop", *early_stop_);
+  if (splitter_) state_.add("splitter", *splitter_);
   if (setup_.page) state_.add("page", *setup_.page);
   state_.description = describe_model(options_, setup_.data).to_metadata();
   state_.options = options_.deciding;
@@ -62,6 +63,9 @@ void Training::go_on() {
   start_ = progress_of(*setup_.start);
   for (const std::string& part : state_.restore(setup_.start->checkpoint))
     setup_.data.notes.push_back(fmt::format("the checkpoint has no {}: it starts anew", part));
+  if (splitter_ && splitter_->part_size() > 0)
+    setup_.data.notes.push_back(
+        fmt::format("batches are computed in parts of {} images at most, as before", splitter_->part_size()));
   run_.outcome().checkpoints.last_path = setup_.start->path;
   run_.outcome().checkpoints.last_step = start_.step;
   setup_.start.reset();

@@ -16,6 +16,7 @@
 #include "taper/core/generator.h"
 #include "taper/nn/data/loader.h"
 #include "taper/nn/module.h"
+#include "taper/nn/optim/saved_state.h"
 #include "taper/nn/train/sink.h"
 
 namespace taper {
@@ -47,6 +48,12 @@ class BatchSplitter {
 
   /// Returns the largest number of images computed at a time; 0 while whole batches fit.
   int64_t part_size() const { return part_size_; }
+
+  /// The size that was found: a run that goes on begins with it, since other parts would change batch norm's results.
+  SavedState state_dict() const { return {.tensors = {}, .numbers = {{"part_size", double(part_size_)}}}; }
+  void load_state_dict(const SavedState& state) {
+    part_size_ = int64_t(state.number("part_size", "BatchSplitter"));
+  }
 
  private:
   void save_state();

@@ -271,6 +271,23 @@ TEST_CASE("gradients of parts of unequal size are those of the batch") {
   }
 }
 
+TEST_CASE("a run that goes on begins with the size that was found") {
+  const std::vector<Batch> batch = digits(kCPU, 8, 1);
+  Learner learner(kCPU, {.batch_norm = false});
+  train(learner, limited(learner, 3, kAfterForward), batch, 1, true);
+  BatchSplitter next(learner.model);
+  next.load_state_dict(learner.splitter->state_dict());
+  std::vector<int64_t> sizes;
+  next.run(
+      batch,
+      [&](const std::vector<BatchPart>& parts) {
+        for (const BatchPart& part : parts) sizes.push_back(part.batch.size());
+      },
+      [] {});
+  CHECK(sizes == std::vector<int64_t>{2, 2, 2, 2});
+  CHECK_THROWS_WITH(next.load_state_dict({}), Catch::Contains("the saved state has no part_size"));
+}
+
 TEST_CASE("if not even one image fits, the error says so, and nothing is left of the attempts") {
   for (const Device device : test_devices()) {
     for (int where = kBeforeForward; where < 6; ++where) {
