@@ -48,10 +48,10 @@ void add_running_flags(CLI::App& app, TrainOptions& options) {
       ->group(group);
   add_number(app, "--threads", options.threads, Range<int64_t>{1, 1024}, "threads that compute (all CPUs)")
       ->group(group);
-  app.add_flag(
-         "--eval-only", options.eval_only,
-         "score the --init weights on the validation set and stop. Where their file says which network and\n"
-         "images' size they are for, it need not be told")
+  app.add_flag("--eval-only", options.eval_only,
+               "score the --init weights on the validation set and stop. Which network they are of, their "
+               "file tells;\n"
+               "and the images' size, if Taper wrote it")
       ->group(group);
   app.add_option("--log", options.log, "one JSON object per optimiser step")
       ->check(check_file_name)

@@ -11,6 +11,7 @@
 #include "taper/nn/io/weights.h"
 #include "taper/nn/models/freeze.h"
 #include "taper/nn/models/pretrained.h"
+#include "taper/nn/models/resnet_weights.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/elementwise/elementwise.h"
 #include "taper/ops/reduce/reduce.h"
@@ -44,19 +45,30 @@ std::string init_file(const TrainOptions& options) {
   return checked_weights_file(options.init, average ? WeightsOf::kAverage : WeightsOf::kModel);
 }
 
+/// Returns the weights in `file`. Throws Error if they are those of another ResNet than --arch.
+StateDict weights_for(const TrainOptions& options, const std::string& file) {
+  StateDict weights = load_weights(file);
+  const std::optional<ResNetKind> kind = resnet_of_weights(weights.tensors);
+  TAPER_CHECK(!kind || kind->arch == options.arch, "{}: weights of a {}; give --arch {}",
+              options.weights_flag(), kind->arch, kind->arch);
+  return weights;
+}
+
 void load_init(const TrainOptions& options, ResNet& model, std::vector<std::string>& notes) {
   const std::string file = init_file(options);
   TAPER_CHECK(!options.eval_only || !options.eval_ema.value_or(false) || file.ends_with("ema.safetensors"),
               "--eval-ema on: {} holds no moving average", options.init);
+  const StateDict weights = weights_for(options, file);
   name_flag(options.weights_flag(), "",
-            [&] { model.load_state_dict(load_weights(file).tensors_for(model.state_dict())); });
+            [&] { model.load_state_dict(weights.tensors_for(model.state_dict())); });
   if (file != options.init) notes.push_back(fmt::format("weights of {}", printable(file)));
 }
 
 void take_pretrained(const TrainOptions& options, ResNet& model, std::vector<std::string>& notes) {
   const std::string file = checked_weights_file(options.pretrained);
+  const StateDict weights = weights_for(options, file);
   name_flag(options.weights_flag(), fmt::format("; is it a {} (--arch)?", options.arch), [&] {
-    const PretrainedReport report = load_pretrained(model, load_weights(file));
+    const PretrainedReport report = load_pretrained(model, weights);
     notes.push_back("pretrained: " + report.str(printable(file)));
   });
 }
@@ -78,12 +90,14 @@ void freeze_parts(const TrainOptions& options, ResNet& model, std::vector<std::s
 
 TrainOptions as_weights_say(TrainOptions options) {
   if (!options.eval_only) return options;
-  const std::optional<ModelDescription> file = read_description(init_file(options));
-  if (!file) return options;
   const auto is_open = [&](const char* flag) {
     return std::ranges::none_of(options.given, [&](const auto& given) { return given.first == flag; });
   };
-  if (is_open("arch")) options.arch = file->arch;
+  const std::string path = init_file(options);
+  const std::optional<ResNetKind> kind = resnet_of_weights(load_weights(path).tensors);
+  if (kind && is_open("arch")) options.arch = kind->arch;
+  const std::optional<ModelDescription> file = read_description(path);
+  if (!file) return options;
   if (is_open("num-classes")) options.num_classes = int64_t(file->class_names.size());
   if (is_open("resize") && is_open("image-size")) options.resize = file->resize;
   if (is_open("image-size")) options.image_size = file->image_size;

@@ -11,8 +11,8 @@
 
 namespace taper {
 
-/// With --eval-only, takes what the command line leaves open of the network and of the images' size from the weights'
-/// file, where it says so. Throws Error if the file cannot be read.
+/// With --eval-only, takes what the command line leaves open from the weights' file: the network from its tensors, the
+/// images' size and the number of classes where it says them. Throws Error if the file cannot be read.
 TrainOptions as_weights_say(TrainOptions options);
 
 /// With --eval-only: throws Error if the weights' file calls classes otherwise than `names`, those of the validation set.

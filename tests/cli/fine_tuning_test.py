@@ -95,8 +95,9 @@ class FineTuningTest(unittest.TestCase):
         self.assertNotEqual(self.losses("--pretrained", weights), self.losses())
 
     def test_weights_of_another_network_are_refused(self):
-        self.refused("--arch", "resnet34", "--pretrained", self.trained, says=r"--pretrained .*missing.*is it a resnet34")
-        self.refused("--arch", "resnet50", "--pretrained", self.trained, "--num-classes", 12, says="--pretrained .*of another shape")
+        self.refused("--arch", "resnet34", "--pretrained", self.trained, says="--pretrained .*: weights of a resnet18; give --arch resnet18")
+        self.refused("--arch", "resnet50", "--pretrained", self.trained, "--num-classes", 12, says="--pretrained .*: weights of a resnet18; give --arch resnet18")
+        self.refused("--arch", "resnet50", "--init", self.trained, says="--init .*: weights of a resnet18; give --arch resnet18")
         self.refused("--pretrained", self.trained, "--init", self.trained, says="--pretrained: .*--init; give one of the two")
         self.refused("--pretrained", self.trained, "--eval-only", "--init", "x", says="--pretrained")
         self.refused("--pretrained", self.path("none.pth"), says=r"none\.pth: cannot be read")
