@@ -9,24 +9,6 @@
 
 namespace taper {
 
-namespace {
-
-/// Reads the whole file. Returns 0, or the errno of the failure.
-int read_all(const FileDescriptor& file, std::string& content) {
-  constexpr size_t kPiece = 1 << 20;
-  for (;;) {
-    const size_t before = content.size();
-    content.resize(before + kPiece);
-    const ssize_t got = ::pread(file.get(), content.data() + before, kPiece, off_t(before));
-    content.resize(before + size_t(got > 0 ? got : 0));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return errno;
-    if (got == 0) return 0;
-  }
-}
-
-}  // namespace
-
 AppendFile::AppendFile(const std::string& path, const std::function<size_t(std::string_view content)>& keep)
     : target_(path) {
   if (target_.is_stream()) {
@@ -40,7 +22,7 @@ AppendFile::AppendFile(const std::string& path, const std::function<size_t(std::
     fail<FileError>("{}: {} is writing it; name another file", path, fd_.lock_holder());
   std::string content;
   if (keep) {
-    if (const int error = read_all(fd_, content)) target_.fail_to_write(error);
+    if (const int error = fd_.read(content)) target_.fail_to_write(error);
     size_bytes_ = int64_t(keep(content));
     if (size_bytes_ == int64_t(content.size())) return;
   }

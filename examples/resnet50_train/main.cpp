@@ -83,6 +83,7 @@ int run(const TrainOptions& given) {
   if (setup.log) run.add(setup.log);
   run.add(std::make_shared<Report>(options, setup));
   if (setup.profile) run.add(setup.profile);
+  if (setup.history) run.add(setup.history);
   if (setup.page) run.add(setup.page);
   if (setup.tensorboard) run.add(setup.tensorboard);
   if (!options.memory_report.empty()) run.add(std::make_shared<MemoryReport>(options.memory_report));

@@ -59,6 +59,11 @@ void load_init(const TrainOptions& options, ResNet& model, std::vector<std::stri
   TAPER_CHECK(!options.eval_only || !options.eval_ema.value_or(false) || file.ends_with("ema.safetensors"),
               "--eval-ema on: {} holds no moving average", options.init);
   const StateDict weights = weights_for(options, file);
+  const std::optional<ResNetKind> kind = resnet_of_weights(weights.tensors);
+  const int64_t classes = model.fc.weight.size(0);
+  TAPER_CHECK(!kind || kind->num_classes == classes, "--init {}: weights for {} classes, and here are {}{}",
+              options.init, kind->num_classes, classes,
+              options.eval_only ? "" : "; --pretrained takes all but the last layer");
   name_flag(options.weights_flag(), "",
             [&] { model.load_state_dict(weights.tensors_for(model.state_dict())); });
   if (file != options.init) notes.push_back(fmt::format("weights of {}", printable(file)));
@@ -98,7 +103,6 @@ TrainOptions as_weights_say(TrainOptions options) {
   if (kind && is_open("arch")) options.arch = kind->arch;
   const std::optional<ModelDescription> file = read_description(path);
   if (!file) return options;
-  if (is_open("num-classes")) options.num_classes = int64_t(file->class_names.size());
   if (is_open("resize") && is_open("image-size")) options.resize = file->resize;
   if (is_open("image-size")) options.image_size = file->image_size;
   TAPER_CHECK(options.image_size <= kLargestImageSize && options.resize <= kLargestResize,
@@ -107,18 +111,37 @@ TrainOptions as_weights_say(TrainOptions options) {
   return options;
 }
 
-void check_class_names(const std::string& where, const ModelDescription& saved,
-                       const std::vector<std::string>& names) {
-  for (size_t i = 0; !saved.class_names.empty() && i < names.size(); ++i) {
-    const std::string then = i < saved.class_names.size() ? saved.class_names[i] : "";
-    TAPER_CHECK(names[i] == then, "{}: class {} is called {} here and {} there; was a folder renamed?", where,
-                i, quote_name(names[i]), quote_name(then));
+std::optional<std::string> difference_of_classes(const std::vector<std::string>& weights,
+                                                 const std::vector<std::string>& names) {
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (i < weights.size() && names[i] == weights[i]) continue;
+    if (i >= weights.size() || std::ranges::find(weights, names[i]) == weights.end())
+      return fmt::format("the data set's class {} is none of the weights' {} classes", quote_name(names[i]),
+                         weights.size());
+    if (std::ranges::find(names, weights[i]) == names.end())
+      return fmt::format("the data set lacks the weights' class {}", quote_name(weights[i]));
+    return fmt::format("class {} is called {} in the data set and {} in the weights", i, quote_name(names[i]),
+                       quote_name(weights[i]));
   }
+  return std::nullopt;
 }
 
-void check_classes(const TrainOptions& options, const std::vector<std::string>& names) {
-  if (const std::optional<ModelDescription> file = read_description(init_file(options)))
-    check_class_names("--init " + options.init, *file, names);
+std::optional<int64_t> check_classes(const TrainOptions& options, const std::vector<std::string>& names) {
+  const std::optional<ModelDescription> file = read_description(init_file(options));
+  if (!file || file->class_names.empty()) return std::nullopt;
+  const std::optional<std::string> difference = difference_of_classes(file->class_names, names);
+  TAPER_CHECK(!difference, "--init {}: {}", options.init, *difference);
+  return int64_t(file->class_names.size());
+}
+
+std::optional<std::string> note_of_other_classes(const TrainOptions& options,
+                                                 const std::vector<std::string>& names) {
+  const std::string& weights = options.init.empty() ? options.pretrained : options.init;
+  const std::optional<ModelDescription> file = read_description(weights_file(weights));
+  if (!file || file->class_names.size() != names.size()) return std::nullopt;
+  const std::optional<std::string> difference = difference_of_classes(file->class_names, names);
+  if (!difference) return std::nullopt;
+  return fmt::format("the last layer, fc, is taken as well, although {}", *difference);
 }
 
 std::unique_ptr<ResNet> build_model(const TrainOptions& options, int64_t num_classes,

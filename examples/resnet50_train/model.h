@@ -2,6 +2,7 @@
 // The network that resnet50_train trains.
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,16 +13,21 @@
 namespace taper {
 
 /// With --eval-only, takes what the command line leaves open from the weights' file: the network from its tensors, the
-/// images' size and the number of classes where it says them. Throws Error if the file cannot be read.
+/// images' size where it says it. Throws Error if the file cannot be read.
 TrainOptions as_weights_say(TrainOptions options);
 
-/// With --eval-only: throws Error if the weights' file calls classes otherwise than `names`, those of the validation set.
-void check_classes(const TrainOptions& options, const std::vector<std::string>& names);
+/// Returns what is different between `names`, those of a data set, and the names of the weights' classes: nothing if
+/// the weights' begin with these names.
+std::optional<std::string> difference_of_classes(const std::vector<std::string>& weights,
+                                                 const std::vector<std::string>& names);
 
-/// Throws Error, beginning with `where`, unless class i is called names[i] in `saved`, whose further names do not
-/// matter.
-void check_class_names(const std::string& where, const ModelDescription& saved,
-                       const std::vector<std::string>& names);
+/// With --eval-only: throws Error if the weights' file calls classes otherwise than `names`, those of the validation
+/// set. Returns how many classes it has; nothing if it does not say.
+std::optional<int64_t> check_classes(const TrainOptions& options, const std::vector<std::string>& names);
+
+/// Returns a line about weights for as many classes as the data set's, `names`, if these are others; else nothing.
+std::optional<std::string> note_of_other_classes(const TrainOptions& options,
+                                                 const std::vector<std::string>& names);
 
 /// Returns the network with its first weights: random ones, or those of --init or --pretrained; frozen where the
 /// options say so. Appends to `notes` what was taken and frozen. Throws Error if weights or names do not fit.

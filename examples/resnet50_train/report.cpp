@@ -79,7 +79,9 @@ void Report::on_run_end(const Outcome& outcome) {
   print_checkpoints(outcome);
   if (outcome.ending == Ending::kInterrupted)
     print_out("interrupted after {} of {} steps{}\n", outcome.steps, setup_.plan.total_steps,
-              is_saved(outcome) ? "; the same command with --resume auto goes on" : "");
+              !is_saved(outcome)                ? ""
+              : outcome.checkpoints.written > 0 ? "; the same command with --resume auto goes on"
+                                                : "; the same command goes on");
 }
 
 void Report::tell_unreadable() {

@@ -93,7 +93,9 @@ void check_fits(const FoundCheckpoint& start, const std::map<std::string, std::s
                 value, saved == start.checkpoint.must_match.end() ? "something else" : saved->second);
   }
   const std::optional<ModelDescription> saved = model_description(start.checkpoint.description);
-  if (saved) check_class_names("--resume " + start.path, *saved, description.class_names);
+  if (!saved) return;
+  const auto difference = difference_of_classes(saved->class_names, description.class_names);
+  TAPER_CHECK(!difference, "--resume {}: {}; was a folder renamed?", start.path, *difference);
 }
 
 TrainProgress progress_of(const FoundCheckpoint& start) {

@@ -82,10 +82,11 @@ void Setup::open_checkpoints(const TrainOptions& options) {
 
 std::shared_ptr<TrainSink> Setup::open_log(const TrainOptions& options) {
   const TrainProgress before = start ? progress_of(*start) : TrainProgress();
-  auto opened = std::make_shared<StepLog>(options.log, StepLogOptions{.deterministic = options.deterministic,
-                                                                      .keep_steps = before.step,
-                                                                      .last_loss = before.loss});
-  if (opened->last_kept_step() < before.step)
+  StepLogOptions log_options = {.deterministic = options.deterministic, .keep_steps = before.step};
+  if (before.first_loss) log_options.losses[1] = *before.first_loss;
+  if (before.loss) log_options.losses[before.step] = *before.loss;
+  auto opened = std::make_shared<StepLog>(options.log, log_options);
+  if (opened->last_kept_step() < before.step && !OutputTarget(options.log).is_stream())
     data.notes.push_back(fmt::format("{} lacks steps {} to {}", printable(options.log),
                                      opened->last_kept_step() + 1, before.step));
   return opened;
@@ -103,11 +104,22 @@ void Setup::prepare(const TrainOptions& options) {
   start = find_start(options);
   data = load_data(options);
   const TrainOptions begin = start ? without_weights(options) : options;
-  if (options.eval_only) check_classes(options, data.validation->dataset().class_names());
+  if (options.eval_only) {
+    const std::optional<int64_t> classes = check_classes(options, data.validation->dataset().class_names());
+    if (classes && options.num_classes == 0) data.num_classes = *classes;
+    if (const int64_t found = data.validation->dataset().num_classes(); !classes && found < data.num_classes)
+      data.notes.push_back(
+          fmt::format("the network has {} classes and the data set {}: are they the first ones?",
+                      data.num_classes, found));
+  }
   if (!options.without_effect.empty())
     data.notes.push_back(
         fmt::format("--eval-only does not train: no effect has {}", fmt::join(options.without_effect, ", ")));
   model = build_model(begin, data.num_classes, data.notes);
+  if (data.train && begin.has_weights()) {
+    const auto note = note_of_other_classes(begin, data.train->dataset().class_names());
+    if (note) data.notes.push_back(*note);
+  }
   TAPER_CHECK(!options.head_lr || model->fc.weight.requires_grad() || model->fc.bias.requires_grad(),
               "--head-lr is the last layer's, fc, which --freeze keeps from training");
   if (begin.has_weights()) not_finite = name_of_not_finite(model->state_dict());
@@ -126,6 +138,7 @@ void Setup::prepare(const TrainOptions& options) {
   if (!options.log.empty()) log = open_log(options);
   if (data.validation && (!options.tensorboard.empty() || !options.report.empty()))
     predictions = std::make_unique<Predictions>();
+  if (data.train) history = std::make_shared<RunHistory>();
   page = make_page(options, *this);
   tensorboard = make_tensorboard(options, *this);
 }

@@ -11,6 +11,7 @@
 #include "taper/nn/checkpoint/checkpoint_writer.h"
 #include "taper/nn/models/resnet.h"
 #include "taper/nn/train/predictions.h"
+#include "taper/nn/train/run_history.h"
 #include "taper/nn/train/run_page.h"
 #include "taper/nn/train/train_loop.h"
 
@@ -32,6 +33,7 @@ struct Setup {
   std::unique_ptr<CheckpointWriter> checkpoints;  ///< null without --checkpoint-dir
   std::shared_ptr<TrainSink> log, profile;        ///< null if not asked for
   std::unique_ptr<Predictions> predictions;       ///< on the validation set; null if nobody shows them
+  std::shared_ptr<RunHistory> history;            ///< the run's curves; null with --eval-only
   std::shared_ptr<RunPage> page;                  ///< --report; null if not asked for
   std::shared_ptr<TrainSink> tensorboard;         ///< null if not asked for
 

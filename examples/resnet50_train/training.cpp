@@ -52,7 +52,8 @@ void Training::gather_state() {
   if (scaler_.is_enabled()) state_.add("scaler", scaler_);
   if (early_stop_) state_.add("early_stop", *early_stop_);
   if (splitter_) state_.add("splitter", *splitter_);
-  if (setup_.page) state_.add("page", *setup_.page);
+  state_.add("history", *setup_.history);
+  if (setup_.predictions) state_.add("predictions", *setup_.predictions);
   state_.description = describe_model(options_, setup_.data).to_metadata();
   state_.options = options_.deciding;
   state_.must_match = must_match(options_, setup_.data, setup_.plan);

@@ -62,12 +62,13 @@ NamedSettings settings_of(const TrainOptions& options, const Setup& setup) {
 std::shared_ptr<RunPage> make_page(const TrainOptions& options, const Setup& setup) {
   if (options.report.empty()) return nullptr;
   const std::string name = options.dataset == "imagefolder" ? options.data : options.dataset;
-  return std::make_shared<RunPage>(options.report, RunPageOptions{.title = options.arch + " on " + name,
-                                                                  .settings = settings_of(options, setup),
-                                                                  .versions = versions(),
-                                                                  .plan = setup.plan,
-                                                                  .validation = setup.data.validation.get(),
-                                                                  .predictions = setup.predictions.get()});
+  return std::make_shared<RunPage>(options.report, *setup.history,
+                                   RunPageOptions{.title = options.arch + " on " + name,
+                                                  .settings = settings_of(options, setup),
+                                                  .versions = versions(),
+                                                  .plan = setup.plan,
+                                                  .validation = setup.data.validation.get(),
+                                                  .predictions = setup.predictions.get()});
 }
 
 std::shared_ptr<TrainSink> make_tensorboard(const TrainOptions& options, const Setup& setup) {

@@ -23,7 +23,7 @@ constexpr const char* kLockName = ".lock";
 struct Entry {
   std::string path;
   CheckpointOrder order;
-  bool damaged = false;
+  std::string damage = {};  ///< why checkpoint.json cannot be read; "" if it can
 };
 
 /// Returns the checkpoints in `folder`, the oldest first, damaged ones before all.
@@ -38,8 +38,8 @@ std::vector<Entry> entries_in(const std::string& folder) {
     if (entry->is_symlink(unknown) || !entry->is_directory(unknown)) continue;
     try {
       entries.push_back({.path = path, .order = read_checkpoint_order(path)});
-    } catch (const FileError&) {
-      entries.push_back({.path = path, .order = {.serial = -1}, .damaged = true});
+    } catch (const FileError& error) {
+      entries.push_back({.path = path, .order = {.serial = -1}, .damage = error.what()});
     }
   }
   if (failed) fail<FileError>("{}: cannot be read: {}", folder, failed.message());
@@ -56,26 +56,34 @@ std::optional<FoundCheckpoint> find_checkpoint(const std::string& path) {
   std::error_code unknown;
   if (!std::filesystem::is_directory(path, unknown)) return std::nullopt;
   const std::vector<Entry> entries = entries_in(path);
-  // A folder without a readable index is tried too: its message says what is wrong with it.
+  std::optional<FoundCheckpoint> found;
   std::vector<std::string> damaged;
   for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
+    if (!entry->damage.empty()) damaged.push_back(entry->damage);
+    if (found || !entry->damage.empty()) continue;
     try {
-      return FoundCheckpoint{entry->path, read_checkpoint(entry->path), damaged};
+      found = FoundCheckpoint{entry->path, read_checkpoint(entry->path), {}};
     } catch (const FileError& error) {
       damaged.emplace_back(error.what());
     }
   }
-  if (damaged.empty()) return std::nullopt;
-  fail<FileError>("{}: none of its {} checkpoints can be read; the newest: {}", path, damaged.size(),
-                  damaged.front());
+  if (found) {
+    found->damaged = damaged;
+  } else if (!damaged.empty()) {
+    fail<FileError>("{}: none of its {} checkpoints can be read; the newest: {}", path, damaged.size(),
+                    damaged.front());
+  }
+  return found;
 }
 
 CheckpointFolder::CheckpointFolder(const std::string& path) : path_(path) {
   while (path_.size() > 1 && path_.back() == '/') path_.pop_back();
+  if (is_checkpoint(path_)) fail<FileError>("{}: is a checkpoint; name the folder that it lies in", path_);
   std::error_code failed;
   std::filesystem::create_directories(path_, failed);
-  if (std::error_code none; failed && std::filesystem::is_symlink(path_, none))
-    fail<FileError>("{}: a link to a folder that does not exist", path_);
+  if (std::error_code none;
+      failed && std::filesystem::is_symlink(path_, none) && !std::filesystem::exists(path_, none))
+    fail<FileError>("{}: a link that leads nowhere", path_);
   if (failed) fail<FileError>("{}: cannot be made: {}", path_, failed.message());
   const std::string lock = path_ + "/" + kLockName;
   lock_ = FileDescriptor(::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
@@ -122,7 +130,7 @@ void CheckpointFolder::remove_old(int64_t keep) const {
   bool has_best = false;
   const std::vector<Entry> entries = entries_in(path_);
   for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
-    const bool good = !entry->damaged && entry->order.complete;
+    const bool good = entry->damage.empty() && entry->order.complete;
     const bool is_best = good && entry->order.best && !has_best;
     has_best = has_best || is_best;
     if (good && kept++ < keep) continue;

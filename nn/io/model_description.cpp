@@ -40,7 +40,9 @@ Metadata ModelDescription::to_metadata() const {
 }
 
 std::optional<ModelDescription> model_description(const Metadata& metadata) {
-  if (!metadata.contains("arch")) return std::nullopt;
+  const auto has = [&](const char* name) { return metadata.contains(name); };
+  // Other programs' files may have an "arch", too.
+  if (!has("arch") || !(has("image_size") || has("resize") || has("class_names"))) return std::nullopt;
   ModelDescription result{.arch = metadata.at("arch"),
                           .image_size = side(metadata, "image_size"),
                           .resize = side(metadata, "resize")};

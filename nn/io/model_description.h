@@ -21,7 +21,7 @@ struct ModelDescription {
   Metadata to_metadata() const;
 };
 
-/// Returns the description in a file's metadata; nothing if there is no "arch". Throws Error, naming the entry,
+/// Returns the description in a file's metadata; nothing if there is no "arch", or nothing but it. Throws Error, naming the entry,
 /// for values that are no description: a size that is no whole number from 1 to 65536, a list that is none.
 std::optional<ModelDescription> model_description(const Metadata& metadata);
 

@@ -36,7 +36,12 @@ std::string weights_file(const std::string& path, WeightsOf which) {
 
 std::optional<ModelDescription> read_description(const std::string& path) {
   if (is_pytorch_weights(path)) return std::nullopt;
-  return model_description(load_safetensors(path).metadata);
+  const Metadata metadata = load_safetensors(path).metadata;
+  try {
+    return model_description(metadata);
+  } catch (const Error& error) {
+    fail<FileError>("{}: {}", path, error.what());
+  }
 }
 
 StateDict load_weights(const std::string& path_or_folder, const StateDictOptions& options) {

@@ -24,8 +24,8 @@ std::string weights_file(const std::string& path, WeightsOf which = WeightsOf::k
 /// FileError, beginning with the path, if the file is neither, is damaged, or holds no state dict.
 StateDict load_weights(const std::string& path, const StateDictOptions& options = {});
 
-/// Returns what the file says of its model besides the weights; nothing if it says nothing. Throws FileError if it
-/// cannot be read, and Error for values that are no description.
+/// Returns what the file says of its model besides the weights; nothing if it says nothing. Throws FileError,
+/// beginning with the path, if it cannot be read, and for values that are no description.
 std::optional<ModelDescription> read_description(const std::string& path);
 
 /// Returns whether the file's first bytes are those of PyTorch's files. Throws FileError if it cannot be read.

@@ -4,12 +4,36 @@
 
 #include "taper/core/base/printable.h"
 #include "taper/core/views.h"
+#include "taper/nn/train/saved_rows.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/index/index.h"
 #include "taper/ops/reduce/reduce.h"
 #include "taper/ops/softmax/softmax.h"
 
 namespace taper {
+namespace {
+
+constexpr const char* kImages = "images";
+
+SavedRow<5> row_of(const ImagePrediction& one) {
+  return {double(one.index), double(one.label), double(one.predicted), one.confidence, one.of_label};
+}
+
+ImagePrediction prediction_of(const SavedRow<5>& row) {
+  return {int64_t(row[0]), int64_t(row[1]), int64_t(row[2]), row[3], row[4]};
+}
+
+}  // namespace
+
+SavedState Predictions::state_dict() const {
+  SavedState state;
+  state.tensors = {{kImages, tensor_of_rows(all_, row_of)}};
+  return state;
+}
+
+void Predictions::load_state_dict(const SavedState& state) {
+  all_ = items_of_rows(state, kImages, "Predictions", prediction_of);
+}
 
 void Predictions::add(const Tensor& logits, const Batch& batch) {
   TAPER_CHECK(logits.dim() == 2 && logits.size(0) == batch.size(),

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "taper/nn/data/loader.h"
+#include "taper/nn/optim/saved_state.h"
 
 namespace taper {
 
@@ -21,6 +22,7 @@ struct ImagePrediction {
   double of_label = 0;    ///< the probability of `label`
 
   bool is_right() const { return predicted == label; }
+  bool operator==(const ImagePrediction&) const = default;
 };
 
 class Predictions {
@@ -33,6 +35,11 @@ class Predictions {
   void finish();
   /// Returns the predictions of the last evaluation that came to its end, in the order of its batches.
   const std::vector<ImagePrediction>& all() const { return all_; }
+
+  /// Returns all(), for a checkpoint: a row of numbers for each image.
+  SavedState state_dict() const;
+  /// Throws Error, with nothing changed, for a state that is none of Predictions.
+  void load_state_dict(const SavedState& state);
 
  private:
   struct Pending {

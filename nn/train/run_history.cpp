@@ -1,22 +1,17 @@
 #include "taper/nn/train/run_history.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <optional>
 #include <utility>
 
-#include "taper/core/base/error.h"
-#include "taper/ops/copy/copy.h"
+#include "taper/nn/train/saved_rows.h"
 
 namespace taper {
 namespace {
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 constexpr const char *kPoints = "points", *kEpochs = "epochs", *kStepsPerPoint = "steps_per_point";
-
-template <size_t columns>
-using Row = std::array<double, columns>;
 
 template <class Number>
 double number_or_none(const std::optional<Number>& value) {
@@ -30,7 +25,7 @@ std::optional<Number> number_if_any(double value) {
 
 constexpr size_t kPointColumns = 13, kEpochColumns = 8;
 
-Row<kPointColumns> row_of(const StepPoint& point) {
+SavedRow<kPointColumns> row_of(const StepPoint& point) {
   return {double(point.step),
           double(point.steps),
           point.loss_sum,
@@ -46,7 +41,7 @@ Row<kPointColumns> row_of(const StepPoint& point) {
           number_or_none(point.sensors.power_watts)};
 }
 
-StepPoint point_of(const double* row) {
+StepPoint point_of(const SavedRow<kPointColumns>& row) {
   return {.step = int64_t(row[0]),
           .steps = int64_t(row[1]),
           .loss_sum = row[2],
@@ -62,43 +57,19 @@ StepPoint point_of(const double* row) {
                       .power_watts = number_if_any<double>(row[12])}};
 }
 
-Row<kEpochColumns> row_of(const EpochPoint& point) {
+SavedRow<kEpochColumns> row_of(const EpochPoint& point) {
   const EpochRecord& record = point.record;
   const Score score = record.score.value_or(Score{kNone, kNone, kNone});
   return {double(record.epoch),     record.loss,    score.top1,        score.top5, score.loss,
           record.images_per_second, record.seconds, double(point.step)};
 }
 
-EpochPoint epoch_of(const double* row) {
+EpochPoint epoch_of(const SavedRow<kEpochColumns>& row) {
   EpochRecord record = {.epoch = int64_t(row[0]), .loss = row[1], .score = {}};
   if (!std::isnan(row[2])) record.score = Score{row[2], row[3], row[4]};
   record.images_per_second = row[5];
   record.seconds = row[6];
   return {record, int64_t(row[7])};
-}
-
-template <class Point>
-Tensor rows_of(const std::vector<Point>& points) {
-  constexpr size_t kColumns = std::tuple_size_v<decltype(row_of(Point{}))>;
-  std::vector<double> values;
-  for (const Point& point : points) {
-    const auto row = row_of(point);
-    values.insert(values.end(), row.begin(), row.end());
-  }
-  return from_vector(values, {int64_t(points.size()), int64_t(kColumns)});
-}
-
-template <class Point>
-std::vector<Point> points_in(const SavedState& state, const char* name, size_t columns,
-                             Point (*read)(const double* row)) {
-  const auto found = state.tensors.find(name);
-  TAPER_CHECK(found != state.tensors.end() && found->second.dtype() == kFloat64 && found->second.dim() == 2 &&
-                  found->second.size(1) == int64_t(columns),
-              "RunHistory: the saved state has no {}", name);
-  const std::vector<double> values = ops::to_vector<double>(found->second);
-  std::vector<Point> points;
-  for (size_t i = 0; i < values.size(); i += columns) points.push_back(read(&values[i]));
-  return points;
 }
 
 }  // namespace
@@ -116,7 +87,7 @@ void StepPoint::add(const StepPoint& later) {
   sensors = later.sensors;
 }
 
-void RunHistory::add(const StepRecord& record) {
+void RunHistory::on_step_end(const StepRecord& record) {
   StepPoint point = {.step = record.step,
                      .steps = 1,
                      .lr = record.lr,
@@ -134,9 +105,10 @@ void RunHistory::add(const StepRecord& record) {
   if (points_.size() > kMostPoints) halve();
 }
 
-void RunHistory::add(const EpochRecord& record) {
+void RunHistory::on_epoch_end(const EpochRecord& record) {
   if (!epochs_.empty() && epochs_.back().record.epoch == record.epoch) epochs_.pop_back();
   epochs_.push_back({record, points_.empty() ? 0 : points_.back().step});
+  epochs_.back().record.seconds += seconds_before_;
 }
 
 void RunHistory::halve() {
@@ -151,17 +123,19 @@ void RunHistory::halve() {
 
 SavedState RunHistory::state_dict() const {
   SavedState state;
-  state.tensors = {{kPoints, rows_of(points_)}, {kEpochs, rows_of(epochs_)}};
+  state.tensors = {{kPoints, tensor_of_rows<kPointColumns>(points_, row_of)},
+                   {kEpochs, tensor_of_rows<kEpochColumns>(epochs_, row_of)}};
   state.numbers = {{kStepsPerPoint, double(steps_per_point_)}};
   return state;
 }
 
 void RunHistory::load_state_dict(const SavedState& state) {
-  std::vector<StepPoint> points = points_in(state, kPoints, kPointColumns, point_of);
-  std::vector<EpochPoint> epochs = points_in(state, kEpochs, kEpochColumns, epoch_of);
+  std::vector<StepPoint> points = items_of_rows(state, kPoints, "RunHistory", point_of);
+  std::vector<EpochPoint> epochs = items_of_rows(state, kEpochs, "RunHistory", epoch_of);
   steps_per_point_ = int64_t(state.number(kStepsPerPoint, "RunHistory"));
   points_ = std::move(points);
   epochs_ = std::move(epochs);
+  seconds_before_ = epochs_.empty() ? 0 : epochs_.back().record.seconds;
 }
 
 }  // namespace taper

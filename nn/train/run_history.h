@@ -1,5 +1,6 @@
 #pragma once
-// RunHistory: the curves of a run, with a bounded number of points however long the run is.
+// RunHistory: the curves of a run, with a bounded number of points however long the run is. It is a part of
+// the run's checkpoints, so that a run which goes on has all of its curves.
 
 #include <limits>
 #include <vector>
@@ -28,14 +29,14 @@ struct EpochPoint {
   int64_t step = 0;  ///< the epoch's last
 };
 
-class RunHistory {
+class RunHistory : public TrainSink {
  public:
   /// There are between half and all of so many points of steps.
   static constexpr size_t kMostPoints = 2000;
 
-  void add(const StepRecord& record);
+  void on_step_end(const StepRecord& record) override;
   /// An epoch that was ended by TrainPlan::total_steps, and that a longer run goes on with, is replaced.
-  void add(const EpochRecord& record);
+  void on_epoch_end(const EpochRecord& record) override;
 
   /// Returns all of it: a row of numbers for each point and for each epoch.
   SavedState state_dict() const;
@@ -51,6 +52,7 @@ class RunHistory {
   std::vector<StepPoint> points_;
   int64_t steps_per_point_ = 1;
   std::vector<EpochPoint> epochs_;
+  double seconds_before_ = 0;  ///< that the run before took until its last epoch's end
 };
 
 }  // namespace taper

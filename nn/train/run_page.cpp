@@ -74,7 +74,7 @@ PageJson epoch_json(const EpochRecord& record, int64_t step) {
     epoch["top1"] = record.score->top1;
     epoch["top5"] = record.score->top5;
   }
-  epoch["speed"] = record.images_per_second;
+  epoch["speed"] = record.images_per_second > 0 ? PageJson(record.images_per_second) : PageJson();
   epoch["seconds"] = record.seconds;
   return epoch;
 }
@@ -118,24 +118,17 @@ void add_predictions_json(PageJson& page, const DataLoader& validation,
 
 }  // namespace
 
-RunPage::RunPage(std::string path, RunPageOptions options)
-    : path_(std::move(path)), options_(std::move(options)) {
+RunPage::RunPage(std::string path, const RunHistory& history, RunPageOptions options)
+    : path_(std::move(path)), history_(history), options_(std::move(options)) {
   AtomicFile::check(path_);  // before the work, not after
 }
 
-void RunPage::on_step_end(const StepRecord& record) {
-  has_news_ = true;
-  history_.add(record);
-}
-
-void RunPage::on_epoch_end(const EpochRecord& record) {
-  history_.add(record);
+void RunPage::on_epoch_end(const EpochRecord& /*record*/) {
   write("running", {});
 }
 
 void RunPage::on_run_end(const Outcome& outcome) {
-  if (!has_news_) return;  // a run that goes on and has nothing to do: the page tells of it as it is
-  write(name_of(outcome.ending), outcome.errors);
+  if (!history_.points().empty()) write(name_of(outcome.ending), outcome.errors);
 }
 
 void RunPage::write(const std::string& state, const std::vector<std::string>& errors) const {

@@ -27,27 +27,21 @@ struct RunPageOptions {
 
 class RunPage : public TrainSink {
  public:
-  /// Throws FileError if `path` cannot be written.
-  RunPage(std::string path, RunPageOptions options);
+  /// Shows `history`, which must outlive the page and hear of each event before it. Throws FileError if `path` cannot be
+  /// written.
+  RunPage(std::string path, const RunHistory& history, RunPageOptions options);
 
-  /// Returns the curves so far, for a checkpoint: the page of a run that goes on from there begins with them.
-  SavedState state_dict() const { return history_.state_dict(); }
-  void load_state_dict(const SavedState& state) { history_.load_state_dict(state); }
-
-  /// Keeps the step for the curves.
-  void on_step_end(const StepRecord& record) override;
   /// Writes the page as the run stands, in one step: whoever looks sees it whole. Throws FileError.
   void on_epoch_end(const EpochRecord& record) override;
-  /// Writes the page of the ended run, unless it made no step. Throws FileError.
+  /// Writes the page of the ended run, unless there was no step. Throws FileError.
   void on_run_end(const Outcome& outcome) override;
 
  private:
   void write(const std::string& state, const std::vector<std::string>& errors) const;
 
   std::string path_;
+  const RunHistory& history_;
   RunPageOptions options_;
-  RunHistory history_;
-  bool has_news_ = false;  ///< this run made a step
 };
 
 }  // namespace taper

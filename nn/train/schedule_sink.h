@@ -13,9 +13,9 @@ class ScheduleSink final : public TrainSink {
  public:
   explicit ScheduleSink(std::shared_ptr<LrScheduler> schedule) : schedule_(std::move(schedule)) {}
 
-  /// Tells the validation loss, or without an evaluation the training loss.
+  /// Tells a whole epoch's validation loss, or without an evaluation the training loss.
   void on_epoch_end(const EpochRecord& record) override {
-    schedule_->observe(record.score ? record.score->loss : record.loss);
+    if (record.is_whole) schedule_->observe(record.score ? record.score->loss : record.loss);
   }
 
  private:

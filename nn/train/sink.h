@@ -27,13 +27,14 @@ struct StepRecord {
   std::optional<gpu::SensorReadings> sensors = {};  ///< of the GPU, a second old at most; none on the CPU
 };
 
-/// An epoch that was trained to its end.
+/// An epoch that was trained to its end, or as far as the run goes.
 struct EpochRecord {
   int64_t epoch = 0;  ///< from 0
   double loss = 0;    ///< mean over the epoch's steps, but for losses infinite or NaN; NaN if all are
   std::optional<Score> score;  ///< nothing without an evaluation
   double images_per_second = 0;
-  double seconds = 0;  ///< since the run began
+  double seconds = 0;    ///< since the run began
+  bool is_whole = true;  ///< false: TrainPlan::total_steps ended it, and a longer run would go on with it
 };
 
 /// A checkpoint that was written, or could not be.

@@ -1,5 +1,6 @@
 #include "taper/nn/train/step_log.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -24,28 +25,45 @@ std::optional<LoggedStep> logged_step(std::string_view line) {
   return logged;
 }
 
-/// Throws FileError if the line of step `options.keep_steps` has another loss than that step had.
-void check_same_run(const std::string& path, const LoggedStep& logged, const StepLogOptions& options) {
-  if (logged.step != options.keep_steps || !options.last_loss) return;
-  const bool is_same = logged.loss ? *logged.loss == *options.last_loss : !std::isfinite(*options.last_loss);
-  if (!is_same)
-    fail<FileError>("{}: another run's log: its loss in step {} is {}, and not {}; name another file", path,
-                    logged.step, logged.loss ? fmt::format("{}", *logged.loss) : "none", *options.last_loss);
+bool is_blank(std::string_view line) {
+  return line.find_first_not_of(" \t\r") == std::string_view::npos;
 }
 
-/// Returns the length of the lines to keep, which are whole and say which step they are of.
+/// Throws FileError if the step had another loss.
+void check_same_run(const std::string& path, const LoggedStep& logged, const StepLogOptions& options) {
+  const auto known = options.losses.find(logged.step);
+  if (known == options.losses.end()) return;
+  const bool is_same = logged.loss ? *logged.loss == known->second : !std::isfinite(known->second);
+  if (!is_same)
+    fail<FileError>("{}: another run's log: its loss in step {} is {}, and not {}; name another file", path,
+                    logged.step, logged.loss ? fmt::format("{}", *logged.loss) : "none", known->second);
+}
+
+/// Returns the length of the lines to keep. What is cut off are later steps, and a last line that is not whole.
 size_t length_to_keep(const std::string& path, std::string_view log, const StepLogOptions& options,
                       int64_t& last_kept) {
-  size_t kept = 0;
-  for (size_t end = log.find('\n'); end != std::string_view::npos; end = log.find('\n', kept)) {
-    const std::optional<LoggedStep> logged = logged_step(log.substr(kept, end - kept));
-    if (!logged && kept == 0)
-      fail<FileError>("{}: is no log of steps to go on with; name another file", path);
-    if (!logged || logged->step > options.keep_steps) break;
+  size_t kept = 0, number = 0;
+  int64_t before = 0;
+  for (size_t begin = 0, end = 0; begin < log.size(); begin = end + 1) {
+    ++number;
+    end = std::min(log.find('\n', begin), log.size());
+    const std::string_view line = log.substr(begin, end - begin);
+    const bool is_whole = end < log.size();
+    if (is_blank(line) || (!is_whole && line.front() == '{')) continue;
+    const std::optional<LoggedStep> logged = logged_step(line);
+    if (!logged) fail<FileError>("{}: line {} is of no log of steps; name another file", path, number);
+    if (logged->step <= before)
+      fail<FileError>("{}: line {} has step {}, after step {}; name another file", path, number, logged->step,
+                      before);
+    before = logged->step;
+    if (logged->step > options.keep_steps) continue;
     check_same_run(path, *logged, options);
     last_kept = logged->step;
     kept = end + 1;
   }
+  if (before > last_kept && last_kept < options.keep_steps)
+    fail<FileError>("{}: another run's log: it has step {}, and not {}; name another file", path, before,
+                    options.keep_steps);
   return kept;
 }
 

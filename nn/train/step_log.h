@@ -2,7 +2,7 @@
 // StepLog: the log of a training run. One JSON object per optimiser step, a line each (JSON Lines), flushed
 // as written.
 
-#include <optional>
+#include <map>
 #include <string>
 
 #include "taper/core/files/append_file.h"
@@ -16,15 +16,16 @@ struct StepLogOptions {
   /// In a resumed run, the steps that the log keeps: it goes on with the one after them. Later ones are cut off;
   /// they are made again. 0: a new log.
   int64_t keep_steps = 0;
-  /// The loss of step `keep_steps`, if it is known: a log that says another loss is another run's.
-  std::optional<double> last_loss = {};
+  /// The losses of some of these steps, as far as they are known: a log that says others is another run's.
+  std::map<int64_t, double> losses = {};
 };
 
 class StepLog : public TrainSink {
  public:
   /// Makes the file, or empties the one that is there but for the steps to keep. Throws FileError, with the file
   /// as it was, if it cannot be written, if another StepLog is writing it, or if steps are to be kept and it is no
-  /// log or another run's.
+  /// log or not this run's: its losses are others, its steps do not rise, or it has later steps without the last
+  /// one to keep.
   explicit StepLog(const std::string& path, StepLogOptions options = {});
 
   /// Writes numbers with all their digits. Only with a GradScaler, scale and skipped are among them; only on a

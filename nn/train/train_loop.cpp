@@ -134,6 +134,7 @@ void Training::finish_step() {
   in_flight_.pop_front();
   const double loss = done.step.loss();
   outcome_.loss = progress_.loss = loss;
+  if (done.number == 1) progress_.first_loss = loss;
   const bool skipped = done.step.skipped();
   if (!skipped) check_finite(loss, "loss", fmt::format("in step {}", done.number));
   if (std::isfinite(loss)) {
@@ -185,7 +186,8 @@ bool Training::end_epoch() {
   progress_.to_evaluate = false;
   record.images_per_second = outcome_.images_per_second();
   record.seconds = run_.seconds();
-  if (loop_.enough && loop_.enough(record)) outcome_.ending = Ending::kStoppedEarly;
+  record.is_whole = epoch_is_whole_;
+  if (record.is_whole && loop_.enough && loop_.enough(record)) outcome_.ending = Ending::kStoppedEarly;
   run_.tell([&](TrainSink& sink) { sink.on_epoch_end(record); });
   if (epoch_is_whole_) {
     ++progress_.epoch;

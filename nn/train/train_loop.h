@@ -38,7 +38,7 @@ struct TrainLoop {
   std::function<EnqueuedStep(const std::vector<Batch>&)> step;
   /// Returns the model's score after an epoch, or nothing if the run was interrupted.
   std::function<std::optional<Score>()> evaluate = {};
-  /// Asked after each epoch, before the sinks are told of it; true ends the run early.
+  /// Asked after each whole epoch, before the sinks are told of it; true ends the run early.
   std::function<bool(const EpochRecord&)> enough = {};
   /// Where to begin: in a resumed run, where the former one stood.
   TrainProgress start = {};

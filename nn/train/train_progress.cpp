@@ -46,6 +46,7 @@ SavedState TrainProgress::state_dict() const {
                    {"to_evaluate", double(to_evaluate)},
                    {"skipped_in_a_row", double(skipped_in_a_row)}};
   if (skipped_updates) state.numbers["skipped_updates"] = double(*skipped_updates);
+  if (first_loss) state.numbers["first_loss"] = *first_loss;
   if (loss) state.numbers["loss"] = *loss;
   put(state.numbers, "score", score);
   put(state.numbers, "best", best);
@@ -65,6 +66,7 @@ void TrainProgress::load_state_dict(const SavedState& state) {
                           .score = score_in(state, "score"),
                           .best = score_in(state, "best")};
   if (state.numbers.contains("skipped_updates")) loaded.skipped_updates = whole("skipped_updates");
+  if (state.numbers.contains("first_loss")) loaded.first_loss = state.number("first_loss", "TrainProgress");
   if (state.numbers.contains("loss")) loaded.loss = state.number("loss", "TrainProgress");
   *this = loaded;
 }

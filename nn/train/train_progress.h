@@ -19,9 +19,9 @@ struct TrainProgress {
   int64_t losses = 0;        ///< how many
   bool to_evaluate = false;  ///< steps were made since the last evaluation
   int64_t skipped_in_a_row = 0;
-  std::optional<int64_t> skipped_updates = {};  ///< in all; nothing without a GradScaler
-  std::optional<double> loss = {};              ///< of the last step
-  std::optional<Score> score = {}, best = {};   ///< of the last evaluation, and the best one
+  std::optional<int64_t> skipped_updates = {};       ///< in all; nothing without a GradScaler
+  std::optional<double> first_loss = {}, loss = {};  ///< of the run's first step, and of the last one
+  std::optional<Score> score = {}, best = {};        ///< of the last evaluation, and the best one
 
   /// Returns the mean loss of the epoch's steps, but for losses infinite or NaN; NaN if all are.
   double epoch_loss() const;

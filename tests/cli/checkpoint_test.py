@@ -31,6 +31,13 @@ def lines_in(path):
     return read(path).count(b"\n") if os.path.exists(path) else 0
 
 
+def page_data(path):
+    """Returns what a page of --report shows, but for the time when it was written."""
+    data = json.loads(read(path).split(b'id="data">')[1].split(b"</script>")[0])
+    del data["written"]
+    return data
+
+
 class CheckpointTest(unittest.TestCase):
     def setUp(self):
         temporary = tempfile.TemporaryDirectory()
@@ -220,7 +227,18 @@ class CheckpointTest(unittest.TestCase):
 
     def test_a_folder_that_a_dead_link_promises(self):
         os.symlink(self.path("gone"), self.path("link"))
-        self.assert_refused(run("--checkpoint-dir", self.path("link")), "link: a link to a folder that does not exist")
+        self.assert_refused(run("--checkpoint-dir", self.path("link")), "link: a link that leads nowhere")
+
+    def test_a_damaged_list_of_files_is_told_and_a_checkpoint_holds_no_other(self):
+        run("--checkpoint-dir", self.path("c"), "--max-steps", "3", "--save-every", "1")
+        for step, text in enumerate(("", "hello", '{"content": '), 4):
+            with open(self.path("c/last/checkpoint.json"), "w") as file:
+                file.write(text)
+            result = run("--checkpoint-dir", self.path("c"), "--resume", "auto", "--max-steps", step, "--save-every", "1")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertIn("checkpoint.json: damaged, or of another program: parse error at line 1", result.stdout)
+        self.assert_refused(run("--checkpoint-dir", self.path("c/last"), "--resume", "auto"),
+                            "--checkpoint-dir: ", "c/last: is a checkpoint; name the folder that it lies in")
 
     def test_another_runs_checkpoints_are_not_replaced(self):
         run("--checkpoint-dir", self.path("a"), "--max-steps", "1")
@@ -241,30 +259,55 @@ class CheckpointTest(unittest.TestCase):
         go_on = ["--checkpoint-dir", self.path("c"), "--resume", "auto", "--max-steps", "4"]
         with open(self.path("notes"), "w") as file:
             file.write("dear diary\n")
-        self.assert_refused(run(*go_on, "--log", self.path("notes")), "is no log of steps")
+        self.assert_refused(run(*go_on, "--log", self.path("notes")), "notes: line 1 is of no log of steps")
         self.assertEqual(read(self.path("notes")), b"dear diary\n")
         run("--max-steps", "3", "--seed", "1", "--log", self.path("others"))
         others = read(self.path("others"))
-        self.assert_refused(run(*go_on, "--log", self.path("others")), "another run's log: its loss in step 3 is")
+        self.assert_refused(run(*go_on, "--log", self.path("others")), "another run's log: its loss in step 1 is")
         self.assertEqual(read(self.path("others")), others)
         with open(self.path("log")) as file:
-            first = file.readline()
+            lines = file.readlines()
+        step = '{"step":%d,"epoch":0,"loss":0.5}\n'
+        first_of_others = others.decode().splitlines(True)[0]
+        for name, text, says in (("shorter", first_of_others, "another run's log: its loss in step 1 is"),
+                                 ("later", step % 100 + step % 101, "another run's log: it has step 101, and not 3"),
+                                 ("no step 3", lines[0] + step % 4, "another run's log: it has step 4, and not 3"),
+                                 ("torn", lines[0] + '{"st\n' + lines[2], "line 2 is of no log of steps"),
+                                 ("reversed", "".join(lines[::-1]), "line 2 has step 2, after step 3")):
+            with open(self.path(name), "w") as file:
+                file.write(text)
+            self.assert_refused(run(*go_on, "--log", self.path(name)), says)
+            self.assertEqual(read(self.path(name)).decode(), text)
+        with open(self.path("blank"), "w") as file:
+            file.write(lines[0] + "\n" + lines[1] + lines[2] + step % 4 + '{"step"')
+        result = run(*go_on, "--log", self.path("blank"))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertNotIn("lacks", result.stdout)
+        kept = read(self.path("blank")).decode().splitlines(True)
+        self.assertEqual(kept[:4], [lines[0], "\n", lines[1], lines[2]])
+        self.assertEqual([json.loads(line)["step"] for line in kept[4:]], [4])
+        go_on[-1] = "5"
+        self.assertNotIn("lacks", run(*go_on, "--log", "/dev/stdout").stdout)
+        go_on[-1] = "6"
         with open(self.path("log"), "w") as file:
-            file.write(first)
+            file.write(lines[0])
         result = run(*go_on, "--log", self.path("log"))
         self.assertEqual(result.returncode, 0, result.stderr)
-        self.assertIn(f"{self.path('log')} lacks steps 2 to 3", result.stdout)
+        self.assertIn(f"{self.path('log')} lacks steps 2 to 5", result.stdout)
 
     def test_a_finished_run_leaves_its_page_and_scores(self):
         command = ["--checkpoint-dir", self.path("c"), "--resume", "auto", "--max-steps", "2", "--report", self.path("r.html"),
                    "--summary", self.path("s.json")]
         run(*command)
-        page = read(self.path("r.html"))
+        page = page_data(self.path("r.html"))
+        self.assertEqual(page["state"], "finished")
         with open(self.path("s.json")) as file:
             top1 = json.load(file)["top1"]
+        with open(self.path("r.html"), "w") as file:
+            file.write("lost")
         again = run(*command)
         self.assertEqual(again.returncode, 0, again.stderr)
-        self.assertEqual(read(self.path("r.html")), page)
+        self.assertEqual(page_data(self.path("r.html")), page)  # with the confusion matrix and the mistakes
         with open(self.path("s.json")) as file:
             self.assertEqual(json.load(file)["top1"], top1)
 
@@ -275,11 +318,13 @@ class CheckpointTest(unittest.TestCase):
             file.write("lost")
         result = run(*command, "--max-steps", "3")
         self.assertEqual(result.returncode, 0, result.stderr)
-        page = read(self.path("page")).split(b'id="data">')[1].split(b"</script>")[0]
-        data = json.loads(page)
+        data = page_data(self.path("page"))
         self.assertEqual(data["steps"]["step"], [1, 2, 3])
         self.assertEqual([epoch["epoch"] for epoch in data["epochs"]], [1])
         self.assertEqual(data["epochs"][0]["step"], 3)
+        run(*command[:4], "--max-steps", "4")  # without a page
+        run(*command, "--max-steps", "5")
+        self.assertEqual(page_data(self.path("page"))["steps"]["step"], [1, 2, 3, 4, 5])
 
     def test_a_checkpoint_continues_elsewhere(self):
         run("--checkpoint-dir", self.path("c"), "--max-steps", "2")

@@ -94,6 +94,12 @@ class FineTuningTest(unittest.TestCase):
             self.assertEqual(self.losses("--pretrained", weights), self.losses("--init", weights))
         self.assertNotEqual(self.losses("--pretrained", weights), self.losses())
 
+    def test_weights_for_as_many_other_classes_are_taken_with_a_line(self):
+        line = "the last layer, fc, is taken as well, although the data set's class 'class 0' is none of the weights' 10 classes\n"
+        for flag in ("--pretrained", "--init"):
+            self.assertNotIn("is taken as well", self.done("--max-steps", 1, flag, self.trained).stdout)
+            self.assertIn(line, self.done("--max-steps", 1, flag, self.trained, "--dataset", "synthetic", "--num-classes", 10).stdout)
+
     def test_weights_of_another_network_are_refused(self):
         self.refused("--arch", "resnet34", "--pretrained", self.trained, says="--pretrained .*: weights of a resnet18; give --arch resnet18")
         self.refused("--arch", "resnet50", "--pretrained", self.trained, "--num-classes", 12, says="--pretrained .*: weights of a resnet18; give --arch resnet18")
@@ -102,7 +108,7 @@ class FineTuningTest(unittest.TestCase):
         self.refused("--pretrained", self.trained, "--eval-only", "--init", "x", says="--pretrained")
         self.refused("--pretrained", self.path("none.pth"), says=r"none\.pth: cannot be read")
         self.refused("--pretrained", self.folder, says=r"/model\.safetensors: cannot be read")
-        self.refused("--init", self.trained, "--num-classes", 12, says=r"--init .*fc\.weight.: got \[10, 512\], needs \[12, 512\]")
+        self.refused("--init", self.trained, "--num-classes", 12, says="--init .*: weights for 10 classes, and here are 12; --pretrained takes all but")
         self.refused("--pretrained", self.trained, "--log", f"{self.trained}/model.safetensors",
                      says="--log and --pretrained name the same file")
 

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import shutil
 import struct
 import subprocess
 import sys
@@ -325,8 +326,16 @@ class PredictTest(unittest.TestCase):
         save_safetensors(self.path("w"), resnet18(4), described(names=list("abdc")))
         failed = subprocess.run(score, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.assertEqual(failed.returncode, 2)
-        self.assertEqual(failed.stderr, f"resnet50_train: --init {self.path('w')}: class 2 is called 'c' here and 'd' there; "
-                                        "was a folder renamed?\n")
+        self.assertEqual(failed.stderr, f"resnet50_train: --init {self.path('w')}: class 2 is called 'c' in the data "
+                                        "set and 'd' in the weights\n")
+        save_safetensors(self.path("w"), resnet18(4), described(names=list("abcd")))
+        os.makedirs(self.path("val/e"))
+        png(self.path("val/e/0.png"), 0)
+        failed = subprocess.run(score, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertIn("w: the data set's class 'e' is none of the weights' 4 classes\n", failed.stderr)
+        shutil.rmtree(self.path("val/b"))
+        failed = subprocess.run(score, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertIn("w: the data set lacks the weights' class 'b'\n", failed.stderr)
 
     def test_the_simulated_gpu_agrees_with_the_cpu(self):
         if not subprocess.run([TRAIN, "--version"], stdout=subprocess.PIPE, text=True).stdout.count("GPU: simulated"):

@@ -30,6 +30,7 @@ TEST_CASE("a description's names of classes become UTF-8") {
 TEST_CASE("a file may have no description, or one that is none") {
   CHECK(model_description({}) == std::nullopt);
   CHECK(model_description({{"format", "pt"}}) == std::nullopt);
+  CHECK(model_description({{"arch", "resnet18"}}) == std::nullopt);  // another program's
   const Metadata whole = ModelDescription{.arch = "resnet18", .class_names = {"a"}}.to_metadata();
   REQUIRE(model_description(whole));
   for (const char* name : {"image_size", "resize", "class_names"}) {

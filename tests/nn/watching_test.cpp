@@ -42,8 +42,8 @@ struct Classifier {
   Predictions predictions;
 };
 
-EpochRecord epoch_with(int64_t epoch, double top1) {
-  return {.epoch = epoch, .score = Score{.top1 = top1}};
+EpochRecord epoch_with(int64_t epoch, double top1, double seconds = 0) {
+  return {.epoch = epoch, .score = Score{.top1 = top1}, .seconds = seconds};
 }
 
 StepRecord step_with(int64_t step, double loss) {
@@ -53,6 +53,21 @@ StepRecord step_with(int64_t step, double loss) {
   record.images_per_second = 7;
   return record;
 }
+
+/// A page and the curves that it shows.
+struct Watched {
+  explicit Watched(const std::string& path, RunPageOptions options = {})
+      : page(path, history, std::move(options)) {}
+
+  void step(const StepRecord& record) { history.on_step_end(record); }
+  void epoch(const EpochRecord& record) {
+    history.on_epoch_end(record);
+    page.on_epoch_end(record);
+  }
+
+  RunHistory history;
+  RunPage page;
+};
 
 /// Returns the data that a page shows.
 nlohmann::json page_data(const std::string& page) {
@@ -97,6 +112,11 @@ TEST_CASE("an evaluation keeps what the model said of each image") {
     TrainingRun run([] { return true; });
     evaluate(digits.model, digits.test, {.run = &run, .predictions = &digits.predictions});
     CHECK(digits.predictions.all().size() == 360);
+    Predictions again;
+    again.load_state_dict(digits.predictions.state_dict());
+    CHECK(again.all() == digits.predictions.all());
+    CHECK_THROWS_WITH(again.load_state_dict({}), Contains("the saved state has no images"));
+    CHECK(again.all().size() == 360);
     CHECK(shown_class(digits.test.dataset(), 3) == "3");
     CHECK(shown_class(digits.test.dataset(), 12) == "class 12");
   }
@@ -173,6 +193,18 @@ TEST_CASE("a loop asks after each epoch whether it is enough") {
   CHECK(std::string(name_of(outcome.ending)) == "stopped early");
   CHECK(outcome.steps == 6);
   CHECK(outcome.errors.empty());
+
+  // A part of an epoch, which a longer run would go on with, counts for nothing.
+  std::vector<int64_t> asked;
+  loop.enough = [&](const EpochRecord& record) {
+    asked.push_back(record.epoch);
+    return false;
+  };
+  loop.plan.total_steps = 5;
+  TrainingRun again;
+  loop.train(again);
+  CHECK(again.outcome().steps == 5);
+  CHECK(asked == std::vector<int64_t>{0, 1});
 }
 
 TEST_CASE("the live line has what is known of a GPU") {
@@ -221,14 +253,14 @@ TEST_CASE("the page of a run has its steps, epochs, predictions and options, wha
                   {.images = {}, .labels = from_vector(std::vector<int64_t>{0, 1}, {2}), .indices = {0, 1}});
   predictions.finish();
 
-  RunPage page(folder / "page.html", {.title = hostile,
-                                      .settings = {{"lr", 0.5}, {"data", hostile}, {"shuffle", true}},
-                                      .versions = {{"Taper", "1"}},
-                                      .validation = &batches,
-                                      .predictions = &predictions});
-  page.on_step_end(step_with(1, 2.5));
-  page.on_step_end(step_with(2, INFINITY));
-  page.on_epoch_end({.epoch = 0, .loss = 2.5, .score = Score{.top1 = 0.5, .top5 = 1, .loss = 0.7}});
+  Watched watched(folder / "page.html", {.title = hostile,
+                                         .settings = {{"lr", 0.5}, {"data", hostile}, {"shuffle", true}},
+                                         .versions = {{"Taper", "1"}},
+                                         .validation = &batches,
+                                         .predictions = &predictions});
+  watched.step(step_with(1, 2.5));
+  watched.step(step_with(2, INFINITY));
+  watched.epoch({.epoch = 0, .loss = 2.5, .score = Score{.top1 = 0.5, .top5 = 1, .loss = 0.7}});
   const std::string running = read_bytes(folder / "page.html");
   CHECK_THAT(running,
              Contains("</html>") && !Contains("@DATA@") && !Contains("<b>") && !Contains("<img src=x>"));
@@ -253,39 +285,43 @@ TEST_CASE("the page of a run has its steps, epochs, predictions and options, wha
   Outcome interrupted;
   interrupted.ending = Ending::kInterrupted;
   interrupted.errors = {"disk: \x1b full"};
-  page.on_run_end(interrupted);
+  watched.page.on_run_end(interrupted);
   data = page_data(read_bytes(folder / "page.html"));
   CHECK(data["state"] == "interrupted");
   CHECK(data["errors"][0] == R"(disk: \x1b full)");
   CHECK(data["mistakes"][0]["picture"] == "");
   CHECK(folder.files() == std::vector<std::string>{"images", "page.html"});
-  CHECK_THROWS_AS(RunPage(folder / "missing/page.html", {}), FileError);
+  CHECK_THROWS_AS(RunPage(folder / "missing/page.html", watched.history, {}), FileError);
 }
 
 TEST_CASE("the page of a resumed run begins with the steps before the checkpoint, whatever is in the file") {
   const TemporaryFolder folder;
   const std::string path = folder / "page.html";
   const auto data = [&] { return page_data(read_bytes(path)); };
-  RunPage first(path, {});
-  for (int64_t step = 1; step <= 3; ++step) first.on_step_end(step_with(step, 2));
-  first.on_step_end(step_with(4, INFINITY));
-  first.on_epoch_end({.epoch = 0, .loss = NAN, .score = {}, .images_per_second = 5, .seconds = 1});
+  Watched first(path);
+  for (int64_t step = 1; step <= 3; ++step) first.step(step_with(step, 2));
+  first.step(step_with(4, INFINITY));
+  first.epoch({.epoch = 0, .loss = NAN, .score = {}, .images_per_second = 5, .seconds = 1});
   StepRecord last = step_with(5, 3);
   last.sensors = gpu::SensorReadings{.memory_used_bytes = 7, .power_watts = 300};
-  first.on_step_end(last);
-  first.on_epoch_end(epoch_with(1, 0.25));
+  first.step(last);
+  first.epoch(epoch_with(1, 0.25, 2));
   const nlohmann::json before = data();
-  const SavedState saved = first.state_dict();
-  first.on_step_end(step_with(6, 2));  // lost
-  first.on_epoch_end(epoch_with(2, 0.5));
+  const SavedState saved = first.history.state_dict();
+  first.step(step_with(6, 2));  // lost
+  first.epoch(epoch_with(2, 0.5));
 
   write_bytes(path, "another's");
-  RunPage second(path, {});
-  second.load_state_dict(saved);
-  second.on_run_end({});
-  CHECK(read_bytes(path) == "another's");  // no step was made
-  second.on_step_end(step_with(6, 1));
-  second.on_epoch_end(epoch_with(1, 0.75));  // --max-steps had cut it
+  Watched none(path);
+  none.page.on_run_end({});
+  CHECK(read_bytes(path) == "another's");  // nothing is known of any step
+  Watched second(path);
+  second.history.load_state_dict(saved);
+  second.page.on_run_end({});  // no step was made: the page is that of the checkpoint
+  nlohmann::json again = data();
+  for (const char* name : {"steps", "epochs"}) CHECK(again[name] == before[name]);
+  second.step(step_with(6, 1));
+  second.epoch(epoch_with(1, 0.75, 1));  // --max-steps had cut it
   nlohmann::json after = data();
   CHECK(after["steps"]["step"] == std::vector<int>{1, 2, 3, 4, 5, 6});
   CHECK(after["steps"]["loss"][5] == 1);
@@ -297,33 +333,35 @@ TEST_CASE("the page of a resumed run begins with the steps before the checkpoint
     CHECK(column == before["steps"][name]);
   }
   CHECK(after["epochs"].size() == 2);
+  CHECK(after["epochs"][1]["seconds"] == 3);  // a second of this run, two of the one before
   CHECK(after["epochs"][0] == before["epochs"][0]);
   CHECK(after["epochs"][1]["top1"] == 0.75);
 
   SavedState other = saved;
   other.tensors["points"] = from_vector(std::vector<double>{1, 2}, {1, 2});
-  CHECK_THROWS_WITH(second.load_state_dict(other), Contains("the saved state has no points"));
-  CHECK_THROWS_WITH(second.load_state_dict({}), Contains("the saved state has no points"));
-  second.on_epoch_end(epoch_with(2, 0.5));
+  CHECK_THROWS_WITH(second.history.load_state_dict(other), Contains("the saved state has no points"));
+  CHECK_THROWS_WITH(second.history.load_state_dict({}), Contains("the saved state has no points"));
+  second.epoch(epoch_with(2, 0.5));
   CHECK(data()["steps"]["step"].size() == 6);  // nothing was changed
 }
 
 TEST_CASE("the curves of a long run have few points, which hold all of its steps") {
   const TemporaryFolder folder;
-  RunPage page(folder / "page.html", {});
+  Watched run(folder / "page.html");
   constexpr int64_t kSteps = 11'111;
-  for (int64_t step = 1; step <= kSteps; ++step) page.on_step_end(step_with(step, double(step)));
-  page.on_run_end({});
+  for (int64_t step = 1; step <= kSteps; ++step) run.step(step_with(step, double(step)));
+  run.page.on_run_end({});
   const nlohmann::json steps = page_data(read_bytes(folder / "page.html"))["steps"];
   const size_t points = steps["step"].size();
   CHECK(points <= RunHistory::kMostPoints);
   CHECK(points >= RunHistory::kMostPoints / 2);
   CHECK(steps["step"].back() == kSteps);
-  RunPage resumed(folder / "resumed.html", {});
-  resumed.load_state_dict(page.state_dict());
-  for (RunPage* one : {&page, &resumed}) one->on_step_end(step_with(kSteps + 1, 1));
-  page.on_run_end({});
-  resumed.on_run_end({});
+  Watched resumed(folder / "resumed.html");
+  resumed.history.load_state_dict(run.history.state_dict());
+  for (Watched* one : {&run, &resumed}) {
+    one->step(step_with(kSteps + 1, 1));
+    one->page.on_run_end({});
+  }
   CHECK(page_data(read_bytes(folder / "resumed.html"))["steps"] ==
         page_data(read_bytes(folder / "page.html"))["steps"]);
   CHECK(steps["least_loss"][0] == 1);
