@@ -27,7 +27,7 @@ ImagePrediction prediction_of(const SavedRow<5>& row) {
 
 SavedState Predictions::state_dict() const {
   SavedState state;
-  state.tensors = {{kImages, tensor_of_rows(all_, row_of)}};
+  state.tensors = {{kImages, tensor_of_rows<5>(all_, row_of)}};
   return state;
 }
 

@@ -75,7 +75,7 @@ AppendFile open_log(const std::string& path, const StepLogOptions& options, int6
 
 }  // namespace
 
-StepLog::StepLog(const std::string& path, StepLogOptions options)
+StepLog::StepLog(const std::string& path, const StepLogOptions& options)
     : file_(open_log(path, options, last_kept_step_)), options_(options) {}
 
 void StepLog::on_step_end(const StepRecord& record) {

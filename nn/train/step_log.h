@@ -26,7 +26,7 @@ class StepLog : public TrainSink {
   /// as it was, if it cannot be written, if another StepLog is writing it, or if steps are to be kept and it is no
   /// log or not this run's: its losses are others, its steps do not rise, or it has later steps without the last
   /// one to keep.
-  explicit StepLog(const std::string& path, StepLogOptions options = {});
+  explicit StepLog(const std::string& path, const StepLogOptions& options = {});
 
   /// Writes numbers with all their digits. Only with a GradScaler, scale and skipped are among them; only on a
   /// GPU its sensors are, null where one is not known. Throws FileError if the disk is full; the file then ends
