@@ -277,7 +277,7 @@ TEST_CASE("evaluation takes the averaged weights, and gives them back") {
   }
 }
 
-TEST_CASE("a schedule hears each epoch's validation loss, or its training loss without an evaluation") {
+TEST_CASE("a schedule hears each whole epoch's validation loss, or its training loss without an evaluation") {
   struct Heard final : LrScheduler {
     explicit Heard(Optimizer& optimizer) : LrScheduler(optimizer) {}
     double lr_at(size_t /*group*/, int64_t /*step*/) const override { return 0.05; }
@@ -288,12 +288,17 @@ TEST_CASE("a schedule hears each epoch's validation loss, or its training loss w
     Digits10 digits(kCPU);
     const auto schedule = std::make_shared<Heard>(*digits.optimizer);
     digits.run.add(std::make_shared<ScheduleSink>(schedule));
-    TrainLoop loop = digits.loop(TrainPlan(digits.train, {.epochs = 2}));
+    TrainLoop loop = digits.loop(TrainPlan(digits.train, {.epochs = 3, .max_steps = 10}));  // 4 an epoch
     if (!evaluates) loop.evaluate = {};
     digits.run.execute([&] { loop.train(digits.run); });
-    REQUIRE(digits.recorder->epochs.size() == 2);
-    for (const EpochRecord& epoch : digits.recorder->epochs)
-      CHECK(schedule->scores.at(size_t(epoch.epoch)) == (evaluates ? epoch.score->loss : epoch.loss));
+    const std::vector<EpochRecord>& epochs = digits.recorder->epochs;
+    REQUIRE(epochs.size() == 3);
+    REQUIRE(schedule->scores.size() == 2);  // a longer run goes on with the third epoch
+    for (size_t i = 0; i < 2; ++i) {
+      CHECK(epochs[i].is_whole);
+      CHECK(schedule->scores[i] == (evaluates ? epochs[i].score->loss : epochs[i].loss));
+    }
+    CHECK_FALSE(epochs[2].is_whole);
   }
 }
 
