@@ -55,6 +55,12 @@ struct Saved {
   Tensor target, weight, log_sum_exp, total_weight;
 };
 
+/// Returns the gradient with respect to `x` of scale * softmax(x, axis), whose own gradient is `grad`.
+Tensor scaled_softmax_backward(const Tensor& grad, const Tensor& x, const Tensor& scale, int64_t axis) {
+  const Tensor p = softmax(x, axis);
+  return mul(mul(scale, p), sub(grad, sum(mul(grad, p), {axis}, true)));
+}
+
 /// cross_entropy's gradient as an operation of its own, so that it can be differentiated once more.
 Tensor cross_entropy_backward(const Tensor& grad, const Tensor& logits, const Saved& saved,
                               const CrossEntropyOptions& options) {
@@ -87,8 +93,7 @@ Tensor cross_entropy_backward(const Tensor& grad, const Tensor& logits, const Sa
                             mul(mul(class_total, share), cast(targets.counted, x.dtype())));
           if (options.reduction == Reduction::kMean) mass = div(mass, cast(again.total_weight, x.dtype()));
           const Tensor scale = unsqueeze(mul(mass, g), axis);
-          const Tensor p = softmax(x, axis);
-          grad_x = mul(mul(scale, p), sub(gg, sum(mul(gg, p), {axis}, true)));
+          grad_x = scaled_softmax_backward(gg, x, scale, axis);
         }
         return {grad_g, grad_x};
       });
@@ -123,8 +128,7 @@ Tensor soft_cross_entropy_backward(const Tensor& grad, const Tensor& logits, con
         if (bw.needs(1)) {
           const double divisor = options.reduction == Reduction::kMean ? double(again.mass.numel()) : 1;
           const Tensor scale = unsqueeze(mul(div(cast(again.mass, x.dtype()), divisor), g), axis);
-          const Tensor p = softmax(x, axis);
-          grad_x = mul(mul(scale, p), sub(gg, sum(mul(gg, p), {axis}, true)));
+          grad_x = scaled_softmax_backward(gg, x, scale, axis);
         }
         return {grad_g, grad_x};
       });

@@ -43,10 +43,10 @@ class GradScaler {
   /// Returns loss * scale, which backward() is to be called on. The first loss decides the scale's device,
   /// where all parameters must be.
   Tensor scale(const Tensor& loss);
-  /// Divides the optimiser's gradients by the scale. Call it after the backward() of the last accumulated batch:
-  /// gradients that arrive later stay scaled. Notes if one of them is infinite or NaN. Throws Error
-  /// for a second call before update(), a call after step(), and if no parameter has a gradient, or one has
-  /// an f16 gradient, in which small numbers would be lost again.
+  /// Divides the gradients of `optimizer` by the scale, and notes whether one of them is infinite or NaN. Call this
+  /// after the last backward() of an update: gradients of a later one would stay scaled. Throws Error if it is
+  /// called twice in an update or after step(), if no parameter has a gradient, or if one has an f16 gradient, in
+  /// which small numbers would be lost again.
   void unscale(Optimizer& optimizer);
   /// Calls unscale(), unless it was called, and then the optimiser's step(), which is skipped if a gradient is
   /// infinite or NaN. Throws Error for a second call before update().
