@@ -20,6 +20,25 @@ if(TAPER_BUILD_PROGRAMS)
   find_package(Python3 REQUIRED COMPONENTS Interpreter)
 endif()
 
+# Open MPI's headers; the library is opened at run time (ops/collective/mpi/library.h).
+set(TAPER_HAVE_MPI 0)
+set(TAPER_MPI_LIBRARIES "")
+set(MPI_CXX_SKIP_MPICXX ON)
+find_package(MPI QUIET COMPONENTS CXX)
+set(found "")
+if(MPI_CXX_FOUND)
+  file(STRINGS ${MPI_CXX_HEADER_DIR}/mpi.h found REGEX "^#define OPEN_MPI ")
+endif()
+if(found)
+  set(TAPER_HAVE_MPI 1)
+  add_library(taper_mpi_headers INTERFACE)
+  target_include_directories(taper_mpi_headers SYSTEM INTERFACE ${MPI_CXX_INCLUDE_DIRS})
+  target_compile_definitions(taper_mpi_headers INTERFACE OMPI_SKIP_MPICXX=1) # the C++ functions that MPI 3 removed
+  set(TAPER_MPI_LIBRARIES $<BUILD_INTERFACE:taper_mpi_headers>)
+else()
+  message(NOTICE "Building without MPI, for several processes: Open MPI's headers were not found (Debian: libopenmpi-dev)")
+endif()
+
 # cudnn-frontend as FindCUDNNFrontend.cmake finds it, else, if asked for, from its repository.
 option(TAPER_FETCH_CUDNN_FRONTEND "Download cudnn-frontend's headers if they are not here (TAPER_GPU=cuda)" OFF)
 macro(taper_find_cudnn_frontend)

@@ -15,7 +15,7 @@ function(taper_compile_kernels)
 endfunction()
 
 # taper_room(NAME [PUBLIC lib...] [PRIVATE lib...]): every .cpp and .cu below the current folder that the GPU of this build
-# can use. Folders say what needs what: cuda/ CUDA, sim/ the simulated GPU, cublaslt/, cudnn/ and nccl/ those libraries.
+# can use. Folders say what needs what: cuda/ CUDA, sim/ the simulated GPU, cublaslt/, cudnn/, nccl/ and mpi/ those libraries.
 function(taper_room name)
   cmake_parse_arguments(ROOM "" "" "PUBLIC;PRIVATE" ${ARGN})
   file(GLOB_RECURSE sources RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} CONFIGURE_DEPENDS *.cpp)
@@ -30,6 +30,9 @@ function(taper_room name)
         list(FILTER sources EXCLUDE REGEX "(^|/)${folder}/")
       endif()
     endforeach()
+  endif()
+  if(NOT TAPER_HAVE_MPI)
+    list(FILTER sources EXCLUDE REGEX "(^|/)mpi/")
   endif()
   if(NOT TAPER_CPU_LEVELS) # then there is one kernel of each name, and nothing to choose from
     list(FILTER sources EXCLUDE REGEX "(^|/)cpu_levels/")

@@ -9,7 +9,7 @@ set -euo pipefail
 
 build=(g++ binutils cmake ninja-build ccache python3
   libfmt-dev nlohmann-json3-dev libcli11-dev libeigen3-dev libboost-context-dev
-  libjpeg62-turbo-dev libpng-dev catch2 libbenchmark-dev)
+  libjpeg62-turbo-dev libpng-dev catch2 libbenchmark-dev libopenmpi-dev openmpi-bin)
 test=(gdb graphviz git clang clang-format clang-tidy libclang-rt-dev libopenblas0-pthread)
 oracle=(python3-torch python3-torchvision python3-sklearn python3-numpy python3-pil)
 

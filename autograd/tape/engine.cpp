@@ -31,6 +31,32 @@ struct CapturingScope {
   ~CapturingScope() { capturing = previous; }
 };
 
+using Functions = std::vector<std::function<void()>>;
+
+/// What after_backward() was given in the outermost pass of this thread; null outside all passes.
+constinit thread_local Functions* functions_after = nullptr;
+
+/// For the scope of a pass.
+class AfterScope {
+ public:
+  AfterScope() : is_outermost_(functions_after == nullptr) {
+    if (is_outermost_) functions_after = &own_;
+  }
+  ~AfterScope() {
+    if (is_outermost_) functions_after = nullptr;
+  }
+  AfterScope(const AfterScope&) = delete;
+  AfterScope& operator=(const AfterScope&) = delete;
+
+  void run() {
+    for (size_t i = 0; i < own_.size(); ++i) std::exchange(own_[i], {})();  // one may add others
+  }
+
+ private:
+  bool is_outermost_;
+  Functions own_;
+};
+
 /// What the engine knows of one node during one pass.
 struct NodeState {
   int waiting = 0;          ///< edges into the node that have not delivered yet
@@ -53,6 +79,7 @@ class Pass {
     count_dependencies(roots);
     if (!captures_.empty()) mark_needed(roots);
     const CapturingScope scope(!captures_.empty());
+    AfterScope after;
     const GradModeGuard mode(options_.create_graph);
     const detail::AutocastModeGuard no_autocast({});
     for (const Root& root : roots) {
@@ -65,6 +92,7 @@ class Pass {
       process(*node);
     }
     streams_.join();
+    after.run();
     return std::move(captured_);
   }
 
@@ -271,6 +299,11 @@ std::vector<Root> make_roots(const std::vector<Tensor>& outputs, const std::vect
 
 bool detail::engine_is_capturing() {
   return capturing;
+}
+
+void after_backward(std::function<void()> function) {
+  TAPER_CHECK(functions_after != nullptr, "after_backward: no backward pass is under way in this thread");
+  functions_after->push_back(std::move(function));
 }
 
 void backward(const std::vector<Tensor>& outputs, const std::vector<Tensor>& gradients,

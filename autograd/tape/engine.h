@@ -4,6 +4,7 @@
 // several threads at once and inside itself (checkpointing). PyTorch's counterpart:
 // torch/csrc/autograd/engine.cpp.
 
+#include <functional>
 #include <vector>
 
 #include "taper/autograd/tape/node.h"
@@ -42,6 +43,11 @@ void register_hook(const Tensor& x, Node::TensorHook hook);
 /// Runs after a leaf's grad() has been updated: where data parallelism and fused optimisers start. May
 /// register others, as above. (torch.Tensor.register_post_accumulate_grad_hook)
 void register_post_accumulate_hook(const Tensor& leaf, std::function<void(const Tensor& leaf)> hook);
+
+/// Runs `function` once, at the end of the backward pass that this thread is in, when all gradients are there; of the
+/// outer pass where passes run inside one another, as checkpoint()'s do. What it throws, backward() throws. Throws Error
+/// outside a pass. (queue_callback in torch/csrc/autograd/engine.h)
+void after_backward(std::function<void()> function);
 
 namespace detail {
 /// True while grad() runs in this thread, where leaves do not accumulate.

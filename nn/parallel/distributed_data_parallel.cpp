@@ -1,0 +1,240 @@
+#include "taper/nn/parallel/distributed_data_parallel.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "taper/autograd/tape/engine.h"
+#include "taper/autograd/tape/grad_mode.h"
+#include "taper/core/base/op_scope.h"
+#include "taper/core/views.h"
+#include "taper/ops/copy/copy.h"
+#include "taper/ops/copy/create.h"
+
+namespace taper {
+namespace {
+
+/// Returns a line for each tensor: what must be the same on all ranks.
+std::string describe_tensors(const Module& model) {
+  std::string text;
+  for (const auto& [name, x] : model.named_parameters())
+    text += fmt::format("{} {} {}{}\n", name, x.dtype(), x.shape(), x.requires_grad() ? "" : " (frozen)");
+  for (const auto& [name, x] : model.named_buffers())
+    text += fmt::format("{} {} {}\n", name, x.dtype(), x.shape());
+  return text;
+}
+
+/// Returns line `number` of the text; "nothing" if there is none.
+std::string line_of(const std::string& text, int64_t number) {
+  size_t begin = 0;
+  for (; number > 0 && begin < text.size(); --number) begin = text.find('\n', begin) + 1;
+  return begin >= text.size() ? "nothing" : text.substr(begin, text.find('\n', begin) - begin);
+}
+
+void check_same_model(const Module& model, ProcessGroup& group) {
+  const std::vector<std::string> all = group.gather_texts(describe_tensors(model), "parameters");
+  for (size_t rank = 1; rank < all.size(); ++rank) {
+    if (all[rank] == all[0]) continue;
+    const auto [here, there] = std::mismatch(all[0].begin(), all[0].end(), all[rank].begin(), all[rank].end());
+    const int64_t line = std::count(all[0].begin(), here, '\n');
+    fail("DistributedDataParallel: the models differ: rank {} has {} where rank 0 has {}", rank,
+         line_of(all[rank], line), line_of(all[0], line));
+  }
+}
+
+}  // namespace
+
+/// Held by the parameters' hooks, weakly: it ends with the DistributedDataParallel.
+class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Reducer> {
+ public:
+  Reducer(const Module& model, ProcessGroup& group, const DataParallelOptions& options)
+      : group_(group), options_(options) {
+    for (auto& [name, parameter] : model.named_parameters())
+      if (parameter.requires_grad()) slots_.push_back({.name = name, .parameter = parameter});
+    TAPER_CHECK(!slots_.empty(), "DistributedDataParallel: no parameter of the model requires a gradient");
+    std::vector<int64_t> order(slots_.size());
+    std::iota(order.rbegin(), order.rend(), 0);  // backward() most likely begins with the last one
+    fill_buckets(order);
+  }
+
+  void register_hooks() {
+    for (size_t i = 0; i < slots_.size(); ++i)
+      register_post_accumulate_hook(slots_[i].parameter, [weak = weak_from_this(), i](const Tensor&) {
+        if (const auto self = weak.lock()) self->take_gradient(i);
+      });
+  }
+
+  std::vector<std::vector<std::string>> names() const {
+    std::vector<std::vector<std::string>> all;
+    for (const Bucket& bucket : buckets_) {
+      auto& names = all.emplace_back();
+      for (const size_t i : bucket.slots) names.push_back(slots_[i].name);
+    }
+    return all;
+  }
+
+  bool synchronises = true;
+
+ private:
+  struct Slot {
+    std::string name;
+    Tensor parameter;
+    Tensor home = {};  ///< its gradient's place in the bucket
+    size_t bucket = 0;
+    bool has_arrived = false;
+  };
+  struct Bucket {
+    Tensor flat;
+    std::vector<size_t> slots;
+    size_t missing = 0;  ///< gradients that have not arrived in this backward()
+    Collective mean = {};
+  };
+
+  /// Makes the buckets anew, with the slots in this order.
+  void fill_buckets(const std::vector<int64_t>& order) {
+    buckets_.clear();
+    std::vector<int64_t> sizes;  // in elements
+    for (const int64_t i : order) {
+      const Slot& slot = slots_[size_t(i)];
+      const Tensor* last = buckets_.empty() ? nullptr : &slots_[buckets_.back().slots.back()].parameter;
+      const int64_t limit = buckets_.size() == 1 ? options_.first_bucket_bytes : options_.bucket_bytes;
+      const auto bytes = [&](int64_t elements) { return elements * int64_t(size_of(slot.parameter.dtype())); };
+      if (last == nullptr || last->dtype() != slot.parameter.dtype() || last->device() != slot.parameter.device() ||
+          bytes(sizes.back() + slot.parameter.numel()) > limit) {
+        buckets_.emplace_back();
+        sizes.push_back(0);
+      }
+      buckets_.back().slots.push_back(size_t(i));
+      sizes.back() += slot.parameter.numel();
+    }
+    for (size_t b = 0; b < buckets_.size(); ++b) make_flat(b, sizes[b]);
+  }
+
+  void make_flat(size_t number, int64_t elements) {
+    Bucket& bucket = buckets_[number];
+    bucket.missing = bucket.slots.size();
+    const Tensor& first = slots_[bucket.slots[0]].parameter;
+    bucket.flat = ops::zeros({elements}, {.dtype = first.dtype(), .device = first.device()});
+    int64_t offset = 0;
+    for (const size_t i : bucket.slots) {
+      const Tensor& x = slots_[i].parameter;
+      const Strides strides = x.is_dense() ? x.strides() : strides_for(x.shape());
+      slots_[i].home = views::as_strided(bucket.flat, x.shape(), strides, offset);
+      slots_[i].bucket = number;
+      offset += x.numel();
+    }
+  }
+
+  /// A hook: the parameter's gradient of this backward() is complete.
+  void take_gradient(size_t i) {
+    if (!synchronises) return;
+    Slot& slot = slots_[i];
+    TAPER_CHECK(!slot.has_arrived,
+                "DistributedDataParallel: the gradient of {} changes after it was sent: backward() was called twice in "
+                "one pass over the parameter",
+                slot.name);
+    if (arrivals_.empty()) {
+      after_backward([weak = weak_from_this()] {
+        if (const auto self = weak.lock()) self->finish();
+      });
+    }
+    arrivals_.push_back(int64_t(i));
+    slot.has_arrived = true;
+    const Tensor grad = slot.parameter.grad();
+    if (!grad.is_same(slot.home)) {
+      ops::copy_(slot.home, grad);
+      slot.parameter.set_grad(slot.home);
+    }
+    --buckets_[slot.bucket].missing;
+    send_full_buckets();
+  }
+
+  /// In order, so that all ranks send the same buckets one after the other.
+  void send_full_buckets() {
+    while (next_ < buckets_.size() && buckets_[next_].missing == 0) {
+      Bucket& bucket = buckets_[next_];
+      bucket.mean = group_.all_reduce(bucket.flat, ReduceOp::kMean, fmt::format("gradients {}", next_));
+      ++next_;
+    }
+  }
+
+  /// Waits for all means. Makes ready for the next backward().
+  void finish() {
+    const OpScope scope("wait for gradients", SpanKind::kBackward);
+    std::vector<std::string> unused;
+    for (const Slot& slot : slots_)
+      if (!slot.has_arrived) unused.push_back(slot.name);
+    const std::vector<int64_t> order = std::exchange(arrivals_, {});
+    for (Slot& slot : slots_) slot.has_arrived = false;
+    next_ = 0;
+    for (Bucket& bucket : buckets_) bucket.missing = bucket.slots.size();
+    constexpr size_t kNamed = 5;
+    const size_t named = std::min(unused.size(), kNamed);
+    TAPER_CHECK(unused.empty(),
+                "DistributedDataParallel: on rank {} the loss does not depend on {}{}, so other ranks would wait for "
+                "gradients for ever; freeze what is not used (set_requires_grad(false)) or use all of it",
+                group_.rank(), fmt::join(unused.begin(), unused.begin() + int64_t(named), ", "),
+                unused.size() > named ? fmt::format(" and {} others", unused.size() - named) : "");
+    for (Bucket& bucket : buckets_) std::exchange(bucket.mean, {}).wait();
+    if (!std::exchange(order_is_known_, true)) learn_order(order);
+  }
+
+  /// Fills the buckets in the order of rank 0's gradients. Gradients that are there move with their places.
+  void learn_order(const std::vector<int64_t>& own) {
+    const Tensor agreed = from_vector(own);
+    group_.broadcast(agreed, 0, "order of gradients").wait();
+    std::vector<Tensor> grads;
+    for (const Slot& slot : slots_) grads.push_back(slot.home);
+    fill_buckets(ops::to_vector<int64_t>(agreed));
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      ops::copy_(slots_[i].home, grads[i]);
+      slots_[i].parameter.set_grad(slots_[i].home);
+    }
+  }
+
+  ProcessGroup& group_;
+  DataParallelOptions options_;
+  std::vector<Slot> slots_;
+  std::vector<Bucket> buckets_;
+  std::vector<int64_t> arrivals_;  ///< slots in the order of this backward()
+  size_t next_ = 0;                ///< the bucket to be sent next
+  bool order_is_known_ = false;
+};
+
+DistributedDataParallel::DistributedDataParallel(Module& model, ProcessGroup& group,
+                                                 const DataParallelOptions& options)
+    : model_(model), group_(group) {
+  check_same_model(model, group);
+  const NoGradGuard no_grad;
+  std::vector<Collective> under_way;
+  for (const Tensor& parameter : model.parameters())
+    under_way.push_back(group.broadcast(parameter.detach(), 0, "weights"));
+  for (Collective& one : under_way) one.wait();
+  broadcast_buffers();
+  reducer_ = std::make_shared<Reducer>(model, group, options);
+  reducer_->register_hooks();
+}
+
+DistributedDataParallel::~DistributedDataParallel() = default;
+
+void DistributedDataParallel::broadcast_buffers() {
+  std::vector<Collective> under_way;
+  for (const Tensor& buffer : model_.buffers()) under_way.push_back(group_.broadcast(buffer, 0, "buffers"));
+  for (Collective& one : under_way) one.wait();
+}
+
+std::vector<std::vector<std::string>> DistributedDataParallel::buckets() const {
+  return reducer_->names();
+}
+
+DistributedDataParallel::NoSync::NoSync(DistributedDataParallel& parallel)
+    : parallel_(parallel), previous_(std::exchange(parallel.reducer_->synchronises, false)) {}
+
+DistributedDataParallel::NoSync::~NoSync() {
+  parallel_.reducer_->synchronises = previous_;
+}
+
+}  // namespace taper
