@@ -75,10 +75,14 @@ Data load_data(const TrainOptions& options) {
     ImageTransform transform = options.augment ? training_transform(options.image_size) : evaluation;
     if (digits) transform.flip = false;  // a mirrored digit is no digit
     transform.erase = options.random_erasing;
+    const int64_t ranks = options.place.size;
+    const int64_t batch_size = std::min(options.batch_size, train->size() / ranks * ranks);
+    TAPER_CHECK(batch_size > 0, "{} images are too few for {} ranks", train->size(), ranks);
     data.train = std::make_unique<DataLoader>(
         train, transform,
         DataLoaderOptions{
-            .batch_size = std::min(options.batch_size, train->size()),
+            .batch_size = batch_size,
+            .shard = {options.place.rank, options.place.size},
             .shuffle = options.shuffle,
             .drop_last = true,
             .workers = options.workers,
@@ -92,6 +96,7 @@ Data load_data(const TrainOptions& options) {
     data.validation = std::make_unique<DataLoader>(
         validation, evaluation,
         DataLoaderOptions{.batch_size = options.batch_size,
+                          .shard = {options.place.rank, options.place.size},
                           .workers = options.workers,
                           .broken = options.strict_data ? BrokenImages::kRefuse : BrokenImages::kSkip,
                           .device = options.device,

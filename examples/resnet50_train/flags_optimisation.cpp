@@ -14,7 +14,10 @@ void add_optimisation_flags(CLI::App& app, TrainOptions& options) {
              "stop after this many optimiser steps")
       ->group(group);
   add_number(app, "--batch-size", options.batch_size, Range<int64_t>{1, 1 << 20},
-             "images per step (32 for digits, else 64)")
+             "images per step, of all ranks together (32 for digits, else 64)")
+      ->group(group);
+  add_number(app, "--batch-per-rank", options.batch_per_rank, Range<int64_t>{1, 1 << 20},
+             "images per step on each rank, instead of --batch-size")
       ->group(group);
   add_number(app, "--accumulate", options.accumulate, Range<int64_t>{1, 1 << 20},
              "batches whose gradients are averaged into one step")

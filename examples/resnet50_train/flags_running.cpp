@@ -42,6 +42,11 @@ void add_running_flags(CLI::App& app, TrainOptions& options) {
       ->check(CLI::IsMember({"on", "off"}))
       ->type_name("on|off")
       ->group(group);
+  add_number(
+      app, "--timeout", options.timeout_seconds, Range<double>{0, 86400, true},
+      "under mpirun: seconds after which a rank that does not come to what all do together ends the run")
+      ->default_str(fmt::format("{:g}", options.timeout_seconds))
+      ->group(group);
   add_number(app, "--seed", options.seed, Range<uint64_t>{0, std::numeric_limits<uint64_t>::max()},
              "of weights, order, augmentation")
       ->default_str(fmt::format("{}", options.seed))
@@ -85,6 +90,8 @@ void check_running_flags(const TrainOptions& options) {
   need(options.benchmark || options.benchmark_seconds == 0, "--benchmark-seconds", "belongs to --benchmark");
   for (const auto& [flag, file] : {std::pair("--log", options.log), std::pair("--profile", options.profile)})
     need(file.empty() || !options.eval_only, flag, "records training steps, and --eval-only has none");
+  need(options.place.size == 1 || !options.split_batches, "--oom split",
+       "belongs to one process: with several, one that splits its batch would keep the others waiting");
   need(options.memory_report.empty() || options.device.is_cuda(), "--memory-report",
        "shows the memory of a GPU; it needs --device cuda");
 }

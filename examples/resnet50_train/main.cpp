@@ -4,6 +4,8 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdio>
+#include <thread>
 
 #include "examples/command_line.h"
 #include "model.h"
@@ -40,13 +42,16 @@ void catch_interrupts() {
   }
 }
 
-void evaluate_only(const TrainOptions& options, const Setup& setup, TrainingRun& run) {
+void evaluate_only(const TrainOptions& options, const Setup& setup, TrainingRun& run, ProcessGroup* group) {
+  if (group) run.agree(false);
   setup.model->to(options.device);
   print_header(options, setup);
   BatchSplitter splitter(tell_of_splits(run));
-  const auto score = evaluate(
-      *setup.model, *setup.data.validation,
-      {.run = &run, .autocast = options.amp, .splitter = options.split_batches ? &splitter : nullptr});
+  const auto score = evaluate(*setup.model, *setup.data.validation,
+                              {.run = &run,
+                               .autocast = options.amp,
+                               .splitter = options.split_batches ? &splitter : nullptr,
+                               .group = group});
   if (score) check_finite(score->loss, "validation loss", "");
   run.outcome().score = score;
 }
@@ -74,14 +79,32 @@ int exit_code(const Outcome& outcome) {
   return interrupted_run ? kInterrupted : 0;
 }
 
-int run(const TrainOptions& given) {
+/// Other ranks' errors are mostly rank 0's, too: it has the time to say so and to end all.
+void let_rank_0_speak(const TrainOptions& options) {
+  if (options.place.rank > 0) std::this_thread::sleep_for(std::chrono::seconds(1));
+}
+
+/// Whether all ranks have come to the end together. If not, others may be waiting for this one.
+bool ended_together(const Outcome& outcome) {
+  return outcome.ending == Ending::kFinished || outcome.ending == Ending::kStoppedEarly ||
+         outcome.ending == Ending::kInterrupted;
+}
+
+/// Returns rank 0's exit code, which knows of files and checkpoints.
+int code_of_rank_0(ProcessGroup& group, int code) {
+  const Tensor told = from_vector<int64_t>({code});
+  group.broadcast(told, 0, "exit code").wait();
+  return int(told.data<int64_t>()[0]);
+}
+
+int run(const TrainOptions& given, ProcessGroup* group) {
   const TrainOptions options = as_bad_input([&] { return as_weights_say(given); });
   Setup setup(options);
   catch_interrupts();
   TrainingRun run([&] { return interrupted != 0 || is_over(options.max_minutes); });
   run.add(std::make_shared<Console>(options.progress, setup.plan));
   if (setup.log) run.add(setup.log);
-  run.add(std::make_shared<Report>(options, setup));
+  run.add(std::make_shared<Report>(options, setup, group));
   if (setup.profile) run.add(setup.profile);
   if (setup.history) run.add(setup.history);
   if (setup.page) run.add(setup.page);
@@ -95,29 +118,68 @@ int run(const TrainOptions& given) {
                                         .device = options.device,
                                         .dtype = options.dtype,
                                         .amp = options.amp_name(),
+                                        .group = group,
                                         .unreadable_images = [&] { return setup.data.unreadable(); }}));
   const Outcome& outcome = run.execute([&] {
     if (!options.memory_report.empty()) record_memory_history();
     try {
       if (options.eval_only)
-        evaluate_only(options, setup, run);
+        evaluate_only(options, setup, run, group);
       else
-        Training(options, setup, run).train();
+        Training(options, setup, run, group).train();
     } catch (const NotFiniteError& error) {
       throw NotFiniteError(error.what() + advice(options, setup));
     }
   });
+  if (!outcome.errors.empty()) let_rank_0_speak(options);
   for (const std::string& error : outcome.errors) print_error(error);
-  return exit_code(outcome);
+  const int code = exit_code(outcome);
+  if (group == nullptr) return code;
+  if (!ended_together(outcome)) group->abort(code);
+  return code_of_rank_0(*group, code);
+}
+
+/// Runs with the other processes that mpirun has started, if there are any.
+int run_in_ranks(const TrainOptions& options) {
+  std::unique_ptr<ProcessGroup> group;
+  bool ended = false;
+  const int code = run_program([&] {
+    if (options.place.size > 1) group = make_mpi_group(CollectiveTimeout(options.timeout_seconds));
+    try {
+      const int result = run(options, group.get());
+      ended = true;
+      return result;
+    } catch (...) {
+      let_rank_0_speak(options);
+      throw;
+    }
+  });
+  if (group && !ended) group->abort(code);
+  return code;
+}
+
+/// Returns how messages begin: "resnet50_train", or "resnet50_train (rank 2)" among several processes.
+const char* name_of_process() {
+  const auto place = mpi_place();
+  static const std::string name =
+      place && place->size > 1 ? fmt::format("resnet50_train (rank {})", place->rank) : "resnet50_train";
+  return name.c_str();
+}
+
+/// Rank 0 alone prints; others say what is wrong with them.
+void fall_silent_unless_first() {
+  const auto place = mpi_place();
+  if (place && place->rank > 0 && std::freopen("/dev/null", "w", stdout) == nullptr) std::fclose(stdout);
 }
 
 }  // namespace
 }  // namespace taper
 
 int main(int argc, char** argv) {
-  taper::start_program("resnet50_train");
+  taper::start_program(taper::name_of_process());
+  taper::fall_silent_unless_first();
   std::signal(SIGPIPE, SIG_IGN);  // training goes on when nobody reads its output any more
   taper::TrainOptions options;
   if (const auto exit = taper::parse_options(argc, argv, options)) return exit->code;
-  return taper::run_program([&] { return taper::run(options); });
+  return taper::run_in_ranks(options);
 }

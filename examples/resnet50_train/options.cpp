@@ -29,6 +29,8 @@ constexpr const char* kExamples =
     "                                                     a run that can be stopped and started at any time\n"
     "  resnet50_train --init weights.safetensors --eval-only\n"
     "                                                     score weights that torchvision or Taper wrote\n"
+    "  mpirun -n 4 resnet50_train                         four processes, each with a quarter of every "
+    "batch\n"
     "\n"
     "--log writes one JSON object per optimiser step, --summary one for the run, --profile a few steps as a\n"
     "trace to look at; --report draws the run. If one of them cannot be written, training goes on and the\n"
@@ -44,6 +46,7 @@ constexpr const char* kExamples =
 void choose_optimisation(TrainOptions& options) {
   const bool digits = options.dataset == "digits";
   if (options.epochs == 0) options.epochs = digits ? 12 : 90;
+  if (options.batch_per_rank > 0) options.batch_size = options.batch_per_rank * options.place.size;
   if (options.batch_size == 0) options.batch_size = digits ? 32 : 64;
   if (options.warmup_epochs < 0) options.warmup_epochs = options.schedule == "constant" ? 0 : 1;
   if (options.optimizer.empty()) options.optimizer = digits ? "adamw" : "sgd";
@@ -78,9 +81,21 @@ std::vector<std::pair<std::string, std::string>> flags_given(const CLI::App& app
   return given;
 }
 
+/// One process a GPU; and one that writes files and shows the run.
+void become_rank(TrainOptions& options) {
+  if (options.device.is_cuda() && !gpu::is_simulated() && options.device.index == 0)
+    options.device.index = options.place.local_rank % std::max(gpu::device_count(), 1);
+  if (options.place.rank == 0) return;
+  for (std::string* file : {&options.log, &options.summary, &options.profile, &options.memory_report,
+                            &options.tensorboard, &options.report})
+    file->clear();
+  options.progress = ProgressMode::kOff;
+}
+
 }  // namespace
 
 std::optional<Exit> parse_options(int argc, char** argv, TrainOptions& options) {
+  options.place = mpi_place().value_or(MpiPlace());
   CLI::App app(kDescription, "resnet50_train");
   app.footer(kExamples);
   app.set_version_flag("--version", version_text, "what this build is made of");
@@ -94,7 +109,12 @@ std::optional<Exit> parse_options(int argc, char** argv, TrainOptions& options) 
   add_running_flags(app, options);
   add_watching_flags(app, options);
   const auto check = [&] {
+    need(options.batch_per_rank == 0 || options.batch_size == 0, "--batch-per-rank",
+         "excludes --batch-size, which is of all ranks together");
     choose_optimisation(options);
+    need(
+        options.batch_size % options.place.size == 0, "--batch-size",
+        fmt::format("{} images cannot be shared evenly by {} ranks", options.batch_size, options.place.size));
     check_flags(app, options);
   };
   if (const auto exit_code = parse_command_line(app, argc, argv, check)) return Exit{*exit_code};
@@ -102,6 +122,7 @@ std::optional<Exit> parse_options(int argc, char** argv, TrainOptions& options) 
   options.deciding = deciding_flags(app);
   if (options.eval_only) options.without_effect = flags_of_training(app);
   if (app.count("--device") == 0 && !gpu::is_simulated() && gpu::device_count() > 0) options.device = kCUDA;
+  if (options.place.size > 1) become_rank(options);
   if (options.image_size == 0) options.image_size = options.dataset == "digits" ? 32 : 224;
   return std::nullopt;
 }

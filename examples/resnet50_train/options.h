@@ -13,6 +13,7 @@
 #include "taper/core/base/dtype.h"
 #include "taper/nn/models/freeze.h"
 #include "taper/nn/report/progress.h"
+#include "taper/ops/collective/mpi_group.h"
 
 namespace taper {
 
@@ -54,9 +55,10 @@ struct TrainOptions {
   DType image_dtype() const { return amp.value_or(dtype); }
 
   // Optimisation.
-  int64_t epochs = 0;      ///< 0: chosen by data set
-  int64_t max_steps = 0;   ///< 0: no limit
-  int64_t batch_size = 0;  ///< 0: chosen by data set
+  int64_t epochs = 0;          ///< 0: chosen by data set
+  int64_t max_steps = 0;       ///< 0: no limit
+  int64_t batch_size = 0;      ///< of all ranks together; 0: chosen by data set
+  int64_t batch_per_rank = 0;  ///< 0: batch_size decides
   int64_t accumulate = 1;
   std::string optimizer;           ///< empty: chosen by data set
   std::optional<double> lr;        ///< default chosen by optimiser and images in a step
@@ -90,6 +92,8 @@ struct TrainOptions {
   std::map<std::string, std::string> deciding;  ///< the flags given that decide what is computed
 
   // Running.
+  MpiPlace place;                ///< this process among those that mpirun started
+  double timeout_seconds = 600;  ///< for a rank to come to what all do together
   Device device;
   bool benchmark = false;
   double benchmark_seconds = 0;  ///< 0: no limit

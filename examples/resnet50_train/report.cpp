@@ -39,6 +39,14 @@ void print_checkpoints(const Outcome& outcome) {
             tally.waited_seconds, tally.written == 1 ? "it" : "them");
 }
 
+/// Prints what the ranks told each other, and how much of that time training did not wait for.
+void print_communication(const ProcessGroup& group) {
+  const CollectiveStatistics told = group.statistics();
+  const double hidden = told.seconds > 0 ? std::max(1 - told.waited_seconds / told.seconds, 0.0) : 0;
+  print_out("{} ranks: {} collectives of {} in {:.1f} s, {:.0f}% of it hidden behind training\n",
+            group.size(), told.calls, format_bytes(told.bytes), told.seconds, 100 * hidden);
+}
+
 }  // namespace
 
 bool is_saved(const Outcome& outcome) {
@@ -62,6 +70,9 @@ void print_header(const TrainOptions& options, const Setup& setup, size_t parame
         setup.plan.total_steps, setup.plan.images_per_step, options.optimizer, setup.lr, options.schedule,
         parameter_groups > 1 ? fmt::format(", {} parameter groups", parameter_groups) : "");
   }
+  if (options.place.size > 1)
+    print_out("{} ranks, {} of them on this host, each with its part of every batch\n", options.place.size,
+              options.place.local_size);
   for (const std::string& note : data.notes) print_out("{}\n", note);
   std::fflush(stdout);
 }
@@ -77,6 +88,7 @@ void Report::on_run_end(const Outcome& outcome) {
   tell_unreadable();
   if (options_.benchmark) print_benchmark(options_.benchmark_seconds);
   print_checkpoints(outcome);
+  if (group_) print_communication(*group_);
   if (outcome.ending == Ending::kInterrupted)
     print_out("interrupted after {} of {} steps{}\n", outcome.steps, setup_.plan.total_steps,
               !is_saved(outcome)                ? ""

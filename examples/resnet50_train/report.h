@@ -20,7 +20,8 @@ bool is_saved(const Outcome& outcome);
 /// Refers to its arguments.
 class Report : public TrainSink {
  public:
-  Report(const TrainOptions& options, const Setup& setup) : options_(options), setup_(setup) {}
+  Report(const TrainOptions& options, const Setup& setup, const ProcessGroup* group)
+      : options_(options), setup_(setup), group_(group) {}
 
   void on_epoch_end(const EpochRecord& record) override;
   void on_run_end(const Outcome& outcome) override;
@@ -31,7 +32,8 @@ class Report : public TrainSink {
 
   const TrainOptions& options_;
   const Setup& setup_;
-  size_t told_ = 0;  // unreadable images that tell_unreadable() has told of
+  const ProcessGroup* group_;  // null for one process
+  size_t told_ = 0;            // unreadable images that tell_unreadable() has told of
 };
 
 /// --profile: says at the end where the profile is.

@@ -9,6 +9,7 @@
 #include "optimisation.h"
 #include "report.h"
 #include "resume.h"
+#include "taper/core/base/available_cpus.h"
 #include "taper/core/base/parallel.h"
 #include "taper/core/base/printable.h"
 #include "taper/core/files/atomic_file.h"
@@ -25,7 +26,11 @@ namespace {
 
 /// Sets threads, choice of algorithms, TF32 and seed.
 void apply_settings(const TrainOptions& options) {
-  if (options.threads > 0) set_num_threads(options.threads);
+  if (options.threads > 0) {
+    set_num_threads(options.threads);
+  } else if (const int cpus = available_cpus(); cpus >= int(std::thread::hardware_concurrency())) {
+    set_num_threads(std::max(cpus / options.place.local_size, 1));  // mpirun has not shared them out
+  }
   if (options.benchmark) algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
   if (options.benchmark_seconds > 0)
     algorithm_cache().set_benchmark_limits({.seconds_in_all = options.benchmark_seconds});
@@ -100,7 +105,8 @@ Setup::Setup(const TrainOptions& options) {
 void Setup::prepare(const TrainOptions& options) {
   check_outputs(options);
   std::error_code unknown;
-  if (std::filesystem::exists(options.checkpoint_dir, unknown)) open_checkpoints(options);
+  const bool writes = options.place.rank == 0;  // the only one that saves checkpoints
+  if (writes && std::filesystem::exists(options.checkpoint_dir, unknown)) open_checkpoints(options);
   start = find_start(options);
   data = load_data(options);
   const TrainOptions begin = start ? without_weights(options) : options;
@@ -134,9 +140,11 @@ void Setup::prepare(const TrainOptions& options) {
                       std::back_inserter(data.notes));
   }
   if (!options.profile.empty()) profile = std::make_shared<ProfileReport>(options.profile, plan.total_steps);
-  if (!options.checkpoint_dir.empty() && !checkpoints) open_checkpoints(options);
+  if (writes && !options.checkpoint_dir.empty() && !checkpoints) open_checkpoints(options);
   if (!options.log.empty()) log = open_log(options);
-  if (data.validation && (!options.tensorboard.empty() || !options.report.empty()))
+  if (options.place.size > 1 && !options.report.empty())
+    data.notes.push_back("--report shows no predictions: each rank has its own images");
+  if (options.place.size == 1 && data.validation && (!options.tensorboard.empty() || !options.report.empty()))
     predictions = std::make_unique<Predictions>();
   if (data.train) history = std::make_shared<RunHistory>();
   page = make_page(options, *this);

@@ -4,6 +4,7 @@
 #include "report.h"
 #include "resume.h"
 #include "taper/core/files/program.h"
+#include "taper/core/generator.h"
 #include "taper/nn/train/evaluate.h"
 #include "taper/nn/train/schedule_sink.h"
 
@@ -21,10 +22,11 @@ BatchSplitter::Listener tell_of_splits(TrainingRun& run) {
   return [&run](const BatchSplit& split) { run.tell([&](TrainSink& sink) { sink.on_batch_split(split); }); };
 }
 
-Training::Training(const TrainOptions& options, Setup& setup, TrainingRun& run)
+Training::Training(const TrainOptions& options, Setup& setup, TrainingRun& run, ProcessGroup* group)
     : options_(options),
       setup_(setup),
       run_(run),
+      group_(group),
       scaler_({.enabled = options.amp == kFloat16}),
       state_(*setup.model) {
   ResNet& model = *setup.model;
@@ -40,6 +42,7 @@ Training::Training(const TrainOptions& options, Setup& setup, TrainingRun& run)
   }
   gather_state();
   go_on();
+  if (group_) join_ranks();
   if (setup.checkpoints)
     checkpoints_.emplace(*setup.checkpoints, state_,
                          SaveEvery{.steps = options.save_steps, .minutes = options.save_minutes});
@@ -72,6 +75,21 @@ void Training::go_on() {
   setup_.start.reset();
 }
 
+void Training::join_ranks() {
+  run_.agree(false);
+  const std::string own = fmt::format("step {} of {}, {} images to learn from", start_.step,
+                                      setup_.plan.total_steps, setup_.data.train->dataset().size());
+  const std::vector<std::string> all = group_->gather_texts(own, "plans");
+  for (size_t rank = 1; rank < all.size(); ++rank)
+    TAPER_CHECK(all[rank] == all[0], "the ranks' runs differ: rank {} is at {}, rank 0 at {}", rank,
+                all[rank], all[0]);
+  parallel_.emplace(*setup_.model, *group_);
+  // Other ranks have other images, and should not drop the same activations of theirs.
+  GeneratorState random = default_generator().state();
+  random.seed += uint64_t(group_->rank());
+  default_generator().set_state(random);
+}
+
 TrainStep Training::make_step() {
   return TrainStep(classification_loss(*setup_.model, options_.label_smoothing), *optimizer_,
                    {.autocast = options_.amp,
@@ -79,15 +97,18 @@ TrainStep Training::make_step() {
                     .ema = ema_.get(),
                     .schedule = schedule_.get(),
                     .scaler = &scaler_,
+                    .parallel = pointer_to(parallel_),
                     .splitter = pointer_to(splitter_)});
 }
 
 std::optional<Score> Training::score() {
+  if (parallel_) parallel_->broadcast_buffers();
   return evaluate(*setup_.model, *setup_.data.validation,
                   {.ema = options_.eval_ema.value_or(true) ? ema_.get() : nullptr,
                    .run = &run_,
                    .autocast = options_.amp,
                    .splitter = pointer_to(evaluation_splitter_),
+                   .group = group_,
                    .predictions = setup_.predictions.get()});
 }
 
@@ -98,7 +119,8 @@ void Training::train() {
                     .batches = *setup_.data.train,
                     .step = make_step(),
                     .start = start_,
-                    .checkpoints = pointer_to(checkpoints_)};
+                    .checkpoints = pointer_to(checkpoints_),
+                    .group = group_};
   if (setup_.data.validation) loop.evaluate = [this] { return score(); };
   if (early_stop_) {
     loop.enough = [this](const EpochRecord& record) { return early_stop_->update(record); };

@@ -10,6 +10,7 @@
 #include "taper/nn/optim/ema.h"
 #include "taper/nn/optim/optimizer.h"
 #include "taper/nn/optim/schedule.h"
+#include "taper/nn/parallel/distributed_data_parallel.h"
 #include "taper/nn/train/batch_splitter.h"
 #include "taper/nn/train/early_stop.h"
 #include "taper/nn/train/run_checkpoints.h"
@@ -21,7 +22,8 @@ namespace taper {
 class Training {
  public:
   /// Moves the model to its device, makes what trains it, and restores the checkpoint that the run goes on from.
-  Training(const TrainOptions& options, Setup& setup, TrainingRun& run);
+  /// group: the ranks that train together; null for one process.
+  Training(const TrainOptions& options, Setup& setup, TrainingRun& run, ProcessGroup* group);
 
   /// Prints the header and trains.
   void train();
@@ -29,12 +31,14 @@ class Training {
  private:
   void gather_state();
   void go_on();
+  void join_ranks();
   TrainStep make_step();
   std::optional<Score> score();
 
   const TrainOptions& options_;
   Setup& setup_;
   TrainingRun& run_;
+  ProcessGroup* group_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Ema> ema_;  ///< null without --ema
   std::shared_ptr<LrScheduler> schedule_;
@@ -44,6 +48,7 @@ class Training {
   TrainingState state_;
   TrainProgress start_;
   std::optional<RunCheckpoints> checkpoints_;
+  std::optional<DistributedDataParallel> parallel_;
 };
 
 /// Returns what tells the run's sinks of a batch that was split.

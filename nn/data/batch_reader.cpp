@@ -90,8 +90,11 @@ void BatchReader::open_batches() {
   const size_t ahead = options_.workers == 0 ? 1 : size_t(options_.prefetch);
   while (window_.size() < ahead && next_step_ < source_.batches_per_epoch()) {
     auto pending = std::make_shared<PendingBatch>();
-    pending->first = next_step_ * options_.batch_size;
-    const int64_t size = std::min(options_.batch_size, dataset_->size() - pending->first);
+    const int64_t whole_first = next_step_ * options_.batch_size;
+    const int64_t whole = std::min(options_.batch_size, dataset_->size() - whole_first);
+    const auto [rank, ranks] = options_.shard;
+    const int64_t begin = whole * rank / ranks, size = whole * (rank + 1) / ranks - begin;
+    pending->first = whole_first + begin;
     pending->batch = empty_batch(size, next_step_);
     pending->is_missing.resize(size_t(size));
     pending->errors.resize(size_t(size));

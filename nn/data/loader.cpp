@@ -34,6 +34,8 @@ DataLoader::DataLoader(std::shared_ptr<const Dataset> dataset, ImageTransform tr
     : source_(std::make_unique<BatchSource>()) {
   TAPER_CHECK(dataset != nullptr, "DataLoader: there is no data set");
   TAPER_CHECK(options.batch_size > 0, "DataLoader: batch size must be positive, got {}", options.batch_size);
+  TAPER_CHECK(options.shard.size >= 1 && options.shard.rank >= 0 && options.shard.rank < options.shard.size,
+              "DataLoader: there is no rank {} among {}", options.shard.rank, options.shard.size);
   TAPER_CHECK(options.workers >= 0 && options.workers <= 1024,
               "DataLoader: workers must be 0 to 1024, got {}", options.workers);
   TAPER_CHECK(options.prefetch > 0, "DataLoader: prefetch must be positive, got {}", options.prefetch);

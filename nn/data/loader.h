@@ -25,8 +25,17 @@ enum class BrokenImages {
              ///< if the class has none.
 };
 
+/// One rank's part of the batches of several: each rank has other images of the same batches.
+struct DataShard {
+  int rank = 0;
+  int size = 1;  ///< ranks
+};
+
 struct DataLoaderOptions {
-  int64_t batch_size = 32;
+  int64_t batch_size = 32;  ///< of all ranks together
+  /// Which part of each batch to return: images [n * rank / size, n * (rank + 1) / size) of its n, the same ones whatever
+  /// the number of ranks. An empty part is left out. Each rank mixes images of its own part.
+  DataShard shard = {};
   /// A new order in each epoch, instead of the data set's own.
   bool shuffle = false;
   /// Leaves out the samples at the epoch's end that do not fill a batch.

@@ -38,7 +38,8 @@ void check_same_model(const Module& model, ProcessGroup& group) {
   const std::vector<std::string> all = group.gather_texts(describe_tensors(model), "parameters");
   for (size_t rank = 1; rank < all.size(); ++rank) {
     if (all[rank] == all[0]) continue;
-    const auto [here, there] = std::mismatch(all[0].begin(), all[0].end(), all[rank].begin(), all[rank].end());
+    const auto [here, there] =
+        std::mismatch(all[0].begin(), all[0].end(), all[rank].begin(), all[rank].end());
     const int64_t line = std::count(all[0].begin(), here, '\n');
     fail("DistributedDataParallel: the models differ: rank {} has {} where rank 0 has {}", rank,
          line_of(all[rank], line), line_of(all[0], line));
@@ -101,9 +102,11 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
       const Slot& slot = slots_[size_t(i)];
       const Tensor* last = buckets_.empty() ? nullptr : &slots_[buckets_.back().slots.back()].parameter;
       const int64_t limit = buckets_.size() == 1 ? options_.first_bucket_bytes : options_.bucket_bytes;
-      const auto bytes = [&](int64_t elements) { return elements * int64_t(size_of(slot.parameter.dtype())); };
-      if (last == nullptr || last->dtype() != slot.parameter.dtype() || last->device() != slot.parameter.device() ||
-          bytes(sizes.back() + slot.parameter.numel()) > limit) {
+      const auto bytes = [&](int64_t elements) {
+        return elements * int64_t(size_of(slot.parameter.dtype()));
+      };
+      if (last == nullptr || last->dtype() != slot.parameter.dtype() ||
+          last->device() != slot.parameter.device() || bytes(sizes.back() + slot.parameter.numel()) > limit) {
         buckets_.emplace_back();
         sizes.push_back(0);
       }
@@ -133,7 +136,8 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
     if (!synchronises) return;
     Slot& slot = slots_[i];
     TAPER_CHECK(!slot.has_arrived,
-                "DistributedDataParallel: the gradient of {} changes after it was sent: backward() was called twice in "
+                "DistributedDataParallel: the gradient of {} changes after it was sent: backward() was "
+                "called twice in "
                 "one pass over the parameter",
                 slot.name);
     if (arrivals_.empty()) {
@@ -173,11 +177,12 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
     for (Bucket& bucket : buckets_) bucket.missing = bucket.slots.size();
     constexpr size_t kNamed = 5;
     const size_t named = std::min(unused.size(), kNamed);
-    TAPER_CHECK(unused.empty(),
-                "DistributedDataParallel: on rank {} the loss does not depend on {}{}, so other ranks would wait for "
-                "gradients for ever; freeze what is not used (set_requires_grad(false)) or use all of it",
-                group_.rank(), fmt::join(unused.begin(), unused.begin() + int64_t(named), ", "),
-                unused.size() > named ? fmt::format(" and {} others", unused.size() - named) : "");
+    TAPER_CHECK(
+        unused.empty(),
+        "DistributedDataParallel: on rank {} the loss does not depend on {}{}, so other ranks would wait for "
+        "gradients for ever; freeze what is not used (set_requires_grad(false)) or use all of it",
+        group_.rank(), fmt::join(unused.begin(), unused.begin() + int64_t(named), ", "),
+        unused.size() > named ? fmt::format(" and {} others", unused.size() - named) : "");
     for (Bucket& bucket : buckets_) std::exchange(bucket.mean, {}).wait();
     if (!std::exchange(order_is_known_, true)) learn_order(order);
   }

@@ -29,8 +29,12 @@ void Accuracy::add(const Tensor& logits, const Tensor& target) {
   count_ += target.size(0);
 }
 
-double Accuracy::fraction(const Tensor& correct) const {
-  return count_ == 0 ? 0 : ops::item(correct) / double(count_);
+int64_t Accuracy::correct1() const {
+  return top1_.defined() ? ops::item<int64_t>(top1_) : 0;
+}
+
+int64_t Accuracy::correct5() const {
+  return top5_.defined() ? ops::item<int64_t>(top5_) : 0;
 }
 
 }  // namespace taper

@@ -14,12 +14,15 @@ class Accuracy {
  public:
   void add(const Tensor& logits, const Tensor& target);
   int64_t count() const { return count_; }
+  /// Returns the number of rows whose class is the likeliest, or among the five likeliest ones.
+  int64_t correct1() const;
+  int64_t correct5() const;
   /// A fraction, 0 to 1; 0 before the first batch.
-  double top1() const { return fraction(top1_); }
-  double top5() const { return fraction(top5_); }
+  double top1() const { return fraction(correct1()); }
+  double top5() const { return fraction(correct5()); }
 
  private:
-  double fraction(const Tensor& correct) const;
+  double fraction(int64_t correct) const { return count_ == 0 ? 0 : double(correct) / double(count_); }
   int64_t count_ = 0;
   Tensor top1_, top5_;  // i64, without dimensions
 };

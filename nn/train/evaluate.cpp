@@ -55,11 +55,15 @@ std::optional<Score> evaluate(Module& model, const std::function<Tensor(const Te
           [&](TrainSink& sink) { sink.on_evaluated(batch->step + 1, batches.batches_per_epoch()); });
     }
   }
-  TAPER_CHECK(accuracy.count() > 0, "the validation set has no readable image");
   double loss_sum = 0;
   for (const auto& [loss, count] : losses) loss_sum += loss.item() * double(count);
   if (options.predictions) options.predictions->finish();
-  return Score{accuracy.top1(), accuracy.top5(), loss_sum / double(accuracy.count())};
+  const Tensor sums = from_vector<double>(
+      {double(accuracy.count()), double(accuracy.correct1()), double(accuracy.correct5()), loss_sum});
+  if (options.group) options.group->all_reduce(sums, ReduceOp::kSum, "scores").wait();
+  const double* const all = sums.data<double>();
+  TAPER_CHECK(all[0] > 0, "the validation set has no readable image");
+  return Score{all[1] / all[0], all[2] / all[0], all[3] / all[0]};
 }
 
 }  // namespace taper

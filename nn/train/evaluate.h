@@ -10,6 +10,7 @@
 #include "taper/nn/train/batch_splitter.h"
 #include "taper/nn/train/predictions.h"
 #include "taper/nn/train/training_run.h"
+#include "taper/ops/collective/process_group.h"
 
 namespace taper {
 
@@ -18,6 +19,8 @@ struct EvaluateOptions {
   TrainingRun* run = nullptr;          ///< hears of the progress, and may be interrupted
   std::optional<DType> autocast = {};  ///< f16 or bf16: the model and the loss run under autocast
   BatchSplitter* splitter = nullptr;   ///< splits batches that do not fit in memory; null: they throw
+  ProcessGroup* group =
+      nullptr;  ///< ranks that evaluate together, each its part of the batches; all get the score
   Predictions* predictions = nullptr;  ///< keeps what the model says of each image
 };
 

@@ -48,6 +48,15 @@ void RunSummary::on_run_end(const Outcome& outcome) {
   summary["dtype"] = name(description_.dtype);
   summary["amp"] = description_.amp;
   summary["peak_memory_bytes"] = allocator_for(description_.device).stats().peak_allocated_bytes;
+  summary["ranks"] = description_.group ? description_.group->size() : 1;
+  if (description_.group) {
+    const CollectiveStatistics told = description_.group->statistics();
+    summary["images_per_second_and_rank"] = outcome.images_per_second() / description_.group->size();
+    summary["collectives"] = told.calls;
+    summary["collective_bytes"] = told.bytes;
+    summary["collective_seconds"] = told.seconds;
+    summary["collective_waited_seconds"] = told.waited_seconds;
+  }
   summary["version"] = kVersion;
   // Names of files, in errors, may hold any bytes.
   const auto replace = nlohmann::ordered_json::error_handler_t::replace;

@@ -8,6 +8,7 @@
 #include "taper/core/base/device.h"
 #include "taper/core/base/dtype.h"
 #include "taper/nn/train/sink.h"
+#include "taper/ops/collective/process_group.h"
 
 namespace taper {
 
@@ -18,7 +19,8 @@ struct RunDescription {
   int64_t parameters = 0;
   Device device = kCPU;
   DType dtype = kFloat32;
-  std::string amp = "off";  ///< mixed precision: "off", "bf16" or "fp16"
+  std::string amp = "off";              ///< mixed precision: "off", "bf16" or "fp16"
+  const ProcessGroup* group = nullptr;  ///< the ranks that train together; null for one process
   /// Returns a line for each image that could not be read.
   std::function<std::vector<std::string>()> unreadable_images = {};
 };

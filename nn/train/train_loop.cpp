@@ -6,6 +6,7 @@
 #include <deque>
 
 #include "taper/core/storage.h"
+#include "taper/ops/copy/create.h"
 
 namespace taper {
 namespace {
@@ -36,6 +37,8 @@ class Training {
   void make_step(const std::vector<Batch>& batches);
   /// Waits for the oldest step's loss and tells the sinks.
   void finish_step();
+  /// Returns the mean of all ranks' losses. Agrees on whether to end.
+  double mean_over_ranks(int64_t step, double own, bool skipped);
   void finish_steps();
   /// Evaluates, tells of the epoch, and goes on to the next one if this one is whole. Returns false if the
   /// evaluation was interrupted.
@@ -115,7 +118,7 @@ void Training::train_epoch() {
 
 void Training::make_step(const std::vector<Batch>& batches) {
   StepInFlight step{.number = progress_.step + 1, .epoch = progress_.epoch, .step = loop_.step(batches)};
-  for (const Batch& batch : batches) step.images += batch.size();
+  for (const Batch& batch : batches) step.images += batch.size() * (loop_.group ? loop_.group->size() : 1);
   const size_t may_fly = step.step.arrived ? 1 : 0;
   in_flight_.push_back(std::move(step));
   outcome_.steps = ++progress_.step;
@@ -132,10 +135,10 @@ void Training::finish_steps() {
 void Training::finish_step() {
   const StepInFlight done = std::move(in_flight_.front());
   in_flight_.pop_front();
-  const double loss = done.step.loss();
+  const bool skipped = done.step.skipped();
+  const double loss = mean_over_ranks(done.number, done.step.loss(), skipped);
   outcome_.loss = progress_.loss = loss;
   if (done.number == 1) progress_.first_loss = loss;
-  const bool skipped = done.step.skipped();
   if (!skipped) check_finite(loss, "loss", fmt::format("in step {}", done.number));
   if (std::isfinite(loss)) {
     progress_.loss_sum += loss;
@@ -171,6 +174,30 @@ void Training::finish_step() {
         "{}",
         kMostSkipped, *scale);
   }
+}
+
+double Training::mean_over_ranks(int64_t step, double own, bool skipped) {
+  if (loop_.group == nullptr) return own;
+  // A place for each rank's loss, so that a rank whose loss is NaN has a name.
+  const int ranks = loop_.group->size();
+  const Tensor told = ops::zeros({ranks + 1}, {.dtype = kFloat64});
+  told.data<double>()[loop_.group->rank()] = own;
+  told.data<double>()[ranks] = run_.is_asked_to_end() ? 1 : 0;
+  loop_.group->all_reduce(told, ReduceOp::kSum, fmt::format("losses of step {}", step)).wait();
+  const double* const losses = told.data<double>();
+  run_.agree(losses[ranks] != 0);
+  double sum = 0;
+  int not_finite = 0, last = 0;
+  for (int rank = 0; rank < ranks; ++rank) {
+    sum += losses[rank];
+    if (std::isfinite(losses[rank])) continue;
+    ++not_finite;
+    last = rank;
+  }
+  // On all ranks the network or the data is to blame, on one that rank.
+  if (not_finite == 1 && ranks > 1 && !skipped)
+    check_finite(losses[last], "loss", fmt::format("in step {} on rank {} alone", step, last));
+  return sum / ranks;
 }
 
 bool Training::end_epoch() {

@@ -8,6 +8,7 @@
 #include "taper/nn/train/train_progress.h"
 #include "taper/nn/train/train_step.h"
 #include "taper/nn/train/training_run.h"
+#include "taper/ops/collective/process_group.h"
 
 namespace taper {
 
@@ -44,6 +45,9 @@ struct TrainLoop {
   TrainProgress start = {};
   /// Saves what a run can go on from; null for no checkpoints.
   RunCheckpoints* checkpoints = nullptr;
+  /// The ranks that make each step together, each with its part of the batches: a step's loss is the mean over them, its
+  /// images are those of all, and all end after the same step. Null for one process.
+  ProcessGroup* group = nullptr;
 
   /// Trains until the plan is fulfilled or the run is interrupted. Saves checkpoints when they are due, at the
   /// end and at an interruption, but not after an error. Tells the run's sinks of every step and

@@ -4,6 +4,7 @@
 #include "taper/autograd/tape/engine.h"
 #include "taper/nn/amp/grad_scaler.h"
 #include "taper/nn/optim/clip.h"
+#include "taper/nn/parallel/distributed_data_parallel.h"
 #include "taper/nn/train/batch_splitter.h"
 #include "taper/ops/copy/copy.h"
 
@@ -51,6 +52,8 @@ EnqueuedStep TrainStep::add_gradients(const std::vector<BatchPart>& parts, GradS
   EnqueuedStep step;
   optimizer_.zero_grad();
   for (const auto& [batch, divisor] : parts) {
+    std::optional<DistributedDataParallel::NoSync> alone;
+    if (options_.parallel && &batch != &parts.back().batch) alone.emplace(*options_.parallel);
     const Tensor loss = loss_of(batch);
     scaler.scale(divisor == 1 ? loss : loss / divisor).backward();
     step.losses.push_back(fetch(loss.detach()));

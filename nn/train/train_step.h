@@ -19,6 +19,7 @@ namespace taper {
 
 class BatchSplitter;
 struct BatchPart;
+class DistributedDataParallel;
 class GradScaler;
 
 /// Returns the mean loss of a batch, a scalar that backward() can be called on.
@@ -66,7 +67,9 @@ struct TrainStepOptions {
   Ema* ema = nullptr;                  ///< updated after the optimiser
   LrScheduler* schedule = nullptr;     ///< moved on after the optimiser
   GradScaler* scaler = nullptr;        ///< scales the losses; what it skips, average and schedule skip, too
-  BatchSplitter* splitter = nullptr;   ///< splits batches that do not fit in memory; null: they throw
+  DistributedDataParallel* parallel =
+      nullptr;                        ///< shares gradients among ranks once a step; null: there are none
+  BatchSplitter* splitter = nullptr;  ///< splits batches that do not fit in memory; null: they throw
 };
 
 class TrainStep {

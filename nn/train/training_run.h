@@ -9,6 +9,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "taper/nn/train/sink.h"
@@ -22,7 +23,11 @@ class TrainingRun {
 
   /// Sinks hear each event in the order in which they were added.
   void add(std::shared_ptr<TrainSink> sink) { sinks_.push_back(std::move(sink)); }
-  bool interrupted() const { return interrupted_ && interrupted_(); }
+  bool interrupted() const { return agreed_ ? *agreed_ : is_asked_to_end(); }
+  /// Whether this process is asked to end, whatever other ranks are.
+  bool is_asked_to_end() const { return interrupted_ && interrupted_(); }
+  /// Makes interrupted() what several ranks have agreed on, so that they end after the same step.
+  void agree(bool interrupted) { agreed_ = interrupted; }
   /// Seconds since execute() was called.
   double seconds() const;
 
@@ -40,6 +45,7 @@ class TrainingRun {
   void end_early(Ending ending, const std::string& why);
 
   std::function<bool()> interrupted_;
+  std::optional<bool> agreed_;
   std::vector<std::shared_ptr<TrainSink>> sinks_;
   Outcome outcome_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();

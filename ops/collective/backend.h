@@ -54,7 +54,7 @@ class CollectiveBackend {
   [[noreturn]] virtual void abort(int exit_code) noexcept = 0;
 };
 
-using CollectiveTimeout = std::chrono::duration<double>;  ///< seconds
+using CollectiveTimeout = std::chrono::duration<double>;     ///< seconds
 constexpr CollectiveTimeout kDefaultCollectiveTimeout{600};  // as in c10d/Types.hpp
 
 }  // namespace taper

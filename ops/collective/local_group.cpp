@@ -26,7 +26,8 @@ class MeetingPoint {
     } else if (!finished_.wait_for(lock, timeout_, [&] { return round_ != round; })) {
       for (size_t i = 0; i < arrivals_.size() && failure_.empty(); ++i)
         if (arrivals_[i].call == nullptr)
-          failure_ = fmt::format("rank {} did not come to {} within {:g} s", i, call.describe(), timeout_.count());
+          failure_ =
+              fmt::format("rank {} did not come to {} within {:g} s", i, call.describe(), timeout_.count());
       next_round();
     }
     if (!failure_.empty()) fail<CollectiveError>("{}", failure_);
@@ -81,11 +82,16 @@ class MeetingPoint {
       }
     };
     switch (call.dtype) {
-      case kFloat32: return of_type(float());
-      case kFloat64: return of_type(double());
-      case kInt32: return of_type(int32_t());
-      case kInt64: return of_type(int64_t());
-      default: failure_ = fmt::format("cannot reduce {}", call.dtype);
+      case kFloat32:
+        return of_type(float());
+      case kFloat64:
+        return of_type(double());
+      case kInt32:
+        return of_type(int32_t());
+      case kInt64:
+        return of_type(int64_t());
+      default:
+        failure_ = fmt::format("cannot reduce {}", call.dtype);
     }
   }
 

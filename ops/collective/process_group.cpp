@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <future>
 #include <optional>
@@ -25,9 +26,12 @@ double seconds_since(Clock::time_point begin) {
 
 std::string_view name_of(const CollectiveCall& call) {
   switch (call.kind) {
-    case CollectiveKind::kAllReduce: return call.op == ReduceOp::kMax ? "all-reduce (max)" : "all-reduce";
-    case CollectiveKind::kBroadcast: return "broadcast";
-    case CollectiveKind::kAllGather: return "all-gather";
+    case CollectiveKind::kAllReduce:
+      return call.op == ReduceOp::kMax ? "all-reduce (max)" : "all-reduce";
+    case CollectiveKind::kBroadcast:
+      return "broadcast";
+    case CollectiveKind::kAllGather:
+      return "all-gather";
   }
   return "collective";
 }
@@ -51,9 +55,9 @@ std::string CollectiveCall::describe() const {
 /// The caller's thread and the group's share it; `done` orders them.
 struct Collective::State {
   ProcessGroup& group;
-  Tensor x;                            ///< gets the result
-  Tensor wire;                         ///< what travels: x itself or a copy in host memory
-  std::optional<gpu::Event> arrived;   ///< x is in `wire` after it
+  Tensor x;                           ///< gets the result
+  Tensor wire;                        ///< what travels: x itself or a copy in host memory
+  std::optional<gpu::Event> arrived;  ///< x is in `wire` after it
   std::future<void> done;
 };
 
@@ -143,8 +147,8 @@ Collective ProcessGroup::start(CollectiveCall call, const Tensor& x, DType wire_
 Collective ProcessGroup::all_reduce(const Tensor& x, ReduceOp op, std::string label) {
   const DType dtype = x.dtype();
   TAPER_CHECK(is_floating_point(dtype) || ((dtype == kInt32 || dtype == kInt64) && op != ReduceOp::kMean),
-              "all_reduce: cannot take the {} of {} elements", op == ReduceOp::kMean ? "mean" : "sum or maximum",
-              dtype);
+              "all_reduce: cannot take the {} of {} elements",
+              op == ReduceOp::kMean ? "mean" : "sum or maximum", dtype);
   return start({.kind = CollectiveKind::kAllReduce, .op = op, .label = std::move(label)}, x,
                is_half(dtype) ? kFloat32 : dtype);
 }
@@ -179,6 +183,11 @@ std::vector<std::string> ProcessGroup::gather_texts(const std::string& text, con
   std::vector<std::string> texts;
   for (size_t i = 0; i < lengths.size(); ++i) texts.emplace_back(all->data() + i * longest, lengths[i]);
   return texts;
+}
+
+void ProcessGroup::abort(int exit_code) noexcept {
+  backend_->abort(exit_code);
+  std::abort();  // not reached: it tells GCC that a virtual function does not return
 }
 
 CollectiveStatistics ProcessGroup::statistics() const {

@@ -73,7 +73,7 @@ class ProcessGroup {
   CollectiveStatistics statistics() const;
 
   /// Ends all ranks' processes, this one with `exit_code`.
-  [[noreturn]] void abort(int exit_code) noexcept { backend_->abort(exit_code); }
+  [[noreturn]] void abort(int exit_code) noexcept;
 
  private:
   friend class Collective;

@@ -31,17 +31,23 @@ MpiLibrary::MpiLibrary() {
   find(f64, "ompi_mpi_double");
   find(i32, "ompi_mpi_int32_t");
   find(i64, "ompi_mpi_int64_t");
-  TAPER_CHECK(library.failure().empty(), "MPI cannot be used: {}; install Open MPI (Debian: libopenmpi3 openmpi-bin)",
+  TAPER_CHECK(library.failure().empty(),
+              "MPI cannot be used: {}; install Open MPI (Debian: libopenmpi3 openmpi-bin)",
               library.failure());
 }
 
 MPI_Datatype MpiLibrary::type_of(DType dtype) const {
   switch (dtype) {
-    case kFloat32: return f32;
-    case kFloat64: return f64;
-    case kInt32: return i32;
-    case kInt64: return i64;
-    default: return byte;
+    case kFloat32:
+      return f32;
+    case kFloat64:
+      return f64;
+    case kInt32:
+      return i32;
+    case kInt64:
+      return i64;
+    default:
+      return byte;
   }
 }
 

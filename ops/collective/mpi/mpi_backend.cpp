@@ -100,7 +100,8 @@ class MpiBackend final : public CollectiveBackend {
     constexpr std::chrono::microseconds kNap{50};
     for (int asked = 0;; ++asked) {
       int done = 0;
-      mpi_.check(mpi_.testall(int(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE), "MPI_Testall");
+      mpi_.check(mpi_.testall(int(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE),
+                 "MPI_Testall");
       if (done != 0) return true;
       if (Clock::now() >= deadline) return false;
       if (spinning || asked < kPatience)
@@ -112,8 +113,14 @@ class MpiBackend final : public CollectiveBackend {
 
   void call_roll(const CollectiveCall& call, Clock::time_point deadline) {
     Announcement& own = announced_[size_t(rank_)];
-    own = {.kind = call.kind, .op = call.op, .dtype = call.dtype, .root = call.root, .count = call.count,
-           .number = call.number, .label = {}, .host = {}};
+    own = {.kind = call.kind,
+           .op = call.op,
+           .dtype = call.dtype,
+           .root = call.root,
+           .count = call.count,
+           .number = call.number,
+           .label = {},
+           .host = {}};
     put(own.label, call.label);
     put(own.host, host_);
     rank_ == 0 ? judge(deadline) : answer(own, deadline);
@@ -122,7 +129,8 @@ class MpiBackend final : public CollectiveBackend {
   void answer(const Announcement& own, Clock::time_point deadline) {
     std::vector<MPI_Request> requests(2);
     Verdict verdict = {};
-    mpi_.check(mpi_.isend(&own, sizeof own, mpi_.byte, 0, kRollCallTag, mpi_.world, &requests[0]), "MPI_Isend");
+    mpi_.check(mpi_.isend(&own, sizeof own, mpi_.byte, 0, kRollCallTag, mpi_.world, &requests[0]),
+               "MPI_Isend");
     mpi_.check(mpi_.irecv(&verdict, sizeof verdict, mpi_.byte, 0, kVerdictTag, mpi_.world, &requests[1]),
                "MPI_Irecv");
     const auto grace = std::chrono::duration_cast<Clock::duration>(kGrace);
@@ -136,8 +144,8 @@ class MpiBackend final : public CollectiveBackend {
     std::vector<std::vector<MPI_Request>> arrivals(announced_.size());  // one request each
     for (int rank = 1; rank < size_; ++rank) {
       auto& request = arrivals[size_t(rank)].emplace_back();
-      mpi_.check(mpi_.irecv(&announced_[size_t(rank)], sizeof(Announcement), mpi_.byte, rank, kRollCallTag, mpi_.world,
-                            &request),
+      mpi_.check(mpi_.irecv(&announced_[size_t(rank)], sizeof(Announcement), mpi_.byte, rank, kRollCallTag,
+                            mpi_.world, &request),
                  "MPI_Irecv");
     }
     Verdict verdict = {};
@@ -147,19 +155,21 @@ class MpiBackend final : public CollectiveBackend {
       is_here[size_t(rank)] = finish(arrivals[size_t(rank)], deadline, false);
       if (!is_here[size_t(rank)]) {
         if (verdict.text[0] == 0)
-          put(verdict.text, fmt::format("rank {} on {} did not come to {} within {:g} s", rank, hosts_[size_t(rank)],
-                                        wanted.describe(), timeout_.count()));
+          put(verdict.text, fmt::format("rank {} on {} did not come to {} within {:g} s", rank,
+                                        hosts_[size_t(rank)], wanted.describe(), timeout_.count()));
         continue;
       }
       hosts_[size_t(rank)] = announced_[size_t(rank)].host;
-      if (const CollectiveCall found = call_of(announced_[size_t(rank)]); found != wanted && verdict.text[0] == 0)
-        put(verdict.text, fmt::format("rank {} on {} calls {} while rank 0 calls {}", rank, hosts_[size_t(rank)],
-                                      found.describe(), wanted.describe()));
+      if (const CollectiveCall found = call_of(announced_[size_t(rank)]);
+          found != wanted && verdict.text[0] == 0)
+        put(verdict.text, fmt::format("rank {} on {} calls {} while rank 0 calls {}", rank,
+                                      hosts_[size_t(rank)], found.describe(), wanted.describe()));
     }
     std::vector<MPI_Request> answers;
     for (int rank = 1; rank < size_; ++rank) {
       if (!is_here[size_t(rank)]) continue;
-      mpi_.check(mpi_.isend(&verdict, sizeof verdict, mpi_.byte, rank, kVerdictTag, mpi_.world, &answers.emplace_back()),
+      mpi_.check(mpi_.isend(&verdict, sizeof verdict, mpi_.byte, rank, kVerdictTag, mpi_.world,
+                            &answers.emplace_back()),
                  "MPI_Isend");
     }
     finish(answers, Clock::now() + std::chrono::duration_cast<Clock::duration>(kGrace), false);
@@ -171,7 +181,8 @@ class MpiBackend final : public CollectiveBackend {
     if (call.kind == CollectiveKind::kAllGather) return carry_out_piece(call, data, call.count, deadline);
     const int64_t piece = kLargestCall / int64_t(size_of(call.dtype));
     for (int64_t done = 0; done < call.count; done += piece)
-      carry_out_piece(call, data + done * int64_t(size_of(call.dtype)), std::min(piece, call.count - done), deadline);
+      carry_out_piece(call, data + done * int64_t(size_of(call.dtype)), std::min(piece, call.count - done),
+                      deadline);
   }
 
   void carry_out_piece(const CollectiveCall& call, void* data, int64_t count, Clock::time_point deadline) {
@@ -181,8 +192,8 @@ class MpiBackend final : public CollectiveBackend {
     int status = MPI_SUCCESS;
     switch (call.kind) {
       case CollectiveKind::kAllReduce:
-        status = mpi_.iallreduce(MPI_IN_PLACE, data, int(count), type, call.op == ReduceOp::kMax ? mpi_.max : mpi_.sum,
-                                 mpi_.world, &request[0]);
+        status = mpi_.iallreduce(MPI_IN_PLACE, data, int(count), type,
+                                 call.op == ReduceOp::kMax ? mpi_.max : mpi_.sum, mpi_.world, &request[0]);
         break;
       case CollectiveKind::kBroadcast:
         status = mpi_.ibcast(data, bytes, mpi_.byte, call.root, mpi_.world, &request[0]);

@@ -1,0 +1,269 @@
+// Several ranks against one process with the whole batch.
+
+#include <atomic>
+#include <catch2/catch.hpp>
+#include <chrono>
+
+#include "taper/autograd/functions.h"
+#include "taper/autograd/tape/engine.h"
+#include "taper/core/gpu/runtime.h"
+#include "taper/nn/amp/grad_scaler.h"
+#include "taper/nn/layers/linear.h"
+#include "taper/nn/layers/relu.h"
+#include "taper/nn/layers/sequential.h"
+#include "taper/nn/optim/clip.h"
+#include "taper/nn/optim/ema.h"
+#include "taper/nn/optim/sgd.h"
+#include "taper/nn/parallel/distributed_data_parallel.h"
+#include "taper/ops/copy/copy.h"
+#include "taper/ops/copy/create.h"
+#include "tests/support/ranks.h"
+#if TAPER_SIMULATED_GPU
+#include "taper/core/gpu/sim.h"
+#endif
+
+using namespace taper;
+
+namespace {
+
+constexpr int64_t kImages = 24, kFeatures = 7, kClasses = 5;
+
+struct Net : Module {
+  Linear& first = register_module<Linear>("first", kFeatures, 11);
+  Linear& second = register_module<Linear>("second", 11, 6);
+  Linear& third = register_module<Linear>("third", 6, kClasses);
+  Tensor operator()(const Tensor& x) { return third(relu(second(relu(first(x))))); }
+};
+
+/// Numbers that depend on `seed` and their place alone.
+Tensor numbers(const Shape& shape, int seed, Device device) {
+  Tensor x = ops::arange(0, taper::numel(shape), 1, {.dtype = kFloat64}).reshape(shape);
+  x = sin(x * 12.9898 + double(seed) * 78.233) * 0.5;
+  return x.to(device);
+}
+
+void fill(Net& net, int seed) {
+  for (const Tensor& x : net.parameters()) ops::copy_(x, numbers(x.shape(), ++seed, x.device()));
+}
+
+struct Settings {
+  Device device = kCPU;
+  int64_t accumulate = 1;
+  double clip = 0;
+  bool scale = false;          ///< a GradScaler, and in step 2 an infinity in the images of the last rank
+  bool average = false;        ///< train with an Ema and return its weights
+  int64_t bucket_bytes = 200;  ///< several buckets
+};
+
+constexpr int kSteps = 6;
+constexpr double kNotFinite = -1;  ///< in place of a loss, which is never below 0
+
+/// Trains with this rank's part of every batch; with all of it if there is no group. Returns losses and weights.
+std::vector<double> train(ProcessGroup* group, const Settings& how) {
+  const int rank = group ? group->rank() : 0, ranks = group ? group->size() : 1;
+  Net net;
+  net.to(kFloat64);
+  net.to(how.device);
+  fill(net, group ? 100 * rank : 0);  // other ranks begin with other weights
+  std::optional<DistributedDataParallel> parallel;
+  if (group)
+    parallel.emplace(
+        net, *group,
+        DataParallelOptions{.bucket_bytes = how.bucket_bytes, .first_bucket_bytes = how.bucket_bytes / 2});
+  SGD optimizer(net.named_parameters(), {.lr = 0.1, .momentum = 0.9});
+  Ema ema(net.named_parameters(), 0.9);
+  GradScaler scaler({.init_scale = 1024, .growth_interval = 2, .enabled = how.scale});
+  std::vector<double> result;
+  for (int step = 0; step < kSteps; ++step) {
+    optimizer.zero_grad();
+    double mean = 0;
+    for (int64_t part = 0; part < how.accumulate; ++part) {
+      const Tensor images = numbers({kImages, kFeatures}, 1000 + step * 10 + int(part), how.device);
+      if (how.scale && step == 2) images[kImages - 1] = INFINITY;
+      std::vector<int64_t> classes;
+      for (int64_t i = 0; i < kImages; ++i) classes.push_back(i * i % kClasses);
+      const Tensor labels = from_vector(classes).to(how.device);
+      const int64_t begin = kImages * rank / ranks, end = kImages * (rank + 1) / ranks;
+      const Tensor loss = cross_entropy(net(images.slice(0, begin, end)), labels.slice(0, begin, end)) /
+                          double(how.accumulate);
+      std::optional<DistributedDataParallel::NoSync> alone;
+      if (parallel && part + 1 < how.accumulate) alone.emplace(*parallel);
+      scaler.scale(loss).backward();
+      mean += loss.item();
+    }
+    scaler.unscale(optimizer);
+    if (how.clip > 0) clip_grad_norm(optimizer.parameters(), how.clip);
+    scaler.step(optimizer);
+    if (how.average) ema.update(scaler.found_inf(optimizer));
+    scaler.update();
+    const Tensor all = ops::full({1}, mean, {.dtype = kFloat64});
+    if (group) group->all_reduce(all, ReduceOp::kMean).wait();
+    result.push_back(std::isfinite(ops::item(all)) ? ops::item(all) : kNotFinite);
+  }
+  std::optional<EmaScope> averaged;
+  if (how.average) averaged.emplace(ema);
+  result.push_back(scaler.get_scale());
+  for (const Tensor& x : net.parameters()) {
+    const std::vector<double> values = ops::to_vector<double>(x);
+    result.insert(result.end(), values.begin(), values.end());
+  }
+  return result;
+}
+
+/// Returns what each rank's train() returned.
+std::vector<std::vector<double>> train_in_ranks(int ranks, const Settings& how) {
+  std::vector<std::vector<double>> results(static_cast<size_t>(ranks));
+  const auto errors = in_ranks(ranks, [&](ProcessGroup& group) {
+    Settings own = how;
+    if (how.device.is_cuda()) own.device.index = group.rank() % gpu::device_count();
+    std::optional<gpu::DeviceGuard> guard;
+    if (how.device.is_cuda()) guard.emplace(own.device.index);
+    results[size_t(group.rank())] = train(&group, own);
+  });
+  REQUIRE(errors == std::vector<std::string>(size_t(ranks)));
+  return results;
+}
+
+void check_like_one_process(int ranks, const Settings& how) {
+  const std::vector<double> alone = train(nullptr, how);
+  const auto together = train_in_ranks(ranks, how);
+  CHECK(train_in_ranks(ranks, how) == together);  // bit for bit
+  for (const std::vector<double>& result : together) {
+    REQUIRE(result.size() == alone.size());
+    CHECK(std::vector(result.begin() + kSteps, result.end()) ==
+          std::vector(together[0].begin() + kSteps, together[0].end()));
+    double apart = 0;
+    for (size_t i = 0; i < alone.size(); ++i) apart = std::max(apart, std::abs(result[i] - alone[i]));
+    CHECK(apart <= 1e-12);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("ranks train as one process with the whole batch does") {
+  const int ranks = GENERATE(1, 2, 3, 4);
+  CAPTURE(ranks);
+  SECTION("plain") {
+    check_like_one_process(ranks, {});
+  }
+  SECTION("one bucket") {
+    check_like_one_process(ranks, {.bucket_bytes = 1 << 20});
+  }
+  SECTION("accumulated") {
+    check_like_one_process(ranks, {.accumulate = 3});
+  }
+  SECTION("clipped by the norm over all ranks") {
+    check_like_one_process(ranks, {.clip = 0.05});
+  }
+  SECTION("an infinity on one rank skips the update on all") {
+    check_like_one_process(ranks, {.scale = true});
+  }
+  SECTION("averaged") {
+    check_like_one_process(ranks, {.average = true});
+  }
+}
+
+#if TAPER_SIMULATED_GPU
+TEST_CASE("simulated GPUs train as one process does, in any order of their streams") {
+  const int ranks = GENERATE(2, 4);
+  gpu::sim::set_device_count(ranks);
+  const std::vector<double> alone = train(nullptr, {});
+  for (uint64_t seed = 0; seed < 8; ++seed) {
+    CAPTURE(ranks, seed);
+    gpu::sim::set_schedule_seed(seed);
+    for (const std::vector<double>& result : train_in_ranks(ranks, {.device = kCUDA})) {
+      double apart = 0;
+      for (size_t i = 0; i < alone.size(); ++i) apart = std::max(apart, std::abs(result[i] - alone[i]));
+      CHECK(apart <= 1e-12);
+    }
+  }
+  gpu::sim::reset();
+}
+#endif
+
+TEST_CASE("buckets learn the order of the gradients and travel before the last gradient is there") {
+  const auto errors = in_ranks(2, [](ProcessGroup& group) {
+    Net net;
+    const int64_t before_hooks = group.rank();
+    bool overlapped = false;
+    int64_t done_before = 0;
+    // Registered first, so it runs before the gradient of the first layer goes anywhere.
+    register_post_accumulate_hook(net.first.weight, [&](const Tensor&) {
+      const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+      while (group.statistics().calls < done_before + 4 && std::chrono::steady_clock::now() < deadline)
+        std::this_thread::yield();
+      overlapped = group.statistics().calls >= done_before + 4;
+    });
+    DistributedDataParallel parallel(net, group, {.bucket_bytes = 1, .first_bucket_bytes = 1});
+    expect(parallel.buckets().size() == 6 && parallel.buckets()[0][0] == "third.bias",
+           "one bucket a parameter");
+    for (int step = 0; step < 2; ++step) {
+      done_before = group.statistics().calls;
+      overlapped = false;
+      net(ops::full({2, kFeatures}, double(before_hooks))).sum().backward();
+      expect(overlapped, "four means before the gradient of the first layer");
+    }
+    expect(parallel.buckets().back()[0].starts_with("first."), "the first layer last");
+  });
+  CHECK(errors == std::vector<std::string>(2));
+}
+
+TEST_CASE("gradients are views of the buckets") {
+  const auto groups = make_local_groups(1);
+  Net net;
+  DistributedDataParallel parallel(net, *groups[0]);
+  net(ops::ones({2, kFeatures})).sum().backward();
+  CHECK(net.first.weight.grad().storage() == net.second.weight.grad().storage());
+  const Tensor once = net.first.weight.grad().clone();
+  net(ops::ones({2, kFeatures})).sum().backward();  // without zero_grad()
+  CHECK(ops::to_vector<double>(net.first.weight.grad()) == ops::to_vector<double>(once * 2));
+}
+
+TEST_CASE("models that differ are refused on all ranks, which name rank and tensor") {
+  const auto errors = in_ranks(3, [](ProcessGroup& group) {
+    struct Other : Module {
+      explicit Other(int64_t outputs) { register_module<Linear>("fc", 4, outputs); }
+    };
+    Other model(group.rank() == 2 ? 6 : 5);
+    const DistributedDataParallel parallel(model, group);
+  });
+  for (const std::string& error : errors)
+    CHECK(error ==
+          "DistributedDataParallel: the models differ: rank 2 has fc.weight f32 [6, 4] where rank 0 has "
+          "fc.weight f32 "
+          "[5, 4]");
+}
+
+TEST_CASE("a parameter that the loss does not use is named") {
+  const auto groups = make_local_groups(1);
+  Net net;
+  const DistributedDataParallel parallel(net, *groups[0]);
+  CHECK_THROWS_WITH(net.second(net.first(ops::ones({2, kFeatures}))).sum().backward(),
+                    Catch::Contains("on rank 0 the loss does not depend on third.weight, third.bias, so"));
+  // The next backward() begins anew.
+  CHECK_NOTHROW(net(ops::ones({2, kFeatures})).sum().backward());
+}
+
+TEST_CASE("a model without anything to train is refused") {
+  const auto groups = make_local_groups(1);
+  Net net;
+  net.set_requires_grad(false);
+  CHECK_THROWS_WITH(DistributedDataParallel(net, *groups[0]),
+                    Catch::Contains("no parameter of the model requires"));
+}
+
+TEST_CASE("after_backward runs once, after the outer pass, and not outside one") {
+  const Tensor x = ops::ones({3}).set_requires_grad();
+  int runs = 0;
+  register_post_accumulate_hook(x, [&](const Tensor&) {
+    after_backward([&] {
+      ++runs;
+      CHECK(x.grad().defined());
+    });
+  });
+  x.sum().backward();
+  CHECK(runs == 1);
+  x.sum().backward();
+  CHECK(runs == 2);
+  CHECK_THROWS_WITH(after_backward([] {}), Catch::Contains("no backward pass is under way"));
+}
