@@ -11,7 +11,7 @@ list(TRANSFORM taper_rooms PREPEND taper_ OUTPUT_VARIABLE taper_libraries)
 install(TARGETS taper ${taper_libraries} EXPORT TaperTargets)
 
 # As in taper_room: headers for a GPU or library that this build lacks would compile for nobody.
-set(taper_foreign_headers)
+set(taper_foreign_headers PATTERN "mpi" EXCLUDE)
 if(TAPER_GPU STREQUAL "sim")
   list(APPEND taper_foreign_headers PATTERN "cuda" EXCLUDE)
 endif()

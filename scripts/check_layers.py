@@ -48,7 +48,7 @@ def judge(root, name, room, quoted, target):
     """Returns what is wrong when file `name` of `room` includes `target`, or None."""
     if GPU_RUNTIME.match(target) and not name.startswith("core/gpu/"):
         return f"{target} may be included in core/gpu/ only; include taper/core/gpu/ headers instead"
-    part_of_cpp = "/cudnn/" in name and target.startswith("cudnn")
+    part_of_cpp = any(f"/{library}/" in name and target.startswith(library) for library in ("cudnn", "mpi"))
     if (HEAVY.match(target) and room in LIBRARY and name.endswith(HEADERS) and not part_of_cpp
             and not name.startswith("core/gpu/")):
         return f"{target} is too heavy for a header; include it in the .cpp file"

@@ -2,6 +2,8 @@
 // trains with the library's loop, tells what came of it (report), and turns every failure into a line on
 // standard error and an exit code.
 
+#include <unistd.h>
+
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -166,10 +168,27 @@ const char* name_of_process() {
   return name.c_str();
 }
 
-/// Rank 0 alone prints; others say what is wrong with them.
-void fall_silent_unless_first() {
+/// Parses the command line. Rank 0 alone prints, and so is the first to say what is wrong with the flags; mpirun then
+/// ends the others. One that it does not end has a reason of its own, which it prints a second later.
+std::optional<Exit> parse_as_rank(int argc, char** argv, TrainOptions& options) {
   const auto place = mpi_place();
-  if (place && place->rank > 0 && std::freopen("/dev/null", "w", stdout) == nullptr) std::fclose(stdout);
+  if (!place || place->rank == 0) return parse_options(argc, argv, options);
+  if (std::freopen("/dev/null", "w", stdout) == nullptr) std::fclose(stdout);
+  const int real = ::dup(STDERR_FILENO);
+  std::FILE* const held = std::tmpfile();
+  if (held == nullptr || real < 0) return parse_options(argc, argv, options);
+  ::dup2(::fileno(held), STDERR_FILENO);
+  const std::optional<Exit> exit = parse_options(argc, argv, options);
+  std::fflush(stderr);
+  ::dup2(real, STDERR_FILENO);
+  ::close(real);
+  if (exit && exit->code != 0) {
+    let_rank_0_speak(options);
+    std::rewind(held);
+    for (int letter = std::fgetc(held); letter != EOF; letter = std::fgetc(held)) std::fputc(letter, stderr);
+  }
+  std::fclose(held);
+  return exit;
 }
 
 }  // namespace
@@ -177,9 +196,8 @@ void fall_silent_unless_first() {
 
 int main(int argc, char** argv) {
   taper::start_program(taper::name_of_process());
-  taper::fall_silent_unless_first();
   std::signal(SIGPIPE, SIG_IGN);  // training goes on when nobody reads its output any more
   taper::TrainOptions options;
-  if (const auto exit = taper::parse_options(argc, argv, options)) return exit->code;
+  if (const auto exit = taper::parse_as_rank(argc, argv, options)) return exit->code;
   return taper::run_in_ranks(options);
 }

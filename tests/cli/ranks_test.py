@@ -1,0 +1,201 @@
+"""resnet50_train under mpirun as a user meets it: the losses of one process, one voice, and ranks that fail.
+
+  ranks_test.py MPIRUN RESNET50_TRAIN [--faults N] [--seed N] [TEST...]
+
+--faults N: how often test_faults() kills, stops or delays a rank at a random moment (6).
+"""
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+parser = argparse.ArgumentParser(add_help=False)
+parser.add_argument("mpirun")
+parser.add_argument("program")
+parser.add_argument("--faults", type=int, default=6)
+parser.add_argument("--seed", type=int, default=0)
+OPTIONS, sys.argv[1:] = parser.parse_known_args()
+MPIRUN = [OPTIONS.mpirun, "-q", "--oversubscribe", "--bind-to", "none"] + (["--allow-run-as-root"] if os.getuid() == 0 else [])
+SMALL = ["--arch", "resnet18", "--image-size", "16", "--epochs", "2", "--optimizer", "sgd", "--lr", "0.02", "--progress", "off",
+         "--device", "cpu", "--threads", "1", "--workers", "1", "--deterministic"]
+TIMEOUT = 3  # of the ranks, in seconds
+
+
+def command(ranks, *arguments):
+    launcher = MPIRUN + ["-n", str(ranks)] if ranks else []
+    return [*launcher, OPTIONS.program, *SMALL, *map(str, arguments)]
+
+
+def run(ranks, *arguments):
+    return subprocess.run(command(ranks, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300)
+
+
+def losses(path):
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line)["loss"] for line in file]
+
+
+def lines_in(path):
+    if not os.path.exists(path):
+        return 0
+    with open(path, "rb") as file:
+        return file.read().count(b"\n")
+
+
+def rank_processes(mpirun):
+    """{rank: process id} of the ranks that process `mpirun` has started."""
+    found = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as file:
+                parent = int(file.read().rsplit(")", 1)[1].split()[1])
+            if parent != mpirun:
+                continue
+            with open(f"/proc/{name}/environ", "rb") as file:
+                values = dict(one.split(b"=", 1) for one in file.read().split(b"\0") if b"=" in one)
+        except OSError:
+            continue
+        if b"OMPI_COMM_WORLD_RANK" in values:
+            found[int(values[b"OMPI_COMM_WORLD_RANK"])] = int(name)
+    return found
+
+
+def is_running(process):
+    try:
+        with open(f"/proc/{process}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+class RanksTest(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.folder = temporary.name
+
+    def path(self, *names):
+        return os.path.join(self.folder, *names)
+
+    def trained(self, ranks, *arguments):
+        """Returns the losses and the summary of a run that must succeed."""
+        log, summary = self.path("log"), self.path("summary")
+        done = run(ranks, "--log", log, "--summary", summary, *arguments)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        with open(summary, encoding="utf-8") as file:
+            return losses(log), json.load(file), done.stdout
+
+    def test_losses_of_one_process(self):
+        """Batch norm sees a rank's images as it sees a batch of --accumulate: then all else is equal."""
+        for ranks in 2, 3, 4:
+            steps = ["--dtype", "f64", "--max-steps", 6]
+            alone, one, _ = self.trained(0, "--batch-size", 4, "--accumulate", ranks, *steps)
+            together, several, _ = self.trained(ranks, "--batch-size", 4 * ranks, *steps)
+            again, _, _ = self.trained(ranks, "--batch-per-rank", 4, *steps)
+            self.assertEqual(again, together)
+            self.assertEqual(len(together), 6)
+            for a, b in zip(alone, together):
+                self.assertAlmostEqual(a, b, delta=1e-9 * a)
+            self.assertEqual((one["ranks"], several["ranks"]), (1, ranks))
+            self.assertGreater(several["collective_bytes"], 6 * 8 * several["parameters"])
+
+    def test_options_together(self):
+        options = ["--amp", "bf16", "--ema", "0.9", "--clip-grad", "0.1", "--max-steps", "6", "--accumulate"]
+        alone, _, _ = self.trained(0, "--batch-size", 4, *options, 4)
+        together, _, _ = self.trained(2, "--batch-size", 8, *options, 2)
+        for a, b in zip(alone, together):
+            self.assertAlmostEqual(a, b, delta=0.02 * a)
+
+    def test_images_are_judged_once(self):
+        saved = self.path("runs")
+        self.trained(0, "--batch-size", 16, "--max-steps", 3, "--checkpoint-dir", saved)
+        scores = []
+        for ranks in 0, 2, 3:
+            summary = self.path("score")
+            done = run(ranks, "--init", os.path.join(saved, "last"), "--eval-only", "--batch-size", 24, "--summary", summary)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            with open(summary, encoding="utf-8") as file:
+                scores.append(json.load(file))
+        for score in scores[1:]:
+            self.assertEqual((score["top1"], score["top5"]), (scores[0]["top1"], scores[0]["top5"]))
+            self.assertAlmostEqual(score["final_loss"], scores[0]["final_loss"], delta=1e-5)
+
+    def test_one_voice(self):
+        _, _, text = self.trained(3, "--batch-size", 6, "--max-steps", 2)
+        self.assertEqual(text.count("images to learn from"), 1)
+        self.assertRegex(text, r"3 ranks: \d+ collectives of [\d.]+ [MG]i?B in [\d.]+ s, \d+% of it hidden behind training")
+        for arguments, said in ((["--batch-size", 7], "7 images cannot be shared evenly by 2 ranks"),
+                                (["--batch-per-rank", 4, "--batch-size", 8], "--batch-per-rank: excludes --batch-size"),
+                                (["--oom", "split"], "--oom split"), (["--epoch", 3], "did you mean --epochs?")):
+            done = run(2, *arguments)
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn(said, done.stderr)
+            self.assertEqual(done.stderr.count("see --help"), 1, done.stderr)
+
+    def test_resumes_with_other_ranks(self):
+        """Global batches do not depend on the number of ranks: what differs is what batch norm sees."""
+        folder = self.path("runs")
+        self.trained(2, "--batch-size", 12, "--max-steps", 4, "--checkpoint-dir", folder)
+        _, summary, text = self.trained(3, "--batch-size", 12, "--max-steps", 8, "--checkpoint-dir", folder, "--resume", "auto")
+        self.assertEqual(summary["steps"], 8)
+        self.assertIn("step 4", text)
+
+    def test_time_is_up_on_all(self):
+        done = run(2, "--batch-size", 16, "--epochs", 50, "--max-minutes", "0.05", "--checkpoint-dir", self.path("runs"))
+        self.assertEqual((done.returncode, done.stderr), (75, ""))
+        self.assertIn("interrupted after", done.stdout)
+
+    def test_faults(self):
+        """A rank is killed or stopped at a random moment: the job ends, says who it was, and leaves nothing behind."""
+        random.seed(OPTIONS.seed)
+        folder, log = self.path("runs"), self.path("log")
+        for fault in range(OPTIONS.faults):
+            with self.subTest(fault=fault):
+                step = lines_in(log)
+                process = subprocess.Popen(
+                    command(3, "--batch-size", 6, "--epochs", 1000, "--timeout", TIMEOUT, "--log", log, "--checkpoint-dir", folder,
+                            "--save-every", 5, "--resume", "auto"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                ranks = self.wait_for_steps(process, log, step + random.randint(6, 12))
+                victim, how = random.randrange(3), random.choice((signal.SIGKILL, signal.SIGSTOP))
+                time.sleep(random.random() / 10)
+                os.kill(ranks[victim], how)
+                begin = time.time()
+                try:
+                    _, said = process.communicate(timeout=60)
+                finally:
+                    self.check_gone(ranks)
+                self.assertNotEqual(process.returncode, 0)
+                self.assertLess(time.time() - begin, TIMEOUT + 5 + 15)
+                if how == signal.SIGSTOP:
+                    self.assertRegex(said, f"rank {victim} (on .* did not come|did not answer)|a rank has died or hangs", said)
+        alone = run(0, "--init", os.path.join(folder, "last"), "--eval-only")
+        self.assertEqual(alone.returncode, 0, alone.stderr)
+
+    def check_gone(self, ranks):
+        """mpirun may end a moment before those that it has ended."""
+        before = time.time()
+        while any(map(is_running, ranks.values())) and time.time() - before < 10:
+            time.sleep(0.05)
+        for rank, process in ranks.items():
+            if is_running(process):
+                os.kill(process, signal.SIGKILL)
+                self.fail(f"rank {rank}, process {process}, was left behind")
+
+    def wait_for_steps(self, process, log, steps):
+        before = time.time()
+        while lines_in(log) < steps:
+            if process.poll() is not None:
+                self.fail(process.communicate()[1])
+            self.assertLess(time.time() - before, 100)
+            time.sleep(0.02)
+        return rank_processes(process.pid)
+
+
+if __name__ == "__main__":
+    unittest.main()
