@@ -27,6 +27,8 @@
 
 // Which of several ways to compute an op is taken.
 #include "taper/ops/algorithms/algorithm_cache.h"
+#include "taper/ops/collective/local_group.h"
+#include "taper/ops/collective/mpi_group.h"
 
 // Operations with derivatives.
 #include "taper/autograd/functions.h"
@@ -71,6 +73,7 @@
 #include "taper/nn/optim/plateau.h"
 #include "taper/nn/optim/schedule.h"
 #include "taper/nn/optim/sgd.h"
+#include "taper/nn/parallel/distributed_data_parallel.h"
 #include "taper/nn/report/accuracy.h"
 #include "taper/nn/report/chrome_trace.h"
 #include "taper/nn/report/histogram.h"

@@ -23,7 +23,7 @@ if ! [[ ${2:-} =~ ^[1-9][0-9]*$ ]]; then
 fi
 ranks=$2
 shift 2
-# More ranks than cores may run, each on any core; -q keeps mpirun from explaining a failure that the ranks explain.
-flags=(-q --oversubscribe --bind-to none)
+# More ranks than cores may run, each on any core.
+flags=(--oversubscribe --bind-to none)
 if [ "$(id -u)" = 0 ]; then flags+=(--allow-run-as-root); fi # as in a container
 exec mpirun "${flags[@]}" -n "$ranks" "$program" "$@"

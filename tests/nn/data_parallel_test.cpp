@@ -8,6 +8,8 @@
 #include "taper/autograd/tape/engine.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/nn/amp/grad_scaler.h"
+#include "taper/nn/data/digits_dataset.h"
+#include "taper/nn/data/loader.h"
 #include "taper/nn/layers/linear.h"
 #include "taper/nn/layers/relu.h"
 #include "taper/nn/layers/sequential.h"
@@ -15,6 +17,7 @@
 #include "taper/nn/optim/ema.h"
 #include "taper/nn/optim/sgd.h"
 #include "taper/nn/parallel/distributed_data_parallel.h"
+#include "taper/nn/train/train_loop.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
 #include "tests/support/ranks.h"
@@ -250,6 +253,81 @@ TEST_CASE("a model without anything to train is refused") {
   net.set_requires_grad(false);
   CHECK_THROWS_WITH(DistributedDataParallel(net, *groups[0]),
                     Catch::Contains("no parameter of the model requires"));
+}
+
+namespace {
+
+/// What rank `group` made of a loop over digits, whose step is `step`.
+Outcome loop_over_digits(ProcessGroup& group,
+                         const std::function<EnqueuedStep(const std::vector<Batch>&)>& step,
+                         const std::function<bool()>& interrupted = {}) {
+  DataLoader batches(std::make_shared<DigitsDataset>(DigitsDataset::Split::kTest), evaluation_transform(8, 8),
+                     {.batch_size = 60, .shard = {group.rank(), group.size()}, .drop_last = true});
+  Net model;
+  TrainingRun run(interrupted);
+  run.agree(false);
+  return run.execute([&] {
+    TrainLoop{.plan = TrainPlan(batches, {.epochs = 2}),
+              .model = model,
+              .batches = batches,
+              .step = step,
+              .group = &group}
+        .train(run);
+  });
+}
+
+EnqueuedStep step_with_loss(double loss) {
+  return {.losses = {ops::full({}, loss, {.dtype = kFloat64})},
+          .divisors = {1},
+          .group_lrs = {ops::full({}, 0.1, {.dtype = kFloat64})}};
+}
+
+}  // namespace
+
+TEST_CASE("a loop's loss is the mean over ranks; one that is NaN on a single rank names it on all") {
+  std::vector<Outcome> outcomes(3);
+  auto errors = in_ranks(3, [&](ProcessGroup& group) {
+    outcomes[size_t(group.rank())] = loop_over_digits(group, [&](const std::vector<Batch>& batches) {
+      expect(batches.at(0).size() == 20, "a third of a batch of 60");
+      return step_with_loss(group.rank());
+    });
+  });
+  CHECK(errors == std::vector<std::string>(3));
+  for (const Outcome& outcome : outcomes) {
+    CHECK(outcome.ending == Ending::kFinished);
+    CHECK(outcome.steps == 12);
+    CHECK(outcome.loss == 1);
+  }
+  errors = in_ranks(3, [&](ProcessGroup& group) {
+    int steps = 0;
+    outcomes[size_t(group.rank())] = loop_over_digits(group, [&](const std::vector<Batch>&) {
+      return step_with_loss(++steps == 5 && group.rank() == 1 ? NAN : 1);
+    });
+  });
+  CHECK(errors == std::vector<std::string>(3));
+  for (const Outcome& outcome : outcomes) {
+    CHECK(outcome.ending == Ending::kNotFinite);
+    CHECK(outcome.errors == std::vector<std::string>{"the loss became nan in step 5 on rank 1 alone"});
+  }
+}
+
+TEST_CASE("ranks end after the same step when one of them is asked to end") {
+  std::vector<Outcome> outcomes(3);
+  const auto errors = in_ranks(3, [&](ProcessGroup& group) {
+    int steps = 0;
+    outcomes[size_t(group.rank())] = loop_over_digits(
+        group,
+        [&](const std::vector<Batch>&) {
+          ++steps;
+          return step_with_loss(1);
+        },
+        [&] { return group.rank() == 2 && steps == 7; });
+  });
+  CHECK(errors == std::vector<std::string>(3));
+  for (const Outcome& outcome : outcomes) {
+    CHECK(outcome.ending == Ending::kInterrupted);
+    CHECK(outcome.steps == 7);
+  }
 }
 
 TEST_CASE("after_backward runs once, after the outer pass, and not outside one") {

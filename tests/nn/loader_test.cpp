@@ -118,6 +118,35 @@ TEST_CASE("a shuffled epoch visits each sample once, in an order of its own") {
   CHECK(labels_of(*loader.next()) == shuffled_order(50, 1, 2));
 }
 
+TEST_CASE("ranks share each batch: together the same images in the same order, whatever their number") {
+  const auto dataset = std::make_shared<NumberedDataset>(23);
+  const DataLoaderOptions options = {.batch_size = 10, .shuffle = true, .workers = 2, .seed = 4};
+  DataLoader whole(dataset, training_transform(8), options);
+  for (const int ranks : {2, 3, 4, 10}) {
+    CAPTURE(ranks);
+    std::vector<std::vector<int64_t>> labels(3);
+    std::vector<std::vector<float>> pixels(3);
+    for (int rank = 0; rank < ranks; ++rank) {
+      DataLoaderOptions own = options;
+      own.shard = {rank, ranks};
+      DataLoader loader(dataset, training_transform(8), own);
+      CHECK(loader.batches_per_epoch() == 3);
+      loader.start(1);
+      while (const auto batch = loader.next()) {
+        for (const int64_t label : labels_of(*batch)) labels[size_t(batch->step)].push_back(label);
+        for (const float pixel : pixels_of(*batch)) pixels[size_t(batch->step)].push_back(pixel);
+      }
+    }
+    whole.start(1);
+    while (const auto batch = whole.next()) {
+      CHECK(labels[size_t(batch->step)] == labels_of(*batch));
+      CHECK(pixels[size_t(batch->step)] == pixels_of(*batch));
+    }
+  }
+  CHECK_THROWS_WITH(DataLoader(dataset, training_transform(8), {.shard = {2, 2}}),
+                    Catch::Contains("there is no rank 2 among 2"));
+}
+
 TEST_CASE("drop_last leaves the short batch out") {
   DataLoader loader(std::make_shared<NumberedDataset>(23), evaluation_transform(8, 8),
                     {.batch_size = 10, .drop_last = true, .workers = 2});
