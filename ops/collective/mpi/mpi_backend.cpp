@@ -187,7 +187,7 @@ class MpiBackend final : public CollectiveBackend {
 
   void carry_out_piece(const CollectiveCall& call, void* data, int64_t count, Clock::time_point deadline) {
     std::vector<MPI_Request> request(1);
-    const MPI_Datatype type = mpi_.type_of(call.dtype);
+    auto* const type = mpi_.type_of(call.dtype);
     const int bytes = int(count * int64_t(size_of(call.dtype)));
     int status = MPI_SUCCESS;
     switch (call.kind) {
