@@ -81,9 +81,10 @@ int exit_code(const Outcome& outcome) {
   return interrupted_run ? kInterrupted : 0;
 }
 
-/// Other ranks' errors are mostly rank 0's, too: it has the time to say so and to end all.
+/// Other ranks' errors are mostly rank 0's, too: it has the time to say so and to end all, on a busy machine as well.
 void let_rank_0_speak(const TrainOptions& options) {
-  if (options.place.rank > 0) std::this_thread::sleep_for(std::chrono::seconds(1));
+  constexpr std::chrono::seconds kPatience{5};
+  if (options.place.rank > 0) std::this_thread::sleep_for(kPatience);
 }
 
 /// Whether all ranks have come to the end together. If not, others may be waiting for this one.
@@ -169,7 +170,7 @@ const char* name_of_process() {
 }
 
 /// Parses the command line. Rank 0 alone prints, and so is the first to say what is wrong with the flags; mpirun then
-/// ends the others. One that it does not end has a reason of its own, which it prints a second later.
+/// ends the others. One that it does not end has a reason of its own, which it prints a little later.
 std::optional<Exit> parse_as_rank(int argc, char** argv, TrainOptions& options) {
   const auto place = mpi_place();
   if (!place || place->rank == 0) return parse_options(argc, argv, options);

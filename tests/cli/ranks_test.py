@@ -2,7 +2,7 @@
 
   ranks_test.py MPIRUN RESNET50_TRAIN [--faults N] [--seed N] [TEST...]
 
---faults N: how often test_faults() kills, stops or delays a rank at a random moment (6).
+--faults N: how often test_faults() kills, stops or delays a rank at a random moment (4).
 """
 import argparse
 import json
@@ -18,13 +18,13 @@ import unittest
 parser = argparse.ArgumentParser(add_help=False)
 parser.add_argument("mpirun")
 parser.add_argument("program")
-parser.add_argument("--faults", type=int, default=6)
+parser.add_argument("--faults", type=int, default=4)
 parser.add_argument("--seed", type=int, default=0)
 OPTIONS, sys.argv[1:] = parser.parse_known_args()
 MPIRUN = [OPTIONS.mpirun, "--oversubscribe", "--bind-to", "none"] + (["--allow-run-as-root"] if os.getuid() == 0 else [])
 SMALL = ["--arch", "resnet18", "--image-size", "16", "--epochs", "2", "--optimizer", "sgd", "--lr", "0.02", "--progress", "off",
          "--device", "cpu", "--threads", "1", "--workers", "1", "--deterministic"]
-TIMEOUT = 3  # of the ranks, in seconds
+TIMEOUT = 10  # of the ranks, in seconds: a loaded machine is slow
 
 
 def command(ranks, *arguments, quiet=True):
@@ -167,11 +167,11 @@ class RanksTest(unittest.TestCase):
                 os.kill(ranks[victim], how)
                 begin = time.time()
                 try:
-                    _, said = process.communicate(timeout=60)
+                    _, said = process.communicate(timeout=100)
                 finally:
                     self.check_gone(ranks)
                 self.assertNotEqual(process.returncode, 0)
-                self.assertLess(time.time() - begin, TIMEOUT + 5 + 15)
+                self.assertLess(time.time() - begin, TIMEOUT + 5 + 25)
                 if how == signal.SIGSTOP:
                     self.assertRegex(said, f"rank {victim} (on .* did not come|did not answer)|a rank has died or hangs")
                 else:
