@@ -134,17 +134,13 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
   /// A hook: the parameter's gradient of this backward() is complete.
   void take_gradient(size_t i) {
     if (!synchronises) return;
+    if (pass_.expired()) begin_pass();
     Slot& slot = slots_[i];
     TAPER_CHECK(!slot.has_arrived,
                 "DistributedDataParallel: the gradient of {} changes after it was sent: backward() was "
                 "called twice in "
                 "one pass over the parameter",
                 slot.name);
-    if (arrivals_.empty()) {
-      after_backward([weak = weak_from_this()] {
-        if (const auto self = weak.lock()) self->finish();
-      });
-    }
     arrivals_.push_back(int64_t(i));
     slot.has_arrived = true;
     const Tensor grad = slot.parameter.grad();
@@ -154,6 +150,24 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
     }
     --buckets_[slot.bucket].missing;
     send_full_buckets();
+  }
+
+  /// The first gradient of a backward(). One that an exception ended has left gradients on their way: they are dropped.
+  void begin_pass() {
+    for (Bucket& bucket : buckets_) std::exchange(bucket.mean, {}).wait();
+    forget_arrivals();
+    const auto pass = std::make_shared<int>();
+    pass_ = pass;
+    after_backward([weak = weak_from_this(), pass] {
+      if (const auto self = weak.lock()) self->finish();
+    });
+  }
+
+  void forget_arrivals() {
+    arrivals_.clear();
+    for (Slot& slot : slots_) slot.has_arrived = false;
+    for (Bucket& bucket : buckets_) bucket.missing = bucket.slots.size();
+    next_ = 0;
   }
 
   /// In order, so that all ranks send the same buckets one after the other.
@@ -171,10 +185,8 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
     std::vector<std::string> unused;
     for (const Slot& slot : slots_)
       if (!slot.has_arrived) unused.push_back(slot.name);
-    const std::vector<int64_t> order = std::exchange(arrivals_, {});
-    for (Slot& slot : slots_) slot.has_arrived = false;
-    next_ = 0;
-    for (Bucket& bucket : buckets_) bucket.missing = bucket.slots.size();
+    const std::vector<int64_t> order = arrivals_;
+    forget_arrivals();
     constexpr size_t kNamed = 5;
     const size_t named = std::min(unused.size(), kNamed);
     TAPER_CHECK(
@@ -206,6 +218,7 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
   std::vector<Bucket> buckets_;
   std::vector<int64_t> arrivals_;  ///< slots in the order of this backward()
   size_t next_ = 0;                ///< the bucket to be sent next
+  std::weak_ptr<int> pass_;        ///< lives as long as the engine is to call finish()
   bool order_is_known_ = false;
 };
 

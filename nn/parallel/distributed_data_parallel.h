@@ -1,6 +1,6 @@
 #pragma once
-// DistributedDataParallel: one model on several ranks, each of which sees a part of every batch. backward() leaves the
-// mean of all ranks' gradients in every parameter's grad(), so the ranks' optimisers make the same step.
+// DistributedDataParallel: one model on several ranks. Each rank sees a part of every batch. backward() leaves the mean
+// of all ranks' gradients in every parameter's grad(), so the ranks' optimisers make the same step.
 //
 //   DistributedDataParallel parallel(model, group);  // all ranks now have rank 0's weights
 //   for (...) {

@@ -40,7 +40,6 @@ class CollectiveBackend {
  public:
   virtual ~CollectiveBackend() = default;
 
-  virtual std::string name() const = 0;
   virtual int rank() const = 0;
   virtual int size() const = 0;
 

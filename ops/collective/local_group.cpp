@@ -107,7 +107,6 @@ class LocalBackend final : public CollectiveBackend {
  public:
   LocalBackend(int rank, int size, std::shared_ptr<MeetingPoint> point)
       : rank_(rank), size_(size), point_(std::move(point)) {}
-  std::string name() const override { return "threads"; }
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   void run(const CollectiveCall& call, void* data) override { point_->meet(rank_, call, data); }

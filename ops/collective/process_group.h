@@ -57,7 +57,6 @@ class ProcessGroup {
 
   int rank() const { return backend_->rank(); }
   int size() const { return backend_->size(); }
-  std::string backend_name() const { return backend_->name(); }
 
   /// Replaces x, on every rank, by the sum, mean or largest of all ranks' x. x: f32, f64, i32, i64, f16 or bf16 (the
   /// latter two are added in f32), dense, and untouched until wait(). Throws Error for another x, and for a mean of

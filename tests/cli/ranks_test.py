@@ -138,6 +138,14 @@ class RanksTest(unittest.TestCase):
             self.assertIn(said, done.stderr)
             self.assertEqual(done.stderr.count("see --help"), 1, done.stderr)
 
+    def test_launcher_of_another_mpi(self):
+        """Its processes cannot meet: each would train by itself on a part of the images."""
+        environment = {**os.environ, "PMI_SIZE": "2", "PMI_RANK": "0"}
+        done = subprocess.run(command(0, "--batch-size", 8, "--max-steps", 1), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, timeout=100, env=environment)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("rank 0 of 2, and Open MPI rank 0 of 1: start with Open MPI's own mpirun", done.stderr)
+
     def test_resumes_with_other_ranks(self):
         """Global batches do not depend on the number of ranks: what differs is what batch norm sees."""
         folder = self.path("runs")

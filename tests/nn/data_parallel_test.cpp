@@ -247,6 +247,27 @@ TEST_CASE("a parameter that the loss does not use is named") {
   CHECK_NOTHROW(net(ops::ones({2, kFeatures})).sum().backward());
 }
 
+TEST_CASE("a backward() that an exception ends leaves nothing behind") {
+  const auto errors = in_ranks(2, [](ProcessGroup& group) {
+    Net net;
+    DistributedDataParallel parallel(net, group, {.bucket_bytes = 1, .first_bucket_bytes = 1});
+    const auto gradient = [&] {
+      net.zero_grad();
+      net(ops::full({2, kFeatures}, double(group.rank()))).sum().backward();
+      return ops::to_vector<double>(net.first.weight.grad());
+    };
+    const std::vector<double> right = gradient();
+    bool fails = true;
+    register_hook(net.first.weight, [&](const Tensor& grad) {
+      if (std::exchange(fails, false)) fail("planted");
+      return grad;
+    });
+    expect(error_of(gradient) == "planted", "the exception");
+    expect(gradient() == right, "the next backward()");
+  });
+  CHECK(errors == std::vector<std::string>(2));
+}
+
 TEST_CASE("a model without anything to train is refused") {
   const auto groups = make_local_groups(1);
   Net net;

@@ -64,6 +64,12 @@ class MpiBackend final : public CollectiveBackend {
     mpi_.comm_set_errhandler(mpi_.world, mpi_.errors_return);
     mpi_.check(mpi_.comm_rank(mpi_.world, &rank_), "MPI_Comm_rank");
     mpi_.check(mpi_.comm_size(mpi_.world, &size_), "MPI_Comm_size");
+    const MpiPlace place = mpi_place().value_or(MpiPlace());
+    TAPER_CHECK(size_ == place.size && rank_ == place.rank,
+                "the launcher calls this process rank {} of {}, and Open MPI rank {} of {}: start with Open "
+                "MPI's own "
+                "mpirun, or with srun --mpi=pmix",
+                place.rank, place.size, rank_, size_);
     char host[MPI_MAX_PROCESSOR_NAME] = {};
     int length = 0;
     mpi_.check(mpi_.get_processor_name(host, &length), "MPI_Get_processor_name");
@@ -75,7 +81,6 @@ class MpiBackend final : public CollectiveBackend {
     if (!failed_) mpi_.finalize();  // which would wait for ranks that do not answer
   }
 
-  std::string name() const override { return "MPI"; }
   int rank() const override { return rank_; }
   int size() const override { return size_; }
 
