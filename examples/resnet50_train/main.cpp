@@ -2,18 +2,16 @@
 // trains with the library's loop, tells what came of it (report), and turns every failure into a line on
 // standard error and an exit code.
 
-#include <unistd.h>
-
 #include <chrono>
 #include <csignal>
-#include <cstdio>
-#include <thread>
 
 #include "examples/command_line.h"
 #include "model.h"
 #include "options.h"
+#include "ranks.h"
 #include "report.h"
 #include "setup.h"
+#include "taper/core/base/parallel.h"
 #include "taper/core/files/program.h"
 #include "taper/nn/report/memory_report.h"
 #include "taper/nn/train/console.h"
@@ -81,23 +79,10 @@ int exit_code(const Outcome& outcome) {
   return interrupted_run ? kInterrupted : 0;
 }
 
-/// Other ranks' errors are mostly rank 0's, too: it has the time to say so and to end all, on a busy machine as well.
-void let_rank_0_speak(const TrainOptions& options) {
-  constexpr std::chrono::seconds kPatience{5};
-  if (options.place.rank > 0) std::this_thread::sleep_for(kPatience);
-}
-
 /// Whether all ranks have come to the end together. If not, others may be waiting for this one.
 bool ended_together(const Outcome& outcome) {
   return outcome.ending == Ending::kFinished || outcome.ending == Ending::kStoppedEarly ||
          outcome.ending == Ending::kInterrupted;
-}
-
-/// Returns rank 0's exit code, which knows of files and checkpoints.
-int code_of_rank_0(ProcessGroup& group, int code) {
-  const Tensor told = from_vector<int64_t>({code});
-  group.broadcast(told, 0, "exit code").wait();
-  return int(told.data<int64_t>()[0]);
 }
 
 int run(const TrainOptions& given, ProcessGroup* group) {
@@ -147,7 +132,10 @@ int run_in_ranks(const TrainOptions& options) {
   std::unique_ptr<ProcessGroup> group;
   bool ended = false;
   const int code = run_program([&] {
-    if (options.place.size > 1) group = make_mpi_group(CollectiveTimeout(options.timeout_seconds));
+    if (options.place.size > 1) {
+      group = make_mpi_group(CollectiveTimeout(options.timeout_seconds));
+      if (options.threads == 0) set_num_threads(threads_of_rank(*group));
+    }
     try {
       const int result = run(options, group.get());
       ended = true;
@@ -159,37 +147,6 @@ int run_in_ranks(const TrainOptions& options) {
   });
   if (group && !ended) group->abort(code);
   return code;
-}
-
-/// Returns how messages begin: "resnet50_train", or "resnet50_train (rank 2)" among several processes.
-const char* name_of_process() {
-  const auto place = mpi_place();
-  static const std::string name =
-      place && place->size > 1 ? fmt::format("resnet50_train (rank {})", place->rank) : "resnet50_train";
-  return name.c_str();
-}
-
-/// Parses the command line. Rank 0 alone prints, and so is the first to say what is wrong with the flags; mpirun then
-/// ends the others. One that it does not end has a reason of its own, which it prints a little later.
-std::optional<Exit> parse_as_rank(int argc, char** argv, TrainOptions& options) {
-  const auto place = mpi_place();
-  if (!place || place->rank == 0) return parse_options(argc, argv, options);
-  if (std::freopen("/dev/null", "w", stdout) == nullptr) std::fclose(stdout);
-  const int real = ::dup(STDERR_FILENO);
-  std::FILE* const held = std::tmpfile();
-  if (held == nullptr || real < 0) return parse_options(argc, argv, options);
-  ::dup2(::fileno(held), STDERR_FILENO);
-  const std::optional<Exit> exit = parse_options(argc, argv, options);
-  std::fflush(stderr);
-  ::dup2(real, STDERR_FILENO);
-  ::close(real);
-  if (exit && exit->code != 0) {
-    let_rank_0_speak(options);
-    std::rewind(held);
-    for (int letter = std::fgetc(held); letter != EOF; letter = std::fgetc(held)) std::fputc(letter, stderr);
-  }
-  std::fclose(held);
-  return exit;
 }
 
 }  // namespace

@@ -9,7 +9,6 @@
 #include "optimisation.h"
 #include "report.h"
 #include "resume.h"
-#include "taper/core/base/available_cpus.h"
 #include "taper/core/base/parallel.h"
 #include "taper/core/base/printable.h"
 #include "taper/core/files/atomic_file.h"
@@ -26,11 +25,7 @@ namespace {
 
 /// Sets threads, choice of algorithms, TF32 and seed.
 void apply_settings(const TrainOptions& options) {
-  if (options.threads > 0) {
-    set_num_threads(options.threads);
-  } else if (const int cpus = available_cpus(); cpus >= int(std::thread::hardware_concurrency())) {
-    set_num_threads(std::max(cpus / options.place.local_size, 1));  // mpirun has not shared them out
-  }
+  if (options.threads > 0) set_num_threads(options.threads);
   if (options.benchmark) algorithm_cache().set_mode(AlgorithmMode::kBenchmark);
   if (options.benchmark_seconds > 0)
     algorithm_cache().set_benchmark_limits({.seconds_in_all = options.benchmark_seconds});

@@ -1,0 +1,75 @@
+#include "ranks.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "taper/core/base/available_cpus.h"
+
+namespace taper {
+
+const char* name_of_process() {
+  const auto place = mpi_place();
+  static const std::string name =
+      place && place->size > 1 ? fmt::format("resnet50_train (rank {})", place->rank) : "resnet50_train";
+  return name.c_str();
+}
+
+std::optional<Exit> parse_as_rank(int argc, char** argv, TrainOptions& options) {
+  const auto place = mpi_place();
+  if (!place || place->rank == 0) return parse_options(argc, argv, options);
+  if (std::freopen("/dev/null", "w", stdout) == nullptr) std::fclose(stdout);
+  const int real = ::dup(STDERR_FILENO);
+  std::FILE* const held = std::tmpfile();
+  if (held == nullptr || real < 0) return parse_options(argc, argv, options);
+  ::dup2(::fileno(held), STDERR_FILENO);
+  const std::optional<Exit> exit = parse_options(argc, argv, options);
+  std::fflush(stderr);
+  ::dup2(real, STDERR_FILENO);
+  ::close(real);
+  if (exit && exit->code != 0) {
+    let_rank_0_speak(options);
+    std::rewind(held);
+    for (int letter = std::fgetc(held); letter != EOF; letter = std::fgetc(held)) std::fputc(letter, stderr);
+  }
+  std::fclose(held);
+  return exit;
+}
+
+void let_rank_0_speak(const TrainOptions& options) {
+  constexpr std::chrono::seconds kPatience{5};
+  if (options.place.rank > 0) std::this_thread::sleep_for(kPatience);
+}
+
+/// Returns the host's name and the CPUs of it that this process may run on.
+static std::string describe_cpus() {
+  char host[256] = {};
+  ::gethostname(host, sizeof host - 1);
+  std::string text = host;
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return text;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+    if (CPU_ISSET(cpu, &allowed)) text += fmt::format(" {}", cpu);
+  return text;
+}
+
+int threads_of_rank(ProcessGroup& group) {
+  const std::string own = describe_cpus();
+  const std::vector<std::string> all = group.gather_texts(own, "CPUs");
+  return std::max(available_cpus() / int(std::ranges::count(all, own)), 1);
+}
+
+int code_of_rank_0(ProcessGroup& group, int code) {
+  const Tensor told = from_vector<int64_t>({code});
+  group.broadcast(told, 0, "exit code").wait();
+  return int(told.data<int64_t>()[0]);
+}
+
+}  // namespace taper
