@@ -6,8 +6,9 @@
 #   scripts/check_tidy.sh --together FILE...   these, of one room and without a main, as if they were one file
 #
 # Most of its time clang-tidy walks the standard library's headers, so all files of the library are checked eight
-# together. Left out are core/gpu/ (clang 14 has no std::source_location, which the simulated GPU needs) and what calls
-# NVIDIA's libraries, which build/default leaves out.
+# together, but for those that need more of the CPU than the others are compiled for. Left out are core/gpu/ (clang 14
+# has no std::source_location, which the simulated GPU needs) and what calls NVIDIA's libraries, which build/default
+# leaves out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ ! -f build/default/compile_commands.json ]; then
@@ -42,15 +43,16 @@ in_batches() { xargs --no-run-if-empty -n "$1" -P "$(nproc)" scripts/check_tidy.
 if [ $# -gt 0 ]; then printf '%s\n' "$@" | in_batches 1; exit; fi
 
 left_out=(':!core/gpu' ':!ops/vendor/cublaslt' ':!ops/vendor/cudnn')
+sets=('ops/**/cpu/avx512bf16/*.cpp' 'ops/**/cpu/amx/*.cpp') # for CPUs that the other files of a batch are not compiled for
 forwarders=ops/cpu_levels/dispatch.cpp # has the names of the kernels that it stands in for
 status=0
 for room in core ops autograd nn examples/resnet50_train; do
-  git ls-files "$room/*.cpp" "${left_out[@]}" ":!$forwarders" | in_batches 8 || status=1
+  git ls-files "$room/*.cpp" "${left_out[@]}" ":!$forwarders" "${sets[@]/#/:!}" | in_batches 8 || status=1
 done
 # Programs have a main each. And two checks, of using declarations and namespace aliases, look at a file only when it
 # is the first of its batch.
 {
-  git ls-files 'examples/*.cpp' 'bench/*.cpp' "$forwarders" ':!examples/resnet50_train'
+  git ls-files 'examples/*.cpp' 'bench/*.cpp' "$forwarders" "${sets[@]}" ':!examples/resnet50_train'
   git grep -lE '^\s*(using [A-Za-z_:]+::\w+;|namespace \w+ =)' -- {core,ops,autograd,nn}'/*.cpp' "${left_out[@]}" || true
 } | in_batches 1 || status=1
 exit $status
