@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "taper/autograd/functions.h"
+#include "taper/autograd/tape/checkpoint.h"
 #include "taper/autograd/tape/engine.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/nn/amp/grad_scaler.h"
@@ -365,4 +366,19 @@ TEST_CASE("after_backward runs once, after the outer pass, and not outside one")
   x.sum().backward();
   CHECK(runs == 2);
   CHECK_THROWS_WITH(after_backward([] {}), Catch::Contains("no backward pass is under way"));
+
+  // checkpoint() runs a pass of its own inside, in which `inner` gets its gradient before `outer` has one.
+  const Tensor inner = ops::ones({3}).set_requires_grad(), outer = ops::ones({3}).set_requires_grad();
+  register_post_accumulate_hook(inner, [&](const Tensor&) {
+    CHECK_FALSE(outer.grad().defined());
+    after_backward([&] {
+      ++runs;
+      CHECK(outer.grad().defined());
+    });
+  });
+  checkpoint([&](const std::vector<Tensor>& inputs) { return std::vector<Tensor>{inputs[0] * inner}; },
+             {exp(outer)})[0]
+      .sum()
+      .backward();
+  CHECK(runs == 3);
 }
