@@ -7,6 +7,22 @@
 
 namespace taper {
 
+/// The flags of several processes.
+static void add_rank_flags(CLI::App& app, TrainOptions& options, const char* group) {
+  app.add_option_function<std::string>(
+         "--compress-gradients",
+         [&options](const std::string& value) {
+           options.wire_dtype.reset();
+           if (value != "off") options.wire_dtype = value == "bf16" ? kBFloat16 : kFloat16;
+         },
+         "under mpirun: gradients are rounded for their way between ranks, half the bytes of f32; fp16 "
+         "holds\n"
+         "numbers below 65520 only [off]")
+      ->check(CLI::IsMember({"off", "bf16", "fp16"}))
+      ->type_name("off|bf16|fp16")
+      ->group(group);
+}
+
 void add_running_flags(CLI::App& app, TrainOptions& options) {
   const char* group = "Running";
   app.add_option_function<std::string>(
@@ -47,6 +63,7 @@ void add_running_flags(CLI::App& app, TrainOptions& options) {
       "under mpirun: seconds after which a rank that does not come to what all do together ends the run")
       ->default_str(fmt::format("{:g}", options.timeout_seconds))
       ->group(group);
+  add_rank_flags(app, options, group);
   add_number(app, "--seed", options.seed, Range<uint64_t>{0, std::numeric_limits<uint64_t>::max()},
              "of weights, order, augmentation")
       ->default_str(fmt::format("{}", options.seed))
@@ -97,8 +114,8 @@ void check_running_flags(const TrainOptions& options) {
 }
 
 std::vector<std::string> flags_of_training(const CLI::App& app) {
-  static const std::set<std::string> kOthers = {"--augment", "--shuffle", "--zero-init-residual", "--dropout",
-                                                "--seed"};
+  static const std::set<std::string> kOthers = {"--augment", "--shuffle", "--zero-init-residual",
+                                                "--dropout", "--seed",    "--compress-gradients"};
   static const std::set<std::string> kEvaluation = {"--batch-size", "--batch-per-rank", "--eval-ema"};
   std::vector<std::string> flags;
   for (const CLI::Option* option : app.get_options()) {

@@ -83,7 +83,7 @@ void Training::join_ranks() {
   for (size_t rank = 1; rank < all.size(); ++rank)
     TAPER_CHECK(all[rank] == all[0], "the ranks' runs differ: rank {} is at {}, rank 0 at {}", rank,
                 all[rank], all[0]);
-  parallel_.emplace(*setup_.model, *group_);
+  parallel_.emplace(*setup_.model, *group_, DataParallelOptions{.wire_dtype = options_.wire_dtype});
   // Other ranks have other images, and should not drop the same activations of theirs.
   GeneratorState random = default_generator().state();
   random.seed += uint64_t(group_->rank());

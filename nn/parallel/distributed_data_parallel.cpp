@@ -56,6 +56,8 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
     for (auto& [name, parameter] : model.named_parameters())
       if (parameter.requires_grad()) slots_.push_back({.name = name, .parameter = parameter});
     TAPER_CHECK(!slots_.empty(), "DistributedDataParallel: no parameter of the model requires a gradient");
+    TAPER_CHECK(!options.wire_dtype || *options.wire_dtype == kFloat16 || *options.wire_dtype == kBFloat16,
+                "DistributedDataParallel: wire_dtype must be f16 or bf16, got {}", *options.wire_dtype);
     std::vector<int64_t> order(slots_.size());
     std::iota(order.rbegin(), order.rend(), 0);  // backward() most likely begins with the last one
     fill_buckets(order);
@@ -91,6 +93,7 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
     Tensor flat;
     std::vector<size_t> slots;
     size_t missing = 0;  ///< gradients that have not arrived in this backward()
+    Tensor wire = {};    ///< what travels: `flat`, or its numbers in wire_dtype
     Collective mean = {};
   };
 
@@ -174,9 +177,22 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
   void send_full_buckets() {
     while (next_ < buckets_.size() && buckets_[next_].missing == 0) {
       Bucket& bucket = buckets_[next_];
-      bucket.mean = group_.all_reduce(bucket.flat, ReduceOp::kMean, fmt::format("gradients {}", next_));
+      bucket.wire = ops::cast(bucket.flat, wire_dtype(bucket.flat.dtype()));
+      bucket.mean = group_.all_reduce(bucket.wire, ReduceOp::kMean, fmt::format("gradients {}", next_));
       ++next_;
     }
+  }
+
+  DType wire_dtype(DType dtype) const {
+    const DType wanted = options_.wire_dtype.value_or(dtype);
+    return size_of(wanted) < size_of(dtype) ? wanted : dtype;
+  }
+
+  /// Waits for a bucket's mean, and brings it to the gradients.
+  static void receive(Bucket& bucket) {
+    std::exchange(bucket.mean, {}).wait();
+    const Tensor wire = std::exchange(bucket.wire, {});
+    if (!wire.is_same(bucket.flat)) ops::copy_(bucket.flat, wire);
   }
 
   /// Waits for all means. Makes ready for the next backward().
@@ -195,7 +211,7 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
         "gradients for ever; freeze what is not used (set_requires_grad(false)) or use all of it",
         group_.rank(), fmt::join(unused.begin(), unused.begin() + int64_t(named), ", "),
         unused.size() > named ? fmt::format(" and {} others", unused.size() - named) : "");
-    for (Bucket& bucket : buckets_) std::exchange(bucket.mean, {}).wait();
+    for (Bucket& bucket : buckets_) receive(bucket);
     if (!std::exchange(order_is_known_, true)) learn_order(order);
   }
 

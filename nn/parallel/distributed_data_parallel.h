@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,13 +28,16 @@ namespace taper {
 struct DataParallelOptions {
   int64_t bucket_bytes = 25 << 20;       ///< of gradients in a bucket, at least one parameter's
   int64_t first_bucket_bytes = 1 << 20;  ///< of the first one, so that it goes early
+  /// f16 or bf16: wider gradients are rounded to it for their way. Half the bytes of f32. grad() keeps its dtype.
+  /// PyTorch's counterpart: torch/distributed/algorithms/ddp_comm_hooks/default_hooks.py (bf16_compress_hook).
+  std::optional<DType> wire_dtype = {};
 };
 
 class DistributedDataParallel {
  public:
   /// Gives every rank's model the parameters and buffers of rank 0's. `model` and `group` must outlive this; the model
   /// must not be moved or converted meanwhile. All ranks must call it. Throws Error, naming rank and tensor, if a rank's
-  /// model differs in a name, shape, dtype or in what trains; and if nothing trains.
+  /// model differs in a name, shape, dtype or in what trains; if nothing trains; and for another wire_dtype.
   DistributedDataParallel(Module& model, ProcessGroup& group, const DataParallelOptions& options = {});
   ~DistributedDataParallel();
   DistributedDataParallel(const DistributedDataParallel&) = delete;

@@ -112,6 +112,17 @@ class RanksTest(unittest.TestCase):
         for a, b in zip(alone, together):
             self.assertAlmostEqual(a, b, delta=0.02 * a)
 
+    def test_compressed_gradients(self):
+        """Half the bytes for the gradients; losses go apart by roundings."""
+        steps = ["--batch-size", 8, "--max-steps", 6]
+        wide, before, _ = self.trained(2, *steps)
+        narrow, after, _ = self.trained(2, *steps, "--compress-gradients", "bf16")
+        self.assertNotEqual(wide, narrow)
+        for a, b in zip(wide, narrow):
+            self.assertAlmostEqual(a, b, delta=0.02 * a)
+        saved = before["collective_bytes"] - after["collective_bytes"]
+        self.assertEqual(saved, 6 * 2 * before["parameters"])
+
     def test_images_are_judged_once(self):
         saved = self.path("runs")
         self.trained(0, "--batch-size", 16, "--max-steps", 3, "--checkpoint-dir", saved)
