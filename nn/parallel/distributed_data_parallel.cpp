@@ -9,6 +9,7 @@
 
 #include "taper/autograd/tape/engine.h"
 #include "taper/autograd/tape/grad_mode.h"
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/op_scope.h"
 #include "taper/core/views.h"
 #include "taper/ops/copy/copy.h"
@@ -79,6 +80,24 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
     return all;
   }
 
+  std::shared_ptr<const ShardedParameters> shards() {
+    if (shards_) return shards_;
+    order_is_known_ = true;  // from now on a shard has its place
+    std::vector<int64_t> order;
+    for (const Bucket& bucket : buckets_) order.insert(order.end(), bucket.slots.begin(), bucket.slots.end());
+    rows_ = group_.size();
+    fill_buckets(order);
+    std::vector<ShardedParameters::Place> places;
+    for (const Slot& slot : slots_)
+      places.push_back(
+          {.parameter = slot.parameter, .bucket = slot.bucket, .offset = slot.home.storage_offset()});
+    std::vector<int64_t> row_sizes;
+    for (const Bucket& bucket : buckets_) row_sizes.push_back(bucket.flat.numel() / rows_);
+    shards_ = std::make_shared<const ShardedParameters>(group_, places, row_sizes);
+    for (const Slot& slot : slots_) slot.parameter.set_grad({});
+    return shards_;
+  }
+
   bool synchronises = true;
 
  private:
@@ -123,7 +142,8 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
     Bucket& bucket = buckets_[number];
     bucket.missing = bucket.slots.size();
     const Tensor& first = slots_[bucket.slots[0]].parameter;
-    bucket.flat = ops::zeros({elements}, {.dtype = first.dtype(), .device = first.device()});
+    bucket.flat =
+        ops::zeros({rows_ * ceil_div(elements, rows_)}, {.dtype = first.dtype(), .device = first.device()});
     int64_t offset = 0;
     for (const size_t i : bucket.slots) {
       const Tensor& x = slots_[i].parameter;
@@ -149,7 +169,7 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
     const Tensor grad = slot.parameter.grad();
     if (!grad.is_same(slot.home)) {
       ops::copy_(slot.home, grad);
-      slot.parameter.set_grad(slot.home);
+      slot.parameter.set_grad(shards_ ? Tensor() : slot.home);
     }
     --buckets_[slot.bucket].missing;
     send_full_buckets();
@@ -157,6 +177,12 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
 
   /// The first gradient of a backward(). One that an exception ended has left gradients on their way: they are dropped.
   void begin_pass() {
+    for (const Slot& slot : slots_)
+      TAPER_CHECK(!shards_ || !shards_->shard_of(slot.parameter).grad().defined(),
+                  "DistributedDataParallel: the shard of {} has the gradient of another backward(); call the "
+                  "optimiser's "
+                  "zero_grad() before, or add up gradients under NoSync",
+                  slot.name);
     for (Bucket& bucket : buckets_) std::exchange(bucket.mean, {}).wait();
     forget_arrivals();
     const auto pass = std::make_shared<int>();
@@ -178,8 +204,9 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
     while (next_ < buckets_.size() && buckets_[next_].missing == 0) {
       Bucket& bucket = buckets_[next_];
       bucket.wire = ops::cast(bucket.flat, wire_dtype(bucket.flat.dtype()));
-      bucket.mean = group_.all_reduce(bucket.wire, ReduceOp::kMean, fmt::format("gradients {}", next_));
-      ++next_;
+      const std::string label = fmt::format("gradients {}", next_++);
+      bucket.mean = shards_ ? group_.reduce_scatter(rows_of(bucket.wire), ReduceOp::kMean, label)
+                            : group_.all_reduce(bucket.wire, ReduceOp::kMean, label);
     }
   }
 
@@ -188,11 +215,15 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
     return size_of(wanted) < size_of(dtype) ? wanted : dtype;
   }
 
+  Tensor rows_of(const Tensor& flat) const { return views::view(flat, {rows_, -1}); }
+
   /// Waits for a bucket's mean, and brings it to the gradients.
-  static void receive(Bucket& bucket) {
+  void receive(Bucket& bucket) const {
     std::exchange(bucket.mean, {}).wait();
     const Tensor wire = std::exchange(bucket.wire, {});
-    if (!wire.is_same(bucket.flat)) ops::copy_(bucket.flat, wire);
+    if (wire.is_same(bucket.flat)) return;
+    const int64_t own = shards_ ? group_.rank() : 0;
+    ops::copy_(views::select(rows_of(bucket.flat), 0, own), views::select(rows_of(wire), 0, own));
   }
 
   /// Waits for all means. Makes ready for the next backward().
@@ -212,6 +243,10 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
         group_.rank(), fmt::join(unused.begin(), unused.begin() + int64_t(named), ", "),
         unused.size() > named ? fmt::format(" and {} others", unused.size() - named) : "");
     for (Bucket& bucket : buckets_) receive(bucket);
+    if (shards_)
+      for (const Slot& slot : slots_)
+        shards_->shard_of(slot.parameter)
+            .set_grad(shards_->shard_in_bucket(slot.parameter, buckets_[slot.bucket].flat));
     if (!std::exchange(order_is_known_, true)) learn_order(order);
   }
 
@@ -236,6 +271,8 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
   size_t next_ = 0;                ///< the bucket to be sent next
   std::weak_ptr<int> pass_;        ///< lives as long as the engine is to call finish()
   bool order_is_known_ = false;
+  int64_t rows_ = 1;                                 ///< of a bucket: one for each rank, if they are sharded
+  std::shared_ptr<const ShardedParameters> shards_;  ///< null: they are not
 };
 
 DistributedDataParallel::DistributedDataParallel(Module& model, ProcessGroup& group,
@@ -258,6 +295,10 @@ void DistributedDataParallel::broadcast_buffers() {
   std::vector<Collective> under_way;
   for (const Tensor& buffer : model_.buffers()) under_way.push_back(group_.broadcast(buffer, 0, "buffers"));
   for (Collective& one : under_way) one.wait();
+}
+
+std::shared_ptr<const ShardedParameters> DistributedDataParallel::shards() {
+  return reducer_->shards();
 }
 
 std::vector<std::vector<std::string>> DistributedDataParallel::buckets() const {

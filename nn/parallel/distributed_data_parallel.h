@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "taper/nn/module.h"
+#include "taper/nn/parallel/sharded_parameters.h"
 #include "taper/ops/collective/process_group.h"
 
 namespace taper {
@@ -60,6 +61,12 @@ class DistributedDataParallel {
   /// Gives every rank rank 0's buffers: batch norm's running statistics, which each rank keeps of its own images.
   /// Before an evaluation.
   void broadcast_buffers();
+
+  /// For Optimizer::shard(), between two steps. From now on backward() leaves the mean gradient of each shard in the
+  /// shard's grad(), and none in the parameters': half of the all-reduce, its reduce-scatter, is done. Buckets keep the
+  /// order that they have. backward() throws Error if a shard still has a gradient: batches of a step add up under NoSync
+  /// alone. All ranks must call it. Returns the same object for every call.
+  std::shared_ptr<const ShardedParameters> shards();
 
   /// Returns the parameters' names in each bucket, in the order in which buckets travel.
   std::vector<std::vector<std::string>> buckets() const;
