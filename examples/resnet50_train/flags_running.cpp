@@ -7,22 +7,6 @@
 
 namespace taper {
 
-/// The flags of several processes.
-static void add_rank_flags(CLI::App& app, TrainOptions& options, const char* group) {
-  app.add_option_function<std::string>(
-         "--compress-gradients",
-         [&options](const std::string& value) {
-           options.wire_dtype.reset();
-           if (value != "off") options.wire_dtype = value == "bf16" ? kBFloat16 : kFloat16;
-         },
-         "under mpirun: gradients are rounded for their way between ranks, half the bytes of f32; fp16 "
-         "holds\n"
-         "numbers below 65520 only [off]")
-      ->check(CLI::IsMember({"off", "bf16", "fp16"}))
-      ->type_name("off|bf16|fp16")
-      ->group(group);
-}
-
 void add_running_flags(CLI::App& app, TrainOptions& options) {
   const char* group = "Running";
   app.add_option_function<std::string>(
@@ -58,12 +42,6 @@ void add_running_flags(CLI::App& app, TrainOptions& options) {
       ->check(CLI::IsMember({"on", "off"}))
       ->type_name("on|off")
       ->group(group);
-  add_number(
-      app, "--timeout", options.timeout_seconds, Range<double>{0, 86400, true},
-      "under mpirun: seconds after which a rank that does not come to what all do together ends the run")
-      ->default_str(fmt::format("{:g}", options.timeout_seconds))
-      ->group(group);
-  add_rank_flags(app, options, group);
   add_number(app, "--seed", options.seed, Range<uint64_t>{0, std::numeric_limits<uint64_t>::max()},
              "of weights, order, augmentation")
       ->default_str(fmt::format("{}", options.seed))

@@ -94,6 +94,7 @@ struct TrainOptions {
   // Running.
   RankPlace place;                  ///< this process among those that a launcher started
   double timeout_seconds = 600;     ///< for a rank to come to what all do together
+  std::string flight_record;        ///< folder; empty: checkpoint_dir
   std::optional<DType> wire_dtype;  ///< bf16 or f16: what gradients travel in between ranks
   Device device;
   bool benchmark = false;

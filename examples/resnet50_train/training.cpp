@@ -1,10 +1,12 @@
 #include "training.h"
 
 #include "optimisation.h"
+#include "ranks.h"
 #include "report.h"
 #include "resume.h"
 #include "taper/core/files/program.h"
 #include "taper/core/generator.h"
+#include "taper/nn/parallel/check_weights.h"
 #include "taper/nn/train/evaluate.h"
 #include "taper/nn/train/schedule_sink.h"
 
@@ -83,6 +85,8 @@ void Training::join_ranks() {
   for (size_t rank = 1; rank < all.size(); ++rank)
     TAPER_CHECK(all[rank] == all[0], "the ranks' runs differ: rank {} is at {}, rank 0 at {}", rank,
                 all[rank], all[0]);
+  if (const std::string way = connect_gpus(*group_, options_.device); !way.empty())
+    setup_.data.notes.push_back(way);
   parallel_.emplace(*setup_.model, *group_, DataParallelOptions{.wire_dtype = options_.wire_dtype});
   // Other ranks have other images, and should not drop the same activations of theirs.
   GeneratorState random = default_generator().state();
@@ -102,7 +106,10 @@ TrainStep Training::make_step() {
 }
 
 std::optional<Score> Training::score() {
-  if (parallel_) parallel_->broadcast_buffers();
+  if (parallel_) {
+    check_weights(*setup_.model, *group_);
+    parallel_->broadcast_buffers();
+  }
   return evaluate(*setup_.model, *setup_.data.validation,
                   {.ema = options_.eval_ema.value_or(true) ? ema_.get() : nullptr,
                    .run = &run_,
