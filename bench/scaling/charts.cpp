@@ -86,7 +86,7 @@ std::string draw_timeline(const std::string& title, const Timeline& timeline) {
   add(0, std::max(sent, timeline.backward_end), timeline.seconds, kColours[2], "optimizer");
   for (size_t i = 0; i < timeline.buckets.size(); ++i) {
     const BucketTime& one = timeline.buckets[i];
-    add(1, one.ready, one.begin, "#bbb", fmt::format("bucket {} waits", i));
+    if (one.begin > one.ready) add(1, one.ready, one.begin, "#bbb", fmt::format("bucket {} waits", i));
     add(2, one.begin, one.end, kColours[i % 2 == 0 ? 4 : 6],
         fmt::format("bucket {}, {} bytes", i, one.bytes));
   }

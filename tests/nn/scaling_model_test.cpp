@@ -107,6 +107,26 @@ TEST_CASE("a network without cost has an efficiency of 1") {
     }
 }
 
+TEST_CASE("a bucket holds what its limit allows, and one dtype and device") {
+  const auto cut = [](std::vector<BucketEntry> row) {
+    return cut_buckets(row, {.bucket_bytes = 10, .first_bucket_bytes = 4});
+  };
+  using Ends = std::vector<size_t>;
+  CHECK(cut({}) == Ends{});
+  CHECK(cut({{3}, {1}, {4}, {6}, {1}}) == Ends{2, 4, 5});
+  CHECK(cut({{5}, {10}, {11}, {1}}) == Ends{1, 2, 3, 4});  // one that is too large goes alone
+  CHECK(cut({{2}, {2, kFloat64}, {2, kFloat64}, {2}}) == Ends{1, 3, 4});
+  CHECK(cut({{2}, {2, kFloat32, Device("cuda:1")}, {2}}) == Ends{1, 2, 3});
+}
+
+TEST_CASE("the optimiser waits for the end of backward, too") {
+  Step step = even_step(4, kMiB);
+  step.backward = 0.080;  // after the last gradient
+  const Timeline timeline = simulate(step, {}, [](double) { return 1e-3; });
+  CHECK(timeline.buckets.back().end < timeline.backward_end);
+  CHECK(timeline.seconds == Approx(step.seconds()));
+}
+
 TEST_CASE("one bucket begins when backward is over") {
   const Step step = even_step(40, kMiB);
   const Timeline timeline =
