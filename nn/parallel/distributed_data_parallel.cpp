@@ -96,30 +96,27 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
 
   /// Makes the buckets anew, with the slots in this order.
   void fill_buckets(const std::vector<int64_t>& order) {
-    buckets_.clear();
-    std::vector<int64_t> sizes;  // in elements
+    std::vector<BucketEntry> row;
     for (const int64_t i : order) {
-      const Slot& slot = slots_[size_t(i)];
-      const Tensor* last = buckets_.empty() ? nullptr : &slots_[buckets_.back().slots.back()].parameter;
-      const int64_t limit = buckets_.size() == 1 ? options_.first_bucket_bytes : options_.bucket_bytes;
-      const auto bytes = [&](int64_t elements) {
-        return elements * int64_t(size_of(slot.parameter.dtype()));
-      };
-      if (last == nullptr || last->dtype() != slot.parameter.dtype() ||
-          last->device() != slot.parameter.device() || bytes(sizes.back() + slot.parameter.numel()) > limit) {
-        buckets_.emplace_back();
-        sizes.push_back(0);
-      }
-      buckets_.back().slots.push_back(size_t(i));
-      sizes.back() += slot.parameter.numel();
+      const Tensor& x = slots_[size_t(i)].parameter;
+      row.push_back(
+          {.bytes = x.numel() * int64_t(size_of(x.dtype())), .dtype = x.dtype(), .device = x.device()});
     }
-    for (size_t b = 0; b < buckets_.size(); ++b) make_flat(b, sizes[b]);
+    buckets_.clear();
+    auto begin = order.begin();
+    for (const size_t end : cut_buckets(row, options_)) {
+      buckets_.emplace_back().slots.assign(begin, order.begin() + int64_t(end));
+      begin = order.begin() + int64_t(end);
+      make_flat(buckets_.size() - 1);
+    }
   }
 
-  void make_flat(size_t number, int64_t elements) {
+  void make_flat(size_t number) {
     Bucket& bucket = buckets_[number];
     bucket.missing = bucket.slots.size();
     const Tensor& first = slots_[bucket.slots[0]].parameter;
+    int64_t elements = 0;
+    for (const size_t i : bucket.slots) elements += slots_[i].parameter.numel();
     bucket.flat = ops::zeros({elements}, {.dtype = first.dtype(), .device = first.device()});
     int64_t offset = 0;
     for (const size_t i : bucket.slots) {

@@ -20,14 +20,10 @@
 #include <vector>
 
 #include "taper/nn/module.h"
+#include "taper/nn/parallel/buckets.h"
 #include "taper/ops/collective/process_group.h"
 
 namespace taper {
-
-struct DataParallelOptions {
-  int64_t bucket_bytes = 25 << 20;       ///< of gradients in a bucket, at least one parameter's
-  int64_t first_bucket_bytes = 1 << 20;  ///< of the first one, so that it goes early
-};
 
 class DistributedDataParallel {
  public:
