@@ -30,7 +30,7 @@
 #include "taper/nn/optim/sgd.h"
 #include "taper/nn/parallel/distributed_data_parallel.h"
 #include "taper/ops/collective/local_group.h"
-#include "taper/ops/collective/mpi_group.h"
+#include "taper/ops/collective/rank_place.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
@@ -181,9 +181,10 @@ Json measure_all_reduce(const BenchOptions& options, ProcessGroup& group) {
 void run(const BenchOptions& options) {
   if (options.threads > 0) set_num_threads(options.threads);
   manual_seed(0);
-  const bool alone = !mpi_place() || mpi_place()->size == 1;
+  const RankPlace place = rank_place().value_or(RankPlace());
+  const bool alone = place.size == 1;
   const std::unique_ptr<ProcessGroup> group =
-      mpi_place() ? make_mpi_group() : std::move(make_local_groups(1)[0]);
+      alone ? std::move(make_local_groups(1)[0]) : make_process_group(place);
   if (!options.json.empty() && group->rank() == 0)
     AtomicFile::check(options.json);  // before the work, not after
   const Json lines = alone ? measure_wrapper(options, *group) : measure_all_reduce(options, *group);

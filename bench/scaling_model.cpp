@@ -21,7 +21,7 @@
 #include "taper/core/files/atomic_file.h"
 #include "taper/core/files/program.h"
 #include "taper/core/generator.h"
-#include "taper/ops/collective/mpi_group.h"
+#include "taper/ops/collective/rank_place.h"
 
 using namespace taper;
 using namespace taper::scaling;
@@ -120,7 +120,7 @@ void run_model(const ModelOptions& options) {
 }
 
 void run_check(const ModelOptions& options) {
-  const auto group = make_mpi_group();
+  const auto group = make_process_group(rank_place().value_or(RankPlace()));
   const Json report = check(*group, options.step);
   if (!options.json.empty() && group->rank() == 0) write_file_atomically(options.json, report.dump(2) + "\n");
 }
@@ -128,7 +128,7 @@ void run_check(const ModelOptions& options) {
 void run(const ModelOptions& options) {
   for (const std::string& path : {options.save, options.curves, options.timeline, options.json})
     if (!path.empty() && !options.check) AtomicFile::check(path);  // before the work, not after
-  const int ranks = mpi_place() ? mpi_place()->local_size : 1;
+  const int ranks = std::max(rank_place().value_or(RankPlace()).local_size, 1);
   set_num_threads(options.threads > 0 ? options.threads : std::max(1, available_cpus() / ranks));
   manual_seed(0);
   options.check ? run_check(options) : run_model(options);

@@ -12,7 +12,7 @@
 namespace taper {
 namespace {
 
-/// The library that make_mpi_group() has opened and initialised.
+/// The library that make_process_group() has opened and initialised.
 struct Library {
   Library() {
     gpu::SharedLibrary library({"libmpi.so.40", "libmpi.so"});

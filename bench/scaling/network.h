@@ -35,7 +35,7 @@ enum class Algorithm : uint8_t { kRing, kTree };
 
 std::string_view name(Algorithm algorithm);
 
-/// 2 (n - 1) steps of bytes / n. Patarasu & Yuan 2009, https://doi.org/10.1016/j.jpdc.2008.09.002
+/// 2 (n - 1) steps of bytes / n. Patarasuk & Yuan 2009, https://doi.org/10.1016/j.jpdc.2008.09.002
 double ring_seconds(const Link& link, int64_t ranks, double bytes);
 
 /// Up a tree and down again, in as many chunks as are best: each rank is a leaf of one binary tree and inside another
