@@ -28,7 +28,7 @@
 // Which of several ways to compute an op is taken.
 #include "taper/ops/algorithms/algorithm_cache.h"
 #include "taper/ops/collective/local_group.h"
-#include "taper/ops/collective/mpi_group.h"
+#include "taper/ops/collective/rank_place.h"
 
 // Operations with derivatives.
 #include "taper/autograd/functions.h"

@@ -12,21 +12,6 @@ function(taper_find_nvidia_header name header wheel)
   set(${name}_HEADER ${${name}_INCLUDE_DIR}/${header} PARENT_SCOPE)
 endfunction()
 
-# taper_find_nvidia_library(NAME HEADER LIBRARY SONAME WHEEL): as above for a library that is linked: libLIBRARY.so, or
-# libSONAME alone, since wheels have no plain .so. Sets NAME_LIBRARY too.
-function(taper_find_nvidia_library name header library soname wheel)
-  taper_find_nvidia_header(${name} ${header} ${wheel})
-  set(${name}_HEADER ${${name}_HEADER} PARENT_SCOPE)
-  taper_nvidia_wheel_dirs(wheels)
-  list(TRANSFORM wheels APPEND /${wheel} OUTPUT_VARIABLE own)
-  list(TRANSFORM wheels APPEND /cu${CUDAToolkit_VERSION_MAJOR} OUTPUT_VARIABLE shared)
-  # The library beside the header first, so that the two agree.
-  cmake_path(GET ${name}_INCLUDE_DIR PARENT_PATH prefix)
-  find_library(${name}_LIBRARY NAMES ${library} lib${soname}
-               NAMES_PER_DIR HINTS ${prefix} ${CUDAToolkit_LIBRARY_DIR} PATHS ${own} ${shared} PATH_SUFFIXES lib64 lib)
-  mark_as_advanced(${name}_LIBRARY)
-endfunction()
-
 # The Python whose wheels are searched: the one on PATH. Empty if there is none.
 function(taper_wheels_python result)
   find_program(TAPER_WHEELS_PYTHON NAMES python3 python)
@@ -70,14 +55,5 @@ function(taper_import_nvidia_headers name target)
   if(NOT TARGET ${target})
     add_library(${target} INTERFACE IMPORTED)
     set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES ${${name}_INCLUDE_DIR})
-  endif()
-endfunction()
-
-# taper_import_nvidia_library(NAME TARGET): TARGET, made of NAME_LIBRARY and NAME_INCLUDE_DIR.
-function(taper_import_nvidia_library name target)
-  if(NOT TARGET ${target})
-    add_library(${target} UNKNOWN IMPORTED)
-    set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${${name}_LIBRARY}
-                          INTERFACE_INCLUDE_DIRECTORIES ${${name}_INCLUDE_DIR})
   endif()
 endfunction()

@@ -36,8 +36,3 @@ write_basic_package_version_file(
   ${PROJECT_BINARY_DIR}/TaperConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/TaperConfig.cmake ${PROJECT_BINARY_DIR}/TaperConfigVersion.cmake
         DESTINATION ${taper_package_dir})
-if(TAPER_GPU STREQUAL "cuda")
-  foreach(module NvidiaLibrary FindNCCL)
-    install(FILES ${CMAKE_CURRENT_LIST_DIR}/${module}.cmake DESTINATION ${taper_package_dir})
-  endforeach()
-endif()

@@ -1,6 +1,7 @@
 #include "taper/core/gpu/libraries.h"
 
 #include "taper/core/gpu/library_versions.h"
+#include "taper/core/gpu/nccl_library.h"
 
 namespace taper::gpu {
 
@@ -21,11 +22,8 @@ std::vector<Library> libraries() {
 #else
   all.push_back({"cuDNN", absent});
 #endif
-#if TAPER_HAVE_NCCL
-  all.push_back({"NCCL", detail::nccl_version()});
-#else
-  all.push_back({"NCCL", absent});
-#endif
+  const NcclLibrary nccl;
+  all.push_back({"NCCL", nccl.failure.empty() ? nccl.version() : detail::kNotOnThisMachine});
   return all;
 #endif
 }

@@ -15,6 +15,6 @@ std::string cublaslt_version();      // cuda/cublaslt/version.cpp; kNotOnThisMac
 SharedLibrary open_cublaslt();       // of this build's version if there is one
 std::string cudnn_version();         // cuda/cudnn/version.cpp; kNotOnThisMachine if it cannot be opened
 SharedLibrary open_cudnn();
-std::string nccl_version();  // cuda/nccl/version.cpp
+const void* address_in_cuda_runtime();  // cuda/libraries.cpp; of a function, which tells where the library is
 
 }  // namespace taper::gpu::detail

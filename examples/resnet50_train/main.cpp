@@ -127,13 +127,13 @@ int run(const TrainOptions& given, ProcessGroup* group) {
   return code_of_rank_0(*group, code);
 }
 
-/// Runs with the other processes that mpirun has started, if there are any.
+/// Runs with the other processes that a launcher has started, if there are any.
 int run_in_ranks(const TrainOptions& options) {
   std::unique_ptr<ProcessGroup> group;
   bool ended = false;
   const int code = run_program([&] {
     if (options.place.size > 1) {
-      group = make_mpi_group(CollectiveTimeout(options.timeout_seconds));
+      group = join_ranks(options.place, CollectiveTimeout(options.timeout_seconds));
       if (options.threads == 0) set_num_threads(threads_of_rank(*group));
     }
     try {

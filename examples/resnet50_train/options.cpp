@@ -95,7 +95,7 @@ void become_rank(TrainOptions& options) {
 }  // namespace
 
 std::optional<Exit> parse_options(int argc, char** argv, TrainOptions& options) {
-  options.place = mpi_place().value_or(MpiPlace());
+  options.place = rank_place().value_or(RankPlace());
   CLI::App app(kDescription, "resnet50_train");
   app.footer(kExamples);
   app.set_version_flag("--version", version_text, "what this build is made of");

@@ -13,7 +13,7 @@
 #include "taper/core/base/dtype.h"
 #include "taper/nn/models/freeze.h"
 #include "taper/nn/report/progress.h"
-#include "taper/ops/collective/mpi_group.h"
+#include "taper/ops/collective/rank_place.h"
 
 namespace taper {
 
@@ -92,7 +92,7 @@ struct TrainOptions {
   std::map<std::string, std::string> deciding;  ///< the flags given that decide what is computed
 
   // Running.
-  MpiPlace place;                ///< this process among those that mpirun started
+  RankPlace place;               ///< this process among those that a launcher started
   double timeout_seconds = 600;  ///< for a rank to come to what all do together
   Device device;
   bool benchmark = false;

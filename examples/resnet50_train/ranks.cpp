@@ -15,14 +15,14 @@
 namespace taper {
 
 const char* name_of_process() {
-  const auto place = mpi_place();
+  const auto place = rank_place();
   static const std::string name =
       place && place->size > 1 ? fmt::format("resnet50_train (rank {})", place->rank) : "resnet50_train";
   return name.c_str();
 }
 
 std::optional<Exit> parse_as_rank(int argc, char** argv, TrainOptions& options) {
-  const auto place = mpi_place();
+  const auto place = rank_place();
   if (!place || place->rank == 0) return parse_options(argc, argv, options);
   if (std::freopen("/dev/null", "w", stdout) == nullptr) std::fclose(stdout);
   const int real = ::dup(STDERR_FILENO);

@@ -1,130 +1,116 @@
 #include "taper/ops/collective/local_group.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <mutex>
 
 namespace taper {
 namespace {
 
-/// Where the threads meet: the last one to come does the work for all.
-class MeetingPoint {
+/// The messages that threads have sent and not yet received.
+class MailRoom {
  public:
-  MeetingPoint(int ranks, CollectiveTimeout timeout) : arrivals_(size_t(ranks)), timeout_(timeout) {}
+  explicit MailRoom(int ranks) : ranks_(size_t(ranks)), boxes_(ranks_ * ranks_ * 2) {}
 
-  void meet(int rank, const CollectiveCall& call, void* data) {
+  void put(int from, int to, Channel channel, const void* data, size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    std::vector<char>& message = box(from, to, channel).emplace_back(bytes);
+    if (bytes > 0) std::memcpy(message.data(), data, bytes);
+    came_.notify_all();
+  }
+
+  bool take(int from, int to, Channel channel, void* data, size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    auto& waiting = box(from, to, channel);
+    if (waiting.empty()) return false;
+    TAPER_CHECK(waiting.front().size() == bytes, "a message of {} bytes came where {} were expected",
+                waiting.front().size(), bytes);
+    if (bytes > 0) std::memcpy(data, waiting.front().data(), bytes);
+    waiting.pop_front();
+    return true;
+  }
+
+  void wait_for_any() {
+    constexpr std::chrono::milliseconds kPause{1};
     std::unique_lock lock(mutex_);
-    if (!failure_.empty()) fail<CollectiveError>("{}", failure_);
-    arrivals_[size_t(rank)] = {&call, data};
-    const int64_t round = round_;
-    if (std::ranges::all_of(arrivals_, [](const Arrival& one) { return one.call != nullptr; })) {
-      finish();
-    } else if (!finished_.wait_for(lock, timeout_, [&] { return round_ != round; })) {
-      for (size_t i = 0; i < arrivals_.size() && failure_.empty(); ++i)
-        if (arrivals_[i].call == nullptr)
-          failure_ =
-              fmt::format("rank {} did not come to {} within {:g} s", i, call.describe(), timeout_.count());
-      next_round();
-    }
-    if (!failure_.empty()) fail<CollectiveError>("{}", failure_);
+    came_.wait_for(lock, kPause);
   }
 
  private:
-  struct Arrival {
-    const CollectiveCall* call = nullptr;
-    void* data = nullptr;
-  };
-
-  void finish() {
-    const CollectiveCall& call = *arrivals_[0].call;
-    for (size_t i = 1; i < arrivals_.size() && failure_.empty(); ++i)
-      if (*arrivals_[i].call != call)
-        failure_ = fmt::format("rank {} calls {} while rank 0 calls {}", i, arrivals_[i].call->describe(),
-                               call.describe());
-    if (failure_.empty()) carry_out(call);
-    next_round();
+  std::deque<std::vector<char>>& box(int from, int to, Channel channel) {
+    return boxes_[(size_t(from) * ranks_ + size_t(to)) * 2 + size_t(channel)];
   }
 
-  void next_round() {
-    std::ranges::fill(arrivals_, Arrival());
-    ++round_;
-    finished_.notify_all();
-  }
-
-  void carry_out(const CollectiveCall& call) {
-    const size_t bytes = size_t(call.count) * size_of(call.dtype);
-    if (call.kind == CollectiveKind::kAllGather) {
-      for (size_t from = 0; from < arrivals_.size(); ++from)
-        for (const Arrival& to : arrivals_)
-          if (to.data != arrivals_[from].data)
-            std::memcpy(static_cast<char*>(to.data) + from * bytes,
-                        static_cast<char*>(arrivals_[from].data) + from * bytes, bytes);
-      return;
-    }
-    if (call.kind == CollectiveKind::kAllReduce) reduce(call);
-    const void* result = arrivals_[size_t(call.root)].data;
-    for (const Arrival& to : arrivals_)
-      if (to.data != result) std::memcpy(to.data, result, bytes);
-  }
-
-  /// Leaves the result with rank 0, the root of an all-reduce.
-  void reduce(const CollectiveCall& call) {
-    const auto of_type = [&]<class T>(T) {
-      T* sum = static_cast<T*>(arrivals_[0].data);
-      for (size_t rank = 1; rank < arrivals_.size(); ++rank) {
-        const T* x = static_cast<const T*>(arrivals_[rank].data);
-        for (int64_t i = 0; i < call.count; ++i)
-          sum[i] = call.op == ReduceOp::kMax ? std::max(sum[i], x[i]) : T(sum[i] + x[i]);
-      }
-    };
-    switch (call.dtype) {
-      case kFloat32:
-        return of_type(float());
-      case kFloat64:
-        return of_type(double());
-      case kInt32:
-        return of_type(int32_t());
-      case kInt64:
-        return of_type(int64_t());
-      default:
-        failure_ = fmt::format("cannot reduce {}", call.dtype);
-    }
-  }
-
+  size_t ranks_;
   std::mutex mutex_;
-  std::condition_variable finished_;
-  std::vector<Arrival> arrivals_;
-  CollectiveTimeout timeout_;
-  int64_t round_ = 0;
-  std::string failure_;
+  std::condition_variable came_;
+  std::vector<std::deque<std::vector<char>>> boxes_;
 };
 
-class LocalBackend final : public CollectiveBackend {
+class LocalTransport final : public Transport {
  public:
-  LocalBackend(int rank, int size, std::shared_ptr<MeetingPoint> point)
-      : rank_(rank), size_(size), point_(std::move(point)) {}
+  LocalTransport(int rank, int size, std::shared_ptr<MailRoom> room)
+      : rank_(rank), size_(size), room_(std::move(room)) {}
+
   int rank() const override { return rank_; }
   int size() const override { return size_; }
-  void run(const CollectiveCall& call, void* data) override { point_->meet(rank_, call, data); }
+  const std::string& host() const override { return host_; }
+
+  Transfer send(int to, Channel channel, const void* data, size_t bytes) override {
+    room_->put(rank_, to, channel, data, bytes);
+    return kSent;
+  }
+  Transfer receive(int from, Channel channel, void* data, size_t bytes) override {
+    expected_.push_back({last_ += 1, from, channel, data, bytes});
+    return last_;
+  }
+  /// Transfers of one rank and channel are asked for in the order in which they began.
+  bool done(Transfer transfer) override {
+    if (transfer == kSent) return true;
+    const auto one = std::ranges::find(expected_, transfer, &Expected::number);
+    if (!room_->take(one->from, rank_, one->channel, one->data, one->bytes)) return false;
+    expected_.erase(one);
+    return true;
+  }
+  void rest() override { room_->wait_for_any(); }
+  void leave() noexcept override {}
   [[noreturn]] void abort(int exit_code) noexcept override { std::_Exit(exit_code); }
 
  private:
+  static constexpr Transfer kSent = 0;
+  struct Expected {
+    Transfer number;
+    int from;
+    Channel channel;
+    void* data;
+    size_t bytes;
+  };
+
   int rank_, size_;
-  std::shared_ptr<MeetingPoint> point_;
+  std::string host_ = "this host";
+  std::shared_ptr<MailRoom> room_;
+  std::deque<Expected> expected_;
+  Transfer last_ = kSent;
 };
 
 }  // namespace
 
-std::vector<std::unique_ptr<ProcessGroup>> make_local_groups(int ranks, CollectiveTimeout timeout) {
+std::vector<std::unique_ptr<Transport>> make_local_transports(int ranks) {
   TAPER_CHECK(ranks >= 1, "make_local_groups: needs at least 1 rank, got {}", ranks);
-  const auto point = std::make_shared<MeetingPoint>(ranks, timeout);
-  std::vector<std::unique_ptr<ProcessGroup>> groups;
+  const auto room = std::make_shared<MailRoom>(ranks);
+  std::vector<std::unique_ptr<Transport>> transports;
   for (int rank = 0; rank < ranks; ++rank)
-    groups.push_back(std::make_unique<ProcessGroup>(std::make_unique<LocalBackend>(rank, ranks, point)));
+    transports.push_back(std::make_unique<LocalTransport>(rank, ranks, room));
+  return transports;
+}
+
+std::vector<std::unique_ptr<ProcessGroup>> make_local_groups(int ranks, CollectiveTimeout timeout) {
+  std::vector<std::unique_ptr<ProcessGroup>> groups;
+  for (auto& transport : make_local_transports(ranks))
+    groups.push_back(std::make_unique<ProcessGroup>(std::move(transport), timeout));
   return groups;
 }
 

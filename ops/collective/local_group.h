@@ -5,12 +5,15 @@
 #include <vector>
 
 #include "taper/ops/collective/process_group.h"
+#include "taper/ops/collective/transport.h"
 
 namespace taper {
 
-/// Returns one group for each of `ranks` threads. Sums are taken in the order of ranks, so every run has the same
-/// bits. Throws Error unless ranks >= 1.
+/// Returns one group for each of `ranks` threads. Every run has the same bits. Throws Error unless ranks >= 1.
 std::vector<std::unique_ptr<ProcessGroup>> make_local_groups(
     int ranks, CollectiveTimeout timeout = kDefaultCollectiveTimeout);
+
+/// Returns what such ranks send their messages through, for each of `ranks` threads.
+std::vector<std::unique_ptr<Transport>> make_local_transports(int ranks);
 
 }  // namespace taper

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <future>
 #include <optional>
@@ -13,6 +12,7 @@
 #include "taper/core/base/profile_events.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/views.h"
+#include "taper/ops/collective/nccl_collectives.h"
 #include "taper/ops/copy/copy.h"
 
 namespace taper {
@@ -24,61 +24,42 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-std::string_view name_of(const CollectiveCall& call) {
-  switch (call.kind) {
-    case CollectiveKind::kAllReduce:
-      return call.op == ReduceOp::kMax ? "all-reduce (max)" : "all-reduce";
-    case CollectiveKind::kBroadcast:
-      return "broadcast";
-    case CollectiveKind::kAllGather:
-      return "all-gather";
-  }
-  return "collective";
-}
-
-void divide(void* data, int64_t count, DType dtype, int divisor) {
-  const auto each = [&](auto* values) {
-    using T = std::remove_reference_t<decltype(*values)>;
-    const T factor = T(1) / T(divisor);
-    for (int64_t i = 0; i < count; ++i) values[i] *= factor;
-  };
-  dtype == kFloat64 ? each(static_cast<double*>(data)) : each(static_cast<float*>(data));
-}
-
 }  // namespace
-
-std::string CollectiveCall::describe() const {
-  return fmt::format("{} {} of {} {}{}", name_of(*this), number, count, dtype,
-                     label.empty() ? "" : fmt::format(" ({})", label));
-}
 
 /// The caller's thread and the group's share it; `done` orders them.
 struct Collective::State {
   ProcessGroup& group;
-  Tensor x;                           ///< gets the result
-  Tensor wire;                        ///< what travels: x itself or a copy in host memory
-  std::optional<gpu::Event> arrived;  ///< x is in `wire` after it
-  std::future<void> done;
+  Tensor x;                                                ///< gets the result
+  std::future<void> done = {};                             ///< on a GPU with NCCL: it is enqueued
+  std::shared_ptr<NcclCollectives::UnderWay> on_gpu = {};  ///< null without NCCL
+  // Without NCCL:
+  Tensor wire = {};                        ///< what travels: x itself or a copy in host memory
+  std::optional<gpu::Event> arrived = {};  ///< x is in `wire` after it
 };
 
 void Collective::wait() {
   if (!state_) return;
   const std::shared_ptr<State> state = std::exchange(state_, nullptr);
+  ProcessGroup& group = state->group;
   const Clock::time_point begin = Clock::now();
   state->done.wait();
-  {
-    const std::lock_guard lock(state->group.mutex_);
-    state->group.statistics_.waited_seconds += seconds_since(begin);
+  if (!state->on_gpu) {
+    const std::lock_guard lock(group.mutex_);
+    group.statistics_.waited_seconds += seconds_since(begin);
   }
   state->done.get();
-  if (!state->wire.is_same(state->x))
+  if (state->on_gpu) {
+    group.throw_failure();
+    group.nccl_->wait(*state->on_gpu);
+  }
+  if (!state->on_gpu && !state->wire.is_same(state->x))
     ops::copy_(state->x, state->wire, true);
   else
     state->x.bump_version();
 }
 
-ProcessGroup::ProcessGroup(std::unique_ptr<CollectiveBackend> backend)
-    : backend_(std::move(backend)), thread_([this] { work(); }) {}
+ProcessGroup::ProcessGroup(std::unique_ptr<Transport> transport, CollectiveTimeout timeout)
+    : timeout_(timeout), host_collectives_(std::move(transport), timeout), thread_([this] { work(); }) {}
 
 ProcessGroup::~ProcessGroup() {
   {
@@ -91,16 +72,23 @@ ProcessGroup::~ProcessGroup() {
 
 void ProcessGroup::work() {
   set_thread_name("collectives");
+  constexpr std::chrono::milliseconds kLookAround{50};
+  Clock::time_point looked = Clock::now();
   for (;;) {
     std::function<void()> task;
     {
       std::unique_lock lock(mutex_);
-      enqueued_.wait(lock, [&] { return stopping_ || !tasks_.empty(); });
-      if (tasks_.empty()) return;
-      task = std::move(tasks_.front());
-      tasks_.pop_front();
+      enqueued_.wait_for(lock, kLookAround, [&] { return (stopping_ && !nccl_) || !tasks_.empty(); });
+      if (tasks_.empty() && stopping_ && (!nccl_ || nccl_->is_idle())) return;
+      if (!tasks_.empty()) {
+        task = std::move(tasks_.front());
+        tasks_.pop_front();
+      }
     }
-    task();
+    if (task) task();
+    if (task && Clock::now() - looked < kLookAround) continue;
+    look_around();
+    looked = Clock::now();
   }
 }
 
@@ -112,50 +100,127 @@ void ProcessGroup::enqueue(std::function<void()> task) {
   enqueued_.notify_one();
 }
 
-void ProcessGroup::run(const CollectiveCall& call, void* data) {
-  const OpScope scope(intern(call.label.empty() ? name_of(call) : call.label));
+void ProcessGroup::look_around() {
+  try {
+    RollCall& roll_call = host_collectives_.roll_call();
+    roll_call.listen();
+    if (!nccl_ || roll_call.has_failed()) return;
+    const std::string wrong =
+        nccl_->watch([this](const CollectiveCall& call, const NcclCollectives::Cost& cost) {
+          recorder_.ended(call.number);
+          count(call, cost.seconds);
+          const std::lock_guard lock(mutex_);
+          statistics_.waited_seconds += cost.waited_seconds;
+        });
+    if (!wrong.empty()) roll_call.raise_alarm(wrong);
+  } catch (const Error& error) {
+    fail_for_good(recorder_.failed(last_begun_, error.what(), rank(), host()));
+  }
+}
+
+void ProcessGroup::fail_for_good(const std::string& error) {
+  if (nccl_) nccl_->abort();
+  const std::lock_guard lock(mutex_);
+  if (failure_.empty()) failure_ = error;
+}
+
+void ProcessGroup::throw_failure() const {
+  const std::lock_guard lock(mutex_);
+  if (!failure_.empty()) fail<CollectiveError>("{}", failure_);
+}
+
+void ProcessGroup::run(const CollectiveCall& call, const std::function<void()>& task) {
+  throw_failure();
+  recorder_.began(call.number);
+  last_begun_ = call.number;
+  try {
+    task();
+  } catch (const Error& error) {
+    fail_for_good(recorder_.failed(call.number, error.what(), rank(), host()));
+    throw_failure();
+  }
+}
+
+void ProcessGroup::run_in_host_memory(const CollectiveCall& call, void* data) {
+  const OpScope scope(intern(call.label.empty() ? call.name() : call.label));
   const Clock::time_point begin = Clock::now();
-  CollectiveCall carried = call;
-  if (call.op == ReduceOp::kMean) carried.op = ReduceOp::kSum;
-  if (size() > 1 || call.kind != CollectiveKind::kAllReduce) backend_->run(carried, data);
-  if (call.op == ReduceOp::kMean && size() > 1) divide(data, call.count, call.dtype, size());
+  run(call, [&] { host_collectives_.run(call, data); });
+  recorder_.ended(call.number);
+  count(call, seconds_since(begin));
+}
+
+void ProcessGroup::count(const CollectiveCall& call, double seconds) {
   const std::lock_guard lock(mutex_);
   ++statistics_.calls;
   statistics_.bytes += call.count * int64_t(size_of(call.dtype));
-  statistics_.seconds += seconds_since(begin);
+  statistics_.seconds += seconds;
 }
 
-Collective ProcessGroup::start(CollectiveCall call, const Tensor& x, DType wire_dtype) {
-  TAPER_CHECK(x.defined() && x.is_dense(), "{}: the tensor must be dense, got {}", name_of(call),
+Collective ProcessGroup::start(CollectiveCall call, const Tensor& x) {
+  TAPER_CHECK(x.defined() && x.is_dense(), "{}: the tensor must be dense, got {}", call.name(),
               x.defined() ? fmt::format("strides {} for shape {}", x.strides(), x.shape()) : "none");
-  const Tensor converted = ops::cast(x, wire_dtype);
-  auto state = std::make_shared<Collective::State>(
-      Collective::State{*this, x, ops::to_device(converted, kCPU, true), std::nullopt, {}});
-  if (x.device().is_cuda()) state->arrived.emplace().record(gpu::current_stream(x.device().index));
-  call.dtype = wire_dtype;
-  call.count = x.numel();
+  const bool has_parts =
+      call.kind == CollectiveKind::kAllGather || call.kind == CollectiveKind::kReduceScatter;
+  TAPER_CHECK(!has_parts || (x.dim() >= 1 && x.size(0) == size() && x.is_contiguous()),
+              "{}: the tensor must be contiguous with a row for each of {} ranks, got shape {}", call.name(),
+              size(), x.shape());
+  call.dtype = x.dtype();
+  call.count = has_parts ? x.numel() / size() : x.numel();
   call.number = ++last_number_;
+  recorder_.called(call);
+  return nccl_ && x.device().is_cuda() ? start_on_gpu(call, x) : start_in_host_memory(call, x);
+}
+
+Collective ProcessGroup::start_in_host_memory(const CollectiveCall& call, const Tensor& x) {
+  auto state = std::make_shared<Collective::State>(
+      Collective::State{.group = *this, .x = x, .wire = ops::to_device(x, kCPU, true)});
+  if (x.device().is_cuda()) state->arrived.emplace().record(gpu::current_stream(x.device().index));
   auto task = std::make_shared<std::packaged_task<void()>>([this, call, state = state.get()] {
     if (state->arrived) state->arrived->synchronize();
-    run(call, state->wire.data_ptr());
+    run_in_host_memory(call, state->wire.data_ptr());
   });
   state->done = task->get_future();
   enqueue([task, state] { (*task)(); });
   return Collective(std::move(state));
 }
 
-Collective ProcessGroup::all_reduce(const Tensor& x, ReduceOp op, std::string label) {
-  const DType dtype = x.dtype();
+Collective ProcessGroup::start_on_gpu(const CollectiveCall& call, const Tensor& x) {
+  auto state = std::make_shared<Collective::State>(
+      Collective::State{.group = *this, .x = x, .on_gpu = nccl_->prepare(call, x)});
+  auto task = std::make_shared<std::packaged_task<void()>>([this, call, state = state.get()] {
+    run(call, [&] {
+      host_collectives_.roll_call().hold(call);
+      nccl_->launch(state->on_gpu);
+    });
+  });
+  state->done = task->get_future();
+  enqueue([task, state] { (*task)(); });
+  return Collective(std::move(state));
+}
+
+static void check_reducible(const char* what, DType dtype, ReduceOp op) {
   TAPER_CHECK(is_floating_point(dtype) || ((dtype == kInt32 || dtype == kInt64) && op != ReduceOp::kMean),
-              "all_reduce: cannot take the {} of {} elements",
+              "{}: cannot take the {} of {} elements", what,
               op == ReduceOp::kMean ? "mean" : "sum or maximum", dtype);
-  return start({.kind = CollectiveKind::kAllReduce, .op = op, .label = std::move(label)}, x,
-               is_half(dtype) ? kFloat32 : dtype);
+}
+
+Collective ProcessGroup::all_reduce(const Tensor& x, ReduceOp op, std::string label) {
+  check_reducible("all_reduce", x.dtype(), op);
+  return start({.kind = CollectiveKind::kAllReduce, .op = op, .label = std::move(label)}, x);
+}
+
+Collective ProcessGroup::reduce_scatter(const Tensor& x, ReduceOp op, std::string label) {
+  check_reducible("reduce_scatter", x.dtype(), op);
+  return start({.kind = CollectiveKind::kReduceScatter, .op = op, .label = std::move(label)}, x);
 }
 
 Collective ProcessGroup::broadcast(const Tensor& x, int root, std::string label) {
   TAPER_CHECK(root >= 0 && root < size(), "broadcast: there is no rank {} among {}", root, size());
-  return start({.kind = CollectiveKind::kBroadcast, .root = root, .label = std::move(label)}, x, x.dtype());
+  return start({.kind = CollectiveKind::kBroadcast, .root = root, .label = std::move(label)}, x);
+}
+
+Collective ProcessGroup::all_gather(const Tensor& x, std::string label) {
+  return start({.kind = CollectiveKind::kAllGather, .label = std::move(label)}, x);
 }
 
 std::vector<std::string> ProcessGroup::gather_texts(const std::string& text, const std::string& label) {
@@ -167,7 +232,9 @@ std::vector<std::string> ProcessGroup::gather_texts(const std::string& text, con
                                  .count = int64_t(bytes),
                                  .label = label,
                                  .number = ++last_number_};
-    auto task = std::make_shared<std::packaged_task<void()>>([this, call, all] { run(call, all->data()); });
+    recorder_.called(call);
+    auto task = std::make_shared<std::packaged_task<void()>>(
+        [this, call, all] { run_in_host_memory(call, all->data()); });
     std::future<void> done = task->get_future();
     enqueue([task] { (*task)(); });
     done.get();
@@ -185,9 +252,18 @@ std::vector<std::string> ProcessGroup::gather_texts(const std::string& text, con
   return texts;
 }
 
+void ProcessGroup::set_nccl(std::unique_ptr<NcclCollectives> nccl) {
+  auto task = std::make_shared<std::packaged_task<void()>>(
+      [this, given = std::make_shared<std::unique_ptr<NcclCollectives>>(std::move(nccl))] {
+        nccl_ = std::move(*given);
+      });
+  std::future<void> done = task->get_future();
+  enqueue([task] { (*task)(); });
+  done.get();
+}
+
 void ProcessGroup::abort(int exit_code) noexcept {
-  backend_->abort(exit_code);
-  std::abort();  // not reached: it tells GCC that a virtual function does not return
+  host_collectives_.abort(exit_code);
 }
 
 CollectiveStatistics ProcessGroup::statistics() const {

@@ -97,7 +97,8 @@ TEST_CASE("a rank that calls another collective is named on all ranks") {
   });
   for (const std::string& error : errors)
     CHECK(error ==
-          "rank 1 calls all-reduce 1 of 5 f32 (gradients 7) while rank 0 calls all-reduce 1 of 4 f32 "
+          "rank 1 on this host calls all-reduce 1 of 5 f32 (gradients 7) while rank 0 calls all-reduce 1 of "
+          "4 f32 "
           "(gradients 7)");
 }
 
@@ -107,12 +108,14 @@ TEST_CASE("a rank that does not come is named on all others, which can call noth
       [&](ProcessGroup& group) {
         if (group.rank() == 2) return;
         const Tensor x = ops::zeros({4});
-        expect(error_of([&] { group.all_reduce(x).wait(); }).starts_with("rank 2 did not come"),
+        expect(error_of([&] {
+                 group.all_reduce(x).wait();
+               }).starts_with("rank 2 on an unknown host did not come"),
                "the rank's name");
         group.all_reduce(x).wait();
       },
       CollectiveTimeout(0.2));
-  CHECK(errors[0] == "rank 2 did not come to all-reduce 1 of 4 f32 within 0.2 s");
+  CHECK(errors[0] == "rank 2 on an unknown host did not come to all-reduce 1 of 4 f32 within 0.2 s");
   CHECK(errors[1] == errors[0]);
   CHECK(errors[2].empty());
 }

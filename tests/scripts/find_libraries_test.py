@@ -1,9 +1,9 @@
 """cmake/Find{CUBLASLT,CUDNN,CUDNNFrontend,NCCL}.cmake find NVIDIA's libraries where the toolkit, packages and wheels put
-them; but for NCCL only the headers.
+them.
 
   find_libraries_test.py CMAKE
 
-The libraries are empty files and the headers hold only a version: nothing is linked.
+The headers hold only a version: the libraries themselves are opened at run time.
 """
 
 import os
@@ -25,16 +25,10 @@ list(APPEND CMAKE_MODULE_PATH {modules})
 set(CUDAToolkit_VERSION_MAJOR 13)
 set(CUDAToolkit_INCLUDE_DIRS {toolkit}/include)
 set(CUDAToolkit_LIBRARY_DIR {toolkit}/lib64)
-foreach(name CUBLASLT CUDNN CUDNNFrontend)
+foreach(name CUBLASLT CUDNN CUDNNFrontend NCCL)
   find_package(${{name}} QUIET)
   message(NOTICE "${{name}} ${{${{name}}_FOUND}} ${{${{name}}_VERSION}} ${{${{name}}_INCLUDE_DIR}}")
 endforeach()
-find_package(NCCL QUIET)
-message(NOTICE "NCCL ${{NCCL_FOUND}} ${{NCCL_VERSION}} ${{NCCL_LIBRARY}}")
-if(NCCL_FOUND)
-  get_target_property(location NCCL::nccl IMPORTED_LOCATION)
-  message(NOTICE "target ${{location}}")
-endif()
 """
 
 HEADERS = {
@@ -55,15 +49,11 @@ class FindLibrariesTest(unittest.TestCase):
         self.toolkit = self.root / "toolkit"
         self.wheels = self.root / "site-packages" / "nvidia"
 
-    def put(self, prefix, headers, *libraries, lib="lib"):
+    def put(self, prefix, headers):
         for header in headers:
             path = prefix / "include" / header
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(HEADERS[header])
-        for library in libraries:
-            path = prefix / lib / library
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
 
     def find(self, *arguments):
         """Returns {"CUDNN": "TRUE 9.19.2 /path"}, as CMake found them."""
@@ -78,34 +68,28 @@ class FindLibrariesTest(unittest.TestCase):
         return dict(line.split(" ", 1) for line in run.stderr.splitlines() if line)
 
     def test_in_a_toolkit(self):
-        self.put(self.toolkit, HEADERS, "libnccl.so", lib="lib64")
+        self.put(self.toolkit, HEADERS)
         found = self.find()
         self.assertEqual(found["CUBLASLT"], f"TRUE 13.1.0 {self.toolkit}/include")
         self.assertEqual(found["CUDNN"], f"TRUE 9.19.2 {self.toolkit}/include")
         self.assertEqual(found["CUDNNFrontend"], f"TRUE 1.32.0 {self.toolkit}/include")
-        self.assertEqual(found["NCCL"], f"TRUE 2.28.9 {self.toolkit}/lib64/libnccl.so")
+        self.assertEqual(found["NCCL"], f"TRUE 2.28.9 {self.toolkit}/include")
 
-    def test_in_wheels_which_have_no_plain_so(self):
+    def test_in_wheels(self):
         self.put(self.wheels / "cu13", ["cublasLt.h", "cublas_api.h"])
         self.put(self.wheels / "cudnn", ["cudnn_version.h"])
         self.put(self.wheels.parent, ["cudnn_frontend_version.h"])
-        self.put(self.wheels / "nccl", ["nccl.h"], "libnccl.so.2")
+        self.put(self.wheels / "nccl", ["nccl.h"])
         found = self.find()
         self.assertEqual(found["CUBLASLT"], f"TRUE 13.1.0 {self.wheels}/cu13/include")
         self.assertEqual(found["CUDNN"], f"TRUE 9.19.2 {self.wheels}/cudnn/include")
         self.assertEqual(found["CUDNNFrontend"], f"TRUE 1.32.0 {self.wheels.parent}/include")
-        self.assertEqual(found["NCCL"], f"TRUE 2.28.9 {self.wheels}/nccl/lib/libnccl.so.2")
-        self.assertEqual(found["target"], f"{self.wheels}/nccl/lib/libnccl.so.2")
-
-    def test_header_and_library_come_from_one_place(self):
-        self.put(self.toolkit, [], "libnccl.so", lib="lib64")
-        self.put(self.wheels / "nccl", ["nccl.h"], "libnccl.so.2")
-        self.assertEqual(self.find()["NCCL"], f"TRUE 2.28.9 {self.wheels}/nccl/lib/libnccl.so.2")
+        self.assertEqual(found["NCCL"], f"TRUE 2.28.9 {self.wheels}/nccl/include")
 
     def test_where_the_user_says(self):
-        self.put(self.toolkit, ["nccl.h"], "libnccl.so", lib="lib64")
-        self.put(self.root / "own", ["nccl.h"], "libnccl.so")
-        self.assertEqual(self.find(f"-DNCCL_ROOT={self.root}/own")["NCCL"], f"TRUE 2.28.9 {self.root}/own/lib/libnccl.so")
+        self.put(self.toolkit, ["nccl.h"])
+        self.put(self.root / "own", ["nccl.h"])
+        self.assertEqual(self.find(f"-DNCCL_ROOT={self.root}/own")["NCCL"], f"TRUE 2.28.9 {self.root}/own/include")
 
     def test_nowhere(self):
         found = self.find()

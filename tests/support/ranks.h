@@ -11,24 +11,29 @@
 
 namespace taper {
 
-/// Calls body(group) in one thread for each rank. Returns what each threw; an empty text for nothing. Catch's own
-/// checks belong to one thread: use expect().
-inline std::vector<std::string> in_ranks(int ranks, const std::function<void(ProcessGroup&)>& body,
-                                         CollectiveTimeout timeout = CollectiveTimeout(60)) {
-  auto groups = make_local_groups(ranks, timeout);
-  std::vector<std::string> errors(groups.size());
+/// Calls body(rank) in one thread for each rank. Returns what each threw; an empty text for nothing. Catch's own checks
+/// belong to one thread: use expect().
+inline std::vector<std::string> in_threads(int ranks, const std::function<void(int)>& body) {
+  std::vector<std::string> errors(static_cast<size_t>(ranks));
   std::vector<std::thread> threads;
-  for (auto& group : groups) {
-    threads.emplace_back([&] {
+  for (int rank = 0; rank < ranks; ++rank) {
+    threads.emplace_back([&, rank] {
       try {
-        body(*group);
+        body(rank);
       } catch (const std::exception& error) {
-        errors[size_t(group->rank())] = error.what();
+        errors[size_t(rank)] = error.what();
       }
     });
   }
   for (std::thread& thread : threads) thread.join();
   return errors;
+}
+
+/// Calls body(group) in one thread for each rank.
+inline std::vector<std::string> in_ranks(int ranks, const std::function<void(ProcessGroup&)>& body,
+                                         CollectiveTimeout timeout = CollectiveTimeout(60)) {
+  const auto groups = make_local_groups(ranks, timeout);
+  return in_threads(ranks, [&](int rank) { body(*groups[size_t(rank)]); });
 }
 
 inline void expect(bool condition, const std::string& what) {

@@ -20,4 +20,8 @@ std::string cuda_driver_version() {
   return version == 0 ? "none" : fmt::format("{}.{}", version / 1000, version % 1000 / 10);
 }
 
+const void* address_in_cuda_runtime() {
+  return reinterpret_cast<const void*>(&cudaRuntimeGetVersion);
+}
+
 }  // namespace taper::gpu::detail

@@ -1,7 +1,7 @@
 #include "taper/ops/collective/mpi/library.h"
 
 #include "taper/core/gpu/shared_library.h"
-#include "taper/ops/collective/backend.h"
+#include "taper/ops/collective/collective_call.h"
 
 namespace taper::detail {
 
@@ -18,37 +18,16 @@ MpiLibrary::MpiLibrary() {
   find(error_string, "MPI_Error_string");
   find(isend, "MPI_Isend");
   find(irecv, "MPI_Irecv");
-  find(testall, "MPI_Testall");
-  find(iallreduce, "MPI_Iallreduce");
-  find(ibcast, "MPI_Ibcast");
-  find(iallgather, "MPI_Iallgather");
+  find(test, "MPI_Test");
+  find(cancel, "MPI_Cancel");
+  find(request_free, "MPI_Request_free");
   find(world, "ompi_mpi_comm_world");
   find(errors_return, "ompi_mpi_errors_return");
-  find(sum, "ompi_mpi_op_sum");
-  find(max, "ompi_mpi_op_max");
   find(byte, "ompi_mpi_byte");
-  find(f32, "ompi_mpi_float");
-  find(f64, "ompi_mpi_double");
-  find(i32, "ompi_mpi_int32_t");
-  find(i64, "ompi_mpi_int64_t");
+  find(request_null, "ompi_request_null");
   TAPER_CHECK(library.failure().empty(),
               "MPI cannot be used: {}; install Open MPI (Debian: libopenmpi3 openmpi-bin)",
               library.failure());
-}
-
-MPI_Datatype MpiLibrary::type_of(DType dtype) const {
-  switch (dtype) {
-    case kFloat32:
-      return f32;
-    case kFloat64:
-      return f64;
-    case kInt32:
-      return i32;
-    case kInt64:
-      return i64;
-    default:
-      return byte;
-  }
 }
 
 void MpiLibrary::check(int status, const char* call) const {

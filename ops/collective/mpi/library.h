@@ -6,8 +6,6 @@
 
 #include <string>
 
-#include "taper/core/base/dtype.h"
-
 namespace taper::detail {
 
 struct MpiLibrary {
@@ -24,18 +22,15 @@ struct MpiLibrary {
   decltype(&MPI_Error_string) error_string = nullptr;
   decltype(&MPI_Isend) isend = nullptr;
   decltype(&MPI_Irecv) irecv = nullptr;
-  decltype(&MPI_Testall) testall = nullptr;
-  decltype(&MPI_Iallreduce) iallreduce = nullptr;
-  decltype(&MPI_Ibcast) ibcast = nullptr;
-  decltype(&MPI_Iallgather) iallgather = nullptr;
+  decltype(&MPI_Test) test = nullptr;
+  decltype(&MPI_Cancel) cancel = nullptr;
+  decltype(&MPI_Request_free) request_free = nullptr;
 
   MPI_Comm world = nullptr;
   MPI_Errhandler errors_return = nullptr;
-  MPI_Op sum = nullptr, max = nullptr;
-  MPI_Datatype byte = nullptr, f32 = nullptr, f64 = nullptr, i32 = nullptr, i64 = nullptr;
+  MPI_Datatype byte = nullptr;
+  MPI_Request request_null = nullptr;
 
-  /// Returns the type of f32, f64, i32 and i64; bytes for all others.
-  MPI_Datatype type_of(DType dtype) const;
   /// Throws CollectiveError with the library's text unless `status` is MPI_SUCCESS.
   void check(int status, const char* call) const;
 };

@@ -1,0 +1,180 @@
+// NCCL's call paths, through a stand-in for the library (fake_nccl.cpp), on simulated GPUs whose streams run late and in
+// any order.
+
+#include <catch2/catch.hpp>
+#include <cstdlib>
+
+#include "ranks.h"
+#include "taper/core/gpu/runtime.h"
+#include "taper/core/gpu/sim.h"
+#include "taper/ops/collective/nccl_collectives.h"
+#include "taper/ops/copy/copy.h"
+#include "taper/ops/copy/create.h"
+#include "taper/ops/elementwise/elementwise.h"
+
+using namespace taper;
+
+namespace {
+
+/// As many simulated GPUs as ranks, in an order of their own.
+struct Gpus {
+  explicit Gpus(int count, uint64_t seed = 0) {
+    gpu::sim::set_device_count(count);
+    gpu::sim::set_schedule_seed(seed);
+  }
+  ~Gpus() { gpu::sim::reset(); }
+  Gpus(const Gpus&) = delete;
+  Gpus& operator=(const Gpus&) = delete;
+};
+
+/// What the stand-in is to do wrong.
+struct Fault {
+  explicit Fault(const char* what) { ::setenv("TAPER_FAKE_NCCL", what, 1); }
+  ~Fault() { ::unsetenv("TAPER_FAKE_NCCL"); }
+  Fault(const Fault&) = delete;
+  Fault& operator=(const Fault&) = delete;
+};
+
+/// Calls body(group, device) in each rank, with NCCL.
+std::vector<std::string> in_ranks_with_nccl(int ranks, const std::function<void(ProcessGroup&, Device)>& body,
+                                            CollectiveTimeout timeout = CollectiveTimeout(60)) {
+  return in_ranks(
+      ranks,
+      [&](ProcessGroup& group) {
+        const gpu::DeviceGuard guard(group.rank());
+        const std::string refusal = use_nccl(group, group.rank(), {TAPER_FAKE_NCCL});
+        expect(refusal.empty(), "NCCL, but: " + refusal);
+        body(group, Device(kCUDA, group.rank()));
+      },
+      timeout);
+}
+
+/// Returns [n] numbers that differ by rank, made on the GPU, so that they are late.
+Tensor late_numbers(int rank, const Shape& shape, DType dtype, Device device) {
+  return ops::add(ops::full(shape, rank, {.dtype = dtype, .device = device}), 1);
+}
+
+}  // namespace
+
+TEST_CASE("NCCL gets every collective in every dtype, in the order of the streams") {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    const Gpus gpus(4, seed);
+    const auto errors = in_ranks_with_nccl(4, [&](ProcessGroup& group, Device device) {
+      for (const DType dtype : {kFloat32, kFloat64, kFloat16, kBFloat16, kInt32, kInt64}) {
+        const Tensor sum = late_numbers(group.rank(), {300}, dtype, device);
+        Collective summing = group.all_reduce(sum);
+        const Tensor mean = late_numbers(group.rank(), {4, 5}, dtype, device);
+        Collective averaging =
+            is_floating_point(dtype) ? group.all_reduce(mean, ReduceOp::kMean) : Collective();
+        const Tensor largest = late_numbers(group.rank(), {3}, dtype, device);
+        Collective finding = group.all_reduce(largest, ReduceOp::kMax);
+        summing.wait();
+        averaging.wait();
+        finding.wait();
+        expect(ops::to_vector<double>(sum) == std::vector<double>(300, 10), "sums");
+        if (is_floating_point(dtype))
+          expect(ops::to_vector<double>(mean) == std::vector<double>(20, 2.5), "means");
+        expect(ops::to_vector<double>(largest) == std::vector<double>(3, 4), "largest");
+      }
+      const Tensor rows = ops::full({4, 2}, 0, {.device = device});
+      ops::copy_(rows.select(0, group.rank()), late_numbers(group.rank(), {2}, kFloat32, device));
+      group.all_gather(rows).wait();
+      expect(ops::to_vector<double>(rows) == std::vector<double>{1, 1, 2, 2, 3, 3, 4, 4}, "rows");
+      const Tensor parts = late_numbers(group.rank(), {4, 7}, kFloat32, device);
+      group.reduce_scatter(parts).wait();
+      expect(ops::to_vector<double>(parts.select(0, group.rank())) == std::vector<double>(7, 10), "own part");
+      const Tensor flags = late_numbers(group.rank(), {9}, kUInt8, device);
+      group.broadcast(flags, 2).wait();
+      expect(ops::to_vector<int64_t>(flags) == std::vector<int64_t>(9, 3), "root's");
+    });
+    CHECK(errors == std::vector<std::string>(4));
+  }
+}
+
+TEST_CASE("NCCL's collectives are counted, with the time that something waited for them") {
+  const Gpus gpus(2);
+  const auto errors = in_ranks_with_nccl(2, [&](ProcessGroup& group, Device device) {
+    const CollectiveStatistics before = group.statistics();
+    for (int i = 0; i < 5; ++i) {
+      const Tensor x = late_numbers(group.rank(), {100}, kFloat32, device);
+      group.all_reduce(x).wait();
+      gpu::synchronize(device.index);
+    }
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (group.statistics().calls < before.calls + 5 && std::chrono::steady_clock::now() < end)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    const CollectiveStatistics after = group.statistics();
+    expect(after.calls == before.calls + 5, "5 calls");
+    expect(after.bytes == before.bytes + 5 * 400, "their bytes");
+    expect(after.seconds >= before.seconds && after.waited_seconds >= before.waited_seconds, "their times");
+    for (const char* field : {"all-reduce\t100\tf32"})
+      expect(group.flight_recorder().table().find(field) != std::string::npos, "the record");
+  });
+  CHECK(errors == std::vector<std::string>(2));
+}
+
+TEST_CASE("a collective that does not end on a GPU ends all ranks' collectives") {
+  const Gpus gpus(3);
+  const Fault fault("slow");
+  const auto errors = in_ranks_with_nccl(
+      3,
+      [&](ProcessGroup& group, Device device) {
+        const Tensor x = late_numbers(group.rank(), {8}, kFloat32, device);
+        group.all_reduce(x, ReduceOp::kSum, "gradients 3").wait();
+        const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+        while (std::chrono::steady_clock::now() < end) {
+          std::this_thread::sleep_for(std::chrono::milliseconds(10));
+          group.all_reduce(ops::zeros({1})).wait();
+        }
+      },
+      CollectiveTimeout(0.5));
+  for (const std::string& error : errors)
+    CHECK_THAT(error, Catch::Contains("of 8 f32 (gradients 3) does not end on the GPU of rank") &&
+                          Catch::Contains("within 0.5 s"));
+}
+
+TEST_CASE("what NCCL reports from a GPU reaches all ranks") {
+  const Gpus gpus(2);
+  const Fault fault("broken");
+  const auto errors = in_ranks_with_nccl(2, [&](ProcessGroup& group, Device device) {
+    const Tensor x = late_numbers(group.rank(), {8}, kFloat32, device);
+    group.broadcast(x, 0, "weights").wait();
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (std::chrono::steady_clock::now() < end) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      group.all_reduce(ops::zeros({1})).wait();
+    }
+  });
+  for (const std::string& error : errors)
+    CHECK_THAT(error, Catch::Contains("of 8 f32 (weights) failed on the GPU of rank") &&
+                          Catch::Contains("unhandled system error"));
+}
+
+TEST_CASE("a rank that calls another collective is named before any GPU waits for it") {
+  const Gpus gpus(2);
+  const auto errors = in_ranks_with_nccl(2, [&](ProcessGroup& group, Device device) {
+    group.all_reduce(late_numbers(0, {group.rank() == 1 ? 5 : 4}, kFloat32, device)).wait();
+  });
+  for (const std::string& error : errors) CHECK_THAT(error, Catch::Contains("of 5 f32 while rank 0 calls"));
+}
+
+TEST_CASE("NCCL is not used where it cannot be, and all ranks hear why") {
+  const Gpus gpus(2);
+  std::vector<std::string> same(2), missing(2);
+  const auto errors = in_ranks(2, [&](ProcessGroup& group) {
+    const auto rank = size_t(group.rank());
+    same[rank] = use_nccl(group, 0, {TAPER_FAKE_NCCL});
+    missing[rank] = use_nccl(group, int(rank), {rank == 0 ? TAPER_FAKE_NCCL : "libno-such-nccl.so"});
+    const Tensor x = late_numbers(group.rank(), {8}, kFloat32, Device(kCUDA, int(rank)));
+    group.all_reduce(x).wait();
+    expect(ops::to_vector<double>(x) == std::vector<double>(8, 3), "sums through host memory");
+  });
+  CHECK(errors == std::vector<std::string>(2));
+  CHECK(same[0] == "ranks 0 and 1 use one GPU, this host 0");
+  CHECK(same[1] == same[0]);
+  CHECK_THAT(missing[0], Catch::StartsWith("rank 1 has no NCCL: libno-such-nccl.so"));
+  CHECK(missing[1] == missing[0]);
+  const Fault fault("unwilling");
+  for (const std::string& error : in_ranks_with_nccl(2, [](ProcessGroup&, Device) {}))
+    CHECK(error == "ncclCommInitRank failed: unhandled system error");
+}
