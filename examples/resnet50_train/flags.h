@@ -40,6 +40,8 @@ std::map<std::string, std::string> deciding_flags(const CLI::App& app);
 void add_watching_flags(CLI::App& app, TrainOptions& options);
 void check_watching_flags(const TrainOptions& options);
 
+void add_rank_flags(CLI::App& app, TrainOptions& options);
+
 void add_running_flags(CLI::App& app, TrainOptions& options);
 void check_running_flags(const TrainOptions& options);
 /// Returns the flags that were given and change nothing but training.

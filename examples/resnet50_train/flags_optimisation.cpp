@@ -16,9 +16,6 @@ void add_optimisation_flags(CLI::App& app, TrainOptions& options) {
   add_number(app, "--batch-size", options.batch_size, Range<int64_t>{1, 1 << 20},
              "images per step, of all ranks together (32 for digits, else 64)")
       ->group(group);
-  add_number(app, "--batch-per-rank", options.batch_per_rank, Range<int64_t>{1, 1 << 20},
-             "images per step on each rank, instead of --batch-size")
-      ->group(group);
   add_number(app, "--accumulate", options.accumulate, Range<int64_t>{1, 1 << 20},
              "batches whose gradients are averaged into one step")
       ->default_str(fmt::format("{}", options.accumulate))
@@ -28,10 +25,16 @@ void add_optimisation_flags(CLI::App& app, TrainOptions& options) {
                  "else sgd)")
       ->check(CLI::IsMember({"sgd", "adam", "adamw", "lamb", "lars"}))
       ->group(group);
-  add_number(app, "--lr", options.lr, Range<double>{0, kLargestFlag, true},
-             "peak learning rate (sgd: 0.1 * batch / 256; adam and adamw: 0.001;\n"
-             "lamb: 0.005, above 512 images times sqrt(batch / 512);\n"
-             "lars: 5, below 256 images times sqrt(batch / 256), from 8192 on 10 to 32)")
+  app.add_option_function<std::string>(
+         "--lr",
+         [&options](const std::string& text) {
+           options.lr.reset();
+           if (text != "auto") options.lr = parse_number("--lr", text, Range<double>{0, kLargestFlag, true});
+         },
+         "peak learning rate; auto, by the images in a step of all ranks together: sgd 0.1 * images / 256;\n"
+         "adam and adamw 0.001; lamb 0.005, above 512 images times sqrt(images / 512);\n"
+         "lars 5, below 256 images times sqrt(images / 256), from 8192 on 10 to 32 [auto]")
+      ->type_name("X|auto")
       ->group(group);
   add_number(app, "--head-lr", options.head_lr, Range<double>{0, kLargestFlag, true},
              "peak learning rate of the last layer, fc (as --lr)")

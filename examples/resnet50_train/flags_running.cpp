@@ -42,11 +42,6 @@ void add_running_flags(CLI::App& app, TrainOptions& options) {
       ->check(CLI::IsMember({"on", "off"}))
       ->type_name("on|off")
       ->group(group);
-  add_number(
-      app, "--timeout", options.timeout_seconds, Range<double>{0, 86400, true},
-      "under mpirun: seconds after which a rank that does not come to what all do together ends the run")
-      ->default_str(fmt::format("{:g}", options.timeout_seconds))
-      ->group(group);
   add_number(app, "--seed", options.seed, Range<uint64_t>{0, std::numeric_limits<uint64_t>::max()},
              "of weights, order, augmentation")
       ->default_str(fmt::format("{}", options.seed))

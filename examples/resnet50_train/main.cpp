@@ -128,13 +128,13 @@ int run(const TrainOptions& given, ProcessGroup* group) {
 }
 
 /// Runs with the other processes that a launcher has started, if there are any.
-int run_in_ranks(const TrainOptions& options) {
+int run_in_ranks(TrainOptions options) {
   std::unique_ptr<ProcessGroup> group;
   bool ended = false;
   const int code = run_program([&] {
     if (options.place.size > 1) {
-      group = join_ranks(options.place, CollectiveTimeout(options.timeout_seconds));
-      if (options.threads == 0) set_num_threads(threads_of_rank(*group));
+      group = make_process_group(options.place, CollectiveTimeout(options.timeout_seconds));
+      settle(*group, options);
     }
     try {
       const int result = run(options, group.get());
@@ -157,5 +157,5 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // training goes on when nobody reads its output any more
   taper::TrainOptions options;
   if (const auto exit = taper::parse_as_rank(argc, argv, options)) return exit->code;
-  return taper::run_in_ranks(options);
+  return taper::run_in_ranks(std::move(options));
 }

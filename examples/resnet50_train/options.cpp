@@ -31,6 +31,8 @@ constexpr const char* kExamples =
     "                                                     score weights that torchvision or Taper wrote\n"
     "  mpirun -n 4 resnet50_train                         four processes, each with a quarter of every "
     "batch\n"
+    "  torchrun --nproc-per-node 4 --no-python resnet50_train\n"
+    "                                                     the same without MPI\n"
     "\n"
     "--log writes one JSON object per optimiser step, --summary one for the run, --profile a few steps as a\n"
     "trace to look at; --report draws the run. If one of them cannot be written, training goes on and the\n"
@@ -81,10 +83,8 @@ std::vector<std::pair<std::string, std::string>> flags_given(const CLI::App& app
   return given;
 }
 
-/// One process a GPU; and one that writes files and shows the run.
+/// One process writes files and shows the run.
 void become_rank(TrainOptions& options) {
-  if (options.device.is_cuda() && !gpu::is_simulated() && options.device.index == 0)
-    options.device.index = options.place.local_rank % std::max(gpu::device_count(), 1);
   if (options.place.rank == 0) return;
   for (std::string* file : {&options.log, &options.summary, &options.profile, &options.memory_report,
                             &options.tensorboard, &options.report})
@@ -106,6 +106,7 @@ std::optional<Exit> parse_options(int argc, char** argv, TrainOptions& options) 
   add_optimisation_flags(app, options);
   add_schedule_flags(app, options);
   add_checkpoint_flags(app, options);
+  add_rank_flags(app, options);
   add_running_flags(app, options);
   add_watching_flags(app, options);
   const auto check = [&] {

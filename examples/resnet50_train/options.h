@@ -95,6 +95,7 @@ struct TrainOptions {
   // Running.
   RankPlace place;               ///< this process among those that a launcher started
   double timeout_seconds = 600;  ///< for a rank to come to what all do together
+  std::string flight_record;     ///< folder; empty: checkpoint_dir
   Device device;
   bool benchmark = false;
   double benchmark_seconds = 0;  ///< 0: no limit

@@ -6,11 +6,15 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "taper/core/base/available_cpus.h"
+#include "taper/core/base/parallel.h"
+#include "taper/core/gpu/runtime.h"
+#include "taper/ops/collective/nccl_collectives.h"
 
 namespace taper {
 
@@ -60,10 +64,36 @@ static std::string describe_cpus() {
   return text;
 }
 
-int threads_of_rank(ProcessGroup& group) {
+/// The share of the CPUs that this rank may use and others as well.
+static int threads_of_rank(ProcessGroup& group) {
   const std::string own = describe_cpus();
   const std::vector<std::string> all = group.gather_texts(own, "CPUs");
   return std::max(available_cpus() / int(std::ranges::count(all, own)), 1);
+}
+
+void settle(ProcessGroup& group, TrainOptions& options) {
+  RankPlace& place = options.place;
+  if (place.local_size == 0) {
+    const std::vector<std::string> hosts = group.gather_texts(group.host(), "hosts");
+    place.local_size = int(std::ranges::count(hosts, group.host()));
+    place.local_rank = int(std::count(hosts.begin(), hosts.begin() + place.rank, group.host()));
+  }
+  if (options.device.is_cuda() && !gpu::is_simulated() && options.device.index == 0)
+    options.device.index = place.local_rank % std::max(gpu::device_count(), 1);
+  if (options.threads == 0) set_num_threads(threads_of_rank(group));
+  const std::string& folder = options.flight_record.empty() ? options.checkpoint_dir : options.flight_record;
+  if (folder.empty()) return;
+  std::error_code failure;
+  std::filesystem::create_directories(folder, failure);
+  TAPER_CHECK(!failure, "--flight-record: cannot make the folder {}: {}", folder, failure.message());
+  group.record_flight_to(folder);
+}
+
+std::string connect_gpus(ProcessGroup& group, Device device) {
+  if (device.is_cpu() || gpu::is_simulated()) return {};
+  const std::string refusal = use_nccl(group, device.index);
+  if (refusal.empty()) return "gradients go from GPU to GPU, through NCCL";
+  return fmt::format("gradients go through host memory, not through NCCL: {}", refusal);
 }
 
 int code_of_rank_0(ProcessGroup& group, int code) {

@@ -19,8 +19,12 @@ std::optional<Exit> parse_as_rank(int argc, char** argv, TrainOptions& options);
 /// busy machine as well.
 void let_rank_0_speak(const TrainOptions& options);
 
-/// Returns how many threads a rank may use: an even share of its CPUs among the ranks that may run on the same ones.
-int threads_of_rank(ProcessGroup& group);
+/// What depends on the other ranks: this one's place on its host, its GPU, its threads (an even share of its CPUs among
+/// the ranks that may run on the same ones), and where a failure is recorded.
+void settle(ProcessGroup& group, TrainOptions& options);
+
+/// Lets the group use NCCL where it can. Returns a line that says how gradients travel; nothing on a CPU.
+std::string connect_gpus(ProcessGroup& group, Device device);
 
 /// Returns rank 0's exit code, which knows of files and checkpoints.
 int code_of_rank_0(ProcessGroup& group, int code);

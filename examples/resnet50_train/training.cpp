@@ -1,10 +1,12 @@
 #include "training.h"
 
 #include "optimisation.h"
+#include "ranks.h"
 #include "report.h"
 #include "resume.h"
 #include "taper/core/files/program.h"
 #include "taper/core/generator.h"
+#include "taper/nn/parallel/check_weights.h"
 #include "taper/nn/parallel/sync_batch_norm.h"
 #include "taper/nn/train/evaluate.h"
 #include "taper/nn/train/schedule_sink.h"
@@ -84,6 +86,8 @@ void Training::join_ranks() {
   for (size_t rank = 1; rank < all.size(); ++rank)
     TAPER_CHECK(all[rank] == all[0], "the ranks' runs differ: rank {} is at {}, rank 0 at {}", rank,
                 all[rank], all[0]);
+  if (const std::string way = connect_gpus(*group_, options_.device); !way.empty())
+    setup_.data.notes.push_back(way);
   parallel_.emplace(*setup_.model, *group_);
   if (options_.sync_batch_norm)
     setup_.data.notes.push_back(fmt::format("{} batch norms see the images of all ranks",
@@ -106,7 +110,10 @@ TrainStep Training::make_step() {
 }
 
 std::optional<Score> Training::score() {
-  if (parallel_) parallel_->broadcast_buffers();
+  if (parallel_) {
+    check_weights(*setup_.model, *group_);
+    parallel_->broadcast_buffers();
+  }
   return evaluate(*setup_.model, *setup_.data.validation,
                   {.ema = options_.eval_ema.value_or(true) ? ema_.get() : nullptr,
                    .run = &run_,

@@ -172,7 +172,7 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
 
   /// In order, so that all ranks send the same buckets one after the other.
   void send_full_buckets() {
-    while (next_ < buckets_.size() && buckets_[next_].missing == 0) {
+    while (order_is_known_ && next_ < buckets_.size() && buckets_[next_].missing == 0) {
       Bucket& bucket = buckets_[next_];
       bucket.mean = group_.all_reduce(bucket.flat, ReduceOp::kMean, fmt::format("gradients {}", next_));
       ++next_;
@@ -195,8 +195,18 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
         "gradients for ever; freeze what is not used (set_requires_grad(false)) or use all of it",
         group_.rank(), fmt::join(unused.begin(), unused.begin() + int64_t(named), ", "),
         unused.size() > named ? fmt::format(" and {} others", unused.size() - named) : "");
+    if (!order_is_known_) send_in_order(order);
     for (Bucket& bucket : buckets_) std::exchange(bucket.mean, {}).wait();
-    if (!std::exchange(order_is_known_, true)) learn_order(order);
+  }
+
+  /// The first backward() of all: its gradients travel once their order is known. So a run that is resumed adds the same
+  /// numbers in the same order as one that went on.
+  void send_in_order(const std::vector<int64_t>& own) {
+    learn_order(own);
+    order_is_known_ = true;
+    for (Bucket& bucket : buckets_) bucket.missing = 0;
+    send_full_buckets();
+    forget_arrivals();
   }
 
   /// Fills the buckets in the order of rank 0's gradients. Gradients that are there move with their places.

@@ -72,20 +72,21 @@ ProcessGroup::~ProcessGroup() {
 
 void ProcessGroup::work() {
   set_thread_name("collectives");
-  constexpr std::chrono::milliseconds kLookAround{50};
+  constexpr std::chrono::milliseconds kLookAround{50}, kPause{1};
   Clock::time_point looked = Clock::now();
-  for (;;) {
+  for (bool stops = false; !stops || (nccl_ && !nccl_->is_idle());) {
     std::function<void()> task;
     {
       std::unique_lock lock(mutex_);
-      enqueued_.wait_for(lock, kLookAround, [&] { return (stopping_ && !nccl_) || !tasks_.empty(); });
-      if (tasks_.empty() && stopping_ && (!nccl_ || nccl_->is_idle())) return;
+      enqueued_.wait_for(lock, kLookAround, [&] { return stopping_ || !tasks_.empty(); });
+      stops = stopping_ && tasks_.empty();
       if (!tasks_.empty()) {
         task = std::move(tasks_.front());
         tasks_.pop_front();
       }
     }
     if (task) task();
+    if (stops && nccl_) std::this_thread::sleep_for(kPause);
     if (task && Clock::now() - looked < kLookAround) continue;
     look_around();
     looked = Clock::now();

@@ -61,7 +61,7 @@ std::optional<RankPlace> torchrun_place() {
   return RankPlace{.rank = *rank,
                    .size = *size,
                    .local_rank = number_in_environment({"LOCAL_RANK"}).value_or(0),
-                   .local_size = number_in_environment({"LOCAL_WORLD_SIZE"}).value_or(1),
+                   .local_size = number_in_environment({"LOCAL_WORLD_SIZE"}).value_or(0),
                    .meeting = Meeting::kTcp,
                    .address = address,
                    .port = port};
@@ -74,7 +74,7 @@ std::optional<RankPlace> rank_place() {
   return place ? place : torchrun_place();
 }
 
-std::unique_ptr<ProcessGroup> join_ranks(const RankPlace& place, CollectiveTimeout timeout) {
+std::unique_ptr<ProcessGroup> make_process_group(const RankPlace& place, CollectiveTimeout timeout) {
   return place.meeting == Meeting::kMpi ? make_mpi_group(timeout) : make_tcp_group(place, timeout);
 }
 

@@ -20,7 +20,7 @@ struct RankPlace {
   int rank = 0;
   int size = 1;
   int local_rank = 0;  ///< among the processes on its host
-  int local_size = 1;
+  int local_size = 1;  ///< 0: the launcher does not tell
   Meeting meeting = Meeting::kMpi;
   std::string address = {};  ///< for kTcp: rank 0's host
   int port = 0;              ///< for kTcp: where rank 0 listens
@@ -33,7 +33,7 @@ std::optional<RankPlace> rank_place();
 
 /// Joins the other ranks. Once in a process, from the main thread. Throws Error if the ranks cannot meet. A collective
 /// that a rank does not come to within `timeout` fails on all others.
-std::unique_ptr<ProcessGroup> join_ranks(const RankPlace& place,
-                                         CollectiveTimeout timeout = kDefaultCollectiveTimeout);
+std::unique_ptr<ProcessGroup> make_process_group(const RankPlace& place,
+                                                 CollectiveTimeout timeout = kDefaultCollectiveTimeout);
 
 }  // namespace taper

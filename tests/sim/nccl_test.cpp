@@ -5,8 +5,14 @@
 #include <cstdlib>
 
 #include "ranks.h"
+#include "taper/autograd/functions.h"
+#include "taper/autograd/tape/engine.h"
+#include "taper/autograd/tape/grad_mode.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/gpu/sim.h"
+#include "taper/nn/layers/linear.h"
+#include "taper/nn/optim/sgd.h"
+#include "taper/nn/parallel/distributed_data_parallel.h"
 #include "taper/ops/collective/nccl_collectives.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
@@ -111,6 +117,67 @@ TEST_CASE("NCCL's collectives are counted, with the time that something waited f
       expect(group.flight_recorder().table().find(field) != std::string::npos, "the record");
   });
   CHECK(errors == std::vector<std::string>(2));
+}
+
+namespace {
+
+struct Net : Module {
+  Linear& first = register_module<Linear>("first", 7, 11);
+  Linear& second = register_module<Linear>("second", 11, 6);
+  Linear& third = register_module<Linear>("third", 6, 5);
+  Tensor operator()(const Tensor& x) { return third(relu(second(relu(first(x))))); }
+};
+
+/// Trains on a simulated GPU for each rank. Returns rank 0's weights. Throws if the first bucket was not on its way before
+/// the last gradient was there.
+std::vector<double> weights_after_training(bool with_nccl, uint64_t seed) {
+  const Gpus gpus(2, seed);
+  std::vector<double> weights;
+  const auto errors = in_ranks(2, [&](ProcessGroup& group) {
+    const gpu::DeviceGuard guard(group.rank());
+    const Device device(kCUDA, group.rank());
+    if (with_nccl) expect(use_nccl(group, group.rank(), {TAPER_FAKE_NCCL}).empty(), "NCCL");
+    Net net;
+    int number = 0;
+    for (const Tensor& x : net.parameters()) {
+      const NoGradGuard no_grad;
+      ops::copy_(
+          x, ops::sin(ops::add(ops::arange(0, double(x.numel()), 1).reshape(x.shape()), double(++number))));
+    }
+    net.to(device);
+    int64_t first_buckets = 0;  // on their way when the last gradient is there
+    register_post_accumulate_hook(net.first.weight, [&](const Tensor&) {
+      const std::string table = group.flight_recorder().table();
+      first_buckets = 0;
+      for (size_t at = 0; (at = table.find("\tgradients 0\t", at)) != std::string::npos; ++at)
+        ++first_buckets;
+    });
+    DistributedDataParallel parallel(net, group, {.bucket_bytes = 100, .first_bucket_bytes = 50});
+    SGD optimizer(net.named_parameters(), {.lr = 0.1, .momentum = 0.9});
+    for (int step = 0; step < 3; ++step) {
+      optimizer.zero_grad();
+      const Tensor x = ops::sin(ops::full({4, 7}, 1.0 + group.rank() + step, {.device = device}));
+      square(net(x)).sum().backward();
+      expect(first_buckets == (step == 0 ? 0 : step + 1), "the first bucket under way");
+      optimizer.step();
+    }
+    if (group.rank() != 0) return;
+    for (const Tensor& x : net.parameters())
+      for (const double value : ops::to_vector<double>(x)) weights.push_back(value);
+  });
+  CHECK(errors == std::vector<std::string>(2));
+  return weights;
+}
+
+}  // namespace
+
+TEST_CASE("training over NCCL gives the bits of training through host memory, in 200 orders of the streams") {
+  const std::vector<double> expected = weights_after_training(false, 0);
+  REQUIRE(expected.size() == 11 * 7 + 11 + 6 * 11 + 6 + 5 * 6 + 5);
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    CAPTURE(seed);
+    REQUIRE(weights_after_training(true, seed) == expected);
+  }
 }
 
 TEST_CASE("a collective that does not end on a GPU ends all ranks' collectives") {

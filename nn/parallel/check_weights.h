@@ -1,0 +1,14 @@
+#pragma once
+// Whether the ranks still have the same weights. Data parallel training never compares them: each rank makes the same
+// steps of its own. A broken memory module, or a host that computes otherwise, would spoil the mean gradient unseen.
+
+#include "taper/nn/module.h"
+#include "taper/ops/collective/process_group.h"
+
+namespace taper {
+
+/// Compares every rank's parameters with rank 0's; all ranks must call it. Throws Error on all ranks, naming parameter and
+/// ranks, if one differs by more than a thousandth of its norm: hosts of different make may round differently.
+void check_weights(const Module& model, ProcessGroup& group);
+
+}  // namespace taper
