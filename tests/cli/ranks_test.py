@@ -120,6 +120,17 @@ class RanksTest(unittest.TestCase):
             self.assertEqual((one["ranks"], several["ranks"]), (1, ranks))
             self.assertGreater(several["collective_bytes"], 6 * 8 * several["parameters"])
 
+    def test_sync_batch_norm(self):
+        """Then ranks train as one process with the whole batch does."""
+        flags = ["--dtype", "f64", "--max-steps", 3, "--batch-size", 12, "--accumulate", 2, "--sync-batch-norm"]
+        alone, _, text = self.trained(0, *flags)
+        self.assertIn("--sync-batch-norm changes nothing: there are no other ranks", text)
+        for ranks in 2, 3:
+            together, _, text = self.trained(ranks, *flags)
+            self.assertIn("20 batch norms see the images of all ranks", text)
+            for a, b in zip(alone, together, strict=True):
+                self.assertAlmostEqual(a, b, delta=1e-9 * a)
+
     def test_options_together(self):
         options = ["--amp", "bf16", "--ema", "0.9", "--clip-grad", "0.1", "--max-steps", "6", "--accumulate"]
         alone, _, _ = self.trained(0, "--batch-size", 4, *options, 4)
