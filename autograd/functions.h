@@ -12,4 +12,5 @@
 #include "taper/autograd/derivatives/random.h"
 #include "taper/autograd/derivatives/reduce.h"
 #include "taper/autograd/derivatives/softmax.h"
+#include "taper/autograd/derivatives/sync_batch_norm.h"
 #include "taper/autograd/derivatives/views.h"

@@ -21,7 +21,8 @@ NOT_FOR_SANITIZER = re.compile(r"gpu_(profiler|\w*allocator\w*|training|librarie
 # These measure the CPU; the CPU of a GPU machine is not the question here.
 # On an H200: kernel_bench has 182 benchmarks, gemm_bench measures all of the library's algorithms first.
 BENCHMARK_SECONDS = {"kernel_bench": 60, "gemm_bench": 90, "allocator_bench": 10}
-CPU_BENCHMARKS = {"algorithm_mode_bench", "conv_bench", "inference_bench", "loader_bench", "op_overhead_bench"}
+CPU_BENCHMARKS = {"algorithm_mode_bench", "checkpoint_bench", "conv_bench", "data_parallel_bench", "inference_bench",
+                  "loader_bench", "op_overhead_bench"}
 # These compare the device's free memory before and after, which other processes change.
 WATCHES_MEMORY = ("gpu_runtime_test",)
 STAGES = ("conv1", "layer1", "layer2", "layer3", "layer4")

@@ -42,6 +42,10 @@ void add_model_flags(CLI::App& app, TrainOptions& options) {
       ->check(CLI::IsMember({"off", "frozen", "all"}))
       ->type_name("off|frozen|all")
       ->group(group);
+  app.add_flag("--sync-batch-norm", options.sync_batch_norm,
+               "under mpirun: batch norms take a batch's statistics over the images of all ranks; with\n"
+               "--accumulate, of each batch by itself. Changes nothing in a single process")
+      ->group(group);
   app.add_option_function<std::string>(
          "--zero-init-residual",
          [&options](const std::string& value) { options.zero_init_residual = value == "on"; },
@@ -80,9 +84,12 @@ void check_model_flags(const TrainOptions& options) {
        "is another way to begin than --init; give one of the two");
   need(options.freeze_batch_norm != BatchNorms::kFrozen || !options.freeze.empty(), "--freeze-batch-norm",
        "frozen means the parts of --freeze, which is not given");
+  need(!options.sync_batch_norm || options.freeze_batch_norm != BatchNorms::kAll, "--sync-batch-norm",
+       "has nothing to do: with --freeze-batch-norm all, no batch norm takes statistics of a batch");
   for (const auto& [flag, given] : {std::pair("--pretrained", !options.pretrained.empty()),
                                     std::pair("--freeze", !options.freeze.empty()),
-                                    std::pair("--freeze-batch-norm", options.freeze_batch_norm.has_value())})
+                                    std::pair("--freeze-batch-norm", options.freeze_batch_norm.has_value()),
+                                    std::pair("--sync-batch-norm", options.sync_batch_norm)})
     need(!given || !options.eval_only, flag, "is for training; leave it out, or --eval-only");
   need(!options.amp || options.dtype == kFloat32, "--amp",
        "keeps the weights in f32; leave out --dtype f64, or --amp");

@@ -39,6 +39,7 @@ struct TrainOptions {
   std::string pretrained;  ///< file or folder with weights for other classes
   std::vector<std::string> freeze;  ///< names of parts that do not train
   std::optional<BatchNorms> freeze_batch_norm;
+  bool sync_batch_norm = false;  ///< statistics over all ranks
   bool zero_init_residual = true;
   double dropout = 0;
   DType dtype = kFloat32;

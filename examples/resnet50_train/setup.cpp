@@ -137,6 +137,8 @@ void Setup::prepare(const TrainOptions& options) {
   if (!options.profile.empty()) profile = std::make_shared<ProfileReport>(options.profile, plan.total_steps);
   if (writes && !options.checkpoint_dir.empty() && !checkpoints) open_checkpoints(options);
   if (!options.log.empty()) log = open_log(options);
+  if (options.place.size == 1 && options.sync_batch_norm)
+    data.notes.push_back("--sync-batch-norm changes nothing: there are no other ranks");
   if (options.place.size > 1 && !options.report.empty())
     data.notes.push_back("--report shows no predictions: each rank has its own images");
   if (options.place.size == 1 && data.validation && (!options.tensorboard.empty() || !options.report.empty()))

@@ -7,6 +7,7 @@
 #include "taper/core/files/program.h"
 #include "taper/core/generator.h"
 #include "taper/nn/parallel/check_weights.h"
+#include "taper/nn/parallel/sync_batch_norm.h"
 #include "taper/nn/train/evaluate.h"
 #include "taper/nn/train/schedule_sink.h"
 
@@ -91,6 +92,9 @@ void Training::join_ranks() {
     setup_.data.notes.push_back(way);
   parallel_.emplace(*setup_.model, *group_, DataParallelOptions{.wire_dtype = options_.wire_dtype});
   if (options_.shard_optimizer) optimizer_->shard(parallel_->shards());
+  if (options_.sync_batch_norm)
+    setup_.data.notes.push_back(fmt::format("{} batch norms see the images of all ranks",
+                                            synchronise_batch_norms(*setup_.model, group_)));
   // Other ranks have other images, and should not drop the same activations of theirs.
   GeneratorState random = default_generator().state();
   random.seed += uint64_t(group_->rank());

@@ -1,6 +1,7 @@
 #include "taper/nn/layers/batch_norm2d.h"  // spine 56 (docs/0-the-spine.md)
 
 #include "taper/autograd/derivatives/norm.h"
+#include "taper/autograd/derivatives/sync_batch_norm.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
 
@@ -21,6 +22,9 @@ Tensor BatchNorm2d::forward(const Tensor& x, const BatchNormFusion& fusion, cons
   TAPER_CHECK(x.dim() == 4, "BatchNorm2d: input must be [N, C, H, W], got {}", x.shape());
   if (uses_batch_statistics()) ops::add_(num_batches_tracked, 1);
   const BatchNormOptions options{.momentum = momentum, .eps = eps, .relu = fusion.relu};
+  if (uses_batch_statistics() && group_)
+    return sync_batch_norm(x, weight, bias, running_mean, running_var, *group_, options, fusion.residual,
+                           moments);
   return batch_norm(x, weight, bias, running_mean, running_var, uses_batch_statistics(), options,
                     fusion.residual, moments);
 }

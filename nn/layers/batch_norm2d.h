@@ -10,6 +10,8 @@
 
 namespace taper {
 
+class ProcessGroup;
+
 /// What BatchNorm2d does to its result before it stores it.
 struct BatchNormFusion {
   Tensor residual = {};  ///< added; undefined for nothing
@@ -37,6 +39,11 @@ class BatchNorm2d : public Layer {
   /// Returns whether forward() uses the batch's statistics: in training, unless they are frozen.
   bool uses_batch_statistics() const { return is_training() && !frozen_statistics_; }
 
+  /// Has forward() take the batch's statistics over all ranks of `group`, which must outlive this layer's use; null:
+  /// over this process alone. All ranks then call forward() and backward() together. Nothing changes in evaluation, nor
+  /// with frozen statistics. (torch.nn.SyncBatchNorm)
+  void synchronise(ProcessGroup* group) { group_ = group; }
+
   int64_t flops(const Tensor& input, const Tensor& output) const override;
 
   const double eps;
@@ -49,6 +56,7 @@ class BatchNorm2d : public Layer {
 
  private:
   bool frozen_statistics_ = false;
+  ProcessGroup* group_ = nullptr;
 };
 
 }  // namespace taper

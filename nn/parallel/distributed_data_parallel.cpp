@@ -118,30 +118,27 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
 
   /// Makes the buckets anew, with the slots in this order.
   void fill_buckets(const std::vector<int64_t>& order) {
-    buckets_.clear();
-    std::vector<int64_t> sizes;  // in elements
+    std::vector<BucketEntry> row;
     for (const int64_t i : order) {
-      const Slot& slot = slots_[size_t(i)];
-      const Tensor* last = buckets_.empty() ? nullptr : &slots_[buckets_.back().slots.back()].parameter;
-      const int64_t limit = buckets_.size() == 1 ? options_.first_bucket_bytes : options_.bucket_bytes;
-      const auto bytes = [&](int64_t elements) {
-        return elements * int64_t(size_of(slot.parameter.dtype()));
-      };
-      if (last == nullptr || last->dtype() != slot.parameter.dtype() ||
-          last->device() != slot.parameter.device() || bytes(sizes.back() + slot.parameter.numel()) > limit) {
-        buckets_.emplace_back();
-        sizes.push_back(0);
-      }
-      buckets_.back().slots.push_back(size_t(i));
-      sizes.back() += slot.parameter.numel();
+      const Tensor& x = slots_[size_t(i)].parameter;
+      row.push_back(
+          {.bytes = x.numel() * int64_t(size_of(x.dtype())), .dtype = x.dtype(), .device = x.device()});
     }
-    for (size_t b = 0; b < buckets_.size(); ++b) make_flat(b, sizes[b]);
+    buckets_.clear();
+    auto begin = order.begin();
+    for (const size_t end : cut_buckets(row, options_)) {
+      buckets_.emplace_back().slots.assign(begin, order.begin() + int64_t(end));
+      begin = order.begin() + int64_t(end);
+      make_flat(buckets_.size() - 1);
+    }
   }
 
-  void make_flat(size_t number, int64_t elements) {
+  void make_flat(size_t number) {
     Bucket& bucket = buckets_[number];
     bucket.missing = bucket.slots.size();
     const Tensor& first = slots_[bucket.slots[0]].parameter;
+    int64_t elements = 0;
+    for (const size_t i : bucket.slots) elements += slots_[i].parameter.numel();
     bucket.flat =
         ops::zeros({rows_ * ceil_div(elements, rows_)}, {.dtype = first.dtype(), .device = first.device()});
     int64_t offset = 0;
@@ -201,7 +198,7 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
 
   /// In order, so that all ranks send the same buckets one after the other.
   void send_full_buckets() {
-    while (next_ < buckets_.size() && buckets_[next_].missing == 0) {
+    while (order_is_known_ && next_ < buckets_.size() && buckets_[next_].missing == 0) {
       Bucket& bucket = buckets_[next_];
       bucket.wire = ops::cast(bucket.flat, wire_dtype(bucket.flat.dtype()));
       const std::string label = fmt::format("gradients {}", next_++);
@@ -242,12 +239,22 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
         "gradients for ever; freeze what is not used (set_requires_grad(false)) or use all of it",
         group_.rank(), fmt::join(unused.begin(), unused.begin() + int64_t(named), ", "),
         unused.size() > named ? fmt::format(" and {} others", unused.size() - named) : "");
+    if (!order_is_known_) send_in_order(order);
     for (Bucket& bucket : buckets_) receive(bucket);
-    if (shards_)
-      for (const Slot& slot : slots_)
-        shards_->shard_of(slot.parameter)
-            .set_grad(shards_->shard_in_bucket(slot.parameter, buckets_[slot.bucket].flat));
-    if (!std::exchange(order_is_known_, true)) learn_order(order);
+    if (!shards_) return;
+    for (const Slot& slot : slots_)
+      shards_->shard_of(slot.parameter)
+          .set_grad(shards_->shard_in_bucket(slot.parameter, buckets_[slot.bucket].flat));
+  }
+
+  /// The first backward() of all: its gradients travel once their order is known. So a run that is resumed adds the same
+  /// numbers in the same order as one that went on.
+  void send_in_order(const std::vector<int64_t>& own) {
+    learn_order(own);
+    order_is_known_ = true;
+    for (Bucket& bucket : buckets_) bucket.missing = 0;
+    send_full_buckets();
+    forget_arrivals();
   }
 
   /// Fills the buckets in the order of rank 0's gradients. Gradients that are there move with their places.

@@ -16,23 +16,15 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "taper/nn/module.h"
+#include "taper/nn/parallel/buckets.h"
 #include "taper/nn/parallel/sharded_parameters.h"
 #include "taper/ops/collective/process_group.h"
 
 namespace taper {
-
-struct DataParallelOptions {
-  int64_t bucket_bytes = 25 << 20;       ///< of gradients in a bucket, at least one parameter's
-  int64_t first_bucket_bytes = 1 << 20;  ///< of the first one, so that it goes early
-  /// f16 or bf16: wider gradients are rounded to it for their way. Half the bytes of f32. grad() keeps its dtype.
-  /// PyTorch's counterpart: torch/distributed/algorithms/ddp_comm_hooks/default_hooks.py (bf16_compress_hook).
-  std::optional<DType> wire_dtype = {};
-};
 
 class DistributedDataParallel {
  public:

@@ -123,6 +123,21 @@ BatchNormGrads batch_norm_backward_cpu(const Tensor& grad, const Tensor& x, cons
                                        needs_residual);
 }
 
+BatchNormGrads batch_norm_backward_sums_cpu(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
+                                            const Tensor& save_mean, const Tensor& save_invstd,
+                                            const BatchNormOptions& options, bool needs_residual) {
+  return kernels().batch_norm_backward_sums(grad, x, relu_mask, save_mean, save_invstd, options,
+                                            needs_residual);
+}
+
+Tensor batch_norm_backward_input_cpu(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
+                                     const Tensor& weight, const Tensor& save_mean, const Tensor& save_invstd,
+                                     const Tensor& grad_weight, const Tensor& grad_bias,
+                                     const Tensor& count) {
+  return kernels().batch_norm_backward_input(grad, x, relu_mask, weight, save_mean, save_invstd, grad_weight,
+                                             grad_bias, count);
+}
+
 void batch_moments_cpu(const Tensor& x, const BatchMoments& to) {
   kernels().batch_moments(x, to);
 }

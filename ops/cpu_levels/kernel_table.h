@@ -49,6 +49,8 @@ struct CpuKernels {
   decltype(&batch_norm_training_cpu) batch_norm_training;
   decltype(&batch_norm_inference_cpu) batch_norm_inference;
   decltype(&batch_norm_backward_cpu) batch_norm_backward;
+  decltype(&batch_norm_backward_sums_cpu) batch_norm_backward_sums;
+  decltype(&batch_norm_backward_input_cpu) batch_norm_backward_input;
   decltype(&batch_moments_cpu) batch_moments;
   decltype(&unpack_relu_mask_cpu) unpack_relu_mask;
   decltype(&sgd_update_cpu) sgd_update;

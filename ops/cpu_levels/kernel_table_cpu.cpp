@@ -26,6 +26,8 @@ constinit const CpuKernels TAPER_CPU_KERNELS = {.conv2d_algorithms = conv2d_cpu_
                                                 .batch_norm_training = batch_norm_training_cpu,
                                                 .batch_norm_inference = batch_norm_inference_cpu,
                                                 .batch_norm_backward = batch_norm_backward_cpu,
+                                                .batch_norm_backward_sums = batch_norm_backward_sums_cpu,
+                                                .batch_norm_backward_input = batch_norm_backward_input_cpu,
                                                 .batch_moments = batch_moments_cpu,
                                                 .unpack_relu_mask = unpack_relu_mask_cpu,
                                                 .sgd_update = sgd_update_cpu,

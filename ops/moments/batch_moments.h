@@ -7,10 +7,12 @@
 
 namespace taper {
 
-/// The moments of an x over all axes but its channels (axis 1), in x's compute dtype.
+/// The moments of an x over all axes but its channels (axis 1), in x's compute dtype; or of a batch that x is a
+/// part of.
 struct BatchMoments {
-  Tensor mean = {};  ///< [C]
-  Tensor var = {};   ///< [C]; biased: divided by the number of values
+  Tensor mean = {};   ///< [C]
+  Tensor var = {};    ///< [C]; biased: divided by the number of values
+  Tensor count = {};  ///< f64 []: values of a channel; undefined: as many as x has
 };
 
 namespace ops {

@@ -152,14 +152,16 @@ __global__ void __launch_bounds__(kFinishBlock)
   to.store(channel, (origin ? double(origin[channel]) : 0.0) + moments.mean, moments.m2, double(size.rows));
 }
 
-/// Stores the statistics from moments of the whole batch. A thread for each channel.
+/// Stores the statistics from moments of the whole batch. count: its rows if they are known on the GPU alone, else
+/// null. A thread for each channel.
 template <class Value>
 __global__ void __launch_bounds__(kFinishBlock)
-    batch_norm_use_moments(int64_t rows, int channels, const Value* mean, const Value* var,
-                           StatisticsOutput<Value> to) {
+    batch_norm_use_moments(int64_t rows, const double* count, int channels, const Value* mean,
+                           const Value* var, StatisticsOutput<Value> to) {
   const int channel = int(blockIdx.x) * kFinishBlock + int(threadIdx.x);
   if (channel >= channels) return;
-  to.store(channel, double(mean[channel]), double(var[channel]) * double(rows), double(rows));
+  const double values = count ? *count : double(rows);
+  to.store(channel, double(mean[channel]), double(var[channel]) * values, values);
 }
 
 /// Stores the statistics from sums. Their difference in f64 loses no more than the sums have lost already.
@@ -170,6 +172,23 @@ __global__ void __launch_bounds__(kFinishBlock)
   if (channel >= channels) return;
   const double total = double(sum[channel]), mean = total / double(rows);
   to.store(channel, mean, max(double(square_sum[channel]) - total * mean, 0.0), double(rows));
+}
+
+/// Merges rows of a number of values, means and variances (merge_moments.h). A thread for each channel; limited by
+/// the launch.
+template <class Value>
+__global__ void __launch_bounds__(kFinishBlock)
+    merge_batch_moments(int parts, int channels, const Value* rows, Value* mean, Value* var, double* count) {
+  const int channel = int(blockIdx.x) * kFinishBlock + int(threadIdx.x);
+  if (channel >= channels) return;
+  Moments<double> moments = {};
+  for (int part = 0; part < parts; ++part, rows += 1 + 2 * int64_t(channels)) {
+    const double values = double(rows[0]);
+    moments.merge({values, double(rows[1 + channel]), double(rows[1 + channels + channel]) * values});
+  }
+  mean[channel] = Value(moments.mean);
+  var[channel] = Value(moments.m2 / moments.count);
+  if (channel == 0) *count = moments.count;
 }
 
 // ------------------------------------------------------------------------------------------ launches
@@ -230,7 +249,8 @@ void finish_statistics_gpu(const BatchMoments& moments, int64_t rows, const Chan
   dispatch_value(moments.mean.dtype(), [&]<class Value>() {
     gpu::launch("batch_norm_use_moments", batch_norm_use_moments<Value>,
                 {.grid = unsigned(ceil_div(channels, kFinishBlock)), .block = dim3(kFinishBlock)}, rows,
-                int(channels), moments.mean.data<Value>(), moments.var.data<Value>(), output_of<Value>(to));
+                moments.count.defined() ? moments.count.data<double>() : nullptr, int(channels),
+                moments.mean.data<Value>(), moments.var.data<Value>(), output_of<Value>(to));
   });
 }
 
@@ -251,6 +271,17 @@ void finish_statistics_gpu(const PartialMoments& moments, int64_t rows, const Ch
         size, int(chunks), int(at_once), partial, merged.data<double>());
     launch_finish<double, Value>({rows, size.rows_per_chunk * at_once, size.channels}, int(left),
                                  merged.data<double>(), nullptr, output);
+  });
+}
+
+void merge_moments_gpu(const Tensor& parts, const BatchMoments& to) {
+  const int64_t channels = to.mean.size(0);
+  if (channels == 0) return fill_(to.count, 0);
+  dispatch_value(parts.dtype(), [&]<class Value>() {
+    gpu::launch("merge_batch_moments", merge_batch_moments<Value>,
+                {.grid = unsigned(ceil_div(channels, kFinishBlock)), .block = dim3(kFinishBlock)},
+                int(parts.size(0)), int(channels), parts.data<Value>(), to.mean.data<Value>(),
+                to.var.data<Value>(), to.count.data<double>());
   });
 }
 

@@ -32,9 +32,13 @@ struct ChannelSums {
 
 /// Writes the statistics of pixels: [rows, C] or channels_last, with elements.
 void channel_statistics_gpu(const Tensor& pixels, const ChannelStatistics& to);
-/// Writes the statistics of a matrix with `rows` rows from its moments.
+/// Writes the statistics of a matrix with `rows` rows from its moments; moments.count, where defined, goes before
+/// `rows`.
 void finish_statistics_gpu(const BatchMoments& moments, int64_t rows, const ChannelStatistics& to);
 void finish_statistics_gpu(const PartialMoments& moments, int64_t rows, const ChannelStatistics& to);
 void finish_statistics_gpu(const ChannelSums& sums, int64_t rows, const ChannelStatistics& to);
+
+/// See merge_moments() in merge_moments.h. `to` has all three tensors.
+void merge_moments_gpu(const Tensor& parts, const BatchMoments& to);
 
 }  // namespace taper::ops

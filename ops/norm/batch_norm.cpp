@@ -31,6 +31,14 @@ void check_per_channel(std::string_view op, std::string_view what, const Tensor&
   check_same_device(op, x, parameter);
 }
 
+/// count: undefined for x's own.
+void check_count(std::string_view op, const Tensor& x, const Tensor& count) {
+  if (!count.defined()) return;
+  TAPER_CHECK(count.dim() == 0 && count.dtype() == kFloat64, "{}: count must be f64 [], got {} {}", op,
+              count.dtype(), count.shape());
+  check_same_device(op, x, count);
+}
+
 void check_moments(std::string_view op, const Tensor& x, const BatchMoments& moments) {
   TAPER_CHECK(moments.mean.defined() == moments.var.defined(),
               "{}: the moments' mean and var must be given together", op);
@@ -42,6 +50,7 @@ void check_moments(std::string_view op, const Tensor& x, const BatchMoments& mom
                 x.shape(), compute_dtype(x.dtype()), x.size(1), moment.dtype(), moment.shape());
     check_same_device(op, x, moment);
   }
+  check_count(op, x, moments.count);
 }
 
 void check_like_input(std::string_view op, std::string_view what, const Tensor& x, const Tensor& other) {
@@ -61,6 +70,16 @@ void check_relu_mask(std::string_view op, const Tensor& x, const Tensor& relu_ma
       "{} {}",
       op, shape, x.shape(), relu_mask.dtype(), relu_mask.shape());
   check_same_device(op, x, relu_mask);
+}
+
+void check_backward(std::string_view op, const Tensor& grad, const Tensor& x, const Tensor& save_mean,
+                    const Tensor& save_invstd) {
+  check_input(op, x);
+  check_like_input(op, "grad", x, grad);
+  check_defined(op, "save_mean", save_mean);
+  check_defined(op, "save_invstd", save_invstd);
+  check_per_channel(op, "save_mean", x, save_mean);
+  check_per_channel(op, "save_invstd", x, save_invstd);
 }
 
 }  // namespace
@@ -101,10 +120,12 @@ BatchNormOutput batch_norm_training(const Tensor& x, const Tensor& weight, const
               "{}: running_mean and running_var must be given together", op);
   if (residual.defined()) check_like_input(op, "residual", x, residual);
   check_moments(op, x, moments);
+  // Only where x has one value at most is the GPU waited for.
+  const bool is_part = moments.count.defined();
   TAPER_CHECK(
-      x.numel() > x.size(1) || x.size(1) == 0,
-      "{}: training needs more than one value per channel, got input {}; use a larger batch or eval()", op,
-      x.shape());
+      x.numel() > x.size(1) || x.size(1) == 0 || (is_part && item<double>(moments.count) > 1),
+      "{}: training needs more than one value per channel, got input {}{}; use a larger batch or eval()", op,
+      x.shape(), is_part ? " of a batch with one" : "");
 
   if (x.device().is_cuda()) {
     return batch_norm_training_gpu(x, weight, bias, running_mean, running_var, options, residual,
@@ -138,20 +159,51 @@ BatchNormGrads batch_norm_backward(const Tensor& grad, const Tensor& x, const Te
                                    const BatchNormOptions& options, bool needs_residual) {
   constexpr std::string_view op = "batch_norm_backward";
   const OpCall call(op, grad, x, relu_mask, weight);
-  check_input(op, x);
-  check_like_input(op, "grad", x, grad);
+  check_backward(op, grad, x, save_mean, save_invstd);
   if (options.relu) check_relu_mask(op, x, relu_mask);
   check_per_channel(op, "weight", x, weight);
-  check_defined(op, "save_mean", save_mean);
-  check_defined(op, "save_invstd", save_invstd);
-  check_per_channel(op, "save_mean", x, save_mean);
-  check_per_channel(op, "save_invstd", x, save_invstd);
 
   if (x.device().is_cuda()) {
     return batch_norm_backward_gpu(grad, x, relu_mask, weight, save_mean, save_invstd, options,
                                    needs_residual);
   }
   return batch_norm_backward_cpu(grad, x, relu_mask, weight, save_mean, save_invstd, options, needs_residual);
+}
+
+BatchNormGrads batch_norm_backward_sums(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
+                                        const Tensor& save_mean, const Tensor& save_invstd,
+                                        const BatchNormOptions& options, bool needs_residual) {
+  constexpr std::string_view op = "batch_norm_backward_sums";
+  const OpCall call(op, grad, x, relu_mask);
+  check_backward(op, grad, x, save_mean, save_invstd);
+  if (options.relu) check_relu_mask(op, x, relu_mask);
+
+  if (x.device().is_cuda()) {
+    return batch_norm_backward_sums_gpu(grad, x, relu_mask, save_mean, save_invstd, options, needs_residual);
+  }
+  return batch_norm_backward_sums_cpu(grad, x, relu_mask, save_mean, save_invstd, options, needs_residual);
+}
+
+Tensor batch_norm_backward_input(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
+                                 const Tensor& weight, const Tensor& save_mean, const Tensor& save_invstd,
+                                 const Tensor& grad_weight, const Tensor& grad_bias, const Tensor& count) {
+  constexpr std::string_view op = "batch_norm_backward_input";
+  const OpCall call(op, grad, x, relu_mask, weight);
+  check_backward(op, grad, x, save_mean, save_invstd);
+  if (relu_mask.defined()) check_relu_mask(op, x, relu_mask);
+  check_per_channel(op, "weight", x, weight);
+  for (const Tensor& sums : {grad_weight, grad_bias}) {
+    check_defined(op, "sums", sums);
+    check_per_channel(op, "sums", x, sums);
+  }
+  check_count(op, x, count);
+
+  if (x.device().is_cuda()) {
+    return batch_norm_backward_input_gpu(grad, x, relu_mask, weight, save_mean, save_invstd, grad_weight,
+                                         grad_bias, count);
+  }
+  return batch_norm_backward_input_cpu(grad, x, relu_mask, weight, save_mean, save_invstd, grad_weight,
+                                       grad_bias, count);
 }
 
 Tensor unpack_relu_mask(const Tensor& relu_mask, const Tensor& x) {

@@ -36,8 +36,8 @@ Shape relu_mask_shape(const Tensor& x);
 /// in f32). weight, bias: [C], in x's dtype or compute dtype; undefined means 1 and 0. residual: as x, or
 /// undefined. running_mean, running_var: [C], or both undefined; set to (1 - momentum) * old + momentum *
 /// new, with the unbiased variance. for_backward with options.relu: makes relu_mask. moments:
-/// batch_moments(x) if known (conv2d_moments), which saves reading x once. Throws Error if shapes or dtypes
-/// do not fit, or if a channel has only one value. (torch.nn.functional.batch_norm, training=True)
+/// batch_moments(x) if known (conv2d_moments), which saves reading x once; or those of a batch that x is a part
+/// of. Throws Error if shapes or dtypes do not fit, or if a channel has only one value. (torch.nn.functional.batch_norm, training=True)
 BatchNormOutput batch_norm_training(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                     const Tensor& running_mean, const Tensor& running_var,
                                     const BatchNormOptions& options = {}, const Tensor& residual = {},
@@ -60,6 +60,20 @@ struct BatchNormGrads {
 BatchNormGrads batch_norm_backward(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
                                    const Tensor& weight, const Tensor& save_mean, const Tensor& save_invstd,
                                    const BatchNormOptions& options = {}, bool needs_residual = false);
+
+/// The two passes of batch_norm_backward(), for an x that is a rank's part of a batch. The first returns all
+/// gradients but x's: sums over x alone. (PyTorch: batch_norm_backward_reduce)
+BatchNormGrads batch_norm_backward_sums(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
+                                        const Tensor& save_mean, const Tensor& save_invstd,
+                                        const BatchNormOptions& options = {}, bool needs_residual = false);
+
+/// The second pass returns x's gradient. grad_weight, grad_bias: the first pass's, added up over the whole batch.
+/// count: that of BatchMoments. relu_mask: undefined if `grad` is what the ReLU let through. (PyTorch:
+/// batch_norm_backward_elemt)
+Tensor batch_norm_backward_input(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
+                                 const Tensor& weight, const Tensor& save_mean, const Tensor& save_invstd,
+                                 const Tensor& grad_weight, const Tensor& grad_bias,
+                                 const Tensor& count = {});
 
 /// Returns a tensor like x: above 0 where the ReLU let the element through, else 0. For formulas made of ops.
 Tensor unpack_relu_mask(const Tensor& relu_mask, const Tensor& x);

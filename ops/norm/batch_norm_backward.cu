@@ -118,12 +118,14 @@ __global__ void __launch_bounds__(kFinishBlock)
 
 /// grad_x = scale * (g - mean(g) - xhat * mean(g * xhat)) with xhat = (x - mean) * invstd. Reads g and x and
 /// writes grad_x, 6 bytes an element in half types and 12 in f32. With kMask `grad` is g before the mask, and
-/// the mask takes 1/8 byte more. Limited by memory. Blocks are columns_launch's.
+/// the mask takes 1/8 byte more. `count`: values a
+/// channel of the whole batch; null: as many as there are rows. Limited by memory. Blocks are
+/// columns_launch's.
 template <class T, int kPack, bool kMask>
 __global__ void __launch_bounds__(kColumnsBlock, 4)
     batch_norm_backward_apply(Columns size, const T* __restrict__ grad, const T* __restrict__ x,
                               const ReluMask mask, Affine affine, ChannelParameter grad_weight,
-                              ChannelParameter grad_bias, T* __restrict__ grad_x) {
+                              ChannelParameter grad_bias, const double* count, T* __restrict__ grad_x) {
   using Value = AccumulationType<T>;
   const int channel = size.channel<kPack>();
   if (channel >= size.channels) return;
@@ -134,7 +136,7 @@ __global__ void __launch_bounds__(kColumnsBlock, 4)
   affine.weight.load(channel, weight, Value(1));
   grad_weight.load(channel, slope, Value(0));
   grad_bias.load(channel, shift, Value(0));
-  const Value share = Value(1) / Value(size.rows);
+  const Value share = Value(1) / (count ? Value(*count) : Value(size.rows));
 #pragma unroll
   for (int i = 0; i < kPack; ++i) {
     const Value invstd = scale[i];
@@ -175,6 +177,15 @@ __global__ void __launch_bounds__(kColumnsBlock)
 
 // ------------------------------------------------------------------------------------------ launches
 
+/// The channels' rows of a call; they live as long as the launches.
+struct AffineRows {
+  ChannelRow mean, invstd, weight;
+
+  explicit AffineRows(const BatchNormBackwardCall& call)
+      : mean(call.save_mean), invstd(call.save_invstd), weight(call.weight) {}
+  operator Affine() const { return {mean, invstd, weight}; }
+};
+
 template <class T, int kPack, Masking kMasking>
 void launch_sums(const ColumnsLaunch& shape, const BatchNormBackwardCall& call, const Affine& affine,
                  const Tensor& partial) {
@@ -186,50 +197,74 @@ void launch_sums(const ColumnsLaunch& shape, const BatchNormBackwardCall& call, 
       masked.defined() ? static_cast<T*>(masked.data_ptr()) : nullptr, partial.data<AccumulationType<T>>());
 }
 
+template <class T, int kPack>
+void launch_first_pass(const BatchNormBackwardCall& call, const AffineRows& rows) {
+  using Value = AccumulationType<T>;
+  const int64_t channels = call.x.size(1);
+  const ColumnsLaunch shape = columns_launch(call.x, kPack, kSumsBlocks);
+  const Tensor partial =
+      empty({2 * shape.chunks(), channels}, {.dtype = call.grad_weight.dtype(), .device = call.x.device()});
+  if (!call.relu_mask.defined()) {
+    launch_sums<T, kPack, Masking::kNone>(shape, call, rows, partial);
+  } else if (call.grad_residual.defined()) {
+    launch_sums<T, kPack, Masking::kStores>(shape, call, rows, partial);
+  } else {
+    launch_sums<T, kPack, Masking::kReads>(shape, call, rows, partial);
+  }
+  gpu::launch("batch_norm_finish_sums", batch_norm_finish_sums<Value>,
+              {.grid = finish_blocks(int(channels)), .block = dim3(kFinishWide, kFinishDeep)}, int(channels),
+              shape.chunks(), partial.data<Value>(), rows.invstd.row.data<Value>(),
+              call.grad_weight.data<Value>(), call.grad_bias.data<Value>());
+}
+
 template <class T, int kPack, bool kMask>
-void launch_apply(const BatchNormBackwardCall& call, const Affine& affine) {
+void launch_apply(const BatchNormBackwardCall& call, const Affine& affine, const Tensor& count) {
   const ColumnsLaunch shape = columns_launch(call.x, kPack, kApplyBlocks);
   const Tensor& grad = call.grad_residual.defined() ? call.grad_residual : call.grad;
   const ChannelRow grad_weight(call.grad_weight), grad_bias(call.grad_bias);
   gpu::launch("batch_norm_backward_apply", batch_norm_backward_apply<T, kPack, kMask>,
               {.grid = shape.grid, .block = shape.block}, shape.size, static_cast<const T*>(grad.data_ptr()),
               static_cast<const T*>(call.x.data_ptr()), ReluMask(call.relu_mask), affine, grad_weight,
-              grad_bias, static_cast<T*>(call.grad_x.data_ptr()));
+              grad_bias, count.defined() ? count.data<double>() : nullptr,
+              static_cast<T*>(call.grad_x.data_ptr()));
+}
+
+template <class T, int kPack>
+void launch_second_pass(const BatchNormBackwardCall& call, const AffineRows& rows, const Tensor& count) {
+  if (call.relu_mask.defined() && !call.grad_residual.defined()) {
+    launch_apply<T, kPack, true>(call, rows, count);
+  } else {
+    launch_apply<T, kPack, false>(call, rows, count);
+  }
+}
+
+/// Calls passes.operator()<T, kPack>(rows) on the call's device.
+template <class Passes>
+void launch_passes(const BatchNormBackwardCall& call, Passes&& passes) {
+  const gpu::DeviceGuard guard(call.x.device().index);
+  const AffineRows rows(call);
+  dispatch_channels(call.x.dtype(), call.x.size(1), {call.grad.data_ptr(), call.x.data_ptr()},
+                    [&]<class T, int kPack>() { passes.template operator()<T, kPack>(rows); });
 }
 
 }  // namespace
 
 void launch_batch_norm_backward(const BatchNormBackwardCall& call) {
-  const gpu::DeviceGuard guard(call.x.device().index);
-  const int64_t channels = call.x.size(1);
-  const Masking masking = !call.relu_mask.defined()      ? Masking::kNone
-                          : call.grad_residual.defined() ? Masking::kStores
-                                                         : Masking::kReads;
-  const ChannelRow mean(call.save_mean), invstd(call.save_invstd), scale(call.weight);
-  const Affine affine = {mean, invstd, scale};
-  dispatch_channels(
-      call.x.dtype(), channels, {call.grad.data_ptr(), call.x.data_ptr()}, [&]<class T, int kPack>() {
-        using Value = AccumulationType<T>;
-        const ColumnsLaunch shape = columns_launch(call.x, kPack, kSumsBlocks);
-        const Tensor partial = empty({2 * shape.chunks(), channels},
-                                     {.dtype = call.grad_weight.dtype(), .device = call.x.device()});
-        if (masking == Masking::kStores) {
-          launch_sums<T, kPack, Masking::kStores>(shape, call, affine, partial);
-        } else if (masking == Masking::kReads) {
-          launch_sums<T, kPack, Masking::kReads>(shape, call, affine, partial);
-        } else {
-          launch_sums<T, kPack, Masking::kNone>(shape, call, affine, partial);
-        }
-        gpu::launch("batch_norm_finish_sums", batch_norm_finish_sums<Value>,
-                    {.grid = finish_blocks(int(channels)), .block = dim3(kFinishWide, kFinishDeep)},
-                    int(channels), shape.chunks(), partial.data<Value>(), invstd.row.data<Value>(),
-                    call.grad_weight.data<Value>(), call.grad_bias.data<Value>());
-        if (masking == Masking::kReads) {
-          launch_apply<T, kPack, true>(call, affine);
-        } else {
-          launch_apply<T, kPack, false>(call, affine);
-        }
-      });
+  launch_passes(call, [&]<class T, int kPack>(const AffineRows& rows) {
+    launch_first_pass<T, kPack>(call, rows);
+    launch_second_pass<T, kPack>(call, rows, {});
+  });
+}
+
+void launch_batch_norm_backward_sums(const BatchNormBackwardCall& call) {
+  launch_passes(call,
+                [&]<class T, int kPack>(const AffineRows& rows) { launch_first_pass<T, kPack>(call, rows); });
+}
+
+void launch_batch_norm_backward_input(const BatchNormBackwardCall& call, const Tensor& count) {
+  launch_passes(call, [&]<class T, int kPack>(const AffineRows& rows) {
+    launch_second_pass<T, kPack>(call, rows, count);
+  });
 }
 
 Tensor unpack_relu_mask_gpu(const Tensor& relu_mask, const Tensor& x) {

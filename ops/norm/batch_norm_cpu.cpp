@@ -236,6 +236,11 @@ PixelMatrix pixel_matrix(const Tensor& x) {
   return {channels == 0 ? 0 : x.numel() / channels, channels};
 }
 
+/// Returns how many values a channel of the batch has: `count`, or if that is undefined, as many as x.
+double count_of(const Tensor& count, PixelMatrix size) {
+  return count.defined() ? item<double>(count) : double(size.rows);
+}
+
 /// Returns x as the kernels read it: channels innermost.
 Tensor as_pixels(const Tensor& x) {
   return contiguous(x, x.dim() == 4 ? kChannelsLast : kContiguous);
@@ -275,6 +280,67 @@ Tensor apply(const Tensor& x, const std::vector<T>& mean, const std::vector<T>& 
   return y;
 }
 
+/// `mean` must outlive the result. relu_mask, masked_grad: may be undefined.
+template <class S>
+BackwardPixels<S> backward_pixels(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
+                                  const std::vector<ComputeType<S>>& mean, const Tensor& masked_grad = {}) {
+  return {.grad = grad.data<S>(),
+          .x = x.data<S>(),
+          .mean = mean.data(),
+          .mask = relu_mask.defined() ? relu_mask.data<uint8_t>() : nullptr,
+          .masked_grad = masked_grad.defined() ? masked_grad.data<S>() : nullptr};
+}
+
+/// What the first pass of backward finds: the sums of backward_sums() and the gradients made of them. The
+/// residual's is defined only if it differs from grad.
+struct FirstPass {
+  std::vector<double> sum_grad, sum_grad_x;
+  BatchNormGrads grads;
+};
+
+/// grad, x: as the kernels read them. relu_mask: undefined without a ReLU.
+template <class S>
+FirstPass first_pass(const Tensor& grad, const Tensor& x, const Tensor& relu_mask, const Tensor& save_mean,
+                     const Tensor& save_invstd, bool needs_residual) {
+  using T = ComputeType<S>;
+  const std::vector<T> mean = to_vector<T>(save_mean);
+  const std::vector<double> invstd = to_vector<double>(save_invstd);
+  // The residual's gradient is the masked gradient; the second pass reads it.
+  const Tensor masked = needs_residual && relu_mask.defined() ? empty_pixels(x) : Tensor();
+  FirstPass result = {std::vector<double>(mean.size()), std::vector<double>(mean.size()), {}};
+  backward_sums(pixel_matrix(x), backward_pixels<S>(grad, x, relu_mask, mean, masked), result.sum_grad.data(),
+                result.sum_grad_x.data());
+  std::vector<T> grad_weight(mean.size());
+  for (size_t i = 0; i < mean.size(); ++i) grad_weight[i] = T(result.sum_grad_x[i] * invstd[i]);
+  const std::vector<T> grad_bias(result.sum_grad.begin(), result.sum_grad.end());
+  result.grads = {{}, from_vector(grad_weight), from_vector(grad_bias), masked};
+  return result;
+}
+
+/// Returns x's gradient from sums over a batch of `count` rows. grad, x: as the kernels read them. relu_mask:
+/// undefined without a ReLU, and where grad is what it let through.
+template <class S>
+Tensor second_pass(const Tensor& grad, const Tensor& x, const Tensor& relu_mask, const Tensor& weight,
+                   const Tensor& save_mean, const Tensor& save_invstd, const std::vector<double>& sum_grad,
+                   const std::vector<double>& sum_grad_x, double count) {
+  using T = ComputeType<S>;
+  const PixelMatrix size = pixel_matrix(x);
+  // grad_x = scale * (g - mean(g) - xhat * mean(g * xhat)) with xhat = (x - mean) * invstd.
+  const std::vector<T> mean = to_vector<T>(save_mean);
+  const std::vector<double> invstd = to_vector<double>(save_invstd);
+  const std::vector<double> scale = per_channel<double>(weight, size.channels, 1);
+  std::vector<T> a(mean.size()), b(mean.size()), c(mean.size());
+  for (size_t i = 0; i < mean.size(); ++i) {
+    a[i] = T(scale[i] * invstd[i]);
+    b[i] = T(-scale[i] * invstd[i] * invstd[i] * invstd[i] * sum_grad_x[i] / count);
+    c[i] = T(-scale[i] * invstd[i] * sum_grad[i] / count);
+  }
+  const Tensor grad_x = empty_pixels(x);
+  backward_apply(size, backward_pixels<S>(grad, x, relu_mask, mean), a.data(), b.data(), c.data(),
+                 grad_x.data<S>());
+  return grad_x;
+}
+
 }  // namespace
 
 BatchNormOutput batch_norm_training_cpu(const Tensor& x, const Tensor& weight, const Tensor& bias,
@@ -294,7 +360,7 @@ BatchNormOutput batch_norm_training_cpu(const Tensor& x, const Tensor& weight, c
     std::vector<T> save_mean(mean.begin(), mean.end()), save_invstd(var.size());
     for (size_t c = 0; c < var.size(); ++c) save_invstd[c] = T(1 / std::sqrt(var[c] + options.eps));
     if (running_mean.defined()) {
-      const double unbiased = double(size.rows) / double(size.rows - 1);
+      const double count = count_of(moments.count, size), unbiased = count / (count - 1);
       for (double& value : var) value *= unbiased;
       update_running(running_mean, mean, options.momentum);
       update_running(running_var, var, options.momentum);
@@ -331,43 +397,42 @@ BatchNormGrads batch_norm_backward_cpu(const Tensor& grad, const Tensor& x, cons
                                        const Tensor& weight, const Tensor& save_mean,
                                        const Tensor& save_invstd, const BatchNormOptions& options,
                                        bool needs_residual) {
-  const PixelMatrix size = pixel_matrix(x);
+  const Tensor pixels = as_pixels(x), grad_pixels = as_pixels(grad),
+               mask = options.relu ? relu_mask : Tensor();
   return dispatch_float(x.dtype(), "batch_norm", [&]<class S>() -> BatchNormGrads {
-    using T = ComputeType<S>;
-    const Tensor pixels = as_pixels(x), grad_pixels = as_pixels(grad);
-    // The residual's gradient is the masked gradient; the second pass reads it.
-    const Tensor masked = needs_residual && options.relu ? empty_pixels(x) : Tensor();
-    const std::vector<T> mean = to_vector<T>(save_mean);
-    std::vector<double> sum_grad(mean.size()), sum_grad_x(mean.size());
-    BackwardPixels<S> in = {.grad = grad_pixels.data<S>(),
-                            .x = pixels.data<S>(),
-                            .mean = mean.data(),
-                            .mask = options.relu ? relu_mask.data<uint8_t>() : nullptr,
-                            .masked_grad = masked.defined() ? masked.data<S>() : nullptr};
-    backward_sums(size, in, sum_grad.data(), sum_grad_x.data());
-    if (masked.defined()) {
-      in.grad = masked.data<S>();
-      in.mask = nullptr;
-    }
+    FirstPass first = first_pass<S>(grad_pixels, pixels, mask, save_mean, save_invstd, needs_residual);
+    BatchNormGrads& grads = first.grads;
+    const bool masked = grads.residual.defined();
+    grads.x = second_pass<S>(masked ? grads.residual : grad_pixels, pixels, masked ? Tensor() : mask, weight,
+                             save_mean, save_invstd, first.sum_grad, first.sum_grad_x,
+                             count_of({}, pixel_matrix(x)));
+    if (needs_residual && !masked) grads.residual = grad;
+    return grads;
+  });
+}
 
-    // grad_x = scale * (g - mean(g) - xhat * mean(g * xhat)) with xhat = (x - mean) * invstd.
+BatchNormGrads batch_norm_backward_sums_cpu(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
+                                            const Tensor& save_mean, const Tensor& save_invstd,
+                                            const BatchNormOptions& options, bool needs_residual) {
+  return dispatch_float(x.dtype(), "batch_norm", [&]<class S>() -> BatchNormGrads {
+    BatchNormGrads grads = first_pass<S>(as_pixels(grad), as_pixels(x), options.relu ? relu_mask : Tensor(),
+                                         save_mean, save_invstd, needs_residual)
+                               .grads;
+    if (needs_residual && !grads.residual.defined()) grads.residual = grad;
+    return grads;
+  });
+}
+
+Tensor batch_norm_backward_input_cpu(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
+                                     const Tensor& weight, const Tensor& save_mean, const Tensor& save_invstd,
+                                     const Tensor& grad_weight, const Tensor& grad_bias,
+                                     const Tensor& count) {
+  return dispatch_float(x.dtype(), "batch_norm", [&]<class S>() {
     const std::vector<double> invstd = to_vector<double>(save_invstd);
-    const std::vector<double> scale = per_channel<double>(weight, size.channels, 1);
-    const double rows = double(size.rows);
-    std::vector<T> a(mean.size()), b(mean.size()), c(mean.size()), grad_weight(mean.size());
-    for (size_t i = 0; i < mean.size(); ++i) {
-      a[i] = T(scale[i] * invstd[i]);
-      b[i] = T(-scale[i] * invstd[i] * invstd[i] * invstd[i] * sum_grad_x[i] / rows);
-      c[i] = T(-scale[i] * invstd[i] * sum_grad[i] / rows);
-      grad_weight[i] = T(sum_grad_x[i] * invstd[i]);
-    }
-    const Tensor grad_x = empty_pixels(x);
-    backward_apply(size, in, a.data(), b.data(), c.data(), grad_x.data<S>());
-    const std::vector<T> grad_bias(sum_grad.begin(), sum_grad.end());
-    return {grad_x, from_vector(grad_weight), from_vector(grad_bias),
-            !needs_residual    ? Tensor()
-            : masked.defined() ? masked
-                               : grad};
+    std::vector<double> sum_grad_x = to_vector<double>(grad_weight);
+    for (size_t c = 0; c < invstd.size(); ++c) sum_grad_x[c] /= invstd[c];
+    return second_pass<S>(as_pixels(grad), as_pixels(x), relu_mask, weight, save_mean, save_invstd,
+                          to_vector<double>(grad_bias), sum_grad_x, count_of(count, pixel_matrix(x)));
   });
 }
 

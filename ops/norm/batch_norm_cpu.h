@@ -16,6 +16,12 @@ BatchNormGrads batch_norm_backward_cpu(const Tensor& grad, const Tensor& x, cons
                                        const Tensor& weight, const Tensor& save_mean,
                                        const Tensor& save_invstd, const BatchNormOptions& options,
                                        bool needs_residual);
+BatchNormGrads batch_norm_backward_sums_cpu(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
+                                            const Tensor& save_mean, const Tensor& save_invstd,
+                                            const BatchNormOptions& options, bool needs_residual);
+Tensor batch_norm_backward_input_cpu(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
+                                     const Tensor& weight, const Tensor& save_mean, const Tensor& save_invstd,
+                                     const Tensor& grad_weight, const Tensor& grad_bias, const Tensor& count);
 /// See batch_moments_of() in batch_moments.h.
 void batch_moments_cpu(const Tensor& x, const BatchMoments& to);
 Tensor unpack_relu_mask_cpu(const Tensor& relu_mask, const Tensor& x);

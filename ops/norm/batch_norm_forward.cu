@@ -112,6 +112,7 @@ void launch_batch_norm_training(const BatchNormCall& call) {
   } else {
     channel_statistics_gpu(call.x, statistics);
   }
+  if (call.x.numel() == 0) return;  // a part of a batch, which this rank has none of
   dispatch_channels(
       call.x.dtype(), channels, {call.x.data_ptr(), pointer(call.residual)}, [&]<class T, int kPack>() {
         const ChannelRow mean(call.save_mean), invstd(call.save_invstd), scale(call.weight), shift(call.bias);

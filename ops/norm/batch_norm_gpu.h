@@ -17,6 +17,12 @@ BatchNormGrads batch_norm_backward_gpu(const Tensor& grad, const Tensor& x, cons
                                        const Tensor& weight, const Tensor& save_mean,
                                        const Tensor& save_invstd, const BatchNormOptions& options,
                                        bool needs_residual);
+BatchNormGrads batch_norm_backward_sums_gpu(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
+                                            const Tensor& save_mean, const Tensor& save_invstd,
+                                            const BatchNormOptions& options, bool needs_residual);
+Tensor batch_norm_backward_input_gpu(const Tensor& grad, const Tensor& x, const Tensor& relu_mask,
+                                     const Tensor& weight, const Tensor& save_mean, const Tensor& save_invstd,
+                                     const Tensor& grad_weight, const Tensor& grad_bias, const Tensor& count);
 /// See batch_moments_of() in batch_moments.h.
 void batch_moments_gpu(const Tensor& x, const BatchMoments& to);
 Tensor unpack_relu_mask_gpu(const Tensor& relu_mask, const Tensor& x);
@@ -24,6 +30,10 @@ Tensor unpack_relu_mask_gpu(const Tensor& relu_mask, const Tensor& x);
 /// Computes the call with Taper's kernels.
 void launch_batch_norm_training(const BatchNormCall& call);
 void launch_batch_norm_backward(const BatchNormBackwardCall& call);
+/// The two passes of launch_batch_norm_backward(). The second one reads grad_weight and grad_bias as the sums
+/// over a batch with as many values a channel as `count` says; undefined: as x has.
+void launch_batch_norm_backward_sums(const BatchNormBackwardCall& call);
+void launch_batch_norm_backward_input(const BatchNormBackwardCall& call, const Tensor& count);
 
 /// Returns x as the kernels read it: channels innermost.
 Tensor as_columns(const Tensor& x);

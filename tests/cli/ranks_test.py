@@ -2,13 +2,15 @@
 
   ranks_test.py MPIRUN RESNET50_TRAIN [--faults N] [--seed N] [TEST...]
 
---faults N: how often test_faults() kills, stops or delays a rank at a random moment (4).
+--faults N: how often test_faults() kills, stops or delays a rank at a random moment (6).
 """
 import argparse
 import json
 import os
 import random
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +20,7 @@ import unittest
 parser = argparse.ArgumentParser(add_help=False)
 parser.add_argument("mpirun")
 parser.add_argument("program")
-parser.add_argument("--faults", type=int, default=4)
+parser.add_argument("--faults", type=int, default=6)
 parser.add_argument("--seed", type=int, default=0)
 OPTIONS, sys.argv[1:] = parser.parse_known_args()
 MPIRUN = [OPTIONS.mpirun, "--oversubscribe", "--bind-to", "none"] + (["--allow-run-as-root"] if os.getuid() == 0 else [])
@@ -34,6 +36,19 @@ def command(ranks, *arguments, quiet=True):
 
 def run(ranks, *arguments):
     return subprocess.run(command(ranks, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def start_by_hand(rank, ranks, address, port, *arguments, prefix=()):
+    """A process with the variables that torchrun sets."""
+    environment = {**os.environ, "RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": address, "MASTER_PORT": str(port)}
+    return subprocess.Popen([*prefix, *command(0, *arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env=environment)
 
 
 def losses(path):
@@ -104,6 +119,17 @@ class RanksTest(unittest.TestCase):
                 self.assertAlmostEqual(a, b, delta=1e-9 * a)
             self.assertEqual((one["ranks"], several["ranks"]), (1, ranks))
             self.assertGreater(several["collective_bytes"], 6 * 8 * several["parameters"])
+
+    def test_sync_batch_norm(self):
+        """Then ranks train as one process with the whole batch does."""
+        flags = ["--dtype", "f64", "--max-steps", 3, "--batch-size", 12, "--accumulate", 2, "--sync-batch-norm"]
+        alone, _, text = self.trained(0, *flags)
+        self.assertIn("--sync-batch-norm changes nothing: there are no other ranks", text)
+        for ranks in 2, 3:
+            together, _, text = self.trained(ranks, *flags)
+            self.assertIn("20 batch norms see the images of all ranks", text)
+            for a, b in zip(alone, together, strict=True):
+                self.assertAlmostEqual(a, b, delta=1e-9 * a)
 
     def test_options_together(self):
         options = ["--amp", "bf16", "--ema", "0.9", "--clip-grad", "0.1", "--max-steps", "6", "--accumulate"]
@@ -191,6 +217,68 @@ class RanksTest(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("rank 0 of 2, and Open MPI rank 0 of 1: start with Open MPI's own mpirun", done.stderr)
 
+    def test_ranks_without_mpi(self):
+        """torchrun's variables are enough; and the ring adds in the same order."""
+        steps = ["--batch-size", 12, "--max-steps", 4, "--dtype", "f64"]
+        expected, _, _ = self.trained(3, *steps)
+        log, port = self.path("log"), free_port()
+        os.remove(log)
+        ranks = [start_by_hand(rank, 3, "127.0.0.1", port, *steps, "--log", log) for rank in range(3)]
+        outputs = [rank.communicate(timeout=300) for rank in ranks]
+        self.assertEqual([(rank.returncode, said) for rank, (_, said) in zip(ranks, outputs)], [(0, "")] * 3)
+        self.assertIn("3 ranks, 3 of them on this host", outputs[0][0])
+        self.assertEqual(losses(log), expected)
+
+    def test_rank_that_ends_is_named_at_once(self):
+        log, record, port = self.path("log"), self.path("record"), free_port()
+        long = ["--batch-size", 12, "--epochs", 1000, "--log", log, "--flight-record", record]
+        ranks = [start_by_hand(rank, 3, "localhost", port, *long) for rank in range(3)]
+        self.wait_for_steps(ranks[0], log, 5)
+        ranks[1].kill()
+        begin = time.time()
+        said = [rank.communicate(timeout=100)[1] for rank in ranks]
+        self.assertLess(time.time() - begin, 60)  # not the 600 s of --timeout
+        self.assertEqual([rank.returncode for rank in ranks], [1, -9, 1])
+        for rank in 0, 2:
+            self.assertRegex(said[rank], r"rank 1 on \S+ has ended: ")
+            self.assertIn(f"(its last collectives: {record}/collectives-rank-{rank}.tsv)", said[rank])
+            with open(f"{record}/collectives-rank-{rank}.tsv", encoding="utf-8") as file:
+                rows = [line.rstrip("\n").split("\t") for line in file][2:]
+            self.assertEqual({len(row) for row in rows}, {8})
+            self.assertEqual((rows[0][7] != "-", rows[-1][7]), (True, "-"))
+
+    def test_two_hosts(self):
+        """Two network namespaces with addresses of their own; then the cable is cut."""
+        names = [f"taper{os.getpid()}{end}" for end in "ab"]
+        if os.getuid() != 0 or shutil.which("ip") is None or subprocess.run(["ip", "netns", "add", names[0]], capture_output=True).returncode != 0:
+            self.skipTest("needs to make network namespaces")
+        self.addCleanup(subprocess.run, ["ip", "netns", "del", names[0]])
+        run_ip = lambda *words: subprocess.run(["ip", *words], check=True)
+        run_ip("netns", "add", names[1])
+        self.addCleanup(subprocess.run, ["ip", "netns", "del", names[1]])
+        run_ip("link", "add", "taper0", "netns", names[0], "type", "veth", "peer", "name", "taper0", "netns", names[1])
+        for number, name in enumerate(names, 1):
+            run_ip("-n", name, "address", "add", f"10.77.0.{number}/24", "dev", "taper0")
+            run_ip("-n", name, "link", "set", "taper0", "up")
+        log = self.path("log")
+        hosts = lambda *arguments: [start_by_hand(rank, 2, "10.77.0.1", 29400, "--batch-size", 8, "--log", log, *arguments,
+                                                  prefix=["ip", "netns", "exec", name]) for rank, name in enumerate(names)]
+        ranks = hosts("--max-steps", 4)
+        self.assertEqual([(rank.communicate(timeout=300)[1], rank.returncode) for rank in ranks], [("", 0)] * 2)
+        over_the_wire = losses(log)
+        expected, _, _ = self.trained(2, "--batch-size", 8, "--max-steps", 4)
+        self.assertEqual(over_the_wire, expected)
+        os.remove(log)
+        ranks = hosts("--epochs", 1000, "--timeout", TIMEOUT)
+        self.wait_for_steps(ranks[0], log, 5)
+        run_ip("-n", names[0], "link", "set", "taper0", "down")
+        begin = time.time()
+        said = [rank.communicate(timeout=100)[1] for rank in ranks]
+        self.assertLess(time.time() - begin, TIMEOUT + 5 + 25)
+        self.assertEqual([rank.returncode for rank in ranks], [1, 1])
+        self.assertRegex(said[0], r"rank 1 on \S+ (did not come|does not answer)")
+        self.assertRegex(said[1], r"rank 0 (did not|does not) answer")
+
     def test_resumes_with_other_ranks(self):
         """Global batches do not depend on the number of ranks: what differs is what batch norm sees."""
         folder = self.path("runs")
@@ -205,30 +293,46 @@ class RanksTest(unittest.TestCase):
         self.assertIn("interrupted after", done.stdout)
 
     def test_faults(self):
-        """A rank is killed or stopped at a random moment: the job ends, says who it was, and leaves nothing behind."""
+        """A rank is killed or stopped at a random moment: the job ends, says who it was, and leaves nothing behind. One that is
+        only late keeps it going."""
         random.seed(OPTIONS.seed)
         folder, log = self.path("runs"), self.path("log")
+        always = ["--batch-size", 6, "--epochs", 1000, "--timeout", TIMEOUT, "--log"]
         for fault in range(OPTIONS.faults):
             with self.subTest(fault=fault):
                 step = lines_in(log)
                 process = subprocess.Popen(
-                    command(3, "--batch-size", 6, "--epochs", 1000, "--timeout", TIMEOUT, "--log", log, "--checkpoint-dir", folder,
-                            "--save-every", 5, "--resume", "auto", quiet=False), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                    command(3, *always, log, "--checkpoint-dir", folder, "--save-every", 5, "--resume", "auto", quiet=False),
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
                 ranks = self.wait_for_steps(process, log, step + random.randint(6, 12))
-                victim, how = random.randrange(3), random.choice((signal.SIGKILL, signal.SIGSTOP))
+                victim, how = random.randrange(3), random.choice(("kill", "stop", "delay"))
                 time.sleep(random.random() / 10)
-                os.kill(ranks[victim], how)
+                os.kill(ranks[victim], signal.SIGKILL if how == "kill" else signal.SIGSTOP)
                 begin = time.time()
+                if how == "delay":
+                    time.sleep(random.uniform(0.5, TIMEOUT / 3))
+                    os.kill(ranks[victim], signal.SIGCONT)
+                    self.wait_for_steps(process, log, lines_in(log) + 3)
+                    process.send_signal(signal.SIGUSR1)
                 try:
                     _, said = process.communicate(timeout=100)
                 finally:
                     self.check_gone(ranks)
+                if how == "delay":
+                    self.assertEqual(process.returncode, 75, said)
+                    continue
                 self.assertNotEqual(process.returncode, 0)
                 self.assertLess(time.time() - begin, TIMEOUT + 5 + 25)
-                if how == signal.SIGSTOP:
+                if how == "stop":
                     self.assertRegex(said, f"rank {victim} (on .* (did not come|does not answer)|did not answer)|: rank {victim} does not answer")
                 else:
                     self.assertRegex(said, f"process rank {victim} .* exited on signal 9")
+        interrupted, unharmed = losses(log), self.path("unharmed")
+        process = subprocess.Popen(command(3, *always, unharmed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.wait_for_steps(process, unharmed, len(interrupted))
+        process.send_signal(signal.SIGUSR1)
+        process.wait(timeout=100)
+        self.assertEqual(interrupted, losses(unharmed)[:len(interrupted)])
         alone = run(0, "--init", os.path.join(folder, "last"), "--eval-only")
         self.assertEqual(alone.returncode, 0, alone.stderr)
 

@@ -5,6 +5,7 @@
 #include "taper/autograd/functions.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/ops/collective/local_group.h"
+#include "taper/ops/collective/nccl_collectives.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
 #include "tests/support/ranks.h"
@@ -128,4 +129,37 @@ TEST_CASE("collectives refuse what they cannot carry") {
   CHECK_THROWS_WITH(group.all_reduce(ops::zeros({2}, {.dtype = kBool})), Catch::Contains("of bool"));
   CHECK_THROWS_WITH(group.all_reduce(ops::zeros({4, 4}).slice(1, 0, 2)), Catch::Contains("must be dense"));
   CHECK_THROWS_WITH(group.broadcast(ops::zeros({2}), 1), Catch::Contains("no rank 1 among 1"));
+}
+
+TEST_CASE("NCCL carries the collectives of real GPUs, a rank each") {
+  if (gpu::is_simulated() || gpu::device_count() == 0) return;
+  const int ranks = std::min(gpu::device_count(), 4);
+  std::string refusal;
+  const auto errors = in_ranks(ranks, [&](ProcessGroup& group) {
+    const gpu::DeviceGuard guard(group.rank());
+    const std::string why_not = use_nccl(group, group.rank());
+    if (group.rank() == 0) refusal = why_not;
+    if (!why_not.empty()) return;
+    const Device device(kCUDA, group.rank());
+    const int n = group.size();
+    const Tensor sum = ops::full({1000}, group.rank() + 1, {.device = device});
+    Collective summing = group.all_reduce(sum);
+    const Tensor mean = ops::full({10}, group.rank() + 1, {.dtype = kBFloat16, .device = device});
+    Collective averaging = group.all_reduce(mean, ReduceOp::kMean);
+    const Tensor rows = ops::full({n, 3}, group.rank(), {.device = device});
+    Collective gathering = group.all_gather(rows);
+    const Tensor parts = ops::ones({n, 5}, {.device = device});
+    Collective scattering = group.reduce_scatter(parts);
+    const Tensor root = ops::full({4}, group.rank(), {.dtype = kInt64, .device = device});
+    Collective spreading = group.broadcast(root, n - 1);
+    for (Collective* one : {&summing, &averaging, &gathering, &scattering, &spreading}) one->wait();
+    expect(ops::to_vector<double>(sum) == std::vector<double>(1000, n * (n + 1) / 2.0), "sum");
+    expect(ops::to_vector<double>(mean) == std::vector<double>(10, (n + 1) / 2.0), "mean");
+    for (int row = 0; row < n; ++row)
+      expect(ops::to_vector<double>(rows.select(0, row)) == std::vector<double>(3, row), "rows");
+    expect(ops::to_vector<double>(parts.select(0, group.rank())) == std::vector<double>(5, n), "own part");
+    expect(ops::to_vector<double>(root) == std::vector<double>(4, n - 1), "root's");
+  });
+  CHECK(errors == std::vector<std::string>(size_t(ranks)));
+  if (!refusal.empty()) WARN(refusal);
 }

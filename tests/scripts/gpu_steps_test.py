@@ -24,7 +24,7 @@ def plan(help_text="{f32,tf32}", **options):
     with tempfile.TemporaryDirectory() as name:
         build = pathlib.Path(name)
         (build / "bench").mkdir()
-        for bench in ("kernel_bench", "allocator_bench", "gemm_bench", "loader_bench"):
+        for bench in ("kernel_bench", "allocator_bench", "gemm_bench", "loader_bench", "checkpoint_bench"):
             (build / "bench" / bench).touch()
         machine = types.SimpleNamespace(build=build, env={}, simulated=False, tests_program="taper_tests",
                                         torch_python="python3",
@@ -57,6 +57,7 @@ class GpuStepsTest(unittest.TestCase):
             "gemm_bench")]
         self.assertEqual(places, sorted(places))
         self.assertNotIn("loader_bench", order)
+        self.assertNotIn("checkpoint_bench", order)  # has options of its own, not Google Benchmark's
         self.assertIn("memcheck_gpu_simt_test", order)
         self.assertNotIn("memcheck_gpu_profiler_test", order)
         for step in steps.values():

@@ -14,7 +14,8 @@ class MpiTransport final : public Transport {
  public:
   MpiTransport() {
     int provided = 0;
-    mpi_.check(mpi_.init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
+    // The group's thread calls MPI at any time, and the program may have calls of its own.
+    mpi_.check(mpi_.init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread");
     TAPER_CHECK(provided >= MPI_THREAD_SERIALIZED, "this MPI cannot be called from several threads");
     mpi_.comm_set_errhandler(mpi_.world, mpi_.errors_return);
     mpi_.check(mpi_.comm_rank(mpi_.world, &rank_), "MPI_Comm_rank");
