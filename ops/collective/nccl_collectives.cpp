@@ -20,7 +20,8 @@ struct NcclCollectives::UnderWay {
   Tensor x;
   gpu::Event ready, begin{gpu::EventTiming::kOn}, end{gpu::EventTiming::kOn};
   Clock::time_point deadline = {};
-  std::mutex mutex;                                  ///< of what follows
+  bool is_captured = false;  ///< a part of a graph: nothing runs now, and nothing is to be watched
+  std::mutex mutex;          ///< of what follows
   std::optional<gpu::Event> stall_begin, stall_end;  ///< around the wait of the stream that needs the result
 };
 
@@ -79,6 +80,7 @@ std::shared_ptr<NcclCollectives::UnderWay> NcclCollectives::prepare(const Collec
   auto one = std::make_shared<UnderWay>();
   one->call = call;
   one->x = x;
+  one->is_captured = gpu::is_capturing(gpu::current_stream(device_));
   one->ready.record(gpu::current_stream(device_));
   return one;
 }
@@ -88,7 +90,7 @@ void NcclCollectives::launch(const std::shared_ptr<UnderWay>& one) {
   const OpScope scope(intern(call.label.empty() ? call.name() : call.label));
   const gpu::StreamGuard guard(stream_);
   stream_.wait(one->ready);
-  one->begin.record(stream_);
+  if (!one->is_captured) one->begin.record(stream_);
   char* const data = static_cast<char*>(one->x.data_ptr());
   char* const own = data + int64_t(rank_) * call.count * int64_t(size_of(call.dtype));
   const auto count = size_t(call.count);
@@ -111,12 +113,14 @@ void NcclCollectives::launch(const std::shared_ptr<UnderWay>& one) {
   }
   library_->check(result, "an NCCL collective");
   one->end.record(stream_);
+  if (one->is_captured) return;
   one->deadline = UnderWay::Clock::now() + std::chrono::duration_cast<UnderWay::Clock::duration>(timeout_);
   under_way_.push_back(one);
 }
 
 void NcclCollectives::wait(UnderWay& one) {
   const gpu::Stream current = gpu::current_stream(device_);
+  if (one.is_captured) return current.wait(one.end);
   const std::lock_guard lock(one.mutex);
   one.stall_begin.emplace(gpu::EventTiming::kOn).record(current);
   current.wait(one.end);

@@ -1,7 +1,8 @@
 #pragma once
 // NcclCollectives: collectives among GPUs, one a rank, on a stream of their own. The ranks have agreed on a call
 // (roll_call.h) before NCCL gets it, so a rank that is missing is named before any GPU waits for it. What fails later, on
-// the GPUs, is found by watch(). PyTorch's counterpart: c10d/ProcessGroupNCCL.cpp.
+// the GPUs, is found by watch(). A graph may capture them: the ranks agree when they capture, and replay together.
+// PyTorch's counterpart: c10d/ProcessGroupNCCL.cpp.
 
 #include <functional>
 #include <list>

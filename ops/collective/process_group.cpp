@@ -173,9 +173,16 @@ Collective ProcessGroup::start(CollectiveCall call, const Tensor& x) {
 }
 
 Collective ProcessGroup::start_in_host_memory(const CollectiveCall& call, const Tensor& x) {
-  auto state = std::make_shared<Collective::State>(
-      Collective::State{.group = *this, .x = x, .wire = ops::to_device(x, kCPU, true)});
-  if (x.device().is_cuda()) state->arrived.emplace().record(gpu::current_stream(x.device().index));
+  auto state = std::make_shared<Collective::State>(Collective::State{.group = *this, .x = x});
+  if (x.device().is_cuda()) {
+    const gpu::Stream stream = gpu::current_stream(x.device().index);
+    TAPER_CHECK(!gpu::is_capturing(stream),
+                "{}: goes through host memory, which no graph can capture; see use_nccl()", call.describe());
+    state->wire = ops::to_device(x, kCPU, true);
+    state->arrived.emplace().record(stream);
+  } else {
+    state->wire = x;
+  }
   auto task = std::make_shared<std::packaged_task<void()>>([this, call, state = state.get()] {
     if (state->arrived) state->arrived->synchronize();
     run_in_host_memory(call, state->wire.data_ptr());

@@ -180,6 +180,36 @@ TEST_CASE("training over NCCL gives the bits of training through host memory, in
   }
 }
 
+TEST_CASE("a graph captures collectives over NCCL, and no others") {
+  const Gpus gpus(1);
+  const auto errors = in_ranks_with_nccl(1, [](ProcessGroup& group, Device device) {
+    const Tensor x = ops::full({64}, 3, {.device = device}), sum = ops::zeros({64}, {.device = device});
+    const gpu::Stream stream = gpu::stream_from_pool(device.index);
+    gpu::synchronize(device.index);
+    const gpu::StreamGuard guard(stream);
+    gpu::begin_capture(stream);
+    ops::mul_(x, 2);
+    Collective mean = group.all_reduce(x, ReduceOp::kMean, "captured");
+    mean.wait();
+    ops::add_(sum, x);
+    const gpu::Graph graph = gpu::end_capture(stream);
+    gpu::synchronize(device.index);
+    expect(ops::to_vector<double>(sum) == std::vector<double>(64, 0), "nothing has run");
+    for (int replay = 0; replay < 2; ++replay) graph.replay(stream);
+    expect(ops::to_vector<double>(sum) == std::vector<double>(64, 6 + 12), "two replays");
+    group.all_reduce(x).wait();  // outside of a graph again
+    expect(ops::to_vector<double>(x) == std::vector<double>(64, 12), "the elements");
+  });
+  CHECK(errors == std::vector<std::string>(1));
+  const auto groups = make_local_groups(1);
+  const Tensor x = ops::zeros({4}, {.device = kCUDA});
+  const gpu::Stream stream = gpu::stream_from_pool();
+  const gpu::StreamGuard guard(stream);
+  gpu::begin_capture(stream);
+  CHECK_THROWS_WITH(groups[0]->all_reduce(x), Catch::Contains("which no graph can capture; see use_nccl()"));
+  gpu::end_capture(stream);
+}
+
 TEST_CASE("a collective that does not end on a GPU ends all ranks' collectives") {
   const Gpus gpus(3);
   const Fault fault("slow");
