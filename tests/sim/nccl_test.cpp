@@ -130,7 +130,8 @@ struct Net : Module {
 
 /// Trains on a simulated GPU for each rank. Returns rank 0's weights. Throws if the first bucket was not on its way before
 /// the last gradient was there.
-std::vector<double> weights_after_training(bool with_nccl, uint64_t seed) {
+std::vector<double> weights_after_training(bool with_nccl, uint64_t seed, bool sharded = false,
+                                           std::optional<DType> wire = {}) {
   const Gpus gpus(2, seed);
   std::vector<double> weights;
   const auto errors = in_ranks(2, [&](ProcessGroup& group) {
@@ -152,13 +153,15 @@ std::vector<double> weights_after_training(bool with_nccl, uint64_t seed) {
       for (size_t at = 0; (at = table.find("\tgradients 0\t", at)) != std::string::npos; ++at)
         ++first_buckets;
     });
-    DistributedDataParallel parallel(net, group, {.bucket_bytes = 100, .first_bucket_bytes = 50});
+    DistributedDataParallel parallel(net, group,
+                                     {.bucket_bytes = 100, .first_bucket_bytes = 50, .wire_dtype = wire});
     SGD optimizer(net.named_parameters(), {.lr = 0.1, .momentum = 0.9});
+    if (sharded) optimizer.shard(parallel.shards());
     for (int step = 0; step < 3; ++step) {
       optimizer.zero_grad();
       const Tensor x = ops::sin(ops::full({4, 7}, 1.0 + group.rank() + step, {.device = device}));
       square(net(x)).sum().backward();
-      expect(first_buckets == (step == 0 ? 0 : step + 1), "the first bucket under way");
+      expect(first_buckets == (step == 0 && !sharded ? 0 : step + 1), "the first bucket under way");
       optimizer.step();
     }
     if (group.rank() != 0) return;
@@ -177,6 +180,19 @@ TEST_CASE("training over NCCL gives the bits of training through host memory, in
   for (uint64_t seed = 0; seed < 200; ++seed) {
     CAPTURE(seed);
     REQUIRE(weights_after_training(true, seed) == expected);
+  }
+}
+
+TEST_CASE(
+    "sharded optimisers and gradients in bf16 over NCCL give the bits that they give through host memory") {
+  const std::vector<double> expected = weights_after_training(false, 0);
+  const std::vector<double> rounded = weights_after_training(false, 0, false, kBFloat16);
+  CHECK(rounded != expected);
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    CAPTURE(seed);
+    REQUIRE(weights_after_training(true, seed, true) == expected);
+    REQUIRE(weights_after_training(true, seed, true, kBFloat16) ==
+            weights_after_training(true, seed, false, kBFloat16));
   }
 }
 
