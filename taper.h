@@ -74,6 +74,7 @@
 #include "taper/nn/optim/schedule.h"
 #include "taper/nn/optim/sgd.h"
 #include "taper/nn/parallel/distributed_data_parallel.h"
+#include "taper/nn/parallel/sharded_parameters.h"
 #include "taper/nn/parallel/sync_batch_norm.h"
 #include "taper/nn/report/accuracy.h"
 #include "taper/nn/report/chrome_trace.h"

@@ -41,6 +41,7 @@ void add_watching_flags(CLI::App& app, TrainOptions& options);
 void check_watching_flags(const TrainOptions& options);
 
 void add_rank_flags(CLI::App& app, TrainOptions& options);
+void check_rank_flags(const TrainOptions& options);
 
 void add_running_flags(CLI::App& app, TrainOptions& options);
 void check_running_flags(const TrainOptions& options);

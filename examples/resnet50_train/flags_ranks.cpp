@@ -14,12 +14,34 @@ void add_rank_flags(CLI::App& app, TrainOptions& options) {
              "seconds after which a rank that does not come to what all do together ends the run")
       ->default_str(fmt::format("{:g}", options.timeout_seconds))
       ->group(group);
+  app.add_option_function<std::string>(
+         "--compress-gradients",
+         [&options](const std::string& value) {
+           options.wire_dtype.reset();
+           if (value != "off") options.wire_dtype = value == "bf16" ? kBFloat16 : kFloat16;
+         },
+         "round gradients for their way between ranks, to half the bytes of f32; fp16 holds numbers below\n"
+         "65520 only [off]")
+      ->check(CLI::IsMember({"off", "bf16", "fp16"}))
+      ->type_name("off|bf16|fp16")
+      ->group(group);
+  app.add_flag(
+         "--shard-optimizer", options.shard_optimizer,
+         "each rank keeps its share of momentum and the like, and updates its share of the weights (ZeRO\n"
+         "stage 1, arxiv.org/abs/1910.02054); checkpoints are as without. For sgd, adam and adamw")
+      ->group(group);
   app.add_option("--flight-record", options.flight_record,
                  "if a rank fails, each rank writes here what it last did together with others\n"
                  "[--checkpoint-dir]")
       ->check(check_file_name)
       ->type_name("DIR")
       ->group(group);
+}
+
+void check_rank_flags(const TrainOptions& options) {
+  need(!options.shard_optimizer || (options.optimizer != "lars" && options.optimizer != "lamb"),
+       "--shard-optimizer",
+       fmt::format("is for sgd, adam and adamw: {} needs norms of whole layers", options.optimizer));
 }
 
 }  // namespace taper

@@ -92,8 +92,9 @@ void check_running_flags(const TrainOptions& options) {
 }
 
 std::vector<std::string> flags_of_training(const CLI::App& app) {
-  static const std::set<std::string> kOthers = {"--augment", "--shuffle", "--zero-init-residual", "--dropout",
-                                                "--seed"};
+  static const std::set<std::string> kOthers = {"--augment",        "--shuffle", "--zero-init-residual",
+                                                "--dropout",        "--seed",    "--compress-gradients",
+                                                "--shard-optimizer"};
   static const std::set<std::string> kEvaluation = {"--batch-size", "--batch-per-rank", "--eval-ema"};
   std::vector<std::string> flags;
   for (const CLI::Option* option : app.get_options()) {

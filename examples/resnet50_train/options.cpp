@@ -63,6 +63,7 @@ void check_flags(const CLI::App& app, const TrainOptions& options) {
   check_optimisation_flags(options);
   check_schedule_flags(options);
   check_checkpoint_flags(app, options);
+  check_rank_flags(options);
   check_running_flags(options);
   check_watching_flags(options);
 }

@@ -93,9 +93,11 @@ struct TrainOptions {
   std::map<std::string, std::string> deciding;  ///< the flags given that decide what is computed
 
   // Running.
-  RankPlace place;               ///< this process among those that a launcher started
-  double timeout_seconds = 600;  ///< for a rank to come to what all do together
-  std::string flight_record;     ///< folder; empty: checkpoint_dir
+  RankPlace place;                  ///< this process among those that a launcher started
+  double timeout_seconds = 600;     ///< for a rank to come to what all do together
+  std::string flight_record;        ///< folder; empty: checkpoint_dir
+  std::optional<DType> wire_dtype;  ///< bf16 or f16: what gradients travel in between ranks
+  bool shard_optimizer = false;
   Device device;
   bool benchmark = false;
   double benchmark_seconds = 0;  ///< 0: no limit

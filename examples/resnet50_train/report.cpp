@@ -71,8 +71,8 @@ void print_header(const TrainOptions& options, const Setup& setup, size_t parame
         parameter_groups > 1 ? fmt::format(", {} parameter groups", parameter_groups) : "");
   }
   if (options.place.size > 1)
-    print_out("{} ranks, {} of them on this host, each with its part of every batch\n", options.place.size,
-              options.place.local_size);
+    print_out("{} ranks, {} of them on this host, each with its part of every batch{}\n", options.place.size,
+              options.place.local_size, options.shard_optimizer ? " and of the optimiser's memory" : "");
   for (const std::string& note : data.notes) print_out("{}\n", note);
   std::fflush(stdout);
 }

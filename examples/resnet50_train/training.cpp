@@ -46,9 +46,11 @@ Training::Training(const TrainOptions& options, Setup& setup, TrainingRun& run, 
   gather_state();
   go_on();
   if (group_) join_ranks();
-  if (setup.checkpoints)
-    checkpoints_.emplace(*setup.checkpoints, state_,
-                         SaveEvery{.steps = options.save_steps, .minutes = options.save_minutes});
+  const SaveEvery every = {.steps = options.save_steps, .minutes = options.save_minutes};
+  if (optimizer_->shards() && !options.checkpoint_dir.empty())
+    checkpoints_.emplace(setup.checkpoints.get(), state_, *group_, every);
+  else if (setup.checkpoints)
+    checkpoints_.emplace(*setup.checkpoints, state_, every);
 }
 
 void Training::gather_state() {
@@ -88,7 +90,8 @@ void Training::join_ranks() {
                 all[rank], all[0]);
   if (const std::string way = connect_gpus(*group_, options_.device); !way.empty())
     setup_.data.notes.push_back(way);
-  parallel_.emplace(*setup_.model, *group_);
+  parallel_.emplace(*setup_.model, *group_, DataParallelOptions{.wire_dtype = options_.wire_dtype});
+  if (options_.shard_optimizer) optimizer_->shard(parallel_->shards());
   if (options_.sync_batch_norm)
     setup_.data.notes.push_back(fmt::format("{} batch norms see the images of all ranks",
                                             synchronise_batch_norms(*setup_.model, group_)));
@@ -141,6 +144,7 @@ void Training::train() {
     }
   }
   loop.train(run_);
+  run_.outcome().optimizer_bytes = optimizer_->memory_bytes();
   if (early_stop_ && early_stop_->is_enough()) run_.outcome().ending = Ending::kStoppedEarly;
   if (run_.outcome().ending == Ending::kStoppedEarly) print_out("{}\n", early_stop_->reason());
 }

@@ -5,6 +5,7 @@
 
 #include "taper/autograd/functions.h"
 #include "taper/core/base/op_scope.h"
+#include "taper/nn/parallel/sharded_parameters.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/elementwise/elementwise.h"
@@ -68,6 +69,7 @@ void GradScaler::unscale(Optimizer& optimizer) {
   TAPER_CHECK(!grads.empty(), "GradScaler: no parameter has a gradient; call scale(loss).backward() first");
   const Tensor found_inf = ops::zeros({}, {.device = scale_.device()});
   ops::unscale_(grads, ops::reciprocal(scale_), found_inf);
+  if (optimizer.shards()) optimizer.shards()->all_reduce(found_inf, ReduceOp::kMax, "infinities");
   progress_[&optimizer] = {.found_inf = found_inf};
 }
 

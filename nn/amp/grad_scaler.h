@@ -46,7 +46,8 @@ class GradScaler {
   /// Divides the gradients of `optimizer` by the scale, and notes whether one of them is infinite or NaN. Call this
   /// after the last backward() of an update: gradients of a later one would stay scaled. Throws Error if it is
   /// called twice in an update or after step(), if no parameter has a gradient, or if one has an f16 gradient, in
-  /// which small numbers would be lost again.
+  /// which small numbers would be lost again. All ranks call it together if the optimiser's parameters are sharded: an
+  /// infinity in one rank's shards counts for all.
   void unscale(Optimizer& optimizer);
   /// Calls unscale(), unless it was called, and then the optimiser's step(), which is skipped if a gradient is
   /// infinite or NaN. Throws Error for a second call before update().

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "taper/core/tensor.h"
+#include "taper/nn/optim/optimizer.h"
 
 namespace taper {
 
@@ -12,6 +12,10 @@ namespace taper {
 /// together. Returns norm, a scalar. A parameter without a gradient counts as 0. Throws Error for a negative
 /// max_norm. (torch.nn.utils.clip_grad_norm_)
 Tensor clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm);
+
+/// The same for an optimiser's parameters. Where they are sharded, the norm is that of all ranks' shards together, and all
+/// ranks must call this.
+Tensor clip_grad_norm(const Optimizer& optimizer, double max_norm);
 
 /// Limits every element of every gradient to [-limit, limit]. Throws Error for a negative limit.
 /// (torch.nn.utils.clip_grad_value_)

@@ -28,6 +28,7 @@ class Lamb final : public Optimizer {
 
  private:
   std::vector<std::string> memory_names() const override { return {"exp_avg", "exp_avg_sq"}; }
+  bool is_elementwise() const override { return false; }
   NamedOptions named_options(size_t group) override;
   std::string_view step_name() const override { return "Lamb step"; }
   void update(size_t group, const std::vector<Slot*>& slots, const UpdateControls& controls,

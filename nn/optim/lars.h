@@ -28,6 +28,7 @@ class Lars final : public Optimizer {
 
  private:
   std::vector<std::string> memory_names() const override { return {"momentum_buffer"}; }
+  bool is_elementwise() const override { return false; }
   NamedOptions named_options(size_t group) override;
   std::string_view step_name() const override { return "Lars step"; }
   void update(size_t group, const std::vector<Slot*>& slots, const UpdateControls& controls,

@@ -7,6 +7,7 @@
 #include "taper/autograd/tape/node.h"
 #include "taper/autograd/tape/weight_copy.h"
 #include "taper/core/base/op_scope.h"
+#include "taper/nn/parallel/sharded_parameters.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/optimizer/controls.h"
@@ -46,6 +47,10 @@ Optimizer::Optimizer(std::string_view optimizer, const std::vector<NamedTensors>
 
 void Optimizer::zero_grad(bool set_to_none) {
   const OpScope scope("zero_grad", SpanKind::kOptimizer);
+  if (shards_) {
+    set_to_none = true;  // the next backward() brings new views
+    for (const Tensor& parameter : whole_parameters()) parameter.set_grad({});
+  }
   for (const Tensor& parameter : parameters()) {
     const Tensor grad = parameter.grad();
     if (!grad.defined()) continue;
@@ -124,6 +129,7 @@ void Optimizer::step(const Tensor& skip) {
         if (copies[i].defined()) detail::renew_weight_copy(cohort.slots[i]->parameter);
     }
   }
+  if (shards_) shards_->gather_parameters(whole_parameters());
 }
 
 Optimizer::UpdateLists Optimizer::lists_of(const std::vector<Slot*>& slots, bool with_memory) const {
@@ -163,17 +169,26 @@ SavedState Optimizer::state_dict() {
     if (fresh) entry->second = ops::item(steps);
     return entry->second;
   };
-  for (size_t g = 0; g < groups_.size(); ++g) {
-    const std::string prefix = fmt::format("group{}.", g);
-    state.numbers[prefix + "initial_lr"] = groups_[g].initial_lr;
-    for (const NamedOption& option : named_options(g)) state.numbers[prefix + option.name] = option.get();
-    for (const Slot& slot : groups_[g].slots) {
+  state.numbers = saved_options();
+  for (const Group& group : groups_) {
+    for (const Slot& slot : group.slots) {
       if (slot.steps.defined()) state.numbers["step." + slot.name] = count_of(slot.steps);
-      for (size_t k = 0; k < slot.memory.size(); ++k)
+      for (size_t k = 0; k < slot.memory.size() && !shards_; ++k)
         state.tensors[kinds[k] + "." + slot.name] = slot.memory[k];
     }
   }
+  if (shards_) gather_memory(state);
   return state;
+}
+
+std::map<std::string, double> Optimizer::saved_options() {
+  std::map<std::string, double> numbers;
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    const std::string prefix = fmt::format("group{}.", g);
+    numbers[prefix + "initial_lr"] = groups_[g].initial_lr;
+    for (const NamedOption& option : named_options(g)) numbers[prefix + option.name] = option.get();
+  }
+  return numbers;
 }
 
 Optimizer::Slot* Optimizer::find(const std::string& parameter) {
@@ -203,8 +218,9 @@ void Optimizer::check_state(const SavedState& state) {
     const Slot* slot = find(name.substr(dot + 1));
     TAPER_CHECK(slot != nullptr, "{}: the saved state has {}, but there is no such parameter", optimizer_,
                 name);
-    TAPER_CHECK(value.shape() == slot->parameter.shape(), "{}: the saved {} is {}, the parameter {}",
-                optimizer_, name, value.shape(), slot->parameter.shape());
+    const Shape& shape = (shards_ ? slot->whole : slot->parameter).shape();
+    TAPER_CHECK(value.shape() == shape, "{}: the saved {} is {}, the parameter {}", optimizer_, name,
+                value.shape(), shape);
     for (const std::string& other : kinds) {
       TAPER_CHECK(state.tensors.contains(other + "." + slot->name), "{}: the saved state has {} but no {}.{}",
                   optimizer_, name, other, slot->name);
@@ -233,7 +249,8 @@ void Optimizer::load_state_dict(const SavedState& state) {
       slot.memory.clear();
       if (!state.tensors.contains(kinds[0] + "." + slot.name)) continue;
       for (const std::string& kind : kinds) {
-        const Tensor& saved = state.tensors.at(kind + "." + slot.name);
+        const Tensor& whole = state.tensors.at(kind + "." + slot.name);
+        const Tensor saved = shards_ ? shards_->cut(slot.whole, whole) : whole;
         slot.memory.push_back(empty_like(slot.parameter));
         ops::copy_(slot.memory.back(), ops::to_device(saved, slot.parameter.device()));
       }

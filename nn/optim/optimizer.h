@@ -10,6 +10,7 @@
 //     optimizer.step();
 //   }
 
+#include <memory>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -21,6 +22,8 @@
 #include "taper/ops/optimizer/optimizer.h"
 
 namespace taper {
+
+class ShardedParameters;
 
 /// Parameters that share options: a model's body and its head, weights with and without decay.
 template <class Options>
@@ -63,8 +66,18 @@ class Optimizer {
   /// Drops the gradients, or fills those that exist with zeros.
   void zero_grad(bool set_to_none = true);
 
+  /// From now on updates this rank's shards of the parameters, gathers all ranks' after each update, and keeps memory for
+  /// its shards alone (nn/parallel/sharded_parameters.h). Memory that is there is cut. All ranks must call this, and
+  /// later step() and state_dict(). Throws Error for an optimiser whose updates need whole parameters, and for a
+  /// parameter that is none of `shards`.
+  void shard(std::shared_ptr<const ShardedParameters> shards);
+  /// Returns null without shard().
+  const ShardedParameters* shards() const { return shards_.get(); }
+  /// Returns how much this rank remembers of earlier gradients: momentum and the like.
+  int64_t memory_bytes() const;
+
   size_t group_count() const { return groups_.size(); }
-  /// Returns all parameters, group by group.
+  /// Returns all parameters, group by group; this rank's shards after shard().
   std::vector<Tensor> parameters() const;
   /// Returns the names of a group's parameters, in order.
   std::vector<std::string> parameter_names(size_t group) const;
@@ -76,9 +89,12 @@ class Optimizer {
   /// Returns the learning rate that a group was made with, from which schedules start.
   double initial_lr(size_t group = 0) const { return groups_.at(group).initial_lr; }
 
-  /// Returns tensors "momentum_buffer.conv1.weight", numbers "step.conv1.weight" and options "group0.lr".
+  /// Returns tensors "momentum_buffer.conv1.weight", numbers "step.conv1.weight" and options "group0.lr". After shard()
+  /// the tensors are whole all the same, in host memory of rank 0; other ranks help, and get numbers alone.
   SavedState state_dict();
-  /// Restores a saved state, converted to the parameters' dtypes, devices and memory orders. Throws Error,
+  /// Returns the groups' options alone, "group0.lr".
+  std::map<std::string, double> saved_options();
+  /// Restores a saved state, or after shard() this rank's part of it, converted to the parameters' dtypes, devices and memory orders. Throws Error,
   /// with nothing changed, for another number of groups, unknown parameters, other shapes or missing numbers.
   void load_state_dict(const SavedState& state);
 
@@ -87,6 +103,7 @@ class Optimizer {
   struct Slot {
     std::string name;
     Tensor parameter;
+    Tensor whole = {};                ///< what `parameter` is a shard of; undefined without shard()
     std::vector<Tensor> memory = {};  ///< in the order of memory_names(); empty before the first update
     /// The number of updates, f64 of one element on the parameter's device; undefined before the first.
     /// Parameters that have always been updated together share one tensor.
@@ -123,6 +140,8 @@ class Optimizer {
 
   /// "momentum_buffer", or "exp_avg" and "exp_avg_sq".
   virtual std::vector<std::string> memory_names() const = 0;
+  /// Whether an element's update depends on no other element.
+  virtual bool is_elementwise() const { return true; }
   /// All options of a group by name: what state_dict() saves and load_state_dict() restores.
   virtual NamedOptions named_options(size_t group) = 0;
   /// "SGD step", for reports; a literal.
@@ -151,8 +170,14 @@ class Optimizer {
   static std::vector<Tensor> weight_copies(const std::vector<Slot*>& slots);
   /// Returns the group's parameters that have gradients, and counts this update.
   static std::vector<Cohort> count_update(Group& group, const Tensor& skip);
+  /// Adds whole tensors of memory, in rank 0's host memory, to `state`.
+  void gather_memory(SavedState& state) const;
+  /// Returns the parameters that `parameters()` are shards of.
+  std::vector<Tensor> whole_parameters() const;
   Slot* find(const std::string& parameter);
   void check_state(const SavedState& state);
+
+  std::shared_ptr<const ShardedParameters> shards_;
 };
 
 }  // namespace taper

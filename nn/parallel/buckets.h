@@ -3,6 +3,7 @@
 // what that costs. PyTorch's counterpart: compute_bucket_assignment_by_size in torch/csrc/distributed/c10d/reducer.cpp.
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "taper/core/base/device.h"
@@ -13,6 +14,9 @@ namespace taper {
 struct DataParallelOptions {
   int64_t bucket_bytes = 25 << 20;       ///< of gradients in a bucket, at least one parameter's
   int64_t first_bucket_bytes = 1 << 20;  ///< of the first one, so that it goes early
+  /// f16 or bf16: wider gradients are rounded to it for their way. Half the bytes of f32. grad() keeps its dtype.
+  /// PyTorch's counterpart: torch/distributed/algorithms/ddp_comm_hooks/default_hooks.py (bf16_compress_hook).
+  std::optional<DType> wire_dtype = {};
 };
 
 /// A gradient, as far as its place among others goes.

@@ -9,6 +9,7 @@
 
 #include "taper/autograd/tape/engine.h"
 #include "taper/autograd/tape/grad_mode.h"
+#include "taper/core/base/ceil_div.h"
 #include "taper/core/base/op_scope.h"
 #include "taper/core/views.h"
 #include "taper/ops/copy/copy.h"
@@ -52,10 +53,12 @@ void check_same_model(const Module& model, ProcessGroup& group) {
 class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Reducer> {
  public:
   Reducer(const Module& model, ProcessGroup& group, const DataParallelOptions& options)
-      : group_(group), options_(options) {
+      : group_(group), options_(options), travels_(group.size() > 1) {
     for (auto& [name, parameter] : model.named_parameters())
       if (parameter.requires_grad()) slots_.push_back({.name = name, .parameter = parameter});
     TAPER_CHECK(!slots_.empty(), "DistributedDataParallel: no parameter of the model requires a gradient");
+    TAPER_CHECK(!options.wire_dtype || *options.wire_dtype == kFloat16 || *options.wire_dtype == kBFloat16,
+                "DistributedDataParallel: wire_dtype must be f16 or bf16, got {}", *options.wire_dtype);
     std::vector<int64_t> order(slots_.size());
     std::iota(order.rbegin(), order.rend(), 0);  // backward() most likely begins with the last one
     fill_buckets(order);
@@ -77,6 +80,25 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
     return all;
   }
 
+  std::shared_ptr<const ShardedParameters> shards() {
+    if (shards_) return shards_;
+    order_is_known_ = true;  // from now on a shard has its place
+    std::vector<int64_t> order;
+    for (const Bucket& bucket : buckets_) order.insert(order.end(), bucket.slots.begin(), bucket.slots.end());
+    rows_ = group_.size();
+    travels_ = true;
+    fill_buckets(order);
+    std::vector<ShardedParameters::Place> places;
+    for (const Slot& slot : slots_)
+      places.push_back(
+          {.parameter = slot.parameter, .bucket = slot.bucket, .offset = slot.home.storage_offset()});
+    std::vector<int64_t> row_sizes;
+    for (const Bucket& bucket : buckets_) row_sizes.push_back(bucket.flat.numel() / rows_);
+    shards_ = std::make_shared<const ShardedParameters>(group_, places, row_sizes);
+    for (const Slot& slot : slots_) slot.parameter.set_grad({});
+    return shards_;
+  }
+
   bool synchronises = true;
 
  private:
@@ -91,6 +113,7 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
     Tensor flat;
     std::vector<size_t> slots;
     size_t missing = 0;  ///< gradients that have not arrived in this backward()
+    Tensor wire = {};    ///< what travels: `flat`, or its numbers in wire_dtype
     Collective mean = {};
   };
 
@@ -114,16 +137,18 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
   void make_flat(size_t number) {
     Bucket& bucket = buckets_[number];
     bucket.missing = bucket.slots.size();
+    for (const size_t i : bucket.slots) slots_[i].bucket = number;
+    if (!travels_) return;
     const Tensor& first = slots_[bucket.slots[0]].parameter;
     int64_t elements = 0;
     for (const size_t i : bucket.slots) elements += slots_[i].parameter.numel();
-    bucket.flat = ops::zeros({elements}, {.dtype = first.dtype(), .device = first.device()});
+    bucket.flat =
+        ops::zeros({rows_ * ceil_div(elements, rows_)}, {.dtype = first.dtype(), .device = first.device()});
     int64_t offset = 0;
     for (const size_t i : bucket.slots) {
       const Tensor& x = slots_[i].parameter;
       const Strides strides = x.is_dense() ? x.strides() : strides_for(x.shape());
       slots_[i].home = views::as_strided(bucket.flat, x.shape(), strides, offset);
-      slots_[i].bucket = number;
       offset += x.numel();
     }
   }
@@ -141,9 +166,9 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
     arrivals_.push_back(int64_t(i));
     slot.has_arrived = true;
     const Tensor grad = slot.parameter.grad();
-    if (!grad.is_same(slot.home)) {
+    if (travels_ && !grad.is_same(slot.home)) {
       ops::copy_(slot.home, grad);
-      slot.parameter.set_grad(slot.home);
+      slot.parameter.set_grad(shards_ ? Tensor() : slot.home);
     }
     --buckets_[slot.bucket].missing;
     send_full_buckets();
@@ -151,6 +176,12 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
 
   /// The first gradient of a backward(). One that an exception ended has left gradients on their way: they are dropped.
   void begin_pass() {
+    for (const Slot& slot : slots_)
+      TAPER_CHECK(!shards_ || !shards_->shard_of(slot.parameter).grad().defined(),
+                  "DistributedDataParallel: the shard of {} has the gradient of another backward(); call the "
+                  "optimiser's "
+                  "zero_grad() before, or add up gradients under NoSync",
+                  slot.name);
     for (Bucket& bucket : buckets_) std::exchange(bucket.mean, {}).wait();
     forget_arrivals();
     const auto pass = std::make_shared<int>();
@@ -169,11 +200,29 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
 
   /// In order, so that all ranks send the same buckets one after the other.
   void send_full_buckets() {
-    while (order_is_known_ && next_ < buckets_.size() && buckets_[next_].missing == 0) {
+    while (travels_ && order_is_known_ && next_ < buckets_.size() && buckets_[next_].missing == 0) {
       Bucket& bucket = buckets_[next_];
-      bucket.mean = group_.all_reduce(bucket.flat, ReduceOp::kMean, fmt::format("gradients {}", next_));
-      ++next_;
+      bucket.wire = ops::cast(bucket.flat, wire_dtype(bucket.flat.dtype()));
+      const std::string label = fmt::format("gradients {}", next_++);
+      bucket.mean = shards_ ? group_.reduce_scatter(rows_of(bucket.wire), ReduceOp::kMean, label)
+                            : group_.all_reduce(bucket.wire, ReduceOp::kMean, label);
     }
+  }
+
+  DType wire_dtype(DType dtype) const {
+    const DType wanted = options_.wire_dtype.value_or(dtype);
+    return size_of(wanted) < size_of(dtype) ? wanted : dtype;
+  }
+
+  Tensor rows_of(const Tensor& flat) const { return views::view(flat, {rows_, -1}); }
+
+  /// Waits for a bucket's mean, and brings it to the gradients.
+  void receive(Bucket& bucket) const {
+    std::exchange(bucket.mean, {}).wait();
+    const Tensor wire = std::exchange(bucket.wire, {});
+    if (wire.is_same(bucket.flat)) return;
+    const int64_t own = shards_ ? group_.rank() : 0;
+    ops::copy_(views::select(rows_of(bucket.flat), 0, own), views::select(rows_of(wire), 0, own));
   }
 
   /// Waits for all means. Makes ready for the next backward().
@@ -193,7 +242,12 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
         group_.rank(), fmt::join(unused.begin(), unused.begin() + int64_t(named), ", "),
         unused.size() > named ? fmt::format(" and {} others", unused.size() - named) : "");
     if (!order_is_known_) send_in_order(order);
-    for (Bucket& bucket : buckets_) std::exchange(bucket.mean, {}).wait();
+    if (!travels_) return;
+    for (Bucket& bucket : buckets_) receive(bucket);
+    if (!shards_) return;
+    for (const Slot& slot : slots_)
+      shards_->shard_of(slot.parameter)
+          .set_grad(shards_->shard_in_bucket(slot.parameter, buckets_[slot.bucket].flat));
   }
 
   /// The first backward() of all: its gradients travel once their order is known. So a run that is resumed adds the same
@@ -213,6 +267,7 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
     std::vector<Tensor> grads;
     for (const Slot& slot : slots_) grads.push_back(slot.home);
     fill_buckets(ops::to_vector<int64_t>(agreed));
+    if (!travels_) return;
     for (size_t i = 0; i < slots_.size(); ++i) {
       ops::copy_(slots_[i].home, grads[i]);
       slots_[i].parameter.set_grad(slots_[i].home);
@@ -227,6 +282,10 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
   size_t next_ = 0;                ///< the bucket to be sent next
   std::weak_ptr<int> pass_;        ///< lives as long as the engine is to call finish()
   bool order_is_known_ = false;
+  bool
+      travels_;  ///< false in a group of one: gradients stay where they are, and only the unused ones are named
+  int64_t rows_ = 1;                                 ///< of a bucket: one for each rank, if they are sharded
+  std::shared_ptr<const ShardedParameters> shards_;  ///< null: they are not
 };
 
 DistributedDataParallel::DistributedDataParallel(Module& model, ProcessGroup& group,
@@ -249,6 +308,10 @@ void DistributedDataParallel::broadcast_buffers() {
   std::vector<Collective> under_way;
   for (const Tensor& buffer : model_.buffers()) under_way.push_back(group_.broadcast(buffer, 0, "buffers"));
   for (Collective& one : under_way) one.wait();
+}
+
+std::shared_ptr<const ShardedParameters> DistributedDataParallel::shards() {
+  return reducer_->shards();
 }
 
 std::vector<std::vector<std::string>> DistributedDataParallel::buckets() const {

@@ -45,6 +45,7 @@ struct Outcome {
   std::optional<Score> score;              ///< of the last evaluation
   std::vector<double> speeds;  ///< images per second of each step, without the first ones, which fill caches
   double seconds = 0;
+  std::optional<int64_t> optimizer_bytes;  ///< of this rank's optimiser, for momentum and the like
   CheckpointTally checkpoints;
 
   /// Returns the median speed; 0 before the first step.

@@ -4,27 +4,35 @@ namespace taper {
 
 bool RunCheckpoints::is_due(int64_t step) const {
   if (every_.steps > 0) return step % every_.steps == 0;
-  if (every_.minutes == 0 || writer_.is_busy()) return false;
+  if (every_.minutes == 0) return false;
   constexpr double kSecondsPerMinute = 60;
-  return std::chrono::duration<double>(Clock::now() - last_save_).count() >=
-         every_.minutes * kSecondsPerMinute;
+  const double seconds = std::chrono::duration<double>(Clock::now() - last_save_).count();
+  return agree(seconds >= every_.minutes * kSecondsPerMinute && writer_ && !writer_->is_busy());
+}
+
+bool RunCheckpoints::agree(bool own) const {
+  if (!group_) return own;
+  const Tensor told = from_vector<int64_t>({own ? 1 : 0});
+  group_->broadcast(told, 0, "whether to save").wait();
+  return told.data<int64_t>()[0] != 0;
 }
 
 void RunCheckpoints::save(TrainingRun& run, const TrainProgress& progress, bool best) {
   const SavedState numbers = progress.state_dict();
-  if (numbers.numbers == saved_) return;
+  if (!agree(numbers.numbers != saved_)) return;
+  if (!writer_) return state_.help_snapshot();
   const Clock::time_point begin = Clock::now();
   take(run, true);
   Checkpoint checkpoint = state_.snapshot();
   checkpoint.parts["progress"] = numbers;
-  writer_.start(std::move(checkpoint), progress.step, best);
+  writer_->start(std::move(checkpoint), progress.step, best);
   saved_ = numbers.numbers;
   last_save_ = Clock::now();
   waited_seconds_ = std::chrono::duration<double>(last_save_ - begin).count();
 }
 
 void RunCheckpoints::take(TrainingRun& run, bool wait) {
-  const std::optional<WrittenCheckpoint> written = writer_.take(wait);
+  const std::optional<WrittenCheckpoint> written = writer_ ? writer_->take(wait) : std::nullopt;
   if (!written) return;
   CheckpointTally& tally = run.outcome().checkpoints;
   tally.waited_seconds += std::exchange(waited_seconds_, 0);

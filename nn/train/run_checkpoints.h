@@ -8,6 +8,7 @@
 #include "taper/nn/train/train_progress.h"
 #include "taper/nn/train/training_run.h"
 #include "taper/nn/train/training_state.h"
+#include "taper/ops/collective/process_group.h"
 
 namespace taper {
 
@@ -21,8 +22,15 @@ class RunCheckpoints {
  public:
   /// `state`, without the progress, and `writer` must outlive this.
   RunCheckpoints(CheckpointWriter& writer, const TrainingState& state, const SaveEvery& every = {})
-      : writer_(writer), state_(state), every_(every) {}
+      : writer_(&writer), state_(state), every_(every) {}
+  /// For a sharded optimiser (Optimizer::shard()), whose memory all ranks bring together. Each rank makes one and calls
+  /// the same functions; rank 0 decides and has a writer, which is null on the others.
+  RunCheckpoints(CheckpointWriter* writer, const TrainingState& state, ProcessGroup& group,
+                 const SaveEvery& every)
+      : writer_(writer), state_(state), every_(every), group_(&group) {}
 
+  /// Whether a rank that has failed cannot save by itself.
+  bool needs_all_ranks() const { return group_ != nullptr; }
   /// Returns whether to save after step `step` of the run. With SaveEvery::minutes, not while the checkpoint
   /// before is still being written.
   bool is_due(int64_t step) const;
@@ -40,10 +48,13 @@ class RunCheckpoints {
  private:
   using Clock = std::chrono::steady_clock;
   void take(TrainingRun& run, bool wait);
+  /// Returns what rank 0 says.
+  bool agree(bool own) const;
 
-  CheckpointWriter& writer_;
+  CheckpointWriter* writer_;
   const TrainingState& state_;
   SaveEvery every_;
+  ProcessGroup* group_ = nullptr;
   Clock::time_point last_save_ = Clock::now();
   std::map<std::string, double> saved_;  ///< the progress that was saved last
   double waited_seconds_ = 0;            ///< for the checkpoint that is being written

@@ -231,7 +231,7 @@ bool Training::end_epoch_or_save() {
   try {
     return end_epoch();
   } catch (const OutOfMemoryError&) {
-    save();
+    if (!loop_.checkpoints || !loop_.checkpoints->needs_all_ranks()) save();
     throw;
   }
 }

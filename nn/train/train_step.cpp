@@ -74,7 +74,7 @@ EnqueuedStep TrainStep::operator()(const std::vector<Batch>& batches) {
     attempt(whole_batches(batches));
   }
   scaler.unscale(optimizer_);
-  if (options_.clip_grad > 0) clip_grad_norm(optimizer_.parameters(), options_.clip_grad);
+  if (options_.clip_grad > 0) clip_grad_norm(optimizer_, options_.clip_grad);
   scaler.step(optimizer_);
   for (size_t group = 0; group < optimizer_.group_count(); ++group) {
     const Tensor& lr = optimizer_.lr_on_device(group);

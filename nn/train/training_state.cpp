@@ -25,8 +25,8 @@ void TrainingState::add_optimizer(Optimizer& optimizer) {
                       SavedState state = saved;
                       std::erase_if(state.numbers,
                                     [](const auto& number) { return is_group_option(number.first); });
-                      for (const auto& [name, number] : optimizer.state_dict().numbers)
-                        if (is_group_option(name)) state.numbers[name] = number;
+                      for (const auto& [name, number] : optimizer.saved_options())
+                        state.numbers[name] = number;
                       optimizer.load_state_dict(state);
                     }});
 }
@@ -52,6 +52,10 @@ Checkpoint TrainingState::snapshot() const {
   }
   for (const int device : devices) gpu::current_stream(device).synchronize();
   return result;
+}
+
+void TrainingState::help_snapshot() const {
+  for (const Part& part : parts_) part.save();
 }
 
 std::vector<std::string> TrainingState::restore(const Checkpoint& checkpoint) const {

@@ -39,6 +39,8 @@ class TrainingState {
 
   /// Returns a copy of everything in host memory, with the default generator's state. Waits for the GPU.
   Checkpoint snapshot() const;
+  /// Called by other ranks while rank 0 takes a snapshot: a sharded optimiser gathers its memory there (Optimizer::shard()).
+  void help_snapshot() const;
   /// Restores the model, the parts that the checkpoint has, and the default generator. Returns the names of
   /// parts that the checkpoint lacks; they keep their state. Throws Error if one does not fit.
   std::vector<std::string> restore(const Checkpoint& checkpoint) const;

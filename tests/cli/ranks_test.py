@@ -138,6 +138,51 @@ class RanksTest(unittest.TestCase):
         for a, b in zip(alone, together):
             self.assertAlmostEqual(a, b, delta=0.02 * a)
 
+    def test_compressed_gradients(self):
+        """Half the bytes for the gradients; losses go apart by roundings."""
+        steps = ["--batch-size", 8, "--max-steps", 6]
+        wide, before, _ = self.trained(2, *steps)
+        narrow, after, _ = self.trained(2, *steps, "--compress-gradients", "bf16")
+        self.assertNotEqual(wide, narrow)
+        for a, b in zip(wide, narrow):
+            self.assertAlmostEqual(a, b, delta=0.02 * a)
+        saved = before["collective_bytes"] - after["collective_bytes"]
+        self.assertEqual(saved, 6 * 2 * before["parameters"])
+
+    def test_sharded_optimizer(self):
+        """The losses of whole optimisers, in less memory."""
+        for optimizer in "sgd", "adamw":
+            steps = ["--dataset", "synthetic", "--batch-size", 6, "--dtype", "f64", "--max-steps", 3, "--optimizer", optimizer,
+                     "--lr", 0.001, "--ema", 0.9, "--clip-grad", 0.5, "--accumulate", 2, "--decay-norms", "off"]
+            whole, before, _ = self.trained(3, *steps)
+            shards, after, text = self.trained(3, *steps, "--shard-optimizer")
+            self.assertIn("and of the optimiser's memory", text)
+            for a, b in zip(whole, shards):
+                self.assertAlmostEqual(a, b, delta=1e-9 * a)
+            self.assertEqual(before["optimizer_bytes"], (2 if optimizer == "adamw" else 1) * 8 * before["parameters"])
+            self.assertAlmostEqual(after["optimizer_bytes"] / before["optimizer_bytes"], 1 / 3, delta=1e-3)
+        for optimizer in "lars", "lamb":
+            done = run(2, "--shard-optimizer", "--optimizer", optimizer)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(f"--shard-optimizer: is for sgd, adam and adamw: {optimizer} needs norms", done.stderr)
+
+    def test_sharded_checkpoints(self):
+        """A run of three ranks goes on with two, and with whole optimisers, as if they had been there from the beginning.
+        Without batch norm's statistics of a batch, the number of ranks decides nothing."""
+        frozen = ["--batch-size", 12, "--dtype", "f64", "--optimizer", "adamw", "--freeze-batch-norm", "all", "--schedule", "constant"]
+        straight, _, _ = self.trained(0, *frozen, "--max-steps", 6)
+        for place, save in ("a", ["--save-every", 2]), ("b", ["--save-every", "0.0001m"]):
+            folder = self.path(place)
+            run_here = [*frozen, "--checkpoint-dir", folder, *save]
+            self.trained(3, *run_here, "--max-steps", 2, "--shard-optimizer")
+            os.unlink(self.path("log"))
+            self.trained(2, *run_here, "--max-steps", 4, "--shard-optimizer", "--resume", "auto")
+            os.unlink(self.path("log"))
+            end, _, _ = self.trained(0, *run_here, "--max-steps", 6, "--resume", "auto")
+            self.assertEqual(len(end), 2)
+            for a, b in zip(straight[4:], end):
+                self.assertAlmostEqual(a, b, delta=1e-9 * a)
+
     def test_images_are_judged_once(self):
         saved = self.path("runs")
         self.trained(0, "--batch-size", 16, "--max-steps", 3, "--checkpoint-dir", saved)

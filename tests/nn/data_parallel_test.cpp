@@ -215,14 +215,102 @@ TEST_CASE("buckets learn the order of the gradients and travel before the last g
 }
 
 TEST_CASE("gradients are views of the buckets") {
+  const auto errors = in_ranks(2, [](ProcessGroup& group) {
+    Net net;
+    DistributedDataParallel parallel(net, group);
+    net(ops::ones({2, kFeatures})).sum().backward();
+    expect(net.first.weight.grad().storage() == net.second.weight.grad().storage(), "one buffer");
+    const Tensor once = net.first.weight.grad().clone();
+    net(ops::ones({2, kFeatures})).sum().backward();  // without zero_grad()
+    expect(ops::to_vector<double>(net.first.weight.grad()) == ops::to_vector<double>(once * 2),
+           "twice as much");
+  });
+  CHECK(errors == std::vector<std::string>(2));
+}
+
+TEST_CASE("a group of one copies and sends nothing") {
   const auto groups = make_local_groups(1);
   Net net;
   DistributedDataParallel parallel(net, *groups[0]);
-  net(ops::ones({2, kFeatures})).sum().backward();
-  CHECK(net.first.weight.grad().storage() == net.second.weight.grad().storage());
-  const Tensor once = net.first.weight.grad().clone();
-  net(ops::ones({2, kFeatures})).sum().backward();  // without zero_grad()
-  CHECK(ops::to_vector<double>(net.first.weight.grad()) == ops::to_vector<double>(once * 2));
+  const int64_t before = groups[0]->statistics().calls;
+  for (int step = 0; step < 3; ++step) net(ops::ones({2, kFeatures})).sum().backward();
+  CHECK(groups[0]->statistics().calls == before + 1);  // the order of the gradients
+  CHECK(net.first.weight.grad().storage() != net.second.weight.grad().storage());
+}
+
+namespace {
+
+/// One backward() in each of 3 ranks, with other images in each. Returns each rank's own gradients, all in one list; or
+/// those after the mean over ranks, and the bytes that travelled.
+struct Gradients {
+  std::vector<std::vector<double>> values;
+  int64_t bytes = 0;
+};
+Gradients gradients_of_ranks(bool alone, const DataParallelOptions& options = {}, double scale = 1) {
+  Gradients result{.values = std::vector<std::vector<double>>(3)};
+  const auto errors = in_ranks(3, [&](ProcessGroup& group) {
+    Net net;
+    fill(net, 0);
+    DistributedDataParallel parallel(net, group, options);
+    const Tensor images = numbers({kImages, kFeatures}, group.rank(), kCPU).to(kFloat32);
+    const int64_t before = group.statistics().bytes;
+    std::optional<DistributedDataParallel::NoSync> no_sync;
+    if (alone) no_sync.emplace(parallel);
+    (exp(net(images)).sum() * scale).backward();
+    if (group.rank() == 0) result.bytes = group.statistics().bytes - before;
+    for (const Tensor& x : net.parameters()) {
+      expect(x.grad().dtype() == kFloat32, "a gradient in f32");
+      const std::vector<double> all = ops::to_vector<double>(x.grad());
+      auto& own = result.values[size_t(group.rank())];
+      own.insert(own.end(), all.begin(), all.end());
+    }
+  });
+  REQUIRE(errors == std::vector<std::string>(3));
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("gradients that travel in 16 bits are half the bytes, and as good as rounded") {
+  const DType dtype = GENERATE(kBFloat16, kFloat16);
+  const double unit =
+      dtype == kBFloat16 ? 0x1p-8 : 0x1p-11;  // rounding to nearest errs by so much of a number
+  CAPTURE(dtype);
+  // The first backward() also agrees on the order of buckets: 8 bytes a parameter.
+  const int64_t order_bytes = 8 * 6;
+  const Gradients own = gradients_of_ranks(true), wide = gradients_of_ranks(false);
+  const Gradients narrow = gradients_of_ranks(false, {.wire_dtype = dtype});
+  CHECK(own.bytes == 0);
+  CHECK(narrow.bytes - order_bytes == (wide.bytes - order_bytes) / 2);
+  CHECK(narrow.values[1] == narrow.values[0]);  // bit for bit
+  CHECK(narrow.values[2] == narrow.values[0]);
+  CHECK(narrow.values[0] != wide.values[0]);
+  double most = 0;
+  for (size_t i = 0; i < wide.values[0].size(); ++i) {
+    double sizes = 0;  // what is rounded: each rank's gradient, and their mean
+    for (const auto& values : own.values) sizes += std::abs(values[i]) / 3;
+    const double apart = std::abs(narrow.values[0][i] - wide.values[0][i]);
+    if (sizes > 0.01) most = std::max(most, apart / sizes);
+  }
+  CHECK(most <= 2.01 * unit);
+  CHECK(most > unit / 100);
+}
+
+TEST_CASE("16 bits on the wire keep infinities and NaN; what f16 cannot hold becomes one") {
+  const Gradients overflown = gradients_of_ranks(false, {.wire_dtype = kBFloat16}, 1e38);
+  const Gradients wide = gradients_of_ranks(false, {}, 1e38);
+  size_t infinite = 0;
+  for (size_t i = 0; i < wide.values[0].size(); ++i) {
+    CHECK(std::isfinite(wide.values[0][i]) == std::isfinite(overflown.values[0][i]));
+    infinite += !std::isfinite(wide.values[0][i]);
+  }
+  CHECK(infinite > 0);
+  const Gradients large = gradients_of_ranks(false, {.wire_dtype = kFloat16}, 1e6);
+  CHECK_FALSE(std::ranges::all_of(large.values[2], [](double x) { return std::isfinite(x); }));
+  const auto groups = make_local_groups(1);
+  Net net;
+  CHECK_THROWS_WITH(DistributedDataParallel(net, *groups[0], {.wire_dtype = kInt32}),
+                    Catch::Contains("wire_dtype must be f16 or bf16, got i32"));
 }
 
 TEST_CASE("models that differ are refused on all ranks, which name rank and tensor") {
