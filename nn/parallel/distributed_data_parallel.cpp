@@ -53,7 +53,7 @@ void check_same_model(const Module& model, ProcessGroup& group) {
 class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Reducer> {
  public:
   Reducer(const Module& model, ProcessGroup& group, const DataParallelOptions& options)
-      : group_(group), options_(options) {
+      : group_(group), options_(options), travels_(group.size() > 1) {
     for (auto& [name, parameter] : model.named_parameters())
       if (parameter.requires_grad()) slots_.push_back({.name = name, .parameter = parameter});
     TAPER_CHECK(!slots_.empty(), "DistributedDataParallel: no parameter of the model requires a gradient");
@@ -86,6 +86,7 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
     std::vector<int64_t> order;
     for (const Bucket& bucket : buckets_) order.insert(order.end(), bucket.slots.begin(), bucket.slots.end());
     rows_ = group_.size();
+    travels_ = true;
     fill_buckets(order);
     std::vector<ShardedParameters::Place> places;
     for (const Slot& slot : slots_)
@@ -136,6 +137,8 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
   void make_flat(size_t number) {
     Bucket& bucket = buckets_[number];
     bucket.missing = bucket.slots.size();
+    for (const size_t i : bucket.slots) slots_[i].bucket = number;
+    if (!travels_) return;
     const Tensor& first = slots_[bucket.slots[0]].parameter;
     int64_t elements = 0;
     for (const size_t i : bucket.slots) elements += slots_[i].parameter.numel();
@@ -146,7 +149,6 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
       const Tensor& x = slots_[i].parameter;
       const Strides strides = x.is_dense() ? x.strides() : strides_for(x.shape());
       slots_[i].home = views::as_strided(bucket.flat, x.shape(), strides, offset);
-      slots_[i].bucket = number;
       offset += x.numel();
     }
   }
@@ -164,7 +166,7 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
     arrivals_.push_back(int64_t(i));
     slot.has_arrived = true;
     const Tensor grad = slot.parameter.grad();
-    if (!grad.is_same(slot.home)) {
+    if (travels_ && !grad.is_same(slot.home)) {
       ops::copy_(slot.home, grad);
       slot.parameter.set_grad(shards_ ? Tensor() : slot.home);
     }
@@ -198,7 +200,7 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
 
   /// In order, so that all ranks send the same buckets one after the other.
   void send_full_buckets() {
-    while (order_is_known_ && next_ < buckets_.size() && buckets_[next_].missing == 0) {
+    while (travels_ && order_is_known_ && next_ < buckets_.size() && buckets_[next_].missing == 0) {
       Bucket& bucket = buckets_[next_];
       bucket.wire = ops::cast(bucket.flat, wire_dtype(bucket.flat.dtype()));
       const std::string label = fmt::format("gradients {}", next_++);
@@ -240,6 +242,7 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
         group_.rank(), fmt::join(unused.begin(), unused.begin() + int64_t(named), ", "),
         unused.size() > named ? fmt::format(" and {} others", unused.size() - named) : "");
     if (!order_is_known_) send_in_order(order);
+    if (!travels_) return;
     for (Bucket& bucket : buckets_) receive(bucket);
     if (!shards_) return;
     for (const Slot& slot : slots_)
@@ -264,6 +267,7 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
     std::vector<Tensor> grads;
     for (const Slot& slot : slots_) grads.push_back(slot.home);
     fill_buckets(ops::to_vector<int64_t>(agreed));
+    if (!travels_) return;
     for (size_t i = 0; i < slots_.size(); ++i) {
       ops::copy_(slots_[i].home, grads[i]);
       slots_[i].parameter.set_grad(slots_[i].home);
@@ -278,6 +282,8 @@ class DistributedDataParallel::Reducer : public std::enable_shared_from_this<Red
   size_t next_ = 0;                ///< the bucket to be sent next
   std::weak_ptr<int> pass_;        ///< lives as long as the engine is to call finish()
   bool order_is_known_ = false;
+  bool
+      travels_;  ///< false in a group of one: gradients stay where they are, and only the unused ones are named
   int64_t rows_ = 1;                                 ///< of a bucket: one for each rank, if they are sharded
   std::shared_ptr<const ShardedParameters> shards_;  ///< null: they are not
 };

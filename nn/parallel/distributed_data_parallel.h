@@ -9,13 +9,14 @@
 //     optimizer.step();
 //   }
 //
-// Gradients travel in buckets: flat buffers, which the parameters' grad() are views of. A bucket goes on its way as
+// Gradients travel in buckets: flat buffers, which the parameters' grad() are views of (in a group of one nothing travels). A bucket goes on its way as
 // soon as backward() has all its gradients, while backward() computes the next ones. Buckets are filled in the order in
 // which the first backward() produced the gradients. PyTorch's counterparts: torch/nn/parallel/distributed.py and
 // torch/csrc/distributed/c10d/reducer.cpp; Li et al. 2020, https://arxiv.org/abs/2006.15704.
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 

@@ -215,14 +215,27 @@ TEST_CASE("buckets learn the order of the gradients and travel before the last g
 }
 
 TEST_CASE("gradients are views of the buckets") {
+  const auto errors = in_ranks(2, [](ProcessGroup& group) {
+    Net net;
+    DistributedDataParallel parallel(net, group);
+    net(ops::ones({2, kFeatures})).sum().backward();
+    expect(net.first.weight.grad().storage() == net.second.weight.grad().storage(), "one buffer");
+    const Tensor once = net.first.weight.grad().clone();
+    net(ops::ones({2, kFeatures})).sum().backward();  // without zero_grad()
+    expect(ops::to_vector<double>(net.first.weight.grad()) == ops::to_vector<double>(once * 2),
+           "twice as much");
+  });
+  CHECK(errors == std::vector<std::string>(2));
+}
+
+TEST_CASE("a group of one copies and sends nothing") {
   const auto groups = make_local_groups(1);
   Net net;
   DistributedDataParallel parallel(net, *groups[0]);
-  net(ops::ones({2, kFeatures})).sum().backward();
-  CHECK(net.first.weight.grad().storage() == net.second.weight.grad().storage());
-  const Tensor once = net.first.weight.grad().clone();
-  net(ops::ones({2, kFeatures})).sum().backward();  // without zero_grad()
-  CHECK(ops::to_vector<double>(net.first.weight.grad()) == ops::to_vector<double>(once * 2));
+  const int64_t before = groups[0]->statistics().calls;
+  for (int step = 0; step < 3; ++step) net(ops::ones({2, kFeatures})).sum().backward();
+  CHECK(groups[0]->statistics().calls == before + 1);  // the order of the gradients
+  CHECK(net.first.weight.grad().storage() != net.second.weight.grad().storage());
 }
 
 namespace {
