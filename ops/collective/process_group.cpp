@@ -24,6 +24,11 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
+/// Whether the tensor has a row for each rank.
+bool has_parts(const CollectiveCall& call) {
+  return call.kind == CollectiveKind::kAllGather || call.kind == CollectiveKind::kReduceScatter;
+}
+
 }  // namespace
 
 /// The caller's thread and the group's share it; `done` orders them.
@@ -153,20 +158,18 @@ void ProcessGroup::run_in_host_memory(const CollectiveCall& call, void* data) {
 void ProcessGroup::count(const CollectiveCall& call, double seconds) {
   const std::lock_guard lock(mutex_);
   ++statistics_.calls;
-  statistics_.bytes += call.count * int64_t(size_of(call.dtype));
+  statistics_.bytes += call.count * int64_t(size_of(call.dtype)) * (has_parts(call) ? size() : 1);
   statistics_.seconds += seconds;
 }
 
 Collective ProcessGroup::start(CollectiveCall call, const Tensor& x) {
   TAPER_CHECK(x.defined() && x.is_dense(), "{}: the tensor must be dense, got {}", call.name(),
               x.defined() ? fmt::format("strides {} for shape {}", x.strides(), x.shape()) : "none");
-  const bool has_parts =
-      call.kind == CollectiveKind::kAllGather || call.kind == CollectiveKind::kReduceScatter;
-  TAPER_CHECK(!has_parts || (x.dim() >= 1 && x.size(0) == size() && x.is_contiguous()),
+  TAPER_CHECK(!has_parts(call) || (x.dim() >= 1 && x.size(0) == size() && x.is_contiguous()),
               "{}: the tensor must be contiguous with a row for each of {} ranks, got shape {}", call.name(),
               size(), x.shape());
   call.dtype = x.dtype();
-  call.count = has_parts ? x.numel() / size() : x.numel();
+  call.count = has_parts(call) ? x.numel() / size() : x.numel();
   call.number = ++last_number_;
   recorder_.called(call);
   return nccl_ && x.device().is_cuda() ? start_on_gpu(call, x) : start_in_host_memory(call, x);
