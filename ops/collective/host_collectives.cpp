@@ -32,7 +32,9 @@ class Passage {
         deadline_(deadline),
         rank_(transport.rank()),
         size_(transport.size()),
-        width_(int64_t(size_of(call.dtype))) {}
+        width_(int64_t(size_of(call.dtype))) {
+    for (int part = 0; part < size_; ++part) pieces_ = std::max(pieces_, ceil_pieces(part_of(part).count()));
+  }
 
   void carry_out() {
     switch (call_.kind) {
@@ -64,13 +66,7 @@ class Passage {
 
   char* at(int64_t element) const { return data_ + element * width_; }
 
-  void reduce_scatter() {
-    is_half(call_.dtype) ? reduce_scatter_half() : reduce_scatter_ring();
-    if (call_.op == ReduceOp::kMean && !is_half(call_.dtype)) {
-      const Range own = part_of(rank_);
-      detail::divide(call_.dtype, at(own.begin), own.count(), size_);
-    }
-  }
+  void reduce_scatter() { is_half(call_.dtype) ? reduce_scatter_half() : reduce_scatter_ring(); }
 
   /// Step s: the part of rank r - s - 1 goes on to rank r + 1, with what all ranks before have added. After n - 1 steps
   /// a rank has its own.
@@ -82,6 +78,9 @@ class Passage {
              [&](int64_t number, Range piece) {
                detail::reduce_into(call_.op, call_.dtype, at(piece.begin),
                                    slots.data() + number % kInFlight * kPieceBytes, piece.count());
+               const bool is_complete = number >= pieces_ * (size_ - 2);
+               if (call_.op == ReduceOp::kMean && is_complete)
+                 detail::divide(call_.dtype, at(piece.begin), piece.count(), size_);
              });
   }
 
@@ -95,39 +94,44 @@ class Passage {
   /// Every part goes from every rank straight to the one that adds it up, in f32: on a ring it would be rounded at every
   /// rank.
   void reduce_scatter_half() {
-    const Range own = part_of(rank_);
-    std::vector<float> sum(static_cast<size_t>(own.count()));
-    detail::reduce_half_into(ReduceOp::kSum, call_.dtype, sum.data(), at(own.begin), own.count());
-    std::vector<char> incoming(static_cast<size_t>(own.count() * width_));
-    for (int distance = 1; distance < size_; ++distance) {
-      const int to = (rank_ + distance) % size_, from = (rank_ - distance + size_) % size_;
-      const Range theirs = part_of(to);
-      const Transport::Transfer coming =
-          transport_.receive(from, Channel::kData, incoming.data(), incoming.size());
-      const Transport::Transfer going =
-          transport_.send(to, Channel::kData, at(theirs.begin), size_t(theirs.count() * width_));
-      finish(coming);
-      detail::reduce_half_into(call_.op, call_.dtype, sum.data(), incoming.data(), own.count());
-      finish(going);
+    std::vector<float> sum(static_cast<size_t>(piece_elements()));
+    std::vector<char> incoming(static_cast<size_t>(kPieceBytes));
+    for (int64_t number = 0; number < pieces_; ++number) {
+      const Range own = cut(part_of(rank_), number);
+      const size_t own_bytes = size_t(own.count() * width_);
+      std::ranges::fill(sum, 0.0F);
+      detail::reduce_half_into(ReduceOp::kSum, call_.dtype, sum.data(), at(own.begin), own.count());
+      for (int distance = 1; distance < size_; ++distance) {
+        const int to = (rank_ + distance) % size_, from = (rank_ - distance + size_) % size_;
+        const Range theirs = cut(part_of(to), number);
+        const auto coming = transport_.receive(from, Channel::kData, incoming.data(), own_bytes);
+        const auto going =
+            transport_.send(to, Channel::kData, at(theirs.begin), size_t(theirs.count() * width_));
+        finish(coming);
+        detail::reduce_half_into(call_.op, call_.dtype, sum.data(), incoming.data(), own.count());
+        finish(going);
+      }
+      if (call_.op == ReduceOp::kMean) detail::divide(kFloat32, sum.data(), own.count(), size_);
+      detail::narrow(call_.dtype, sum.data(), at(own.begin), own.count());
     }
-    if (call_.op == ReduceOp::kMean) detail::divide(kFloat32, sum.data(), own.count(), size_);
-    detail::narrow(call_.dtype, sum.data(), at(own.begin), own.count());
   }
 
   /// From the root along the ring, which ends before it.
   void broadcast() {
+    const Range all = {0, call_.count};
     const int64_t pieces = ceil_pieces(call_.count);
     const int place = (rank_ - call_.root + size_) % size_;
-    const auto piece = [&](int64_t number) {
-      const int64_t begin = number * piece_elements();
-      return Range{begin, std::min(begin + piece_elements(), call_.count)};
-    };
+    const auto piece = [&](int64_t number) { return cut(all, number); };
     Stream stream{.incoming = place == 0 ? 0 : pieces, .outgoing = place == size_ - 1 ? 0 : pieces};
     stream.first_own = place == 0 ? pieces : 0;
     pass(
         stream, piece, piece, [&](int64_t, Range range) { return at(range.begin); }, [](int64_t, Range) {});
   }
 
+  Range cut(Range part, int64_t piece) const {
+    const int64_t begin = std::min(part.begin + piece * piece_elements(), part.end);
+    return {begin, std::min(begin + piece_elements(), part.end)};
+  }
   int64_t piece_elements() const { return kPieceBytes / width_; }
   int64_t ceil_pieces(int64_t elements) const { return (elements + piece_elements() - 1) / piece_elements(); }
 
@@ -139,21 +143,13 @@ class Passage {
 
   /// n - 1 steps; in each a part goes out and another comes in, which goes out in the next step. All parts are cut into
   /// as many pieces, though some are shorter.
-
   template <class Out, class In, class Place, class Take>
   void go_round(Out part_going_out, In part_coming_in, Place place, Take take) {
-    int64_t longest = 0;
-    for (int part = 0; part < size_; ++part) longest = std::max(longest, part_of(part).count());
-    const int64_t pieces = ceil_pieces(longest);
-    const auto cut = [&](Range part, int64_t piece) {
-      const int64_t begin = std::min(part.begin + piece * piece_elements(), part.end);
-      return Range{begin, std::min(begin + piece_elements(), part.end)};
-    };
-    const int64_t all = pieces * (size_ - 1);
+    const int64_t all = pieces_ * (size_ - 1);
     pass(
-        {.incoming = all, .outgoing = all, .first_own = pieces},
-        [&](int64_t number) { return cut(part_going_out(number / pieces), number % pieces); },
-        [&](int64_t number) { return cut(part_coming_in(number / pieces), number % pieces); }, place, take);
+        {.incoming = all, .outgoing = all, .first_own = pieces_},
+        [&](int64_t number) { return cut(part_going_out(number / pieces_), number % pieces_); },
+        [&](int64_t number) { return cut(part_coming_in(number / pieces_), number % pieces_); }, place, take);
   }
 
   /// Passes pieces on: `place` says where one that comes in is put, `take` does what is to be done with it there.
@@ -215,13 +211,16 @@ class Passage {
   Clock::time_point deadline_;
   int rank_, size_;
   int64_t width_;
+  int64_t pieces_ = 0;  ///< of the longest part
   int64_t waited_ = 0;
 };
 
 }  // namespace
 
 HostCollectives::~HostCollectives() {
-  if (!roll_call_.has_failed()) transport_->leave();
+  if (roll_call_.has_failed()) return;
+  roll_call_.finish_sending();
+  transport_->leave();
 }
 
 void HostCollectives::run(const CollectiveCall& call, void* data) {

@@ -113,9 +113,13 @@ void RollCall::fail_on_all_ranks(const std::string& text) {
   Verdict verdict = {.kind = VerdictKind::kFailed};
   put(verdict.text, text);
   decide(verdict);
+  finish_sending();
+  fail_with(text);
+}
+
+void RollCall::finish_sending() {
   const Clock::time_point end = Clock::now() + duration_of(kGrace);
   for (reap_sent(); !sent_.empty() && Clock::now() < end; reap_sent()) transport_.rest();
-  fail_with(text);
 }
 
 bool RollCall::has_mail(int from) {

@@ -31,6 +31,8 @@ class RollCall {
   /// stop".
   [[noreturn]] void raise_alarm(const std::string& what);
   bool has_failed() const { return !failure_.empty(); }
+  /// Waits, not for ever, until what this rank has said is on its way.
+  void finish_sending();
 
  private:
   struct Word;     // of a rank to rank 0
@@ -40,6 +42,7 @@ class RollCall {
   [[noreturn]] void fail_with(const std::string& text);
   [[noreturn]] void fail_on_all_ranks(const std::string& text);
   void send(int to, std::shared_ptr<void> message, size_t bytes);
+  /// Forgets the messages that are on their way.
   void reap_sent();
   void say(const Word& word);
   void decide(const Verdict& verdict);
