@@ -73,9 +73,9 @@ std::string value_given(const CLI::Option& option) {
 
 std::map<std::string, std::string> deciding_flags(const CLI::App& app) {
   // Where the output goes and how long a run lasts decides nothing of what a step computes.
-  static const std::set<std::string> kOutput = {"--log",         "--summary", "--profile",  "--memory-report",
-                                                "--tensorboard", "--report",  "--progress", "--timeout",
-                                                "--help",        "--version"};
+  static const std::set<std::string> kOutput = {
+      "--log",      "--summary", "--profile", "--memory-report", "--tensorboard",  "--report",
+      "--progress", "--timeout", "--help",    "--version",       "--flight-record"};
   std::map<std::string, std::string> deciding;
   for (const CLI::Option* option : app.get_options()) {
     const std::string name = option->get_name();

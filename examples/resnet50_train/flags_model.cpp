@@ -42,9 +42,10 @@ void add_model_flags(CLI::App& app, TrainOptions& options) {
       ->check(CLI::IsMember({"off", "frozen", "all"}))
       ->type_name("off|frozen|all")
       ->group(group);
-  app.add_flag("--sync-batch-norm", options.sync_batch_norm,
-               "under mpirun: batch norms take a batch's statistics over the images of all ranks; with\n"
-               "--accumulate, of each batch by itself. Changes nothing in a single process")
+  app.add_flag(
+         "--sync-batch-norm", options.sync_batch_norm,
+         "with several ranks: batch norms take a batch's statistics over the images of all ranks; with\n"
+         "--accumulate, of each batch by itself. Changes nothing in a single process")
       ->group(group);
   app.add_option_function<std::string>(
          "--zero-init-residual",

@@ -14,7 +14,7 @@ void add_optimisation_flags(CLI::App& app, TrainOptions& options) {
              "stop after this many optimiser steps")
       ->group(group);
   add_number(app, "--batch-size", options.batch_size, Range<int64_t>{1, 1 << 20},
-             "images per step, of all ranks together (32 for digits, else 64)")
+             "images per step, of all ranks together, to be shared evenly (32 for digits, else 64)")
       ->group(group);
   add_number(app, "--accumulate", options.accumulate, Range<int64_t>{1, 1 << 20},
              "batches whose gradients are averaged into one step")
@@ -31,9 +31,9 @@ void add_optimisation_flags(CLI::App& app, TrainOptions& options) {
            options.lr.reset();
            if (text != "auto") options.lr = parse_number("--lr", text, Range<double>{0, kLargestFlag, true});
          },
-         "peak learning rate; auto, by the images in a step of all ranks together: sgd 0.1 * images / 256;\n"
-         "adam and adamw 0.001; lamb 0.005, above 512 images times sqrt(images / 512);\n"
-         "lars 5, below 256 images times sqrt(images / 256), from 8192 on 10 to 32 [auto]")
+         "peak learning rate; auto chooses it by n, the images in a step of all ranks together:\n"
+         "sgd 0.1 * n / 256; adam and adamw 0.001; lamb 0.005 * sqrt(n / 512), at least 0.005;\n"
+         "lars 5 * sqrt(n / 256), at most 5; for n from 8192 on 10, from 16384 25, from 32768 32 [auto]")
       ->type_name("X|auto")
       ->group(group);
   add_number(app, "--head-lr", options.head_lr, Range<double>{0, kLargestFlag, true},

@@ -6,12 +6,13 @@
 namespace taper {
 
 void add_rank_flags(CLI::App& app, TrainOptions& options) {
-  const char* group = "Ranks (processes of mpirun, srun or torchrun)";
+  const char* group = "Ranks (processes that mpirun, srun, torchrun or its variables start)";
   add_number(app, "--batch-per-rank", options.batch_per_rank, Range<int64_t>{1, 1 << 20},
              "images per step on each rank, instead of --batch-size")
       ->group(group);
   add_number(app, "--timeout", options.timeout_seconds, Range<double>{0, 86400, true},
-             "seconds after which a rank that does not come to what all do together ends the run")
+             "seconds that ranks wait for one that does not come to the start, or to what all do together;\n"
+             "a few more pass until all have heard of it")
       ->default_str(fmt::format("{:g}", options.timeout_seconds))
       ->group(group);
   app.add_option_function<std::string>(
@@ -31,7 +32,7 @@ void add_rank_flags(CLI::App& app, TrainOptions& options) {
          "stage 1, arxiv.org/abs/1910.02054); checkpoints are as without. For sgd, adam and adamw")
       ->group(group);
   app.add_option("--flight-record", options.flight_record,
-                 "if a rank fails, each rank writes here what it last did together with others\n"
+                 "when a rank fails, every other rank writes its last collectives here, with their times\n"
                  "[--checkpoint-dir]")
       ->check(check_file_name)
       ->type_name("DIR")

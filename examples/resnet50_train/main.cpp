@@ -134,9 +134,9 @@ int run_in_ranks(TrainOptions options) {
   const int code = run_program([&] {
     if (options.place.size > 1) {
       group = make_process_group(options.place, CollectiveTimeout(options.timeout_seconds));
-      settle(*group, options);
     }
     try {
+      if (group) settle(*group, options);
       const int result = run(options, group.get());
       ended = true;
       return result;
@@ -154,6 +154,12 @@ int run_in_ranks(TrainOptions options) {
 
 int main(int argc, char** argv) {
   taper::start_program(taper::name_of_process());
+  try {
+    taper::rank_place();
+  } catch (const taper::Error& error) {  // the launcher's variables make no sense
+    taper::print_error(error.what());
+    return 2;
+  }
   std::signal(SIGPIPE, SIG_IGN);  // training goes on when nobody reads its output any more
   taper::TrainOptions options;
   if (const auto exit = taper::parse_as_rank(argc, argv, options)) return exit->code;

@@ -49,7 +49,10 @@ void choose_optimisation(TrainOptions& options) {
   const bool digits = options.dataset == "digits";
   if (options.epochs == 0) options.epochs = digits ? 12 : 90;
   if (options.batch_per_rank > 0) options.batch_size = options.batch_per_rank * options.place.size;
-  if (options.batch_size == 0) options.batch_size = digits ? 32 : 64;
+  if (options.batch_size == 0) {
+    const int64_t ranks = options.place.size;
+    options.batch_size = ((digits ? 32 : 64) + ranks - 1) / ranks * ranks;
+  }
   if (options.warmup_epochs < 0) options.warmup_epochs = options.schedule == "constant" ? 0 : 1;
   if (options.optimizer.empty()) options.optimizer = digits ? "adamw" : "sgd";
   if (!options.decay_norms) options.decay_norms = options.optimizer != "lamb" && options.optimizer != "lars";
@@ -114,9 +117,10 @@ std::optional<Exit> parse_options(int argc, char** argv, TrainOptions& options) 
     need(options.batch_per_rank == 0 || options.batch_size == 0, "--batch-per-rank",
          "excludes --batch-size, which is of all ranks together");
     choose_optimisation(options);
-    need(
-        options.batch_size % options.place.size == 0, "--batch-size",
-        fmt::format("{} images cannot be shared evenly by {} ranks", options.batch_size, options.place.size));
+    need(options.batch_size % options.place.size == 0, "--batch-size",
+         fmt::format(
+             "{} images cannot be shared evenly by {} ranks: give a multiple of {}, or --batch-per-rank",
+             options.batch_size, options.place.size, options.place.size));
     check_flags(app, options);
   };
   if (const auto exit_code = parse_command_line(app, argc, argv, check)) return Exit{*exit_code};

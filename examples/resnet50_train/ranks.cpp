@@ -7,19 +7,29 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <map>
+#include <set>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "examples/command_line.h"
 #include "taper/core/base/available_cpus.h"
 #include "taper/core/base/parallel.h"
+#include "taper/core/base/printable.h"
 #include "taper/core/gpu/runtime.h"
 #include "taper/ops/collective/nccl_collectives.h"
 
 namespace taper {
 
 const char* name_of_process() {
-  const auto place = rank_place();
+  std::optional<RankPlace> place;
+  try {
+    place = rank_place();
+  } catch (const Error&) {
+    return "resnet50_train";  // main() says what is wrong
+  }
   static const std::string name =
       place && place->size > 1 ? fmt::format("resnet50_train (rank {})", place->rank) : "resnet50_train";
   return name.c_str();
@@ -71,7 +81,41 @@ static int threads_of_rank(ProcessGroup& group) {
   return std::max(available_cpus() / int(std::ranges::count(all, own)), 1);
 }
 
+/// The flags of this rank, a line each, without those that each rank may have as it likes.
+static std::string flags_in_common(const TrainOptions& options) {
+  static const std::set<std::string> kOwn = {
+      "data",    "val",    "init",          "pretrained", "device",           "threads",       "workers",
+      "log",     "report", "summary",       "profile",    "progress",         "memory-report", "tensorboard",
+      "timeout", "tf32",   "flight-record", "benchmark",  "benchmark-seconds"};
+  std::map<std::string, std::string> flags;
+  for (const auto& [name, value] : options.given)
+    if (!kOwn.contains(name)) flags[name] = value;
+  std::string text;
+  for (const auto& [name, value] : flags)
+    text += fmt::format("--{}{}{}\n", name, value.empty() ? "" : " ", value);
+  return text;
+}
+
+/// Throws Error if rank `a` has a flag in its lines that rank `b` has not.
+static void check_has_flags_of(int a, const std::string& lines_of_a, int b, const std::string& lines_of_b) {
+  std::istringstream lines(lines_of_a);
+  for (std::string line; std::getline(lines, line);)
+    TAPER_CHECK(("\n" + lines_of_b).find("\n" + line + "\n") != std::string::npos,
+                "the ranks' flags differ: rank {} has {}, and rank {} has not; give all ranks the same", a,
+                line, b);
+}
+
+/// Refuses ranks that would train something else than rank 0.
+static void check_flags_of_ranks(ProcessGroup& group, const TrainOptions& options) {
+  const std::vector<std::string> all = group.gather_texts(flags_in_common(options), "flags");
+  for (size_t rank = 1; rank < all.size(); ++rank) {
+    check_has_flags_of(int(rank), all[rank], 0, all[0]);
+    check_has_flags_of(0, all[0], int(rank), all[rank]);
+  }
+}
+
 void settle(ProcessGroup& group, TrainOptions& options) {
+  as_bad_input([&] { check_flags_of_ranks(group, options); });
   RankPlace& place = options.place;
   if (place.local_size == 0) {
     const std::vector<std::string> hosts = group.gather_texts(group.host(), "hosts");
@@ -81,12 +125,14 @@ void settle(ProcessGroup& group, TrainOptions& options) {
   if (options.device.is_cuda() && !gpu::is_simulated() && options.device.index == 0)
     options.device.index = place.local_rank % std::max(gpu::device_count(), 1);
   if (options.threads == 0) set_num_threads(threads_of_rank(group));
-  const std::string& folder = options.flight_record.empty() ? options.checkpoint_dir : options.flight_record;
-  if (folder.empty()) return;
-  std::error_code failure;
-  std::filesystem::create_directories(folder, failure);
-  TAPER_CHECK(!failure, "--flight-record: cannot make the folder {}: {}", folder, failure.message());
-  group.record_flight_to(folder);
+  if (options.flight_record.empty()) return group.record_flight_to(options.checkpoint_dir);
+  as_bad_input([&] {
+    std::error_code failure;
+    std::filesystem::create_directories(options.flight_record, failure);
+    TAPER_CHECK(!failure, "--flight-record: cannot make the folder {}: {}", printable(options.flight_record),
+                failure.message());
+  });
+  group.record_flight_to(options.flight_record);
 }
 
 std::string connect_gpus(ProcessGroup& group, Device device) {

@@ -88,7 +88,7 @@ void Report::on_run_end(const Outcome& outcome) {
   tell_unreadable();
   if (options_.benchmark) print_benchmark(options_.benchmark_seconds);
   print_checkpoints(outcome);
-  if (group_) print_communication(*group_);
+  if (group_ && outcome.steps > 0) print_communication(*group_);
   if (outcome.ending == Ending::kInterrupted)
     print_out("interrupted after {} of {} steps{}\n", outcome.steps, setup_.plan.total_steps,
               !is_saved(outcome)                ? ""

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
 
 #include "taper/ops/collective/mpi_group.h"
 #include "taper/ops/collective/tcp_group.h"
@@ -15,8 +16,9 @@ std::optional<int> number_in_environment(std::initializer_list<const char*> name
     const char* const text = std::getenv(name);
     int number = 0;
     if (text == nullptr) continue;
-    const auto [end, error] = std::from_chars(text, text + std::strlen(text), number);
-    if (error == std::errc() && number >= 0) return number;
+    const char* const end = text + std::strlen(text);
+    const auto [stopped, error] = std::from_chars(text, end, number);
+    if (error == std::errc() && stopped == end && number >= 0) return number;
   }
   return std::nullopt;
 }
@@ -40,30 +42,40 @@ std::optional<RankPlace> mpi_place() {
       .local_size = number_in_environment({"OMPI_COMM_WORLD_LOCAL_SIZE"}).value_or(1)};
 }
 
+/// Returns a variable as it was set; "nothing" without it.
+std::string_view value_of(const char* name) {
+  const char* const text = std::getenv(name);
+  return text == nullptr ? "nothing" : text;
+}
+
 /// torchrun keeps a store of its own at MASTER_PORT, so that rank 0 listens one above.
 int port_of_rank_0() {
-  const char* const occupied = std::getenv("TORCHELASTIC_USE_AGENT_STORE");
-  return number_in_environment({"MASTER_PORT"}).value_or(29500) +
-         (occupied != nullptr && std::string_view(occupied) == "True" ? 1 : 0);
+  constexpr int kUsual = 29500;  // torchrun's
+  const int own = value_of("TORCHELASTIC_USE_AGENT_STORE") == "True" ? 1 : 0;
+  if (std::getenv("MASTER_PORT") == nullptr) return kUsual + own;
+  const int port = number_in_environment({"MASTER_PORT"}).value_or(0);
+  return port == 0 ? 0 : port + own;
 }
 
 std::optional<RankPlace> torchrun_place() {
-  const char* const address = std::getenv("MASTER_ADDR");
-  if (address == nullptr || std::getenv("RANK") == nullptr || std::getenv("WORLD_SIZE") == nullptr)
-    return std::nullopt;
+  int set = 0;
+  for (const char* name : {"RANK", "WORLD_SIZE", "MASTER_ADDR"}) set += std::getenv(name) != nullptr ? 1 : 0;
+  if (set <= 1) return std::nullopt;  // one alone is something else's
   const auto rank = number_in_environment({"RANK"}), size = number_in_environment({"WORLD_SIZE"});
   const int port = port_of_rank_0();
+  const std::string_view address = value_of("MASTER_ADDR");
   constexpr int kLastPort = 65535;
-  TAPER_CHECK(rank && size && *rank < *size && port >= 1 && port <= kLastPort,
-              "RANK={}, WORLD_SIZE={} and MASTER_PORT={} name no rank: RANK must be from 0 to below "
-              "WORLD_SIZE, and the port from 1 to {}",
-              std::getenv("RANK"), std::getenv("WORLD_SIZE"), port, kLastPort);
+  TAPER_CHECK(
+      set == 3 && rank && size && *rank < *size && port >= 1 && port <= kLastPort && !address.empty(),
+      "RANK={}, WORLD_SIZE={}, MASTER_ADDR={} and MASTER_PORT={} name no rank: RANK must be from 0 to "
+      "below WORLD_SIZE, MASTER_ADDR rank 0's host, and MASTER_PORT from 1 to {} (29500 if it is not set)",
+      value_of("RANK"), value_of("WORLD_SIZE"), address, value_of("MASTER_PORT"), kLastPort);
   return RankPlace{.rank = *rank,
                    .size = *size,
                    .local_rank = number_in_environment({"LOCAL_RANK"}).value_or(0),
                    .local_size = number_in_environment({"LOCAL_WORLD_SIZE"}).value_or(0),
                    .meeting = Meeting::kTcp,
-                   .address = address,
+                   .address = std::string(address),
                    .port = port};
 }
 

@@ -27,8 +27,8 @@ struct RankPlace {
 };
 
 /// Returns the place that a launcher has given this process, from its environment: mpirun's and srun's variables, or
-/// torchrun's RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Nothing if the process was
-/// started by itself. Throws Error for variables that make no sense.
+/// torchrun's RANK, WORLD_SIZE and MASTER_ADDR, with MASTER_PORT, LOCAL_RANK and LOCAL_WORLD_SIZE where they are set.
+/// Nothing if the process was started by itself. Throws Error for torchrun's variables that make no sense.
 std::optional<RankPlace> rank_place();
 
 /// Joins the other ranks. Once in a process, from the main thread. Throws Error if the ranks cannot meet. A collective

@@ -12,9 +12,12 @@
 
 #include <cerrno>
 #include <cstring>
+#include <list>
 #include <memory>
 #include <string>
 #include <thread>
+
+#include "taper/core/base/warning.h"
 
 namespace taper::detail {
 
@@ -57,18 +60,20 @@ bool wait_for(const Socket& socket, short event, Clock::time_point deadline) {
   return left > 0 && ::poll(&one, 1, int(std::min<int64_t>(left, INT32_MAX))) == 1;
 }
 
-/// Receives or sends all bytes. Returns false if the other side closes or the time is up.
-bool read_all(const Socket& socket, void* data, size_t bytes, Clock::time_point deadline) {
+enum class Reading : uint8_t { kDone, kTooLate, kClosed };
+
+Reading read_all(const Socket& socket, void* data, size_t bytes, Clock::time_point deadline) {
   char* to = static_cast<char*>(data);
   while (bytes > 0) {
-    if (!wait_for(socket, POLLIN, deadline)) return false;
+    if (!wait_for(socket, POLLIN, deadline)) return Reading::kTooLate;
     const ssize_t got = ::recv(socket.descriptor(), to, bytes, 0);
-    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) return false;
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) return Reading::kClosed;
     if (got > 0) to += got, bytes -= size_t(got);
   }
-  return true;
+  return Reading::kDone;
 }
 
+/// Sends all bytes. Returns false if the other side closes or the time is up.
 bool write_all(const Socket& socket, const void* data, size_t bytes, Clock::time_point deadline) {
   const char* from = static_cast<const char*>(data);
   while (bytes > 0) {
@@ -107,7 +112,10 @@ Socket listen_at(int port) {
     if (::bind(socket.descriptor(), address, length) == 0 && ::listen(socket.descriptor(), SOMAXCONN) == 0)
       return socket;
     if (errno == EADDRINUSE)
-      fail("rank 0 cannot listen on port {}: another program does (MASTER_PORT chooses another)", port);
+      fail(
+          "rank 0 cannot listen on port {}: another program does, or another rank 0 (MASTER_PORT chooses "
+          "another port)",
+          port);
   }
   fail("cannot listen on port {}: {}", port, last_error());
 }
@@ -214,13 +222,16 @@ class Assembly {
     const Hello hello = {.rank = place_.rank, .size = place_.size, .port = port_of(listener)};
     Welcome welcome;
     std::vector<Address> addresses(peers_.size());
-    const bool is_answered = write_all(peers_[0], &hello, sizeof hello, deadline_) &&
-                             read_all(peers_[0], &welcome, sizeof welcome, deadline_);
-    TAPER_CHECK(is_answered, "rank 0 at {}:{} has not let rank {} in within {:g} s: not all ranks have come",
-                place_.address, place_.port, place_.rank, timeout_.count());
+    write_all(peers_[0], &hello, sizeof hello, deadline_);
+    Reading answer = read_all(peers_[0], &welcome, sizeof welcome, deadline_);
+    if (answer == Reading::kDone && welcome.refusal[0] == 0)
+      answer = read_all(peers_[0], addresses.data(), addresses.size() * sizeof(Address), deadline_);
     TAPER_CHECK(welcome.refusal[0] == 0, "{}", welcome.refusal);
-    TAPER_CHECK(read_all(peers_[0], addresses.data(), addresses.size() * sizeof(Address), deadline_),
-                "rank 0 has ended while the ranks met");
+    TAPER_CHECK(answer != Reading::kClosed, "rank 0 at {}:{} has ended while the ranks met", place_.address,
+                place_.port);
+    TAPER_CHECK(answer == Reading::kDone,
+                "rank 0 at {}:{} has not let rank {} in within {:g} s: it waits for other ranks",
+                place_.address, place_.port, place_.rank, timeout_.count());
     for (int rank = 1; rank < place_.rank; ++rank) {
       const Address& address = addresses[size_t(rank)];
       Socket& peer = peers_[size_t(rank)];
@@ -231,41 +242,97 @@ class Assembly {
     accept_from(listener, place_.rank + 1, [](const Socket&, const Hello&) {});
   }
 
-  /// Waits for all ranks from `first` on. Strangers are turned away.
+  /// Waits for all ranks from `first` on. Strangers are turned away; those who say nothing keep nobody waiting.
   template <class Greet>
   void accept_from(const Socket& listener, int first, Greet greet) {
-    for (int missing = place_.size - first; missing > 0;) {
-      if (!wait_for(listener, POLLIN, deadline_)) {
-        std::vector<int> absent;
-        for (int rank = first; rank < place_.size; ++rank)
-          if (!peers_[size_t(rank)].is_open()) absent.push_back(rank);
-        fail("rank {} of {} did not come to {}:{} within {:g} s", fmt::join(absent, ", "), place_.size,
-             place_.address, place_.port, timeout_.count());
+    constexpr std::chrono::seconds kSilence{10};
+    const Clock::time_point begin = Clock::now();
+    bool has_told = false;
+    std::list<Socket> silent;  // have connected, and said nothing yet
+    while (!absent(first).empty()) {
+      if (Clock::now() > deadline_)
+        refuse_all(fmt::format("{} of {} did not come to {} within {:g} s", name_ranks(absent(first)),
+                               place_.size, where(), timeout_.count()));
+      if (!has_told && Clock::now() > begin + kSilence) {
+        warn(fmt::format("rank {} waits for {} of {}, which {} not come to {} yet", place_.rank,
+                         name_ranks(absent(first)), place_.size, absent(first).size() == 1 ? "has" : "have",
+                         where()));
+        has_told = true;
       }
+      std::vector<pollfd> sockets = {{.fd = listener.descriptor(), .events = POLLIN, .revents = 0}};
+      for (const Socket& one : silent)
+        sockets.push_back({.fd = one.descriptor(), .events = POLLIN, .revents = 0});
+      constexpr int kPauseMs = 100;
+      ::poll(sockets.data(), sockets.size(), kPauseMs);
+      size_t place = 1;
+      for (auto one = silent.begin(); one != silent.end(); ++place) {
+        if (sockets[place].revents == 0) {
+          ++one;
+          continue;
+        }
+        hear(*one, first, greet);
+        one = silent.erase(one);
+      }
+      if (sockets[0].revents == 0) continue;
       Socket socket(::accept4(listener.descriptor(), nullptr, nullptr, SOCK_CLOEXEC));
-      constexpr std::chrono::seconds kPatience{2};
-      Hello hello;
-      if (!socket.is_open() ||
-          !read_all(socket, &hello, sizeof hello, std::min(deadline_, Clock::now() + kPatience)) ||
-          hello.magic != kMagic)
-        continue;
-      if (const std::string refusal = why_not(hello, first); !refusal.empty()) {
-        Welcome answer;
-        std::strncpy(answer.refusal, refusal.c_str(), sizeof answer.refusal - 1);
-        write_all(socket, &answer, sizeof answer, deadline_);
-        fail("{}", refusal);
-      }
-      greet(socket, hello);
-      peers_[size_t(hello.rank)] = std::move(socket);
-      --missing;
+      if (socket.is_open()) silent.push_back(std::move(socket));
     }
+  }
+
+  /// Somebody who has connected says who he is.
+  template <class Greet>
+  void hear(Socket& socket, int first, Greet greet) {
+    constexpr std::chrono::milliseconds kPatience{200};  // a Hello comes in one piece
+    Hello hello;
+    if (read_all(socket, &hello, sizeof hello, Clock::now() + kPatience) != Reading::kDone ||
+        hello.magic != kMagic)
+      return;
+    if (const std::string refusal = why_not(hello, first); !refusal.empty()) {
+      refuse(socket, refusal);
+      refuse_all(refusal);
+    }
+    greet(socket, hello);
+    peers_[size_t(hello.rank)] = std::move(socket);
+  }
+
+  /// Ends the meeting. All who have come hear why.
+  [[noreturn]] void refuse_all(const std::string& why) {
+    for (const Socket& peer : peers_)
+      if (place_.rank == 0 && peer.is_open()) refuse(peer, why);
+    fail("{}", why);
+  }
+
+  static void refuse(const Socket& socket, const std::string& why) {
+    Welcome answer;
+    std::strncpy(answer.refusal, why.c_str(), sizeof answer.refusal - 1);
+    constexpr std::chrono::seconds kPatience{1};
+    write_all(socket, &answer, sizeof answer, Clock::now() + kPatience);
+  }
+
+  std::vector<int> absent(int first) const {
+    std::vector<int> ranks;
+    for (int rank = first; rank < place_.size; ++rank)
+      if (!peers_[size_t(rank)].is_open()) ranks.push_back(rank);
+    return ranks;
+  }
+
+  static std::string name_ranks(const std::vector<int>& ranks) {
+    return fmt::format("{} {}", ranks.size() == 1 ? "rank" : "ranks", fmt::join(ranks, ", "));
+  }
+
+  /// Where this rank listens.
+  std::string where() const {
+    return place_.rank == 0 ? fmt::format("{}:{}", place_.address, place_.port)
+                            : fmt::format("rank {}", place_.rank);
   }
 
   std::string why_not(const Hello& hello, int first) const {
     if (hello.size != place_.size)
       return fmt::format("rank {} says WORLD_SIZE={}, and rank {} says {}", hello.rank, hello.size,
                          place_.rank, place_.size);
-    if (hello.rank < first || hello.rank >= place_.size || peers_[size_t(hello.rank)].is_open())
+    if (hello.rank < 0 || hello.rank >= place_.size)
+      return fmt::format("a process calls itself rank {} of {}", hello.rank, place_.size);
+    if (hello.rank < first || peers_[size_t(hello.rank)].is_open())
       return fmt::format("two processes call themselves rank {}: each needs a RANK of its own", hello.rank);
     return {};
   }

@@ -229,6 +229,23 @@ class RanksTest(unittest.TestCase):
         self.assertIn("3 ranks, 3 of them on this host", outputs[0][0])
         self.assertEqual(losses(log), expected)
 
+    def test_ranks_that_do_not_fit(self):
+        """Flags that differ between ranks, and variables that name no rank."""
+        flags = [["--max-steps", 2], ["--max-steps", 2, "--seed", 7, "--log", self.path("log")]]
+        port = free_port()
+        ranks = [start_by_hand(rank, 2, "127.0.0.1", port, *flags[rank]) for rank in range(2)]
+        said = [rank.communicate(timeout=100)[1] for rank in ranks]
+        self.assertEqual([rank.returncode for rank in ranks], [2, 2])
+        for rank in 0, 1:
+            self.assertEqual(said[rank], f"resnet50_train (rank {rank}): the ranks' flags differ: rank 1 has --seed 7, and rank 0 has "
+                                         "not; give all ranks the same\n")
+        for rank, ranks in ((5, 2), (0, "abc"), ("", 2)):
+            for more in [], ["--help"]:
+                done = start_by_hand(rank, ranks, "localhost", port, *more)
+                said = done.communicate(timeout=100)[1]
+                self.assertEqual((done.returncode, said.count("\n")), (2, 1), said)
+                self.assertIn("name no rank: RANK must be from 0 to below WORLD_SIZE", said)
+
     def test_rank_that_ends_is_named_at_once(self):
         log, record, port = self.path("log"), self.path("record"), free_port()
         long = ["--batch-size", 12, "--epochs", 1000, "--log", log, "--flight-record", record]
