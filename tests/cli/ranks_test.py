@@ -271,12 +271,15 @@ class RanksTest(unittest.TestCase):
             self.skipTest("needs to make network namespaces")
         self.addCleanup(subprocess.run, ["ip", "netns", "del", names[0]])
         run_ip = lambda *words: subprocess.run(["ip", *words], check=True)
-        run_ip("netns", "add", names[1])
-        self.addCleanup(subprocess.run, ["ip", "netns", "del", names[1]])
-        run_ip("link", "add", "taper0", "netns", names[0], "type", "veth", "peer", "name", "taper0", "netns", names[1])
-        for number, name in enumerate(names, 1):
-            run_ip("-n", name, "address", "add", f"10.77.0.{number}/24", "dev", "taper0")
-            run_ip("-n", name, "link", "set", "taper0", "up")
+        try:
+            run_ip("netns", "add", names[1])
+            self.addCleanup(subprocess.run, ["ip", "netns", "del", names[1]])
+            run_ip("link", "add", "taper0", "netns", names[0], "type", "veth", "peer", "name", "taper0", "netns", names[1])
+            for number, name in enumerate(names, 1):
+                run_ip("-n", name, "address", "add", f"10.77.0.{number}/24", "dev", "taper0")
+                run_ip("-n", name, "link", "set", "taper0", "up")
+        except subprocess.CalledProcessError as failure:
+            self.skipTest(f"this machine's namespaces cannot be joined: {failure}")
         log = self.path("log")
         hosts = lambda *arguments: [start_by_hand(rank, 2, "10.77.0.1", 29400, "--batch-size", 8, "--log", log, *arguments,
                                                   prefix=["ip", "netns", "exec", name]) for rank, name in enumerate(names)]
@@ -321,6 +324,7 @@ class RanksTest(unittest.TestCase):
                 process = subprocess.Popen(
                     command(3, *always, log, "--checkpoint-dir", folder, "--save-every", 5, "--resume", "auto", quiet=False),
                     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                self.addCleanup(process.kill)  # one that is left would keep the folder from those that follow
                 ranks = self.wait_for_steps(process, log, step + random.randint(6, 12))
                 victim, how = random.randrange(3), random.choice(("kill", "stop", "delay"))
                 time.sleep(random.random() / 10)
@@ -368,7 +372,9 @@ class RanksTest(unittest.TestCase):
         while lines_in(log) < steps:
             if process.poll() is not None:
                 self.fail(process.communicate()[1])
-            self.assertLess(time.time() - before, 100)
+            if time.time() - before > 200:
+                process.kill()
+                self.fail(f"{steps} steps take long: " + process.communicate()[1])
             time.sleep(0.02)
         return rank_processes(process.pid)
 
