@@ -62,9 +62,9 @@ class ScalingTest(unittest.TestCase):
         done = run(MODEL, "--step", step, "--network", "mine:10,25,4,3,200", "--network", "25g", "--gpus", "4,8")
         self.assertIn("mine", done.stdout)
         self.assertIn("a step on 64 GPUs, mine, ring", done.stdout)
-        wrong = run(MODEL, "--step", step, "--network", "mine:10", code=1)
+        wrong = run(MODEL, "--step", step, "--network", "mine:10", code=2)
         self.assertIn("scaling_model: --network mine:10: neither one of nvlink4+ndr", wrong.stderr)
-        self.assertIn("cannot be read", run(MODEL, "--step", self.path("none"), code=1).stderr)
+        self.assertIn("cannot be read", run(MODEL, "--step", self.path("none"), code=2).stderr)
 
     def test_the_wrapper_alone(self):
         done = run(BENCH, *SMALL, "--rounds", 2, "--json", self.path("alone.json"))
