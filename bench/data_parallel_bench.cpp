@@ -12,10 +12,12 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "bench/command_line.h"
 #include "bench/mpi/all_reduce.h"
 #include "taper/autograd/functions.h"
 #include "taper/core/base/available_cpus.h"
@@ -163,10 +165,10 @@ Json measure_all_reduce(const BenchOptions& options, ProcessGroup& group) {
   };
   const double sum = ranks * (ranks + 1) / 2.0;
   std::vector<double> sums, means, blocking;
-  for (int64_t i = 0; i < options.rounds; ++i) {
+  for (int64_t i = -1; i < options.rounds; ++i) {
     const double one[] = {round(through_group(ReduceOp::kSum), sum), round(directly, sum),
                           round(through_group(ReduceOp::kMean), sum / ranks)};
-    if (i == 0) continue;  // memory and connections are new
+    if (i < 0) continue;  // memory and connections are new
     sums.push_back(one[0]), blocking.push_back(one[1]), means.push_back(one[2]);
   }
   if (group.rank() != 0) return {};
@@ -182,11 +184,11 @@ void run(const BenchOptions& options) {
   if (options.threads > 0) set_num_threads(options.threads);
   manual_seed(0);
   const RankPlace place = rank_place().value_or(RankPlace());
+  if (!options.json.empty() && place.rank == 0)  // before the work, not after
+    as_bad_input([&] { AtomicFile::check(options.json); });
   const bool alone = place.size == 1;
   const std::unique_ptr<ProcessGroup> group =
       alone ? std::move(make_local_groups(1)[0]) : make_process_group(place);
-  if (!options.json.empty() && group->rank() == 0)
-    AtomicFile::check(options.json);  // before the work, not after
   const Json lines = alone ? measure_wrapper(options, *group) : measure_all_reduce(options, *group);
   if (!options.json.empty() && group->rank() == 0)
     write_file_atomically(
@@ -194,36 +196,58 @@ void run(const BenchOptions& options) {
         Json{{"device", options.device}, {"ranks", group->size()}, {"lines", lines}}.dump(2) + "\n");
 }
 
+constexpr double kMostAllReduces = 10000;  ///< in a round: more would take minutes
+
+void add_flags(CLI::App& app, BenchOptions& options) {
+  const std::string alone =
+      "Without mpirun: a training step with DistributedDataParallel against a plain one";
+  add_training_flags(app, options, alone);
+  add_number_with_default(app, "--steps", options.steps, Range<int64_t>{1, 1000000},
+                          "training steps that are timed together in a round")
+      ->group(alone);
+  const std::string ranks = "Under mpirun: the all-reduces of a step against MPI's";
+  add_number_with_default(app, "--megabytes", options.megabytes, Range<double>{0.001, 100000},
+                          "size of all gradients together, in 10^6 bytes; they are f32")
+      ->group(ranks);
+  add_number_with_default(app, "--bucket-megabytes", options.bucket_megabytes, Range<double>{0.001, 8000},
+                          "size of a bucket; each bucket is one all-reduce")
+      ->group(ranks);
+  const std::string both = "Both";
+  add_number_with_default(app, "--rounds", options.rounds, Range<int64_t>{1, 1000000},
+                          "how often each thing is timed; a round times each once, in turn")
+      ->group(both);
+  add_threads_flag(app, options.threads, "threads that compute in a process; 0: one for each CPU")
+      ->group(both);
+  add_file(app, "--json", options.json, "also writes the figures")->group(both);
+}
+
+void check_flags(const CLI::App& app, const BenchOptions& options, int ranks) {
+  if (ranks == 1) {
+    refuse_flags(app, {"--megabytes", "--bucket-megabytes"}, "is for several ranks, under mpirun");
+    return;
+  }
+  refuse_flags(app, {"--device", "--arch", "--batch", "--size", "--steps"}, "is for a run without mpirun");
+  const double all_reduces = std::ceil(options.megabytes / options.bucket_megabytes);
+  need(all_reduces <= kMostAllReduces, "--bucket-megabytes",
+       fmt::format("{:g} MB in buckets of {:g} MB are {:.0f} all-reduces, more than {:.0f}",
+                   options.megabytes, options.bucket_megabytes, all_reduces, kMostAllReduces));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   start_program("data_parallel_bench");
-  BenchOptions options;
-  CLI::App app("What data parallelism costs by itself: alone, the wrapper; under mpirun, the all-reduces.",
-               "data_parallel_bench");
-  const auto positive = CLI::PositiveNumber;
-  app.add_option("--device", options.device, "of the training step: cpu, cuda or cuda:N")
-      ->capture_default_str();
-  app.add_option("--arch", options.arch, "resnet18, 34, 50, 101 or 152")->capture_default_str();
-  app.add_option("--batch", options.batch, "images a step")->check(positive)->capture_default_str();
-  app.add_option("--size", options.size, "their height and width")->check(positive)->capture_default_str();
-  app.add_option("--steps", options.steps, "of one model before it is another's turn")
-      ->check(positive)
-      ->capture_default_str();
-  app.add_option("--megabytes", options.megabytes, "(10^6 bytes) of f32 in all all-reduces together")
-      ->check(positive)
-      ->capture_default_str();
-  app.add_option("--bucket-megabytes", options.bucket_megabytes, "in one of them")
-      ->check(positive)
-      ->capture_default_str();
-  app.add_option("--rounds", options.rounds)->check(CLI::Range(2, 1000000))->capture_default_str();
-  app.add_option("--threads", options.threads, "of the CPU; 0: all")->capture_default_str();
-  app.add_option("--json", options.json, "also write the figures to this file");
-  CLI11_PARSE(app, argc, argv);
-  try {
+  return run_program([&] {
+    BenchOptions options;
+    CLI::App app("What data parallelism costs by itself: alone, the wrapper; under mpirun, the all-reduces.",
+                 "data_parallel_bench");
+    app.get_formatter()->column_width(34);
+    app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    add_flags(app, options);
+    const int ranks = rank_place().value_or(RankPlace()).size;
+    const auto check = [&] { check_flags(app, options, ranks); };
+    if (const auto exit_code = parse_command_line(app, argc, argv, check)) return *exit_code;
     run(options);
-  } catch (const std::exception& error) {
-    print_error(error.what());
-    return 1;
-  }
+    return 0;
+  });
 }

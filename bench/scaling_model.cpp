@@ -8,10 +8,13 @@
 // The model is in bench/scaling/: network.h (what an all-reduce costs) and timeline.h (what it hides behind).
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "bench/command_line.h"
 #include "bench/scaling/charts.h"
 #include "bench/scaling/check.h"
 #include "bench/scaling/measured_step.h"
@@ -32,7 +35,7 @@ namespace {
 struct ModelOptions {
   StepOptions step;
   std::string load, save, curves, timeline, json;
-  std::vector<std::string> networks;
+  std::vector<Network> networks = known_networks();
   std::vector<int64_t> gpus = {8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
   int64_t timeline_gpus = 64;
   double bucket_mib = 25;
@@ -43,11 +46,13 @@ struct ModelOptions {
 constexpr const char* kFooter =
     "How to read the table: a step on one GPU takes T. On n GPUs each one still has its own batch, and the "
     "gradients of\n"
-    "all are averaged, in buckets, while backward() goes on. What of that sticks out behind backward() is "
-    "\"exposed\";\n"
-    "efficiency is T / (T + exposed). Small buckets start early but pay the latency of the network often; "
-    "large ones\n"
-    "leave a long transfer at the end. \"best\" is the size with the shortest step.\n"
+    "all are averaged, in buckets, while backward() goes on. \"exposed\" is the time that a step has to wait "
+    "for them\n"
+    "after backward(); efficiency is T / (T + exposed). Small buckets start early but pay the latency of the "
+    "network\n"
+    "often; large ones leave a long transfer at the end. \"best bucket\" is the size with the shortest step, "
+    "and \"its\n"
+    "efficiency\" is the efficiency with buckets of that size.\n"
     "\n"
     "What the model leaves out: other traffic, ranks that wait for a slow one, the copies into the buckets, "
     "reading data,\n"
@@ -61,8 +66,8 @@ DataParallelOptions buckets_of(const ModelOptions& options) {
 void model(const ModelOptions& options, const Step& step, const Network& network, Json& report,
            std::vector<Curve>& curves) {
   print_out("\n{}: {}\n", network.name, network.source);
-  print_out("{:>6} {:<5} {:>10} {:>11} {:>11} {:>10} {:>14}\n", "GPUs", "", "step ms", "efficiency",
-            "exposed ms", "best MiB", "then");
+  print_out("{:>6} {:<5} {:>10} {:>11} {:>11} {:>16} {:>15}\n", "GPUs", "", "step ms", "efficiency",
+            "exposed ms", "best bucket MiB", "its efficiency");
   for (const Algorithm algorithm : {Algorithm::kRing, Algorithm::kTree}) {
     Curve curve = {.label = fmt::format("{}, {}", network.name, name(algorithm)),
                    .gpus = options.gpus,
@@ -73,7 +78,7 @@ void model(const ModelOptions& options, const Step& step, const Network& network
       const BestBucket best = find_best_bucket(step, cost);
       const auto efficiency = [&](const Timeline& one) { return step.seconds() / one.seconds; };
       const double best_mib = double(best.bytes) / (1 << 20);
-      print_out("{:>6} {:<5} {:10.2f} {:10.1f}% {:11.2f} {:10.4g} {:13.1f}%\n", gpus, name(algorithm),
+      print_out("{:>6} {:<5} {:10.2f} {:10.1f}% {:11.2f} {:16.4g} {:14.1f}%\n", gpus, name(algorithm),
                 timeline.seconds * 1e3, efficiency(timeline) * 100, timeline.exposed * 1e3, best_mib,
                 efficiency(best.timeline) * 100);
       curve.efficiency.push_back(efficiency(timeline));
@@ -91,7 +96,8 @@ void model(const ModelOptions& options, const Step& step, const Network& network
 }
 
 void run_model(const ModelOptions& options) {
-  const Step step = options.load.empty() ? Training(options.step).measure() : load_step(options.load);
+  const Step step = options.load.empty() ? Training(options.step).measure()
+                                         : as_bad_input([&] { return load_step(options.load); });
   if (!options.save.empty()) save_step(options.save, step);
   print_out("measured: {}; {}\n", step.what, step.device);
   print_out(
@@ -99,18 +105,16 @@ void run_model(const ModelOptions& options) {
       "{:g} MiB\n",
       step.forward * 1e3, step.backward * 1e3, step.optimizer * 1e3, step.gradients.size(),
       double(step.bytes()) * 1e-6, options.bucket_mib);
-  std::vector<Network> networks;
-  for (const std::string& text : options.networks) networks.push_back(parse_network(text));
-  if (networks.empty()) networks = known_networks();
   Json report = {{"step", Json::parse(to_text(step))}, {"bucket_mib", options.bucket_mib}};
   std::vector<Curve> curves;
-  for (const Network& network : networks) model(options, step, network, report, curves);
+  for (const Network& network : options.networks) model(options, step, network, report, curves);
 
+  const Network& first = options.networks[0];
   const Timeline timeline = simulate(step, buckets_of(options), [&](double bytes) {
-    return all_reduce_seconds(networks[0], Algorithm::kRing, options.timeline_gpus, bytes);
+    return all_reduce_seconds(first, Algorithm::kRing, options.timeline_gpus, bytes);
   });
   const std::string title = fmt::format("a step on {} GPUs, {}, ring: {:.2f} ms", options.timeline_gpus,
-                                        networks[0].name, timeline.seconds * 1e3);
+                                        first.name, timeline.seconds * 1e3);
   print_out("\n{}\n{}", title, print_timeline(timeline));
   if (!options.timeline.empty()) write_file_atomically(options.timeline, draw_timeline(title, timeline));
   if (!options.curves.empty())
@@ -126,64 +130,134 @@ void run_check(const ModelOptions& options) {
 }
 
 void run(const ModelOptions& options) {
+  const RankPlace place = rank_place().value_or(RankPlace());
   for (const std::string& path : {options.save, options.curves, options.timeline, options.json})
-    if (!path.empty() && !options.check) AtomicFile::check(path);  // before the work, not after
-  const int ranks = std::max(rank_place().value_or(RankPlace()).local_size, 1);
+    if (!path.empty() && place.rank == 0)  // before the work, not after
+      as_bad_input([&] { AtomicFile::check(path); });
+  const int ranks = std::max(place.local_size, 1);
   set_num_threads(options.threads > 0 ? options.threads : std::max(1, available_cpus() / ranks));
   manual_seed(0);
   options.check ? run_check(options) : run_model(options);
+}
+
+std::vector<Network> networks_in(const std::vector<std::string>& texts) {
+  std::vector<Network> networks;
+  try {
+    for (const std::string& text : texts) networks.push_back(parse_network(text));
+  } catch (const Error& error) {
+    throw CLI::ValidationError(error.what());
+  }
+  return networks;
+}
+
+constexpr Range<int64_t> kGpus = {1, 1000000};
+
+std::vector<int64_t> gpus_in(const std::string& text) {
+  std::vector<int64_t> gpus;
+  for (const std::string& word : CLI::detail::split(text, ','))
+    gpus.push_back(parse_number("--gpus", word, kGpus));
+  return gpus;
+}
+
+void add_step_flags(CLI::App& app, ModelOptions& options) {
+  const std::string group = "The step that is measured";
+  add_training_flags(app, options.step, group);
+  app.add_option("--precision", options.step.precision, "f32, or bf16: autocast")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str()
+      ->group(group);
+  add_number_with_default(app, "--repeats", options.step.repeats, Range<int64_t>{1, 1000000},
+                          "how many steps are measured; their median counts")
+      ->group(group);
+  add_threads_flag(app, options.threads,
+                   "threads that compute; 0: one for each CPU, or this rank's share of them")
+      ->group(group);
+  add_file(app, "--save-step", options.save, "writes the measured step")->group(group);
+  add_file(app, "--step", options.load,
+           "measures nothing: reads a step that --save-step wrote, on any machine")
+      ->group(group);
+}
+
+void add_model_flags(CLI::App& app, ModelOptions& options) {
+  const std::string group = "The model";
+  app.add_option_function<std::vector<std::string>>(
+         "--network",
+         [&options](const std::vector<std::string>& texts) { options.networks = networks_in(texts); },
+         "nvlink4+ndr, nvlink4+100g, 25g, or one of your own; may be repeated [all three].\n"
+         "NAME:LATENCY_US,GB/S has one GPU in a node, and this link between nodes.\n"
+         "NAME:LATENCY_US,GB/S,GPUS_PER_NODE,LATENCY_US,GB/S[,PORTS] has several: the first\n"
+         "pair is the link between nodes, the second one the link inside a node. PORTS is\n"
+         "how many links to other nodes the GPUs of a node share [1]. mine:10,25,4,3,200:\n"
+         "10 us and 25 GB/s between nodes of 4 GPUs, 3 us and 200 GB/s inside them")
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->type_name("NETWORK")
+      ->group(group);
+  app.add_option_function<std::string>(
+         "--gpus", [&options](const std::string& text) { options.gpus = gpus_in(text); },
+         "how many GPUs: a row of the table for each number. They must fill nodes")
+      ->type_name("N,N,...")
+      ->default_str(fmt::format("{}", fmt::join(options.gpus, ",")))
+      ->group(group);
+  add_number_with_default(app, "--bucket", options.bucket_mib, Range<double>{0.001, 1e6},
+                          "MiB of gradients in a bucket")
+      ->group(group);
+  add_number_with_default(app, "--timeline-gpus", options.timeline_gpus, kGpus,
+                          "how many GPUs the timeline is of; it is on the first network")
+      ->group(group);
+  add_file(app, "--curves", options.curves, "writes the efficiencies as SVG")->group(group);
+  add_file(app, "--timeline", options.timeline, "writes the timeline as SVG")->group(group);
+}
+
+void check_flags(const CLI::App& app, const ModelOptions& options, int ranks) {
+  if (options.check) {
+    refuse_flags(app,
+                 {"--step", "--save-step", "--network", "--gpus", "--bucket", "--timeline-gpus", "--curves",
+                  "--timeline"},
+                 "is not for --check, which measures its own step and network");
+    need(ranks > 1, "--check", "needs ranks: mpirun -n 2 scaling_model --check");
+    return;
+  }
+  need(ranks == 1, "mpirun", "is for --check; the model is the work of one process");
+  if (!options.load.empty())
+    refuse_flags(
+        app,
+        {"--device", "--arch", "--batch", "--size", "--precision", "--repeats", "--threads", "--save-step"},
+        "is of a step that is measured, and --step has one that was");
+  const auto fill = [](const std::string& flag, int64_t gpus, const Network& network) {
+    need(network.fills_nodes(gpus), flag,
+         fmt::format("{} GPUs do not fill nodes of {}, as {} has them", gpus, network.gpus_per_node,
+                     network.name));
+  };
+  for (const Network& network : options.networks)
+    for (const int64_t gpus : options.gpus) fill("--gpus", gpus, network);
+  fill("--timeline-gpus", options.timeline_gpus, options.networks[0]);
+}
+
+std::optional<int> parse_options(int argc, char** argv, ModelOptions& options) {
+  CLI::App app("Data parallelism on paper: from a measured step to the efficiency on thousands of GPUs.",
+               "scaling_model");
+  app.footer(kFooter);
+  app.get_formatter()->column_width(34);
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  add_step_flags(app, options);
+  add_model_flags(app, options);
+  add_file(app, "--json", options.json, "also writes the figures");
+  app.add_flag("--check", options.check,
+               "under mpirun: the model beside what the ranks really do, for four sizes of buckets.\n"
+               "Takes --json and the flags of the step, except --step and --save-step");
+  const int ranks = rank_place().value_or(RankPlace()).size;
+  return parse_command_line(app, argc, argv, [&] { check_flags(app, options, ranks); });
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   start_program("scaling_model");
-  ModelOptions options;
-  CLI::App app("Data parallelism on paper: from a measured step to the efficiency on thousands of GPUs.",
-               "scaling_model");
-  app.footer(kFooter);
-  const auto positive = CLI::PositiveNumber;
-  app.add_option("--step", options.load,
-                 "a step that --save-step wrote, on any machine; else one is measured");
-  app.add_option("--save-step", options.save, "the file for the measured step");
-  app.add_option("--network", options.networks,
-                 "may be given more than once: nvlink4+ndr, nvlink4+100g, 25g (default: all three),\n"
-                 "or NAME:LATENCY_US,GB/S[,GPUS_PER_NODE,LATENCY_US,GB/S[,PORTS]]: between nodes, then\n"
-                 "inside one. mynet:10,25,4,3,200 has nodes of 4 GPUs, which share one port of 25 GB/s")
-      ->allow_extra_args(false);
-  app.add_option("--gpus", options.gpus, "how many")->check(positive)->delimiter(',')->capture_default_str();
-  app.add_option("--bucket", options.bucket_mib, "MiB of gradients in a bucket")
-      ->check(positive)
-      ->capture_default_str();
-  app.add_option("--timeline-gpus", options.timeline_gpus, "whose timeline is shown, on the first network")
-      ->check(positive)
-      ->capture_default_str();
-  app.add_option("--curves", options.curves, "the SVG of efficiencies to write");
-  app.add_option("--timeline", options.timeline, "the SVG of the timeline to write");
-  app.add_option("--json", options.json, "also write the figures to this file");
-  app.add_flag("--check", options.check, "under mpirun: the model beside what the ranks do");
-  app.add_option("--device", options.step.device, "that the step is measured on: cpu, cuda or cuda:N")
-      ->capture_default_str();
-  app.add_option("--arch", options.step.arch, "resnet18, 34, 50, 101 or 152")->capture_default_str();
-  app.add_option("--batch", options.step.batch, "images a step and GPU")
-      ->check(positive)
-      ->capture_default_str();
-  app.add_option("--size", options.step.size, "their height and width")
-      ->check(positive)
-      ->capture_default_str();
-  app.add_option("--precision", options.step.precision, "f32, or bf16: autocast")
-      ->check(CLI::IsMember({"f32", "bf16"}))
-      ->capture_default_str();
-  app.add_option("--repeats", options.step.repeats, "steps to measure")
-      ->check(positive)
-      ->capture_default_str();
-  app.add_option("--threads", options.threads, "of the CPU; 0: all, or this rank's share")
-      ->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
-  try {
+  return run_program([&] {
+    ModelOptions options;
+    if (const auto exit_code = parse_options(argc, argv, options)) return *exit_code;
     run(options);
-  } catch (const std::exception& error) {
-    print_error(error.what());
-    return 1;
-  }
+    return 0;
+  });
 }

@@ -5,8 +5,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <charconv>
 #include <cmath>
-#include <sstream>
+#include <system_error>
 
 #include "taper/core/base/error.h"
 
@@ -18,6 +19,10 @@ std::string_view name(Algorithm algorithm) {
 
 int64_t Network::gpus_in_node(int64_t gpus) const {
   return std::min(gpus, gpus_per_node);
+}
+
+bool Network::fills_nodes(int64_t gpus) const {
+  return gpus >= 1 && gpus % gpus_in_node(gpus) == 0;
 }
 
 double ring_seconds(const Link& link, int64_t ranks, double bytes) {
@@ -41,8 +46,7 @@ double tree_seconds(const Link& link, int64_t ranks, double bytes) {
 double all_reduce_seconds(const Network& network, Algorithm algorithm, int64_t gpus, double bytes) {
   const auto across = algorithm == Algorithm::kRing ? ring_seconds : tree_seconds;
   const int64_t local = network.gpus_in_node(gpus);
-  TAPER_CHECK(gpus >= 1 && gpus % local == 0, "{}: {} GPUs do not fill nodes of {}", network.name, gpus,
-              local);
+  TAPER_CHECK(network.fills_nodes(gpus), "{}: {} GPUs do not fill nodes of {}", network.name, gpus, local);
   if (local == gpus) return across(network.gpus_per_node > 1 ? network.inside : network.between, gpus, bytes);
   Link port = network.between;
   port.bytes_per_second *= std::min(1.0, double(network.ports_per_node) / double(local));
@@ -94,40 +98,68 @@ const std::vector<Network>& known_networks() {
   return networks;
 }
 
+namespace {
+
+/// Returns the number that all of `word` is, or NaN.
+double number_in(std::string_view word) {
+  double number = 0;
+  const char* const end = word.data() + word.size();
+  const auto [stopped, error] = std::from_chars(word.data(), end, number);
+  return error == std::errc() && stopped == end ? number : NAN;
+}
+
+/// Returns the numbers between commas, NaN for what is none.
+std::vector<double> numbers_in(std::string_view text) {
+  std::vector<double> numbers;
+  for (size_t comma = 0; comma != std::string_view::npos;) {
+    comma = text.find(',');
+    numbers.push_back(number_in(text.substr(0, comma)));
+    text.remove_prefix(comma == std::string_view::npos ? text.size() : comma + 1);
+  }
+  return numbers;
+}
+
+bool is_link(double latency_us, double gigabytes_per_second) {
+  return latency_us >= 0 && latency_us <= 1e6 && gigabytes_per_second >= 1e-6 && gigabytes_per_second <= 1e6;
+}
+
+bool is_count(double number, double most) {
+  return number >= 1 && number <= most && number == std::floor(number);
+}
+
+/// Returns whether these numbers, in parse_network()'s order, are a network that can be.
+bool is_network(const std::vector<double>& numbers) {
+  const size_t count = numbers.size();
+  if ((count != 2 && count != 5 && count != 6) || !is_link(numbers[0], numbers[1])) return false;
+  return count == 2 || (is_count(numbers[2], 1e6) && is_link(numbers[3], numbers[4]) &&
+                        (count == 5 || is_count(numbers[5], numbers[2])));
+}
+
+}  // namespace
+
 Network parse_network(const std::string& text) {
   std::vector<std::string> names;
   for (const Network& one : known_networks()) {
     if (one.name == text) return one;
     names.push_back(one.name);
   }
-  const size_t colon = text.find(':');
-  std::vector<double> numbers;
-  if (colon != std::string::npos) {
-    std::istringstream rest(text.substr(colon + 1));
-    for (std::string word; std::getline(rest, word, ',');) {
-      double number = 0;
-      char more = 0;
-      std::istringstream stream(word);
-      if (!(stream >> number) || stream >> more) number = -1;
-      numbers.push_back(number);
-    }
-  }
-  const bool has_node = numbers.size() == 5 || numbers.size() == 6;
-  const bool is_right = (numbers.size() == 2 || has_node) &&
-                        std::ranges::all_of(numbers, [](double x) { return x >= 0; }) && numbers[1] > 0 &&
-                        (!has_node || (numbers[2] >= 1 && numbers[4] > 0));
+  const size_t colon = std::min(text.find(':'), text.size());
+  const std::vector<double> numbers =
+      numbers_in(std::string_view(text).substr(std::min(colon + 1, text.size())));
   TAPER_CHECK(
-      is_right,
-      "--network {}: neither one of {} nor NAME:LATENCY_US,GB/S[,GPUS_PER_NODE,LATENCY_US,GB/S[,PORTS]]",
+      colon > 0 && is_network(numbers),
+      "--network {}: neither one of {} nor NAME:LATENCY_US,GB/S[,GPUS_PER_NODE,LATENCY_US,GB/S[,PORTS]] "
+      "with at most 1e6 us, from 1e-6 to 1e6 GB/s, and whole numbers of GPUs and of ports, one for each GPU "
+      "at most",
       text, fmt::join(names, ", "));
   Network network = {.name = text.substr(0, colon),
                      .between = {numbers[0] * 1e-6, numbers[1] * 1e9},
-                     .source = "the command line"};
-  if (has_node) {
+                     .source = "described on the command line"};
+  if (numbers.size() > 2) {
     network.gpus_per_node = int64_t(numbers[2]);
     network.inside = {numbers[3] * 1e-6, numbers[4] * 1e9};
-    if (numbers.size() == 6) network.ports_per_node = int64_t(numbers[5]);
   }
+  if (numbers.size() == 6) network.ports_per_node = int64_t(numbers[5]);
   return network;
 }
 

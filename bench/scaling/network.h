@@ -28,6 +28,8 @@ struct Network {
 
   /// Returns how many of a job's GPUs are in one node: all of a small job.
   int64_t gpus_in_node(int64_t gpus) const;
+  /// Returns whether a job of so many GPUs uses all GPUs of each node that it uses, or fits into one node.
+  bool fills_nodes(int64_t gpus) const;
 };
 
 /// How GPUs, or one from each node, add up. Both have their best bandwidth; a tree has fewer hops.
@@ -55,9 +57,10 @@ Link fit_ring(int64_t ranks, const std::vector<double>& bytes, const std::vector
 /// Networks with published numbers.
 const std::vector<Network>& known_networks();
 
-/// Returns the known network of that name, or the one that `text` describes: NAME:LATENCY_US,GB/S for one GPU in a node,
-/// NAME:LATENCY_US,GB/S,GPUS,LATENCY_US,GB/S[,PORTS] for nodes of GPUS, the second pair being inside, and with so
-/// many ports to the outside (1). Throws Error for another text.
+/// Returns the known network of that name, or the one that `text` describes. NAME:LATENCY_US,GB/S has one GPU in a node.
+/// NAME:LATENCY_US,GB/S,GPUS_PER_NODE,LATENCY_US,GB/S[,PORTS] has nodes of several: the first pair is the link between
+/// nodes, the second one the link inside. A node has 1 port to the outside unless PORTS says how many, at most one for
+/// each GPU. Throws Error for another text, a latency above a second, and less than 1 KB/s or more than 1 PB/s.
 Network parse_network(const std::string& text);
 
 }  // namespace taper::scaling

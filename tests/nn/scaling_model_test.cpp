@@ -231,9 +231,42 @@ TEST_CASE("networks are named or described") {
   CHECK(nodes.gpus_per_node == 4);
   CHECK(nodes.inside.latency == Approx(3e-6));
   CHECK(nodes.ports_per_node == 2);
-  for (const char* wrong : {"", "nvlink", "mine:", "mine:10", "mine:10,0", "mine:x,25", "mine:10,25 GB",
-                            "mine:-1,25", "mine:10,25,4", "mine:10,25,0,3,200", "mine:1,2,3,4,5,6,7"})
+  CHECK(nodes.source == "described on the command line");
+  CHECK(parse_network("mine:1e1,2.5e1,4,3,200,4").ports_per_node == 4);
+  for (const char* wrong : {"",
+                            "nvlink",
+                            ":",
+                            ":10,25",
+                            "mine:",
+                            "mine:10",
+                            "mine:10,0",
+                            "mine:x,25",
+                            "mine:10,25 GB",
+                            "mine:-1,25",
+                            "mine:10,25,",
+                            "mine:,25",
+                            "mine:10,25,4",
+                            "mine:10,25,0,3,200",
+                            "mine:1,2,3,4,5,6,7",
+                            "mine:10,25,2.5,3,200",
+                            "mine:10,25,4,3,200,0",
+                            "mine:10,25,4,3,200,1.5",
+                            "mine:10,25,4,3,200,5",
+                            "mine:10,25,1e7,3,200",
+                            "mine:10,25,inf,3,200",
+                            "mine:inf,25",
+                            "mine:nan,25",
+                            "mine:10,inf",
+                            "mine:1e308,1e-308",
+                            "mine:10,1e-7",
+                            "mine:10,1e400",
+                            "mine:2e6,25"})
     CHECK_THROWS_WITH(parse_network(wrong), Catch::Contains("--network"));
+}
+
+TEST_CASE("jobs fill the nodes that they use") {
+  for (const int64_t gpus : {1, 3, 8, 16, 4096}) CHECK(kCluster.fills_nodes(gpus));
+  for (const int64_t gpus : {-8, 0, 9, 12, 4095}) CHECK_FALSE(kCluster.fills_nodes(gpus));
 }
 
 TEST_CASE("a measured step has all gradients in the order of backward, and a file brings it back") {
