@@ -131,15 +131,15 @@ std::string NcclCollectives::watch(const std::function<void(const CollectiveCall
   if (comm_ == nullptr) return {};
   const gpu::DeviceGuard guard(device_);
   while (!under_way_.empty()) {
-    UnderWay& one = *under_way_.front();
-    if (!one.end.query()) break;
-    const std::lock_guard lock(one.mutex);
-    Cost cost = {.seconds = one.end.elapsed_ms(one.begin) * kSecondsPerMs};
-    if (one.stall_end) {
-      if (!one.stall_end->query()) break;
-      cost.waited_seconds = one.stall_end->elapsed_ms(*one.stall_begin) * kSecondsPerMs;
+    const std::shared_ptr<UnderWay> one = under_way_.front();
+    if (!one->end.query()) break;
+    const std::lock_guard lock(one->mutex);
+    Cost cost = {.seconds = one->end.elapsed_ms(one->begin) * kSecondsPerMs};
+    if (one->stall_end) {
+      if (!one->stall_end->query()) break;
+      cost.waited_seconds = one->stall_end->elapsed_ms(*one->stall_begin) * kSecondsPerMs;
     }
-    ended(one.call, cost);
+    ended(one->call, cost);
     under_way_.pop_front();
   }
   if (under_way_.empty()) return {};
