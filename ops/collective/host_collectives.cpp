@@ -186,22 +186,21 @@ class Passage {
 
   void finish(Transport::Transfer transfer) {
     while (!transport_.done(transfer)) wait_a_little(false);
-    waited_ = 0;
+    wait_a_little(true);
   }
 
-  /// Asks again at once at first, because most transports move bytes only while they are asked.
+  /// Asks again at once for a while, because most transports move bytes only while they are asked.
   void wait_a_little(bool moved) {
-    constexpr int kSpins = 2000, kListenEvery = 64;
-    if (moved) {
-      waited_ = 0;
-      return;
-    }
-    ++waited_;
-    if (waited_ < kSpins) return std::this_thread::yield();
+    constexpr std::chrono::milliseconds kSpinning{20};
+    constexpr int kListenEvery = 64;
+    const Clock::time_point now = Clock::now();
+    if (moved) last_move_ = now;
+    if (moved) return;
+    if (now - last_move_ < kSpinning) return std::this_thread::yield();
     transport_.rest();
-    if (waited_ % kListenEvery != 0) return;
+    if (++rests_ % kListenEvery != 0) return;
     roll_call_.listen();
-    if (Clock::now() >= deadline_) roll_call_.raise_alarm(call_.describe() + " came to a stop");
+    if (now >= deadline_) roll_call_.raise_alarm(call_.describe() + " came to a stop");
   }
 
   const CollectiveCall& call_;
@@ -212,7 +211,8 @@ class Passage {
   int rank_, size_;
   int64_t width_;
   int64_t pieces_ = 0;  ///< of the longest part
-  int64_t waited_ = 0;
+  Clock::time_point last_move_ = Clock::now();
+  int64_t rests_ = 0;
 };
 
 }  // namespace
