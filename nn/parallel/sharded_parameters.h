@@ -1,6 +1,6 @@
 #pragma once
-// ShardedParameters: parameters of which each rank updates a part, its shards. They lie one after the other in the
-// buckets of DistributedDataParallel, and a bucket is cut into rows of equal size, one for each rank:
+// ShardedParameters: each rank updates a part of the parameters, its shards. The parameters lie one after the other in
+// the buckets of DistributedDataParallel. A bucket is cut into rows of equal size, one for each rank:
 //
 //   parameters  | fc.bias | fc.weight                          | layer4.bn.bias | ...        | 0 0 |
 //   rows        | rank 0                   | rank 1                    | rank 2                    |

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstring>
 #include <future>
-#include <optional>
 #include <utility>
 
 #include "taper/core/base/op_scope.h"
@@ -38,8 +37,8 @@ struct Collective::State {
   std::future<void> done = {};                             ///< on a GPU with NCCL: it is enqueued
   std::shared_ptr<NcclCollectives::UnderWay> on_gpu = {};  ///< null without NCCL
   // Without NCCL:
-  Tensor wire = {};                        ///< what travels: x itself or a copy in host memory
-  std::optional<gpu::Event> arrived = {};  ///< x is in `wire` after it
+  Tensor wire = {};                          ///< what travels: x itself or a copy in host memory
+  std::shared_ptr<gpu::Event> arrived = {};  ///< x is in `wire` after it; null on the CPU
 };
 
 void Collective::wait() {
@@ -98,12 +97,14 @@ void ProcessGroup::work() {
   }
 }
 
-void ProcessGroup::enqueue(std::function<void()> task) {
+std::future<void> ProcessGroup::enqueue(std::function<void()> task) {
+  const auto packaged = std::make_shared<std::packaged_task<void()>>(std::move(task));
   {
     const std::lock_guard lock(mutex_);
-    tasks_.push_back(std::move(task));
+    tasks_.push_back([packaged] { (*packaged)(); });
   }
   enqueued_.notify_one();
+  return packaged->get_future();
 }
 
 void ProcessGroup::look_around() {
@@ -140,7 +141,14 @@ void ProcessGroup::run(const CollectiveCall& call, const std::function<void()>& 
   recorder_.began(call.number);
   last_begun_ = call.number;
   try {
-    task();
+    try {
+      task();
+    } catch (const Error& error) {
+      if (host_collectives_.roll_call().has_failed()) throw;
+      // This rank's own error: the others are to hear of it.
+      host_collectives_.roll_call().raise_alarm(
+          fmt::format("rank {} on {}: {}", rank(), host(), error.what()));
+    }
   } catch (const Error& error) {
     fail_for_good(recorder_.failed(call.number, error.what(), rank(), host()));
     throw_failure();
@@ -182,30 +190,27 @@ Collective ProcessGroup::start_in_host_memory(const CollectiveCall& call, const 
     TAPER_CHECK(!gpu::is_capturing(stream),
                 "{}: goes through host memory, which no graph can capture; see use_nccl()", call.describe());
     state->wire = ops::to_device(x, kCPU, true);
-    state->arrived.emplace().record(stream);
+    state->arrived = std::make_shared<gpu::Event>();
+    state->arrived->record(stream);
   } else {
     state->wire = x;
   }
-  auto task = std::make_shared<std::packaged_task<void()>>([this, call, state = state.get()] {
-    if (state->arrived) state->arrived->synchronize();
-    run_in_host_memory(call, state->wire.data_ptr());
+  state->done = enqueue([this, call, arrived = state->arrived, wire = state->wire] {
+    if (arrived) arrived->synchronize();
+    run_in_host_memory(call, wire.data_ptr());
   });
-  state->done = task->get_future();
-  enqueue([task, state] { (*task)(); });
   return Collective(std::move(state));
 }
 
 Collective ProcessGroup::start_on_gpu(const CollectiveCall& call, const Tensor& x) {
   auto state = std::make_shared<Collective::State>(
       Collective::State{.group = *this, .x = x, .on_gpu = nccl_->prepare(call, x)});
-  auto task = std::make_shared<std::packaged_task<void()>>([this, call, state = state.get()] {
+  state->done = enqueue([this, call, on_gpu = state->on_gpu] {
     run(call, [&] {
       host_collectives_.roll_call().hold(call);
-      nccl_->launch(state->on_gpu);
+      nccl_->launch(on_gpu);
     });
   });
-  state->done = task->get_future();
-  enqueue([task, state] { (*task)(); });
   return Collective(std::move(state));
 }
 
@@ -244,11 +249,7 @@ std::vector<std::string> ProcessGroup::gather_texts(const std::string& text, con
                                  .label = label,
                                  .number = ++last_number_};
     recorder_.called(call);
-    auto task = std::make_shared<std::packaged_task<void()>>(
-        [this, call, all] { run_in_host_memory(call, all->data()); });
-    std::future<void> done = task->get_future();
-    enqueue([task] { (*task)(); });
-    done.get();
+    enqueue([this, call, all] { run_in_host_memory(call, all->data()); }).get();
     return all;
   };
   const uint64_t length = text.size();
@@ -264,13 +265,7 @@ std::vector<std::string> ProcessGroup::gather_texts(const std::string& text, con
 }
 
 void ProcessGroup::set_nccl(std::unique_ptr<NcclCollectives> nccl) {
-  auto task = std::make_shared<std::packaged_task<void()>>(
-      [this, given = std::make_shared<std::unique_ptr<NcclCollectives>>(std::move(nccl))] {
-        nccl_ = std::move(*given);
-      });
-  std::future<void> done = task->get_future();
-  enqueue([task] { (*task)(); });
-  done.get();
+  enqueue([&] { nccl_ = std::move(nccl); }).get();
 }
 
 void ProcessGroup::abort(int exit_code) noexcept {

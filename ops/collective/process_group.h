@@ -13,6 +13,7 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -102,7 +103,8 @@ class ProcessGroup {
   Collective start(CollectiveCall call, const Tensor& x);
   Collective start_in_host_memory(const CollectiveCall& call, const Tensor& x);
   Collective start_on_gpu(const CollectiveCall& call, const Tensor& x);
-  void enqueue(std::function<void()> task);
+  /// Has the group's thread do `task` after all others. Returns when it is done, or what it throws.
+  std::future<void> enqueue(std::function<void()> task);
   /// In the group's thread: carries out `task`, which is the collective `call`, and records how it went.
   void run(const CollectiveCall& call, const std::function<void()>& task);
   void run_in_host_memory(const CollectiveCall& call, void* data);

@@ -38,6 +38,19 @@ struct RollCall::Word {
   char host[64] = {};
   char alarm[320] = {};
 
+  Word() = default;
+  Word(WordKind the_kind, const std::string& the_host) : kind(the_kind) { put(host, the_host); }
+  /// Long labels are cut.
+  Word(const CollectiveCall& call, const std::string& the_host) : Word(WordKind::kCall, the_host) {
+    call_kind = call.kind;
+    op = call.op;
+    dtype = call.dtype;
+    root = call.root;
+    count = call.count;
+    number = call.number;
+    put(label, call.label);
+  }
+
   CollectiveCall call() const {
     return {.kind = call_kind,
             .op = op,
@@ -152,6 +165,7 @@ void RollCall::hold(const CollectiveCall& call) {
 }
 
 void RollCall::judge(const CollectiveCall& call, Clock::time_point deadline) {
+  const CollectiveCall wanted = Word(call, transport_.host()).call();
   std::string text;
   for (int rank = 1; rank < transport_.size() && text.empty(); ++rank) {
     Mail& mail = *mail_[size_t(rank)];
@@ -168,7 +182,7 @@ void RollCall::judge(const CollectiveCall& call, Clock::time_point deadline) {
                          timeout_.count());
     } else if (mail.word.kind == WordKind::kAlarm) {
       investigate(mail.word.alarm);
-    } else if (mail.word.call() != call) {
+    } else if (mail.word.call() != wanted) {
       text = fmt::format("rank {} on {} calls {} while rank 0 calls {}", rank, host,
                          mail.word.call().describe(), call.describe());
     }
@@ -179,16 +193,7 @@ void RollCall::judge(const CollectiveCall& call, Clock::time_point deadline) {
 }
 
 void RollCall::answer(const CollectiveCall& call, Clock::time_point deadline) {
-  Word word = {.kind = WordKind::kCall,
-               .call_kind = call.kind,
-               .op = call.op,
-               .dtype = call.dtype,
-               .root = call.root,
-               .count = call.count,
-               .number = call.number};
-  put(word.label, call.label);
-  put(word.host, transport_.host());
-  say(word);
+  say(Word(call, transport_.host()));
   for (int asked = 0; !hear_verdict(); ++asked) {
     if (mail_[0]->is_lost) fail_with(fmt::format("rank 0 has ended: it did not come to {}", call.describe()));
     if (Clock::now() > deadline + duration_of(kGrace))
@@ -204,9 +209,7 @@ bool RollCall::hear_verdict() {
   const Verdict& verdict = mail_[0]->verdict;
   if (verdict.kind == VerdictKind::kFailed) fail_with(verdict.text);
   if (verdict.kind == VerdictKind::kGoOn) return true;
-  Word alive = {.kind = WordKind::kAlive};
-  put(alive.host, transport_.host());
-  say(alive);
+  say(Word(WordKind::kAlive, transport_.host()));
   return false;
 }
 
@@ -224,8 +227,7 @@ void RollCall::listen() {
 
 void RollCall::raise_alarm(const std::string& what) {
   if (transport_.rank() == 0) investigate(what);
-  Word alarm = {.kind = WordKind::kAlarm};
-  put(alarm.host, transport_.host());
+  Word alarm(WordKind::kAlarm, transport_.host());
   put(alarm.alarm, what);
   say(alarm);
   const Clock::time_point deadline = Clock::now() + duration_of(2 * kGrace);

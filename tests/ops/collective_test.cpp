@@ -103,6 +103,15 @@ TEST_CASE("a rank that calls another collective is named on all ranks") {
           "(gradients 7)");
 }
 
+TEST_CASE("labels may be longer than what travels of them") {
+  const auto errors = in_ranks(3, [](ProcessGroup& group) {
+    const Tensor x = ops::ones({4});
+    group.all_reduce(x, ReduceOp::kSum, std::string(300, 'l')).wait();
+    expect(ops::to_vector<double>(x) == std::vector<double>(4, 3), "sum");
+  });
+  CHECK(errors == std::vector<std::string>(3));
+}
+
 TEST_CASE("a rank that does not come is named on all others, which can call nothing more") {
   const auto errors = in_ranks(
       3,

@@ -84,7 +84,7 @@ void try_all(ProcessGroup& group, int64_t count, DType dtype) {
     expect(ops::to_vector<double>(rows.select(0, other)) == numbers(other, count), what + "all-gather");
 }
 
-/// Passes messages on, and misbehaves after `good` of its data messages.
+/// Passes messages on, and misbehaves after `good` of its data messages: from then on nothing comes from this rank.
 class FaultyTransport final : public Transport {
  public:
   enum class Fault { kHangs, kIsLost };
@@ -95,7 +95,7 @@ class FaultyTransport final : public Transport {
   int size() const override { return real_->size(); }
   const std::string& host() const override { return real_->host(); }
   Transfer send(int to, Channel channel, const void* data, size_t bytes) override {
-    if (channel == Channel::kData && good_-- == 0) misbehave();
+    if (is_gone_ || (channel == Channel::kData && good_-- == 0)) misbehave();
     return real_->send(to, channel, data, bytes);
   }
   Transfer receive(int from, Channel channel, void* data, size_t bytes) override {
@@ -111,6 +111,7 @@ class FaultyTransport final : public Transport {
 
  private:
   void misbehave() {
+    if (std::exchange(is_gone_, true)) throw RankLostError(0, "this rank is out of the world");
     if (fault_ == Fault::kIsLost) fail("this rank's process is gone");
     std::this_thread::sleep_for(std::chrono::seconds(7));  // longer than others wait for signs of life
     fail("this rank's process was stopped");
@@ -119,6 +120,7 @@ class FaultyTransport final : public Transport {
   std::unique_ptr<Transport> real_;
   Fault fault_;
   int good_;
+  bool is_gone_ = false;
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 // NCCL as core/gpu/nccl_library.h opens it, for the ranks of one process: each call meets those of the other ranks. Like
 // NCCL it takes what its stream has before the call, and writes what its stream has after it; in between it works in host
-// memory; with one rank it does no more than a copy on the GPU. TAPER_FAKE_NCCL makes it fail: "slow" leaves the stream busy for long, "broken" reports an error after each
-// call, "unwilling" refuses to let ranks in.
+// memory. With one rank it only copies on the GPU. TAPER_FAKE_NCCL makes it fail: "slow" keeps the stream busy for long,
+// "broken" reports an error after each call, "refuses" refuses rank 1's calls, "unwilling" refuses to let ranks in.
 
 #include <condition_variable>
 #include <cstdlib>
@@ -95,11 +95,21 @@ struct ncclComm {
 
 namespace {
 
+void keep_busy(void* memory, gpu::Stream stream) {
+  constexpr int kLong = 100'000;
+  for (int i = 0; i < kLong; ++i) gpu::copy_async(memory, memory, 1, gpu::CopyKind::kDeviceToDevice, stream);
+}
+
 /// Brings `from`, waits for all, and copies what `work` makes of it, from `offset` on, to `to`.
 template <class Work>
 NcclResult meet(ncclComm* comm, const void* from, size_t bytes, void* to, size_t offset, size_t result_bytes,
                 Work work) {
   const gpu::Stream stream = gpu::current_stream();
+  if (is("refuses")) {
+    if (comm->rank == 1) return kSystemError;
+    keep_busy(to, stream);  // until rank 1 comes, which it never does
+    return NcclResult::kSuccess;
+  }
   if (comm->room->size == 1) {  // nobody to meet: a copy, which a graph can capture
     if (from != to) gpu::copy_async(to, from, result_bytes, gpu::CopyKind::kDeviceToDevice, stream);
     return NcclResult::kSuccess;
@@ -127,10 +137,7 @@ NcclResult meet(ncclComm* comm, const void* from, size_t bytes, void* to, size_t
   }
   gpu::copy_async(to, result.data(), result_bytes, gpu::CopyKind::kHostToDevice, stream);
   comm->is_broken = is("broken");
-  if (comm->is_broken || is("slow")) {
-    constexpr int kLong = 100'000;
-    for (int i = 0; i < kLong; ++i) gpu::copy_async(to, to, 1, gpu::CopyKind::kDeviceToDevice, stream);
-  }
+  if (comm->is_broken || is("slow")) keep_busy(to, stream);
   return NcclResult::kSuccess;
 }
 

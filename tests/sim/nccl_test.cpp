@@ -55,6 +55,15 @@ std::vector<std::string> in_ranks_with_nccl(int ranks, const std::function<void(
       timeout);
 }
 
+/// A rank that goes on after a collective of which it has not heard yet that it failed.
+void call_until_it_fails(ProcessGroup& group) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    group.all_reduce(ops::zeros({1})).wait();
+  }
+}
+
 /// Returns [n] numbers that differ by rank, made on the GPU, so that they are late.
 Tensor late_numbers(int rank, const Shape& shape, DType dtype, Device device) {
   return ops::add(ops::full(shape, rank, {.dtype = dtype, .device = device}), 1);
@@ -239,16 +248,23 @@ TEST_CASE("a collective that does not end on a GPU ends all ranks' collectives")
       [&](ProcessGroup& group, Device device) {
         const Tensor x = late_numbers(group.rank(), {8}, kFloat32, device);
         group.all_reduce(x, ReduceOp::kSum, "gradients 3").wait();
-        const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-        while (std::chrono::steady_clock::now() < end) {
-          std::this_thread::sleep_for(std::chrono::milliseconds(10));
-          group.all_reduce(ops::zeros({1})).wait();
-        }
+        call_until_it_fails(group);
       },
       CollectiveTimeout(0.5));
   for (const std::string& error : errors)
     CHECK_THAT(error, Catch::Contains("of 8 f32 (gradients 3) does not end on the GPU of rank") &&
                           Catch::Contains("within 0.5 s"));
+}
+
+TEST_CASE("what NCCL refuses on one rank reaches all ranks") {
+  const Gpus gpus(3);
+  const Fault fault("refuses");
+  const auto errors = in_ranks_with_nccl(3, [&](ProcessGroup& group, Device device) {
+    group.all_reduce(late_numbers(group.rank(), {8}, kFloat32, device)).wait();
+    call_until_it_fails(group);
+  });
+  for (const std::string& error : errors)
+    CHECK(error == "rank 1 on this host: an NCCL collective failed: unhandled system error");
 }
 
 TEST_CASE("what NCCL reports from a GPU reaches all ranks") {
@@ -257,11 +273,7 @@ TEST_CASE("what NCCL reports from a GPU reaches all ranks") {
   const auto errors = in_ranks_with_nccl(2, [&](ProcessGroup& group, Device device) {
     const Tensor x = late_numbers(group.rank(), {8}, kFloat32, device);
     group.broadcast(x, 0, "weights").wait();
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while (std::chrono::steady_clock::now() < end) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-      group.all_reduce(ops::zeros({1})).wait();
-    }
+    call_until_it_fails(group);
   });
   for (const std::string& error : errors)
     CHECK_THAT(error, Catch::Contains("of 8 f32 (weights) failed on the GPU of rank") &&
