@@ -36,19 +36,25 @@ inline double tolerance(DType dtype, int64_t reduction_length = 1) {
   return growth * epsilon(dtype);
 }
 
+/// Returns mean |value| over the finite values, 0 where there is none.
+inline double mean_magnitude(const std::vector<double>& values) {
+  double sum = 0, finite = 0;
+  for (const double value : values) {
+    if (std::isfinite(value)) sum += std::fabs(value), ++finite;
+  }
+  return finite > 0 ? sum / finite : 0;
+}
+inline double mean_magnitude(const Tensor& values) {
+  return mean_magnitude(ops::to_vector<double>(values));
+}
+
 /// Fails the test unless every element is within tolerance * (|expected| + magnitude) of what is expected.
 /// `magnitude` is for elements in which large terms cancel: the size of those terms, by default mean
 /// |expected|. NaN matches NaN, and infinity matches itself.
 inline void check_close(const std::vector<double>& actual, const std::vector<double>& expected,
                         double tolerance, double magnitude = -1) {
   REQUIRE(actual.size() == expected.size());
-  if (magnitude < 0) {
-    double sum = 0, finite = 0;
-    for (const double value : expected) {
-      if (std::isfinite(value)) sum += std::fabs(value), ++finite;
-    }
-    magnitude = finite > 0 ? sum / finite : 0;
-  }
+  if (magnitude < 0) magnitude = mean_magnitude(expected);
   for (size_t i = 0; i < actual.size(); ++i) {
     const double a = actual[i], e = expected[i];
     const bool same = a == e || (std::isnan(a) && std::isnan(e));
