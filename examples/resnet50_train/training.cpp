@@ -47,7 +47,7 @@ Training::Training(const TrainOptions& options, Setup& setup, TrainingRun& run, 
   go_on();
   if (group_) join_ranks();
   const SaveEvery every = {.steps = options.save_steps, .minutes = options.save_minutes};
-  if (optimizer_->shards() && !options.checkpoint_dir.empty())
+  if (group_ && !options.checkpoint_dir.empty())
     checkpoints_.emplace(setup.checkpoints.get(), state_, *group_, every);
   else if (setup.checkpoints)
     checkpoints_.emplace(*setup.checkpoints, state_, every);

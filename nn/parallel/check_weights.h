@@ -8,7 +8,8 @@
 namespace taper {
 
 /// Compares every rank's parameters with rank 0's; all ranks must call it. Throws Error on all ranks, naming parameter and
-/// ranks, if one differs by more than a thousandth of its norm: hosts of different make may round differently.
+/// ranks, if one differs by more than a thousandth of its norm: hosts of different make may round differently. As long as
+/// all bits are equal, checksums alone travel.
 void check_weights(const Module& model, ProcessGroup& group);
 
 }  // namespace taper

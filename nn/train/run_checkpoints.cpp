@@ -1,5 +1,7 @@
 #include "taper/nn/train/run_checkpoints.h"
 
+#include "taper/nn/parallel/check_weights.h"
+
 namespace taper {
 
 bool RunCheckpoints::is_due(int64_t step) const {
@@ -18,9 +20,21 @@ bool RunCheckpoints::agree(bool own) const {
 }
 
 void RunCheckpoints::save(TrainingRun& run, const TrainProgress& progress, bool best) {
+  if (!agree(progress.state_dict().numbers != saved_)) return;
+  if (group_) check_weights(state_.model(), *group_);
+  if (writer_)
+    write(run, progress, best);
+  else
+    state_.help_snapshot();
+}
+
+void RunCheckpoints::save_alone(TrainingRun& run, const TrainProgress& progress) {
+  if (!writer_ || state_.needs_all_ranks() || progress.state_dict().numbers == saved_) return;
+  write(run, progress, false);
+}
+
+void RunCheckpoints::write(TrainingRun& run, const TrainProgress& progress, bool best) {
   const SavedState numbers = progress.state_dict();
-  if (!agree(numbers.numbers != saved_)) return;
-  if (!writer_) return state_.help_snapshot();
   const Clock::time_point begin = Clock::now();
   take(run, true);
   Checkpoint checkpoint = state_.snapshot();

@@ -23,14 +23,13 @@ class RunCheckpoints {
   /// `state`, without the progress, and `writer` must outlive this.
   RunCheckpoints(CheckpointWriter& writer, const TrainingState& state, const SaveEvery& every = {})
       : writer_(&writer), state_(state), every_(every) {}
-  /// For a sharded optimiser (Optimizer::shard()), whose memory all ranks bring together. Each rank makes one and calls
-  /// the same functions; rank 0 decides and has a writer, which is null on the others.
+  /// For a run of several ranks. Each of them makes one and calls the same functions; rank 0 decides and has a writer,
+  /// which is null on the others. Before a checkpoint is saved, the ranks' weights are compared (check_weights()): what a
+  /// broken rank spoils is not kept.
   RunCheckpoints(CheckpointWriter* writer, const TrainingState& state, ProcessGroup& group,
                  const SaveEvery& every)
       : writer_(writer), state_(state), every_(every), group_(&group) {}
 
-  /// Whether a rank that has failed cannot save by itself.
-  bool needs_all_ranks() const { return group_ != nullptr; }
   /// Returns whether to save after step `step` of the run. With SaveEvery::minutes, not while the checkpoint
   /// before is still being written.
   bool is_due(int64_t step) const;
@@ -40,6 +39,9 @@ class RunCheckpoints {
   /// Saves, unless a checkpoint of this progress was saved. Waits until the checkpoint before is written, and for
   /// a copy of everything in host memory. All work of the run's steps must be enqueued.
   void save(TrainingRun& run, const TrainProgress& progress, bool best = false);
+  /// As save(), by this rank alone, for after an error. Saves nothing on ranks without a writer, or if the state is
+  /// spread over the ranks.
+  void save_alone(TrainingRun& run, const TrainProgress& progress);
   /// Tells the run's sinks what became of a checkpoint since the last call, and counts it in the outcome.
   void report(TrainingRun& run) { take(run, false); }
   /// As report(), once the last checkpoint is written. Adds an error to the outcome if checkpoints failed.
@@ -47,6 +49,7 @@ class RunCheckpoints {
 
  private:
   using Clock = std::chrono::steady_clock;
+  void write(TrainingRun& run, const TrainProgress& progress, bool best);
   void take(TrainingRun& run, bool wait);
   /// Returns what rank 0 says.
   bool agree(bool own) const;

@@ -45,6 +45,8 @@ class Training {
   bool end_epoch();
   /// As end_epoch(). If memory runs out in the evaluation, saves the epoch's training first.
   bool end_epoch_or_save();
+  /// Whether there is something to save that the run was not resumed from.
+  bool has_news() const;
   void save_if_due();
   void save(bool best = false);
 
@@ -231,9 +233,13 @@ bool Training::end_epoch_or_save() {
   try {
     return end_epoch();
   } catch (const OutOfMemoryError&) {
-    if (!loop_.checkpoints || !loop_.checkpoints->needs_all_ranks()) save();
+    if (loop_.checkpoints && has_news()) loop_.checkpoints->save_alone(run_, progress_);
     throw;
   }
+}
+
+bool Training::has_news() const {
+  return progress_.step > 0 && progress_.state_dict().numbers != loop_.start.state_dict().numbers;
 }
 
 void Training::save_if_due() {
@@ -243,10 +249,7 @@ void Training::save_if_due() {
 }
 
 void Training::save(bool best) {
-  if (!loop_.checkpoints || progress_.step == 0) return;
-  if (progress_.state_dict().numbers == loop_.start.state_dict().numbers)
-    return;  // it was resumed from there
-  loop_.checkpoints->save(run_, progress_, best);
+  if (loop_.checkpoints && has_news()) loop_.checkpoints->save(run_, progress_, best);
 }
 
 }  // namespace

@@ -20,6 +20,7 @@ bool is_group_option(const std::string& name) {
 }  // namespace
 
 void TrainingState::add_optimizer(Optimizer& optimizer) {
+  optimizer_ = &optimizer;
   parts_.push_back({"optimizer", [&optimizer] { return optimizer.state_dict(); },
                     [&optimizer](const SavedState& saved) {
                       SavedState state = saved;
@@ -55,7 +56,7 @@ Checkpoint TrainingState::snapshot() const {
 }
 
 void TrainingState::help_snapshot() const {
-  for (const Part& part : parts_) part.save();
+  if (needs_all_ranks()) optimizer_->state_dict();
 }
 
 std::vector<std::string> TrainingState::restore(const Checkpoint& checkpoint) const {

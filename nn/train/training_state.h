@@ -33,13 +33,17 @@ class TrainingState {
   /// they are what this run was called with, and the saved ones what the former run was.
   void add_optimizer(Optimizer& optimizer);
 
+  const Module& model() const { return model_; }
+
   /// What snapshots say besides the parts.
   Metadata description = {};
   std::map<std::string, std::string> options = {}, must_match = {};
 
   /// Returns a copy of everything in host memory, with the default generator's state. Waits for the GPU.
   Checkpoint snapshot() const;
-  /// Called by other ranks while rank 0 takes a snapshot: a sharded optimiser gathers its memory there (Optimizer::shard()).
+  /// Whether a snapshot needs all ranks: a sharded optimiser gathers its memory on rank 0 (Optimizer::shard()).
+  bool needs_all_ranks() const { return optimizer_ != nullptr && optimizer_->shards() != nullptr; }
+  /// Called by the other ranks while rank 0 takes a snapshot that needs them.
   void help_snapshot() const;
   /// Restores the model, the parts that the checkpoint has, and the default generator. Returns the names of
   /// parts that the checkpoint lacks; they keep their state. Throws Error if one does not fit.
@@ -53,6 +57,7 @@ class TrainingState {
   };
 
   Module& model_;
+  Optimizer* optimizer_ = nullptr;
   std::vector<Part> parts_;
 };
 

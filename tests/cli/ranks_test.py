@@ -2,9 +2,10 @@
 
   ranks_test.py MPIRUN RESNET50_TRAIN [--faults N] [--seed N] [TEST...]
 
---faults N: how often test_faults() kills, stops or delays a rank at a random moment (4).
+--faults N: how often test_faults() kills, stops, delays or corrupts a rank at a random moment (4).
 """
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 import unittest
+import xml.etree.ElementTree
 
 parser = argparse.ArgumentParser(add_help=False)
 parser.add_argument("mpirun")
@@ -26,6 +28,7 @@ OPTIONS, sys.argv[1:] = parser.parse_known_args()
 MPIRUN = [OPTIONS.mpirun, "--oversubscribe", "--bind-to", "none"] + (["--allow-run-as-root"] if os.getuid() == 0 else [])
 SMALL = ["--arch", "resnet18", "--image-size", "16", "--epochs", "2", "--optimizer", "sgd", "--lr", "0.02", "--progress", "off",
          "--device", "cpu", "--threads", "1", "--workers", "1", "--deterministic"]
+TIMELINE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts", "trace_timeline.py")
 TIMEOUT = 10  # of the ranks, in seconds: a loaded machine is slow
 
 
@@ -87,6 +90,51 @@ def is_running(process):
             return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def saved_tensor(path, name):
+    """The bytes of a tensor in a file of safetensors."""
+    with open(path, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        begin, end = header[name]["data_offsets"]
+        file.seek(begin, os.SEEK_CUR)
+        return file.read(end - begin)
+
+
+def spoil_memory(process, values):
+    """Turns the signs of some f32 `values` wherever they lie in a process's memory, as broken memory would, and returns in how
+    many places. The process stands still meanwhile."""
+    os.kill(process, signal.SIGSTOP)
+    places = 0
+    try:
+        with open(f"/proc/{process}/maps", encoding="utf-8") as maps:
+            ranges = [line.split()[0].split("-") for line in maps if line.split()[1] == "rw-p"]
+        with open(f"/proc/{process}/mem", "r+b", buffering=0) as memory:
+            for begin, end in ([int(one, 16) for one in two] for two in ranges):
+                memory.seek(begin)
+                try:
+                    found = memory.read(end - begin)
+                except OSError:
+                    continue
+                place = found.find(values)
+                while place >= 0:
+                    memory.seek(begin + place)
+                    memory.write(bytes(byte ^ (0x80 if i % 4 == 3 else 0) for i, byte in enumerate(values)))
+                    places += 1
+                    place = found.find(values, place + 1)
+    finally:
+        os.kill(process, signal.SIGCONT)
+    return places
+
+
+@contextlib.contextmanager
+def job(*words):
+    """A process that is gone afterwards; one that is left would keep its folder from those that follow."""
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 class RanksTest(unittest.TestCase):
@@ -182,6 +230,31 @@ class RanksTest(unittest.TestCase):
             self.assertEqual(len(end), 2)
             for a, b in zip(straight[4:], end):
                 self.assertAlmostEqual(a, b, delta=1e-9 * a)
+
+    def test_buckets_travel_under_the_backward_pass(self):
+        """In the trace, and in the picture that a script draws of it."""
+        trace, picture = self.path("trace.json"), self.path("step.svg")
+        self.trained(2, "--image-size", 32, "--batch-size", 8, "--max-steps", 5, "--profile", trace)
+        draw = lambda *words: subprocess.run([sys.executable, TIMELINE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                             text=True, check=False)
+        done = draw(trace, "--svg", picture)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        times = {line[:12].strip(): [float(word) for word in line[12:].split() if word[0].isdigit()]
+                 for line in done.stdout.splitlines()[:-1]}
+        self.assertEqual([name for name in times if name.startswith("gradients")], ["gradients 0", "gradients 1", "gradients 2"])
+        backward, first = times["backward"], times["gradients 0"]
+        self.assertLess(times["forward"][1], backward[0] + 0.01)
+        self.assertTrue(backward[0] < first[0] < backward[1] < times["optimizer"][0], times)
+        self.assertLess(times["gradients 2"][1], times["optimizer"][0])
+        self.assertIn("of the communication lies under the backward pass", done.stdout)
+        names = [one.text.split(":")[0] for one in xml.etree.ElementTree.parse(picture).iter() if one.tag.endswith("title")]
+        self.assertEqual(names, [name for name in ("forward", "backward", "waits", "optimizer") if name in times] +
+                         ["gradients 0", "gradients 1", "gradients 2"])
+        self.trained(0, "--max-steps", 5, "--profile", trace)
+        for file, said in ((trace, "is it of one rank alone?"), (picture, "Expecting value"), (self.path("none"), "No such file")):
+            done = draw(file)
+            self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1))
+            self.assertIn(said, done.stderr)
 
     def test_images_are_judged_once(self):
         saved = self.path("runs")
@@ -313,22 +386,23 @@ class RanksTest(unittest.TestCase):
         self.assertIn("interrupted after", done.stdout)
 
     def test_faults(self):
-        """A rank is killed or stopped at a random moment: the job ends, says who it was, and leaves nothing behind. One that is
-        only late keeps it going."""
+        """A rank is killed, stopped or its weights are spoilt at a random moment: the job ends, says who it was, and leaves
+        nothing behind; no spoilt weights are saved. One that is only late keeps it going."""
         random.seed(OPTIONS.seed)
         folder, log = self.path("runs"), self.path("log")
-        always = ["--batch-size", 6, "--epochs", 1000, "--timeout", TIMEOUT, "--log"]
+        # fc stays as it was, so that it can be found in memory.
+        always = ["--batch-size", 6, "--epochs", 1000, "--timeout", TIMEOUT, "--freeze", "fc", "--log"]
         for fault in range(OPTIONS.faults):
-            with self.subTest(fault=fault):
-                step = lines_in(log)
-                process = subprocess.Popen(
-                    command(3, *always, log, "--checkpoint-dir", folder, "--save-every", 5, "--resume", "auto", quiet=False),
-                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-                self.addCleanup(process.kill)  # one that is left would keep the folder from those that follow
-                ranks = self.wait_for_steps(process, log, step + random.randint(6, 12))
-                victim, how = random.randrange(3), random.choice(("kill", "stop", "delay"))
+            saving = command(3, *always, log, "--checkpoint-dir", folder, "--save-every", 5, "--resume", "auto", quiet=False)
+            with self.subTest(fault=fault), job(*saving) as process:
+                ranks = self.wait_for_steps(process, log, lines_in(log) + random.randint(6, 12))
+                victim, how = random.randrange(3), random.choice(("kill", "stop", "delay", "corrupt"))
                 time.sleep(random.random() / 10)
-                os.kill(ranks[victim], signal.SIGKILL if how == "kill" else signal.SIGSTOP)
+                if how == "corrupt":
+                    weight = saved_tensor(os.path.join(folder, "last", "model.safetensors"), "fc.weight")
+                    self.assertGreater(spoil_memory(ranks[victim], weight), 0)
+                else:
+                    os.kill(ranks[victim], signal.SIGKILL if how == "kill" else signal.SIGSTOP)
                 begin = time.time()
                 if how == "delay":
                     time.sleep(random.uniform(0.5, TIMEOUT / 3))
@@ -344,7 +418,9 @@ class RanksTest(unittest.TestCase):
                     continue
                 self.assertNotEqual(process.returncode, 0)
                 self.assertLess(time.time() - begin, TIMEOUT + 5 + 25)
-                if how == "stop":
+                if how == "corrupt":
+                    self.assertRegex(said, f"drifted apart: fc.weight of rank {victim} is not|on rank {victim} alone")
+                elif how == "stop":
                     self.assertRegex(said, f"rank {victim} (on .* (did not come|does not answer)|did not answer)|: rank {victim} does not answer")
                 else:
                     self.assertRegex(said, f"process rank {victim} .* exited on signal 9")
@@ -372,7 +448,7 @@ class RanksTest(unittest.TestCase):
         while lines_in(log) < steps:
             if process.poll() is not None:
                 self.fail(process.communicate()[1])
-            if time.time() - before > 200:
+            if time.time() - before > 200 + steps:
                 process.kill()
                 self.fail(f"{steps} steps take long: " + process.communicate()[1])
             time.sleep(0.02)
