@@ -32,6 +32,7 @@
 #include "taper/nn/amp/grad_scaler.h"
 #include "taper/nn/models/resnet.h"
 #include "taper/nn/optim/sgd.h"
+#include "taper/nn/train/captured_step.h"
 #include "taper/ops/algorithms/algorithm_cache.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
@@ -48,7 +49,7 @@ struct StepOptions {
   int64_t batch = 256, size = 224, classes = 1000, steps = 10, warmup = 5, blocks = 5;
   int threads = 0;
   double benchmark_seconds = 0;
-  bool benchmark = true, libraries = true, serve = false, kernels = false;
+  bool benchmark = true, libraries = true, serve = false, kernels = false, cuda_graph = false;
 };
 
 using Clock = std::chrono::steady_clock;
@@ -72,6 +73,9 @@ class StepRace {
     std::vector<int64_t> labels(size_t(options.batch));
     for (size_t i = 0; i < labels.size(); ++i) labels[i] = int64_t(i) % options.classes;
     labels_ = ops::to_device(from_vector(labels), device_);
+    if (options.cuda_graph)
+      captured_ = std::make_unique<CapturedStep>(
+          [this](const std::vector<Tensor>&) { return std::vector{work()}; }, optimizer_->parameters());
     for (int64_t i = 0; i < options.warmup; ++i) step();
     wait();
     allocator_for(device_).reset_peak();
@@ -93,18 +97,25 @@ class StepRace {
                    {"loss", double(loss_.item())}};
     result["seconds_per_op"] = seconds_per_op();
     if (options_.benchmark) result["benchmark"] = benchmark_statistics();
+    if (captured_)
+      result["cuda_graph"] = {{"replays", captured_->replays()},
+                              {"nodes", captured_->node_count()},
+                              {"refusal", captured_->refusal()}};
     if (options_.kernels) result["kernels"] = kernels_of_a_step();
     return result;
   }
 
  private:
-  void step() {
+  void step() { loss_ = captured_ ? (*captured_)({})[0] : work(); }
+
+  /// Returns the loss.
+  Tensor work() {
     optimizer_->zero_grad();
     const Tensor loss = forward();
     scaler_.scale(loss).backward();
     scaler_.step(*optimizer_);
     scaler_.update();
-    loss_ = loss.detach();
+    return loss.detach();
   }
 
   Tensor forward() {
@@ -177,6 +188,7 @@ class StepRace {
   ResNet model_;
   std::unique_ptr<SGD> optimizer_;
   Tensor images_, labels_, loss_;
+  std::unique_ptr<CapturedStep> captured_;  ///< with --cuda-graph
 };
 
 void say(const Json& message) {
@@ -237,9 +249,14 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_flag("--libraries,!--no-libraries", options.libraries,
                "use vendors' libraries where they help (default)");
+  app.add_flag("--cuda-graph", options.cuda_graph, "replay the step as one graph");
   app.add_flag("--serve", options.serve, "run a block for each line of the input");
   app.add_flag("--kernels", options.kernels, "profile one step at the end");
   CLI11_PARSE(app, argc, argv);
+  if (options.cuda_graph && Device(options.device).is_cpu()) {
+    print_error("--cuda-graph: needs --device cuda");
+    return 2;
+  }
   try {
     run(options);
   } catch (const std::exception& error) {

@@ -9,8 +9,8 @@ constinit thread_local DrawLog::Scope* innermost_scope = nullptr;
 
 }  // namespace
 
-GeneratorState DrawLog::draw(Generator& generator, uint64_t blocks) {
-  return Scope::draw_through(innermost_scope, generator, blocks);
+DrawnRange DrawLog::draw(Generator& generator, uint64_t blocks, Device device) {
+  return Scope::draw_through(innermost_scope, generator, blocks, device);
 }
 
 bool DrawLog::is_replaying() {
@@ -25,23 +25,23 @@ DrawLog::Scope::~Scope() {
   innermost_scope = outer_;
 }
 
-GeneratorState DrawLog::Scope::draw_through(Scope* scope, Generator& generator, uint64_t blocks) {
-  return scope != nullptr ? scope->draw(generator, blocks) : generator.advance(blocks);
+DrawnRange DrawLog::Scope::draw_through(Scope* scope, Generator& generator, uint64_t blocks, Device device) {
+  return scope != nullptr ? scope->draw(generator, blocks, device) : generator.advance(blocks, device);
 }
 
-GeneratorState DrawLog::Recording::draw(Generator& generator, uint64_t blocks) {
-  const GeneratorState first = draw_through(outer_, generator, blocks);
-  log_.draws_.push_back({blocks, first});
-  return first;
+DrawnRange DrawLog::Recording::draw(Generator& generator, uint64_t blocks, Device device) {
+  const DrawnRange range = draw_through(outer_, generator, blocks, device);
+  log_.draws_.push_back({blocks, range});
+  return range;
 }
 
-GeneratorState DrawLog::Replay::draw(Generator&, uint64_t blocks) {
+DrawnRange DrawLog::Replay::draw(Generator&, uint64_t blocks, Device) {
   TAPER_CHECK(
       next_ < log_.draws_.size() && log_.draws_[next_].blocks == blocks,
       "{}: the second run draws other random numbers than the first, which drew {} times; this is draw "
       "{}, of {} blocks of numbers; both runs must do the same",
       who_, log_.draws_.size(), next_ + 1, blocks);
-  return log_.draws_[next_++].first;
+  return log_.draws_[next_++].range;
 }
 
 void DrawLog::Replay::check_finished() const {

@@ -24,12 +24,12 @@ class DrawLog {
   friend class Generator;
 
   /// Draws through the scopes of this thread, or from `generator` itself if there are none.
-  static GeneratorState draw(Generator& generator, uint64_t blocks);
+  static DrawnRange draw(Generator& generator, uint64_t blocks, Device device);
   static bool is_replaying();
 
   struct Draw {
     uint64_t blocks = 0;
-    GeneratorState first;
+    DrawnRange range;
   };
   std::vector<Draw> draws_;
 };
@@ -43,9 +43,9 @@ class DrawLog::Scope {
  protected:
   Scope();
   virtual ~Scope();
-  virtual GeneratorState draw(Generator& generator, uint64_t blocks) = 0;
+  virtual DrawnRange draw(Generator& generator, uint64_t blocks, Device device) = 0;
   virtual bool replays() const { return false; }
-  static GeneratorState draw_through(Scope* scope, Generator& generator, uint64_t blocks);
+  static DrawnRange draw_through(Scope* scope, Generator& generator, uint64_t blocks, Device device);
 
   Scope* const outer_;
 
@@ -59,7 +59,7 @@ class DrawLog::Recording final : public Scope {
   explicit Recording(DrawLog& log) : log_(log) {}
 
  private:
-  GeneratorState draw(Generator& generator, uint64_t blocks) override;
+  DrawnRange draw(Generator& generator, uint64_t blocks, Device device) override;
   DrawLog& log_;
 };
 
@@ -75,7 +75,7 @@ class DrawLog::Replay final : public Scope {
 
  private:
   /// Throws Error if the code draws more than the log has, or in other portions.
-  GeneratorState draw(Generator& generator, uint64_t blocks) override;
+  DrawnRange draw(Generator& generator, uint64_t blocks, Device device) override;
   bool replays() const override { return true; }
 
   const DrawLog& log_;

@@ -1,29 +1,27 @@
 #include "taper/core/generator.h"
 
-#include "taper/core/base/error.h"
-#include "taper/core/base/op_scope.h"
 #include "taper/core/draw_log.h"
+#include "taper/core/gpu/capture_refusal.h"
 #include "taper/core/gpu/runtime.h"
 
 namespace taper {
 
-GeneratorState Generator::reserve(uint64_t blocks, Device device) {
-  if (device.is_cuda() && blocks > 0) {
-    TAPER_CHECK(
-        !gpu::is_capturing(gpu::current_stream(device.index)),
-        "{}: random numbers cannot be drawn on {} while its current stream captures a graph: every replay "
-        "would draw the same ones; draw them before the capture, and capture dropout with p = 0 or in "
-        "eval mode",
-        OpScope::current().empty() ? "Generator" : OpScope::current(), device);
-  }
-  return DrawLog::draw(*this, blocks);
+DrawnRange Generator::reserve(uint64_t blocks, Device device) {
+  return DrawLog::draw(*this, blocks, device);
 }
 
-GeneratorState Generator::advance(uint64_t blocks) {
+DrawnRange Generator::advance(uint64_t blocks, Device device) {
+  if (blocks > 0)
+    gpu::detail::refuse_in_capture(device,
+                                   "random numbers cannot be drawn on a GPU while its current stream "
+                                   "captures a graph: every replay would draw the "
+                                   "same ones; let a CapturedStep capture the graph, or draw them before the "
+                                   "capture, and capture dropout with "
+                                   "p = 0 or in eval mode");
   const std::lock_guard lock(mutex_);
   const GeneratorState first = state_;
   state_.counter += blocks;
-  return first;
+  return {first};
 }
 
 void Generator::set_state(GeneratorState state) {

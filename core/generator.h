@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "taper/core/base/device.h"
+#include "taper/core/base/host_device.h"
 #include "taper/core/philox.h"
 
 namespace taper {
@@ -16,6 +17,18 @@ struct GeneratorState {
   uint64_t seed = 0;
   uint64_t counter = 0;  ///< blocks of four 32-bit numbers drawn so far
   bool operator==(const GeneratorState&) const = default;
+};
+
+/// Counters that were taken from a generator.
+struct DrawnRange {
+  GeneratorState first;  ///< the first one; with `base`, how far it lies behind the base
+  /// In device memory, for draws in a captured graph: read when a kernel runs, so that each replay draws new numbers.
+  const GeneratorState* base = nullptr;
+
+  /// Where the range begins, for the code that draws. With a base, device code only.
+  TAPER_HOST_DEVICE GeneratorState begin() const {
+    return base == nullptr ? first : GeneratorState{base->seed, base->counter + first.counter};
+  }
 };
 
 /// Safe to use from several threads: each reserve() returns its own range.
@@ -31,14 +44,14 @@ class Generator {
   }
   /// Does nothing while this thread replays a DrawLog (core/draw_log.h).
   void set_state(GeneratorState state);
-  /// Takes the next `blocks` counters, for numbers that are drawn on `device`. Returns the state whose
-  /// counter is the first one taken. Throws Error while that GPU's current stream captures a graph: the state
-  /// would be captured, and every replay would draw the same numbers. The scopes of DrawLog see every call.
-  GeneratorState reserve(uint64_t blocks, Device device = kCPU);
+  /// Takes the next `blocks` counters, for numbers that are drawn on `device`. While that GPU's current stream captures a
+  /// graph, GraphDraws (ops/random/graph_draws.h) must take part; otherwise every replay would draw the same numbers, and
+  /// this throws CaptureError. The scopes of DrawLog see every call.
+  DrawnRange reserve(uint64_t blocks, Device device = kCPU);
 
  private:
   friend class DrawLog;
-  GeneratorState advance(uint64_t blocks);
+  DrawnRange advance(uint64_t blocks, Device device);
 
   mutable std::mutex mutex_;
   GeneratorState state_;

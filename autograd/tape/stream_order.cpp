@@ -19,6 +19,8 @@ void wait_for(gpu::Stream later, gpu::Stream earlier) {
 
 void detail::hand_over(const Tensor& x, gpu::Stream made_on, gpu::Stream stream) {
   if (made_on == stream) return;
+  // A graph is replayed after what was there before it.
+  if (gpu::is_capturing(stream) && !gpu::is_capturing(made_on)) return;
   wait_for(stream, made_on);
   gpu::record_stream(*x.storage(), stream);
 }

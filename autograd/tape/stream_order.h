@@ -15,7 +15,8 @@
 namespace taper {
 
 namespace detail {
-/// `x`, made on the stream `made_on`, will be used on `stream`, which waits for it.
+/// `x`, made on the stream `made_on`, will be used on `stream`, which waits for it. Of what a graph that is captured on `stream`
+/// finds, whoever replays the graph takes care.
 void hand_over(const Tensor& x, gpu::Stream made_on, gpu::Stream stream);
 }  // namespace detail
 

@@ -75,4 +75,32 @@ void renew_weight_copy(const Tensor& parameter) {
   set_current(*own.weight_copy, parameter);
 }
 
+KeptWeightCopies::KeptWeightCopies(const std::vector<Tensor>& parameters) {
+  for (const Tensor& parameter : parameters) {
+    const TapeMeta* own = meta(parameter);
+    const bool has_copy = own != nullptr && own->weight_copy != nullptr;
+    all_.push_back({parameter, has_copy ? own->weight_copy->copy : Tensor()});
+  }
+}
+
+void KeptWeightCopies::restore() const {
+  for (const auto& [parameter, copy] : all_) {
+    TapeMeta* own = meta(parameter);
+    if (own == nullptr || own->weight_copy == nullptr) continue;
+    const std::lock_guard lock(own->mutex);
+    WeightCopy& kept = *own->weight_copy;
+    if (!copy.defined()) {
+      own->weight_copy = nullptr;
+    } else if (!kept.copy.is_same(copy) || !is_current(kept, parameter)) {
+      const NoInferenceMode usual;
+      ops::copy_(copy, parameter);
+      kept.copy = copy;
+      set_current(kept, parameter);
+    } else if (const gpu::Stream here = gpu::current_stream(parameter.device().index); kept.stream != here) {
+      if (kept.stream) hand_over(copy, *kept.stream, here);
+      kept.stream = here;
+    }
+  }
+}
+
 }  // namespace taper::detail

@@ -15,6 +15,7 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "taper/core/gpu/runtime.h"
 #include "taper/core/tensor.h"
@@ -41,5 +42,20 @@ Tensor weight_copy(const Tensor& parameter, DType dtype);
 Tensor current_weight_copy(const Tensor& parameter);
 /// Says that parameter and copy were written alike, on the current stream.
 void renew_weight_copy(const Tensor& parameter);
+
+/// The copies that parameters have now, for a graph that reads and writes them at their addresses (nn/train/captured_step.h).
+class KeptWeightCopies {
+ public:
+  explicit KeptWeightCopies(const std::vector<Tensor>& parameters);
+  /// Makes these the parameters' copies again, for the current stream. Those that others have replaced, or that are out of
+  /// date, are written anew.
+  void restore() const;
+
+ private:
+  struct Kept {
+    Tensor parameter, copy;  ///< the copy is undefined where there was none
+  };
+  std::vector<Kept> all_;
+};
 
 }  // namespace taper::detail

@@ -24,6 +24,13 @@ class OutOfMemoryError : public Error {
   using Error::Error;
 };
 
+/// Work that a graph cannot hold (gpu::begin_capture): the host would have to wait for it, or to do its part again at
+/// each replay. The message begins with the op.
+class CaptureError : public Error {
+ public:
+  using Error::Error;
+};
+
 /// A file is missing, unreadable, damaged or of another format. The message begins with its path.
 class FileError : public Error {
  public:

@@ -219,13 +219,16 @@ class Graph {
 };
 
 /// Records, from here to end_capture, the work on `stream` and on streams that wait for its events, instead
-/// of running it. Meanwhile this thread may neither synchronise nor query these streams, nor deallocate. The
-/// default stream cannot capture.
+/// of running it. Meanwhile this thread may neither synchronise nor query these streams (CaptureError), nor
+/// deallocate. The default stream cannot capture.
 void begin_capture(Stream stream);
 
-/// Ends the capture and returns the graph. Throws Error unless `stream` has waited again for every stream
-/// that joined the capture.
+/// Ends the capture and returns the graph. Throws CaptureError if something was done that cannot be captured, and
+/// unless `stream` has waited again for every stream that joined the capture.
 Graph end_capture(Stream stream);
+
+/// Ends a capture that is to come to nothing, and forgets what it has recorded. Does nothing if `stream` captures nothing.
+void abandon_capture(Stream stream) noexcept;
 
 /// Returns whether the stream captures, or has joined a capture, between begin_capture and end_capture.
 bool is_capturing(Stream stream);

@@ -23,6 +23,13 @@ void add_running_flags(CLI::App& app, TrainOptions& options) {
   add_number(app, "--benchmark-seconds", options.benchmark_seconds, Range<double>{0, kLargestFlag, true},
              "how long --benchmark may measure in all; then the estimates decide [no limit]")
       ->group(group);
+  app.add_flag("--cuda-graph", options.cuda_graph,
+               "after two steps replay the GPU's work of a step as one graph: the host then enqueues one "
+               "thing instead\n"
+               "of some thousand. The bits stay the same; memory for a second copy of a step's tensors is "
+               "needed. A step\n"
+               "that cannot be captured runs as it is, and the end of the run says why")
+      ->group(group);
   app.add_flag("--deterministic", options.deterministic,
                "the same bits for every run, thread and worker count; the log leaves out what time decides")
       ->group(group);
@@ -85,6 +92,11 @@ void check_running_flags(const TrainOptions& options) {
   need(options.benchmark || options.benchmark_seconds == 0, "--benchmark-seconds", "belongs to --benchmark");
   for (const auto& [flag, file] : {std::pair("--log", options.log), std::pair("--profile", options.profile)})
     need(file.empty() || !options.eval_only, flag, "records training steps, and --eval-only has none");
+  need(!options.cuda_graph || options.device.is_cuda(), "--cuda-graph", "needs --device cuda");
+  need(!options.cuda_graph || !options.split_batches, "--cuda-graph",
+       "excludes --oom split, which computes a step again in parts");
+  need(!options.cuda_graph || !options.eval_only, "--cuda-graph",
+       "is about training steps, and --eval-only has none");
   need(options.place.size == 1 || !options.split_batches, "--oom split",
        "belongs to one process: with several, one that splits its batch would keep the others waiting");
   need(options.memory_report.empty() || options.device.is_cuda(), "--memory-report",

@@ -103,7 +103,8 @@ struct TrainOptions {
   double benchmark_seconds = 0;  ///< 0: no limit
   bool deterministic = false;
   bool split_batches = false;  ///< --oom split
-  std::optional<bool> tf32;    ///< as core/tf32.h has it
+  bool cuda_graph = false;
+  std::optional<bool> tf32;  ///< as core/tf32.h has it
   uint64_t seed = 0;
   int threads = 0;  ///< 0: all CPUs
   bool eval_only = false;

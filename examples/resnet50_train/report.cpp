@@ -39,6 +39,19 @@ void print_checkpoints(const Outcome& outcome) {
             tally.waited_seconds, tally.written == 1 ? "it" : "them");
 }
 
+/// Prints what --cuda-graph came to, as one line.
+void print_capture(const CaptureTally& tally, int64_t steps) {
+  if (tally.replays > 0)
+    print_out("cuda graph: {} of {} steps were replayed, from {} {}", tally.replays, steps, tally.graphs,
+              tally.graphs == 1 ? "graph" : "graphs");
+  else
+    print_out("cuda graph: no step was replayed");
+  if (tally.nodes > 0) print_out(", the last one of {} kernels, copies and fills", tally.nodes);
+  if (!tally.refusal.empty())
+    print_out("; {}cannot be captured: {}", tally.replays > 0 ? "some " : "it ", tally.refusal);
+  print_out("\n");
+}
+
 /// Prints what the ranks told each other, and how much of that time training did not wait for.
 void print_communication(const ProcessGroup& group) {
   const CollectiveStatistics told = group.statistics();
@@ -88,6 +101,7 @@ void Report::on_run_end(const Outcome& outcome) {
   tell_unreadable();
   if (options_.benchmark) print_benchmark(options_.benchmark_seconds);
   print_checkpoints(outcome);
+  if (outcome.capture) print_capture(*outcome.capture, outcome.steps);
   if (group_ && outcome.steps > 0) print_communication(*group_);
   if (outcome.ending == Ending::kInterrupted)
     print_out("interrupted after {} of {} steps{}\n", outcome.steps, setup_.plan.total_steps,

@@ -8,6 +8,7 @@
 #include "taper/core/generator.h"
 #include "taper/nn/parallel/check_weights.h"
 #include "taper/nn/parallel/sync_batch_norm.h"
+#include "taper/nn/train/captured_step.h"
 #include "taper/nn/train/evaluate.h"
 #include "taper/nn/train/schedule_sink.h"
 
@@ -109,7 +110,8 @@ TrainStep Training::make_step() {
                     .schedule = schedule_.get(),
                     .scaler = &scaler_,
                     .parallel = pointer_to(parallel_),
-                    .splitter = pointer_to(splitter_)});
+                    .splitter = pointer_to(splitter_),
+                    .capture = options_.cuda_graph});
 }
 
 std::optional<Score> Training::score() {
@@ -128,10 +130,11 @@ std::optional<Score> Training::score() {
 
 void Training::train() {
   print_header(options_, setup_, optimizer_->group_count());
+  TrainStep step = make_step();
   TrainLoop loop = {.plan = setup_.plan,
                     .model = *setup_.model,
                     .batches = *setup_.data.train,
-                    .step = make_step(),
+                    .step = std::ref(step),
                     .start = start_,
                     .checkpoints = pointer_to(checkpoints_),
                     .group = group_};
@@ -145,6 +148,11 @@ void Training::train() {
   }
   loop.train(run_);
   run_.outcome().optimizer_bytes = optimizer_->memory_bytes();
+  if (const CapturedStep* const captured = step.captured())
+    run_.outcome().capture = {.replays = captured->replays(),
+                              .graphs = int64_t(captured->graph_count()),
+                              .nodes = int64_t(captured->node_count()),
+                              .refusal = captured->refusal()};
   if (early_stop_ && early_stop_->is_enough()) run_.outcome().ending = Ending::kStoppedEarly;
   if (run_.outcome().ending == Ending::kStoppedEarly) print_out("{}\n", early_stop_->reason());
 }

@@ -5,6 +5,7 @@
 
 #include "taper/autograd/functions.h"
 #include "taper/core/base/op_scope.h"
+#include "taper/core/gpu/capture_refusal.h"
 #include "taper/nn/parallel/sharded_parameters.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
@@ -40,6 +41,8 @@ Tensor GradScaler::scale(const Tensor& loss) {
   if (!options_.enabled) return loss;
   TAPER_CHECK(loss.defined(), "GradScaler: the loss is undefined");
   if (!scale_.defined()) {
+    gpu::detail::refuse_in_capture(
+        loss.device(), "the first loss cannot be captured: each replay would begin with the first scale");
     // Both or none: memory may run out between them.
     const Tensor scale = ops::full({}, options_.init_scale, {.device = loss.device()});
     growth_tracker_ = ops::full({}, first_growth_tracker_, {.dtype = kInt32, .device = loss.device()});

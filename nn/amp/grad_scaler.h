@@ -56,6 +56,9 @@ class GradScaler {
   /// gradient. Throws Error if no gradient was looked at since the last update().
   void update();
 
+  /// Forgets what unscale() and step() did since the last update(): they are to be done again, after an error.
+  void abandon_update() { progress_.clear(); }
+
   /// Returns the scale; 1 if not enabled. On a GPU the host waits for it.
   double get_scale() const;
   /// Returns the scale, f32 of one element on the losses' device, which update() writes into. Undefined

@@ -7,12 +7,22 @@
 #include "taper/autograd/tape/node.h"
 #include "taper/autograd/tape/weight_copy.h"
 #include "taper/core/base/op_scope.h"
+#include "taper/core/gpu/capture_refusal.h"
 #include "taper/nn/parallel/sharded_parameters.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
 #include "taper/ops/optimizer/controls.h"
 
 namespace taper {
+namespace {
+
+void refuse_first_update(const Tensor& parameter) {
+  gpu::detail::refuse_in_capture(
+      parameter.device(),
+      "the first update of a parameter cannot be captured: each replay would begin anew with its memory");
+}
+
+}  // namespace
 
 NamedTensors number_names(const std::vector<Tensor>& parameters) {
   NamedTensors named;
@@ -97,6 +107,7 @@ std::vector<Optimizer::Cohort> Optimizer::count_update(Group& group, const Tenso
   }
   std::erase_if(cohorts, [](const Cohort& cohort) { return cohort.slots.empty(); });
   for (Cohort& cohort : cohorts) {
+    if (!cohort.steps.defined() || !cohort.complete) refuse_first_update(cohort.slots[0]->parameter);
     if (!cohort.steps.defined()) {
       const Device device = cohort.slots[0]->parameter.device();
       cohort.steps = ops::full({}, 0, {.dtype = kFloat64, .device = device});
@@ -139,6 +150,7 @@ Optimizer::UpdateLists Optimizer::lists_of(const std::vector<Slot*>& slots, bool
     lists.parameters.push_back(slot->parameter);
     lists.grads.push_back(slot->parameter.grad());
     if (!with_memory) continue;
+    if (slot->memory.size() < lists.memory.size()) refuse_first_update(slot->parameter);
     while (slot->memory.size() < lists.memory.size())
       slot->memory.push_back(ops::zeros_like(slot->parameter));
     for (size_t k = 0; k < lists.memory.size(); ++k) lists.memory[k].push_back(slot->memory[k]);

@@ -35,6 +35,14 @@ struct CheckpointTally {
   double waited_seconds = 0;  ///< that training stood still for them
 };
 
+/// The steps that were replayed as a graph (captured_step.h).
+struct CaptureTally {
+  int64_t replays = 0;  ///< steps of this run
+  int64_t graphs = 0;
+  int64_t nodes = 0;    ///< kernels, copies and fills of the last step's graph; 0 if it was no replay
+  std::string refusal;  ///< why some steps cannot be captured; empty if all can
+};
+
 struct Outcome {
   Ending ending = Ending::kFinished;
   /// What went wrong, a line each: what a sink could not do, and why the run ended.
@@ -47,6 +55,7 @@ struct Outcome {
   double seconds = 0;
   std::optional<int64_t> optimizer_bytes;  ///< of this rank's optimiser, for momentum and the like
   CheckpointTally checkpoints;
+  std::optional<CaptureTally> capture;  ///< nothing if steps were not to be captured
 
   /// Returns the median speed; 0 before the first step.
   double images_per_second() const;

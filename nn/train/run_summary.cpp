@@ -50,6 +50,8 @@ void RunSummary::on_run_end(const Outcome& outcome) {
   summary["peak_memory_bytes"] = allocator_for(description_.device).stats().peak_allocated_bytes;
   summary["optimizer_bytes"] = nullptr;
   if (outcome.optimizer_bytes) summary["optimizer_bytes"] = *outcome.optimizer_bytes;
+  summary["replayed_steps"] = nullptr;
+  if (outcome.capture) summary["replayed_steps"] = outcome.capture->replays;
   summary["ranks"] = description_.group ? description_.group->size() : 1;
   if (description_.group) {
     const CollectiveStatistics told = description_.group->statistics();

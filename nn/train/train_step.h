@@ -6,6 +6,7 @@
 //   while (const auto batch = loader.next()) fmt::print("{}\n", step({*batch}).loss());
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -18,7 +19,7 @@
 namespace taper {
 
 class BatchSplitter;
-struct BatchPart;
+class CapturedStep;
 class DistributedDataParallel;
 class GradScaler;
 
@@ -70,26 +71,28 @@ struct TrainStepOptions {
   DistributedDataParallel* parallel =
       nullptr;                        ///< shares gradients among ranks once a step; null: there are none
   BatchSplitter* splitter = nullptr;  ///< splits batches that do not fit in memory; null: they throw
+  /// On a GPU, the work of steps after the first ones is replayed as one graph (captured_step.h). The loss function then
+  /// sees batches without numbers of step, epoch and images. Not together with a splitter.
+  bool capture = false;
 };
 
 class TrainStep {
  public:
-  /// `optimizer` and what the options point to must outlive the step.
-  TrainStep(LossFunction loss, Optimizer& optimizer, TrainStepOptions options = {})
-      : loss_(std::move(loss)), optimizer_(optimizer), options_(options) {}
+  /// `optimizer` and what the options point to must outlive the step. Throws Error for options that exclude each other.
+  TrainStep(LossFunction loss, Optimizer& optimizer, const TrainStepOptions& options = {});
 
   /// Clears the gradients, adds those of the mean of the batches' losses, and updates the parameters. On a
   /// GPU, only enqueues. Throws Error for no batches, OutOfMemoryError if memory runs out.
   EnqueuedStep operator()(const std::vector<Batch>& batches);
 
- private:
-  Tensor loss_of(const Batch& batch) const;
-  /// Clears the gradients and adds those of the parts. Returns a step with the parts' losses.
-  EnqueuedStep add_gradients(const std::vector<BatchPart>& parts, GradScaler& scaler) const;
+  /// Returns the graphs of the steps; null without TrainStepOptions::capture.
+  const CapturedStep* captured() const;
 
-  LossFunction loss_;
-  Optimizer& optimizer_;
-  TrainStepOptions options_;
+ private:
+  class Work;
+  class Graphs;
+  std::shared_ptr<Work> work_;
+  std::shared_ptr<Graphs> graphs_;  ///< null without capture
 };
 
 }  // namespace taper

@@ -187,8 +187,9 @@ Collective ProcessGroup::start_in_host_memory(const CollectiveCall& call, const 
   auto state = std::make_shared<Collective::State>(Collective::State{.group = *this, .x = x});
   if (x.device().is_cuda()) {
     const gpu::Stream stream = gpu::current_stream(x.device().index);
-    TAPER_CHECK(!gpu::is_capturing(stream),
-                "{}: goes through host memory, which no graph can capture; see use_nccl()", call.describe());
+    if (gpu::is_capturing(stream))
+      fail<CaptureError>("{}: goes through host memory, which no graph can capture; see use_nccl()",
+                         call.describe());
     state->wire = ops::to_device(x, kCPU, true);
     state->arrived = std::make_shared<gpu::Event>();
     state->arrived->record(stream);

@@ -1,5 +1,6 @@
 #include "taper/ops/copy/copy.h"
 
+#include "taper/core/gpu/capture_refusal.h"
 #include "taper/core/gpu/memory/pinned_allocator.h"
 #include "taper/core/views.h"
 #include "taper/ops/check.h"
@@ -98,6 +99,8 @@ Scalar item_as_scalar(const Tensor& x) {
   const OpCall call("item", x);
   check_defined("item", "input", x);
   TAPER_CHECK(x.numel() == 1, "item: needs a tensor of one element, got shape {}", x.shape());
+  gpu::detail::refuse_in_capture(
+      x.device(), "the host cannot read a number that a graph computes while the graph is being captured");
   const Tensor value = to_device(x, Device());
   return dispatch(x.dtype(), [&]<class T>() -> Scalar {
     if constexpr (std::is_arithmetic_v<T>) {

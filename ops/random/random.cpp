@@ -12,19 +12,19 @@
 namespace taper::ops {
 namespace {
 
-/// Takes the counters for x and calls fill(row-major tensor, state). Other layouts get a copy of the filled
+/// Takes the counters for x and calls fill(row-major tensor, range). Other layouts get a copy of the filled
 /// values.
 template <class Fill>
 void fill_random(std::string_view op, const Tensor& x, bool two_lanes, Generator& generator, Fill fill) {
   check_writable(op, x);
   const int64_t per_block = two_lanes ? 2 : 4;
-  const GeneratorState state = generator.reserve(uint64_t(ceil_div(x.numel(), per_block)), x.device());
+  const DrawnRange range = generator.reserve(uint64_t(ceil_div(x.numel(), per_block)), x.device());
   if (x.numel() > 0) {
     if (x.is_contiguous()) {
-      fill(x, state);
+      fill(x, range);
     } else {
       const Tensor values = empty(x.shape(), {.dtype = x.dtype(), .device = x.device()});
-      fill(values, state);
+      fill(values, range);
       return copy_(x, values);
     }
   }
@@ -38,8 +38,8 @@ void uniform_(const Tensor& x, double low, double high, Generator& generator) {
   check_defined("uniform_", "tensor", x);
   check_floating_point("uniform_", x);
   TAPER_CHECK(low <= high, "uniform_: needs low <= high, got {} and {}", low, high);
-  fill_random("uniform_", x, x.dtype() == kFloat64, generator, [&](const Tensor& t, GeneratorState state) {
-    t.device().is_cuda() ? uniform_gpu(t, low, high, state) : uniform_cpu(t, low, high, state);
+  fill_random("uniform_", x, x.dtype() == kFloat64, generator, [&](const Tensor& t, const DrawnRange& range) {
+    t.device().is_cuda() ? uniform_gpu(t, low, high, range) : uniform_cpu(t, low, high, range.first);
   });
 }
 
@@ -48,8 +48,8 @@ void normal_(const Tensor& x, double mean, double std, Generator& generator) {
   check_defined("normal_", "tensor", x);
   check_floating_point("normal_", x);
   TAPER_CHECK(std >= 0, "normal_: the standard deviation must not be negative, got {}", std);
-  fill_random("normal_", x, x.dtype() == kFloat64, generator, [&](const Tensor& t, GeneratorState state) {
-    t.device().is_cuda() ? normal_gpu(t, mean, std, state) : normal_cpu(t, mean, std, state);
+  fill_random("normal_", x, x.dtype() == kFloat64, generator, [&](const Tensor& t, const DrawnRange& range) {
+    t.device().is_cuda() ? normal_gpu(t, mean, std, range) : normal_cpu(t, mean, std, range.first);
   });
 }
 
@@ -57,8 +57,8 @@ void bernoulli_(const Tensor& x, double p, Generator& generator) {
   const OpCall call("bernoulli_", x);
   check_defined("bernoulli_", "tensor", x);
   TAPER_CHECK(p >= 0 && p <= 1, "bernoulli_: p must be between 0 and 1, got {}", p);
-  fill_random("bernoulli_", x, false, generator, [&](const Tensor& t, GeneratorState state) {
-    t.device().is_cuda() ? bernoulli_gpu(t, p, state) : bernoulli_cpu(t, p, state);
+  fill_random("bernoulli_", x, false, generator, [&](const Tensor& t, const DrawnRange& range) {
+    t.device().is_cuda() ? bernoulli_gpu(t, p, range) : bernoulli_cpu(t, p, range.first);
   });
 }
 
@@ -69,10 +69,11 @@ void randint_(const Tensor& x, int64_t low, int64_t high, Generator& generator) 
   TAPER_CHECK(x.dtype() != kBool || (low >= 0 && high <= 2),
               "randint_: bool holds 0 and 1, not the numbers from {} to {}", low, high - 1);
   for (const int64_t end : {low, high - 1}) Scalar(end).as_element(x.dtype(), "randint_");
-  const uint64_t range = uint64_t(high) - uint64_t(low);
-  const bool wide = range > uint64_t(1) << 32;
-  fill_random("randint_", x, wide, generator, [&](const Tensor& t, GeneratorState state) {
-    t.device().is_cuda() ? randint_gpu(t, low, range, wide, state) : randint_cpu(t, low, range, wide, state);
+  const uint64_t span = uint64_t(high) - uint64_t(low);
+  const bool wide = span > uint64_t(1) << 32;
+  fill_random("randint_", x, wide, generator, [&](const Tensor& t, const DrawnRange& range) {
+    t.device().is_cuda() ? randint_gpu(t, low, span, wide, range)
+                         : randint_cpu(t, low, span, wide, range.first);
   });
 }
 
@@ -99,8 +100,8 @@ Tensor randperm(int64_t count, Generator& generator) {
   const OpCall call("randperm");
   TAPER_CHECK(count >= 0, "randperm: count must not be negative, got {}", count);
   const Tensor x = arange(count);
-  const GeneratorState state = generator.reserve(uint64_t((count + 1) / 2));
-  if (count > 0) shuffle_cpu(x, state);
+  const DrawnRange range = generator.reserve(uint64_t((count + 1) / 2));
+  if (count > 0) shuffle_cpu(x, range.first);
   return x;
 }
 

@@ -27,11 +27,12 @@ __device__ __forceinline__ void store_row(Stored* to, int count, bool aligned, c
 /// bytes) take longer than the memory.
 template <class Draw>
 __global__ void __launch_bounds__(kLoopBlock)
-    fill_random(char* x, DType dtype, int64_t numel, bool aligned, GeneratorState state, Draw draw) {
+    fill_random(char* x, DType dtype, int64_t numel, bool aligned, DrawnRange range, Draw draw) {
   constexpr int kPack = Draw::kPerBlock;
   const int64_t block = int64_t(blockIdx.x) * kLoopBlock + threadIdx.x, first = block * kPack;
   if (first >= numel) return;
   typename Draw::Value values[kPack];
+  const GeneratorState state = range.begin();
   draw(Philox{state.seed}(state.counter + uint64_t(block)), values);
   const int count = int(min(int64_t(kPack), numel - first));
   dispatch_device(dtype, [&]<class Stored>() {
@@ -44,7 +45,7 @@ __global__ void __launch_bounds__(kLoopBlock)
 template <class Stored, class T>
 __global__ void __launch_bounds__(kLoopBlock)
     dropout_row(const Stored* x, Stored* y, bool* mask, int64_t numel, bool aligned, T scale,
-                GeneratorState state, BernoulliDraw draw) {
+                DrawnRange range, BernoulliDraw draw) {
   const int64_t block = int64_t(blockIdx.x) * kLoopBlock + threadIdx.x, first = block * 4;
   if (first >= numel) return;
   const int count = int(min(int64_t(4), numel - first));
@@ -58,6 +59,7 @@ __global__ void __launch_bounds__(kLoopBlock)
     }
   }
   bool kept[4];
+  const GeneratorState state = range.begin();
   draw(Philox{state.seed}(state.counter + uint64_t(block)), kept);
   T values[4];
 #pragma unroll
@@ -77,42 +79,51 @@ unsigned grid_for(int64_t numel, int pack) {
 }
 
 template <class Draw>
-void launch(const char* name, const Tensor& x, GeneratorState state, const Draw& draw) {
+void launch(const char* name, const Tensor& x, const DrawnRange& range, const Draw& draw) {
   const gpu::DeviceGuard guard(x.device().index);
   gpu::launch(name, fill_random<Draw>, {.grid = grid_for(x.numel(), Draw::kPerBlock), .block = kLoopBlock},
-              static_cast<char*>(x.data_ptr()), x.dtype(), x.numel(), is_aligned(x, Draw::kPerBlock), state,
+              static_cast<char*>(x.data_ptr()), x.dtype(), x.numel(), is_aligned(x, Draw::kPerBlock), range,
               draw);
+}
+
+struct StateList {
+  GeneratorState states[kMostStates];
+};
+
+/// One thread for each state; limited by latency.
+__global__ void write_states(GeneratorState* to, StateList list) {
+  to[threadIdx.x] = list.states[threadIdx.x];
 }
 
 }  // namespace
 
-void uniform_gpu(const Tensor& x, double low, double high, GeneratorState state) {
-  if (x.dtype() == kFloat64) return launch("uniform", x, state, UniformDraw<double>{low, high - low});
-  launch("uniform", x, state, UniformDraw<float>{float(low), float(high - low)});
+void uniform_gpu(const Tensor& x, double low, double high, const DrawnRange& range) {
+  if (x.dtype() == kFloat64) return launch("uniform", x, range, UniformDraw<double>{low, high - low});
+  launch("uniform", x, range, UniformDraw<float>{float(low), float(high - low)});
 }
 
-void normal_gpu(const Tensor& x, double mean, double std, GeneratorState state) {
-  if (x.dtype() == kFloat64) return launch("normal", x, state, NormalDraw<double>{mean, std});
-  launch("normal", x, state, NormalDraw<float>{float(mean), float(std)});
+void normal_gpu(const Tensor& x, double mean, double std, const DrawnRange& range) {
+  if (x.dtype() == kFloat64) return launch("normal", x, range, NormalDraw<double>{mean, std});
+  launch("normal", x, range, NormalDraw<float>{float(mean), float(std)});
 }
 
-void bernoulli_gpu(const Tensor& x, double p, GeneratorState state) {
-  launch("bernoulli", x, state, BernoulliDraw(p));
+void bernoulli_gpu(const Tensor& x, double p, const DrawnRange& range) {
+  launch("bernoulli", x, range, BernoulliDraw(p));
 }
 
-void randint_gpu(const Tensor& x, int64_t low, uint64_t range, bool wide, GeneratorState state) {
-  if (wide) return launch("randint", x, state, WideIntegerDraw{low, range});
-  launch("randint", x, state, IntegerDraw{low, range});
+void randint_gpu(const Tensor& x, int64_t low, uint64_t span, bool wide, const DrawnRange& range) {
+  if (wide) return launch("randint", x, range, WideIntegerDraw{low, span});
+  launch("randint", x, range, IntegerDraw{low, span});
 }
 
 void dropout_gpu(const Tensor& x, const Tensor& y, const Tensor& mask, double keep, double scale,
-                 GeneratorState state) {
+                 const DrawnRange& range) {
   const gpu::DeviceGuard guard(x.device().index);
   const bool aligned = is_aligned(x, 4) && is_aligned(y, 4) && is_aligned(mask, 4);
   const auto launch_as = [&]<class Stored, class T>() {
     gpu::launch("dropout", dropout_row<Stored, T>, {.grid = grid_for(x.numel(), 4), .block = kLoopBlock},
                 static_cast<const Stored*>(x.data_ptr()), static_cast<Stored*>(y.data_ptr()),
-                mask.data<bool>(), x.numel(), aligned, T(scale), state, BernoulliDraw(keep));
+                mask.data<bool>(), x.numel(), aligned, T(scale), range, BernoulliDraw(keep));
   };
   switch (x.dtype()) {
     case kFloat64:
@@ -124,6 +135,14 @@ void dropout_gpu(const Tensor& x, const Tensor& y, const Tensor& mask, double ke
     default:
       return launch_as.template operator()<float, float>();
   }
+}
+
+void write_states_gpu(GeneratorState* to, const std::array<GeneratorState, kMostStates>& states,
+                      Device device) {
+  StateList list;
+  for (size_t i = 0; i < kMostStates; ++i) list.states[i] = states[i];
+  const gpu::DeviceGuard guard(device.index);
+  gpu::launch("write_states", write_states, {.grid = 1, .block = kMostStates}, to, list);
 }
 
 }  // namespace taper::ops

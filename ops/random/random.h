@@ -6,7 +6,7 @@
 // element, so block i / 2. The numbers are equal on every device and for any number of threads, with two
 // exceptions: a GPU's logarithm, sine and cosine change normal numbers by an ulp or two, and compilers may
 // round low + u * range once or twice. On a GPU whose current stream captures a graph all functions throw
-// Error, because every replay would draw the same numbers. PyTorch's counterpart:
+// CaptureError, because every replay would draw the same numbers, unless graph_draws.h takes part. PyTorch's counterpart:
 // ATen/native/Distributions.cpp, Dropout.cpp.
 
 #include "taper/core/generator.h"

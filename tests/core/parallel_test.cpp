@@ -277,12 +277,12 @@ TEST_CASE("uniform numbers stay below one") {
 
 TEST_CASE("a generator's state can be saved and restored") {
   Generator generator(5);
-  CHECK(generator.reserve(3) == GeneratorState{5, 0});
+  CHECK(generator.reserve(3).first == GeneratorState{5, 0});
   const GeneratorState state = generator.state();
   CHECK(state == GeneratorState{5, 3});
-  CHECK(generator.reserve(10) == state);
+  CHECK(generator.reserve(10).first == state);
   generator.set_state(state);
-  CHECK(generator.reserve(1) == state);
+  CHECK(generator.reserve(1).first == state);
   generator.manual_seed(6);
   CHECK(generator.state() == GeneratorState{6, 0});
   const GeneratorState before = default_generator().state();
@@ -297,7 +297,7 @@ TEST_CASE("threads that share a generator get ranges that do not overlap") {
   std::vector<std::thread> threads;
   for (auto& own : firsts) {
     threads.emplace_back([&] {
-      for (int i = 0; i < 1000; ++i) own.push_back(generator.reserve(3).counter);
+      for (int i = 0; i < 1000; ++i) own.push_back(generator.reserve(3).first.counter);
     });
   }
   for (auto& thread : threads) thread.join();

@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include "taper/core/base/error.h"
+#include "taper/core/gpu/capture_refusal.h"
 #include "taper/core/gpu/device_loss.h"
 
 namespace taper::gpu::detail {
@@ -48,6 +49,9 @@ inline void lose_device_if_final(cudaError_t status, const char* call) {
   if (status == cudaErrorMemoryAllocation) {
     fail<OutOfMemoryError>("{} failed: {} ({}:{})", call, cudaGetErrorString(status), file, line);
   }
+  if (status >= cudaErrorStreamCaptureUnsupported && status <= cudaErrorStreamCaptureWrongThread)
+    refuse_capture(fmt::format("{} failed: {}: {} ({}:{})", call, cudaGetErrorName(status),
+                               cudaGetErrorString(status), file, line));
   fail("{} failed: {}: {} ({}:{})", call, cudaGetErrorName(status), cudaGetErrorString(status), file, line);
 }
 

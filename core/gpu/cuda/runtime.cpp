@@ -356,6 +356,20 @@ Graph end_capture(Stream stream) {
   return Graph(std::move(state));
 }
 
+void abandon_capture(Stream stream) noexcept {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  if (stream.id() == 0 || cudaStreamIsCapturing(stream.handle(), &status) != cudaSuccess ||
+      status == cudaStreamCaptureStatusNone) {
+    cudaGetLastError();
+    return;
+  }
+  --captures_of_this_thread;
+  cudaGraph_t graph = nullptr;
+  cudaStreamEndCapture(stream.handle(), &graph);
+  if (graph != nullptr) cudaGraphDestroy(graph);
+  cudaGetLastError();
+}
+
 bool is_capturing(Stream stream) {
   if (stream.id() == 0) return false;
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;

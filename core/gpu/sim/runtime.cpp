@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "taper/core/base/error.h"
+#include "taper/core/gpu/capture_refusal.h"
 #include "taper/core/gpu/device_loss.h"
 #include "taper/core/gpu/launch_text.h"
 #include "taper/core/gpu/sim.h"
@@ -37,8 +38,9 @@ std::string_view copy_name(CopyKind kind) {
 }
 
 void refuse_while_capturing(Machine& machine, const char* call, Stream stream) {
-  TAPER_CHECK(machine.queue(stream).capture == nullptr, "{}: stream {} of cuda:{} is capturing a graph", call,
-              stream.id(), stream.device());
+  if (machine.queue(stream).capture == nullptr) return;
+  detail::refuse_capture(
+      fmt::format("{}: stream {} of cuda:{} is capturing a graph", call, stream.id(), stream.device()));
 }
 
 }  // namespace
@@ -92,7 +94,8 @@ void synchronize(int device) {
   const CallSpan call("synchronize");
   Machine& machine = Machine::instance();
   std::lock_guard lock(machine.mutex);
-  TAPER_CHECK(!machine.capturing(device), "synchronize: a stream of cuda:{} is capturing a graph", device);
+  if (machine.capturing(device))
+    detail::refuse_capture(fmt::format("synchronize: a stream of cuda:{} is capturing a graph", device));
   machine.run_all(device);
 }
 
@@ -223,7 +226,8 @@ bool Event::query() const {
   std::lock_guard lock(machine.mutex);
   const auto& mark = state_->mark;
   if (mark == nullptr) return true;
-  TAPER_CHECK(mark->capture == nullptr, "Event::query: the event was recorded while capturing a graph");
+  if (mark->capture != nullptr)
+    detail::refuse_capture("Event::query: the event was recorded while capturing a graph");
   if (!mark->reached) machine.run_one();
   return mark->reached;
 }
@@ -235,7 +239,8 @@ void Event::synchronize() const {
   std::lock_guard lock(machine.mutex);
   const auto mark = state_->mark;
   if (mark == nullptr) return;
-  TAPER_CHECK(mark->capture == nullptr, "Event::synchronize: the event was recorded while capturing a graph");
+  if (mark->capture != nullptr)
+    detail::refuse_capture("Event::synchronize: the event was recorded while capturing a graph");
   machine.run_until(*mark);
 }
 
@@ -378,7 +383,11 @@ Graph& Graph::operator=(Graph&&) noexcept = default;
 Graph::Graph(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 size_t Graph::node_count() const {
-  return state_ == nullptr ? 0 : state_->nodes->size();
+  if (state_ == nullptr) return 0;
+  // The allocators' annotations are nodes as well, and have no name.
+  return size_t(std::ranges::count_if(*state_->nodes, [](const sim::Capture::Node& node) {
+    return !node.work.what.name.empty();
+  }));
 }
 
 void Graph::replay(Stream stream) const {
@@ -440,11 +449,18 @@ Graph end_capture(Stream stream) {
     pending.insert(pending.end(), capture->nodes[node].after.begin(), capture->nodes[node].after.end());
   }
   machine.leave_capture(capture);
-  TAPER_CHECK(std::find(joined.begin(), joined.end(), false) == joined.end(),
-              "end_capture: a stream that joined the capture was not waited for by stream {} again",
-              stream.id());
+  if (std::find(joined.begin(), joined.end(), false) != joined.end())
+    detail::refuse_capture(fmt::format(
+        "end_capture: a stream that joined the capture was not waited for by stream {} again", stream.id()));
   return Graph(std::make_unique<Graph::State>(
       Graph::State{std::make_shared<const std::vector<sim::Capture::Node>>(std::move(capture->nodes))}));
+}
+
+void abandon_capture(Stream stream) noexcept {
+  Machine& machine = Machine::instance();
+  std::lock_guard lock(machine.mutex);
+  const std::shared_ptr<sim::Capture> capture = machine.queue(stream).capture;
+  if (capture != nullptr) machine.leave_capture(capture);
 }
 
 bool is_capturing(Stream stream) {
