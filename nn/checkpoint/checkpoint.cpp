@@ -160,6 +160,14 @@ void write_checkpoint(const std::string& folder, const Checkpoint& checkpoint, c
                       [&](const void* data, size_t size_bytes) { file.write(data, size_bytes); });
     files[file_name] = file.close();
   }
+  if (checkpoint.expected) {
+    std::vector<Tensor> weights;
+    for (const std::string& name : checkpoint.expected->names)
+      weights.push_back(checkpoint.part("model").tensors.at(name));
+    if (weights_checksum(weights) != checkpoint.expected->sum)
+      fail<FileError>("{}: the weights changed in memory while they were being saved; they are left out",
+                      folder);
+  }
   content["files"] = files;
   const std::string text = text_of(content);
   const Json whole = {{"content", Json::parse(text)}, {"crc32", crc32_of(0, text.data(), text.size())}};

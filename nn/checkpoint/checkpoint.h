@@ -13,9 +13,11 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "taper/core/generator.h"
+#include "taper/nn/checkpoint/weights_checksum.h"
 #include "taper/nn/io/safetensors.h"
 #include "taper/nn/io/weights.h"
 #include "taper/nn/optim/saved_state.h"
@@ -29,6 +31,8 @@ struct Checkpoint {
   Metadata description;                        ///< in the metadata of each file (nn/io/model_description.h)
   std::map<std::string, std::string> options;  ///< how the run was called, to compare
   std::map<std::string, std::string> must_match;  ///< what a run must have in common to go on from here
+  /// Of the model's weights, as it was before they were copied. They are compared with it once they are on disk.
+  std::optional<WeightsChecksum> expected = {};
 
   /// Returns the numbers and tensors of a part. Throws Error naming the part if there is none.
   const SavedState& part(const std::string& name) const;
@@ -41,7 +45,8 @@ struct CheckpointOrder {
   bool complete = true;  ///< all its files are there and have the size that was written
 };
 
-/// Writes the files of a checkpoint into `folder`, which is empty, and flushes each to disk. Throws FileError.
+/// Writes the files of a checkpoint into `folder`, which is empty, and flushes each to disk. Throws FileError, also if the
+/// weights are not `expected`: their memory was spoilt.
 void write_checkpoint(const std::string& folder, const Checkpoint& checkpoint, const CheckpointOrder& order);
 
 /// Reads a checkpoint, with tensors on the CPU that view the mapped files. Throws FileError, one line that begins

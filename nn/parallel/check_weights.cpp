@@ -2,29 +2,18 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "taper/autograd/tape/grad_mode.h"
+#include "taper/nn/checkpoint/weights_checksum.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/elementwise/elementwise.h"
 #include "taper/ops/reduce/reduce.h"
 
 namespace taper {
 namespace {
-
-/// Returns a sum that changes with every bit of the parameters.
-uint32_t checksum(const Module& model) {
-  auto sum = uint32_t(::crc32_z(0, nullptr, 0));
-  for (const Tensor& parameter : model.parameters()) {
-    if (parameter.numel() == 0) continue;
-    const Tensor here = ops::to_device(parameter.detach(), kCPU).contiguous();
-    sum = uint32_t(::crc32_z(sum, static_cast<const unsigned char*>(here.data_ptr()), here.size_bytes()));
-  }
-  return sum;
-}
 
 double norm(const Tensor& x) {
   return std::sqrt(ops::item(ops::sum(ops::square(ops::cast(x, kFloat64)))));
@@ -45,13 +34,14 @@ std::string first_that_differs(const Module& model, ProcessGroup& group) {
 
 }  // namespace
 
-void check_weights(const Module& model, ProcessGroup& group) {
-  if (group.size() == 1) return;
+uint32_t check_weights(const Module& model, ProcessGroup& group) {
   const NoGradGuard no_grad;
+  const uint32_t own = weights_checksum(model.parameters());
+  if (group.size() == 1) return own;
   // Nearly always all bits are equal, and then nothing else need travel.
   const std::vector<std::string> sums =
-      group.gather_texts(fmt::format("{:08x}", checksum(model)), "checksums of weights");
-  if (std::ranges::all_of(sums, [&](const std::string& sum) { return sum == sums[0]; })) return;
+      group.gather_texts(fmt::format("{:08x}", own), "checksums of weights");
+  if (std::ranges::all_of(sums, [&](const std::string& sum) { return sum == sums[0]; })) return own;
   const std::vector<std::string> found =
       group.gather_texts(first_that_differs(model, group), "ranks' weights");
   std::vector<size_t> ranks;
@@ -61,7 +51,7 @@ void check_weights(const Module& model, ProcessGroup& group) {
     ranks.push_back(rank);
     parameter = found[rank];
   }
-  if (ranks.empty()) return;
+  if (ranks.empty()) return own;
   if (ranks.size() == found.size() - 1 && ranks.size() > 1) ranks = {0};
   fail("the ranks' weights have drifted apart: {} of rank {} is not that of the others{}", parameter,
        fmt::join(ranks, ", "), found.size() == 2 ? "; one of two ranks is wrong" : "");

@@ -21,24 +21,31 @@ bool RunCheckpoints::agree(bool own) const {
 
 void RunCheckpoints::save(TrainingRun& run, const TrainProgress& progress, bool best) {
   if (!agree(progress.state_dict().numbers != saved_)) return;
-  if (group_) check_weights(state_.model(), *group_);
-  if (writer_)
-    write(run, progress, best);
-  else
+  if (!writer_) {
     state_.help_snapshot();
+    check_weights(state_.model(), *group_);
+    return;
+  }
+  write(run, progress, best, group_);
 }
 
 void RunCheckpoints::save_alone(TrainingRun& run, const TrainProgress& progress) {
   if (!writer_ || state_.needs_all_ranks() || progress.state_dict().numbers == saved_) return;
-  write(run, progress, false);
+  write(run, progress, false, nullptr);
 }
 
-void RunCheckpoints::write(TrainingRun& run, const TrainProgress& progress, bool best) {
+void RunCheckpoints::write(TrainingRun& run, const TrainProgress& progress, bool best, ProcessGroup* group) {
   const SavedState numbers = progress.state_dict();
   const Clock::time_point begin = Clock::now();
   take(run, true);
   Checkpoint checkpoint = state_.snapshot();
   checkpoint.parts["progress"] = numbers;
+  if (group) {
+    // After the copy was made, so that nothing can happen in between.
+    WeightsChecksum expected = {.names = {}, .sum = check_weights(state_.model(), *group)};
+    for (const auto& [name, parameter] : state_.model().named_parameters()) expected.names.push_back(name);
+    checkpoint.expected = std::move(expected);
+  }
   writer_->start(std::move(checkpoint), progress.step, best);
   saved_ = numbers.numbers;
   last_save_ = Clock::now();

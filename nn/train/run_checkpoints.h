@@ -24,8 +24,8 @@ class RunCheckpoints {
   RunCheckpoints(CheckpointWriter& writer, const TrainingState& state, const SaveEvery& every = {})
       : writer_(&writer), state_(state), every_(every) {}
   /// For a run of several ranks. Each of them makes one and calls the same functions; rank 0 decides and has a writer,
-  /// which is null on the others. Before a checkpoint is saved, the ranks' weights are compared (check_weights()): what a
-  /// broken rank spoils is not kept.
+  /// which is null on the others. The ranks' weights are compared with each other and with what is saved of them
+  /// (check_weights(), Checkpoint::expected): what a broken rank spoils is not kept.
   RunCheckpoints(CheckpointWriter* writer, const TrainingState& state, ProcessGroup& group,
                  const SaveEvery& every)
       : writer_(writer), state_(state), every_(every), group_(&group) {}
@@ -49,7 +49,8 @@ class RunCheckpoints {
 
  private:
   using Clock = std::chrono::steady_clock;
-  void write(TrainingRun& run, const TrainProgress& progress, bool best);
+  /// group: the ranks whose weights are compared; null for none.
+  void write(TrainingRun& run, const TrainProgress& progress, bool best, ProcessGroup* group);
   void take(TrainingRun& run, bool wait);
   /// Returns what rank 0 says.
   bool agree(bool own) const;

@@ -385,9 +385,8 @@ Graph::Graph(std::unique_ptr<State> state) : state_(std::move(state)) {}
 size_t Graph::node_count() const {
   if (state_ == nullptr) return 0;
   // The allocators' annotations are nodes as well, and have no name.
-  return size_t(std::ranges::count_if(*state_->nodes, [](const sim::Capture::Node& node) {
-    return !node.work.what.name.empty();
-  }));
+  return size_t(std::ranges::count_if(
+      *state_->nodes, [](const sim::Capture::Node& node) { return !node.work.what.name.empty(); }));
 }
 
 void Graph::replay(Stream stream) const {
