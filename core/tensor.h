@@ -43,6 +43,12 @@ struct TensorOptions {
   bool pinned_memory = false;  ///< CPU only: page-locked, for copies to and from a GPU that need not wait
 };
 
+namespace detail {
+/// This thread's WriteLog (write_log.h); null without one.
+extern constinit thread_local std::vector<std::weak_ptr<Storage>>* write_log;
+void note_write(const std::shared_ptr<Storage>& storage);
+}  // namespace detail
+
 class Tensor {
  public:
   /// An undefined tensor: no shape, no storage, and defined() is false.
@@ -99,7 +105,11 @@ class Tensor {
   /// Returns the storage's count of in-place writes; see Storage::version.
   uint32_t version() const { return storage()->version(); }
   /// Every function that writes into an existing tensor must call this once.
-  void bump_version() const { storage()->bump_version(); }
+  void bump_version() const {
+    storage()->bump_version();
+    if (detail::write_log != nullptr) [[unlikely]]
+      detail::note_write(storage());
+  }
 
   /// Returns whether both handles are of one tensor, not merely of equal tensors or of views on one storage.
   bool is_same(const Tensor& other) const { return impl_ == other.impl_; }

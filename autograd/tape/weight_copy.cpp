@@ -103,4 +103,9 @@ void KeptWeightCopies::restore() const {
   }
 }
 
+void KeptWeightCopies::renew() const {
+  for (const auto& [parameter, copy] : all_)
+    if (copy.defined()) renew_weight_copy(parameter);
+}
+
 }  // namespace taper::detail

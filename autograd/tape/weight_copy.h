@@ -50,6 +50,8 @@ class KeptWeightCopies {
   /// Makes these the parameters' copies again, for the current stream. Those that others have replaced, or that are out of
   /// date, are written anew.
   void restore() const;
+  /// Says that the graph has written parameters and copies alike.
+  void renew() const;
 
  private:
   struct Kept {

@@ -12,8 +12,8 @@
 //   model(left, right);
 //
 // The model itself does not change: neither its parameters nor their names nor its files. Results are never
-// stale: weights are prepared anew when a parameter or running statistic was written. (A replayed CUDA graph
-// writes without a trace; make a new InferenceForm after it.) Results differ from the usual ones by rounding.
+// stale: weights are prepared anew when a parameter or running statistic was written, by a CapturedStep as well.
+// (A graph that is replayed by hand writes without a trace.) Results differ from the usual ones by rounding.
 // Layers run as usual in training mode, where something is recorded, and while they have hooks.
 //
 // PyTorch makes a second model instead. torch.nn.utils.fusion.fuse_conv_bn_eval copies a pair into a new

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "taper/autograd/tape/grad_mode.h"
+#include "taper/core/write_log.h"
 #include "taper/ops/copy/copy.h"
 
 namespace taper {
@@ -107,8 +107,10 @@ void CapturedStep::capture(Kind& kind, const std::vector<Tensor>& inputs) {
     const gpu::MemoryPoolGuard pool_guard(*pool_);
     CaptureScope scope(*stream_);
     const ops::GraphDraws::Recording recording(*kind.draws);
+    const WriteLog log;
     kind.outputs = step_(kind.inputs);
     kind.graph = scope.end();
+    kind.written = log.written();
   } catch (const CaptureError& error) {
     restore();
     return refuse(kind, error.what());
@@ -137,6 +139,8 @@ std::vector<Tensor> CapturedStep::replay(Kind& kind, const std::vector<Tensor>& 
   if (last_ != &kind) set_grads(kind.grads);
   last_ = &kind;
   kind.graph->replay(gpu::current_stream(device_.index));
+  for (const std::shared_ptr<Storage>& storage : kind.written) storage->bump_version();
+  kind.weight_copies->renew();
   ++replays_;
   return kind.outputs;
 }

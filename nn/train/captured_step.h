@@ -85,6 +85,7 @@ class CapturedStep {
     std::vector<Tensor> inputs = {};  ///< where the graph reads them
     std::optional<ops::GraphDraws> draws = {};
     std::optional<detail::KeptWeightCopies> weight_copies = {};
+    std::vector<std::shared_ptr<Storage>> written = {};  ///< by each replay
     std::vector<Tensor> outputs = {}, grads = {};
   };
 

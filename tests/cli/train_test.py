@@ -78,7 +78,7 @@ class TrainTest(unittest.TestCase):
                      "--accumulate --optimizer --lr --momentum --weight-decay --schedule --warmup-epochs --label-smoothing "
                      "--ema --clip-grad --device --benchmark --deterministic --tf32 --seed --workers --threads --augment --shuffle --init "
                      "--pretrained --freeze --freeze-batch-norm --dropout --mixup --cutmix --random-erasing --eval-ema "
-                     "--eval-only --log --summary --profile --memory-report --progress").split():
+                     "--eval-only --log --summary --profile --memory-report --progress --cuda-graph").split():
             self.assertRegex(result.stdout, rf"{flag}\b")
         self.assertIn("Examples:", result.stdout)
 
@@ -484,6 +484,26 @@ class TrainTest(unittest.TestCase):
         self.assertTrue({"conv2d", "batch_norm", "cross_entropy"} <= names, names)
         with open(report) as file:
             self.assertIn("conv2d", file.read())
+
+    def test_replayed_steps_have_the_losses_of_others(self):
+        flags = ["--dataset", "synthetic", "--num-classes", 10, "--image-size", 32, "--arch", "resnet18", "--batch-size", 2,
+                 "--max-steps", 5, "--device", "cuda", "--amp", "bf16", "--dropout", 0.3, "--ema", 0.9, "--clip-grad", 1,
+                 "--deterministic", "--progress", "off"]
+        losses, summary = [], self.path("summary")
+        for more in [], ["--cuda-graph"]:
+            log = self.path("log")
+            result = run(*flags, *more, "--log", log, "--summary", summary)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            with open(log) as file:
+                losses.append([json.loads(line)["loss"] for line in file])
+            with open(summary) as file:
+                self.assertEqual(json.load(file)["replayed_steps"], 3 if more else None)
+        self.assertEqual(losses[0], losses[1])
+        self.assertRegex(result.stdout, r"cuda graph: 3 of 5 steps were replayed, from 1 graph, the last one of \d+ kernels, copies and fills")
+        short = run(*flags, "--cuda-graph", "--max-steps", 2)
+        self.assertIn("cuda graph: no step was replayed", short.stdout)
+        self.refused("--cuda-graph", *ON_CPU, says="--cuda-graph: needs --device cuda")
+        self.refused("--cuda-graph", "--device", "cuda", "--oom", "split", says="--cuda-graph: excludes --oom split")
 
     def test_synthetic_images(self):
         records = self.records("--dataset", "synthetic", "--image-size", 32, "--num-classes", 7, "--max-steps", 2)

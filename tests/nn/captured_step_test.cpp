@@ -252,6 +252,43 @@ TEST_CASE("a step that asks the GPU for a number runs as it is, and the op is na
   CHECK(captured.graph_count() == 0);
 }
 
+TEST_CASE("a replay counts as a write to the parameters, whose copies in other dtypes are then made anew") {
+  if (!has_gpu()) return;
+  manual_seed(5);
+  Linear net(6, 3);
+  net.to(kCUDA);
+  SGD optimizer(net.named_parameters(), {.lr = 0.1});
+  CapturedStep captured(
+      [&](const std::vector<Tensor>& in) -> std::vector<Tensor> {
+        const AutocastGuard autocast(DeviceType::kCUDA, kBFloat16);
+        optimizer.zero_grad();
+        net(in[0]).sum().backward();
+        optimizer.step();
+        return {};
+      },
+      optimizer.parameters());
+  const Tensor x = ops::to_device(random_tensor({4, 6}, kFloat32), kCUDA);
+  const auto evaluate = [&](DType dtype) {
+    const NoGradGuard no_grad;
+    const AutocastGuard autocast(DeviceType::kCUDA, dtype);
+    return ops::to_vector<double>(net(x));
+  };
+  std::vector<double> before;
+  for (int i = 0; i < 6; ++i) {
+    const uint32_t version = net.weight.version();
+    captured({x});
+    CHECK(net.weight.version() > version);
+    for (const DType dtype : {kBFloat16, kFloat16}) {
+      const std::vector<double> now = evaluate(dtype);
+      const NoGradGuard no_grad;
+      const Tensor plain = linear(x, net.weight.detach(), net.bias.detach());
+      const auto expected = ops::to_vector<double>(plain);
+      for (size_t k = 0; k < now.size(); ++k) CHECK(std::fabs(now[k] - expected[k]) < 0.05);
+    }
+  }
+  CHECK(captured.replays() == 4);
+}
+
 TEST_CASE("what a graph cannot hold is named") {
   if (!has_gpu()) return;
   const Tensor parameter = ops::to_device(random_tensor({5}, kFloat32, 1), kCUDA).set_requires_grad();

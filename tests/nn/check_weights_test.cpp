@@ -11,8 +11,10 @@
 #include "taper/nn/layers/linear.h"
 #include "taper/nn/optim/sgd.h"
 #include "taper/nn/parallel/distributed_data_parallel.h"
+#include "taper/nn/train/run_checkpoints.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
+#include "temporary_folder.h"
 
 using namespace taper;
 
@@ -51,6 +53,36 @@ TEST_CASE("a rank whose weights are spoilt at any moment is named") {
             fmt::format("the ranks' weights have drifted apart: second.weight of rank {} is not that "
                         "of the others",
                         victim));
+  }
+}
+
+TEST_CASE("what a broken rank has spoilt is not saved") {
+  for (const int victim : {0, 1, 2}) {
+    const TemporaryFolder folder;
+    const auto errors = in_ranks(3, [&](ProcessGroup& group) {
+      TwoLayers net;
+      for (const Tensor& x : net.parameters()) ops::fill_(x.detach(), 0.5);
+      SGD optimizer(net.named_parameters(), {.lr = 0.01});
+      TrainingState state(net);
+      state.add_optimizer(optimizer);
+      std::optional<CheckpointWriter> writer;
+      if (group.rank() == 0) writer.emplace(folder.path(), 9);
+      TrainingRun run;
+      RunCheckpoints checkpoints(writer ? &*writer : nullptr, state, group, {.steps = 1});
+      TrainProgress progress;
+      progress.step = 1;
+      checkpoints.save(run, progress);
+      if (group.rank() == victim) ops::fill_(net.second.bias.detach(), 7);
+      progress.step = 2;
+      checkpoints.save(run, progress);
+    });
+    for (const std::string& error : errors)
+      CHECK_THAT(error,
+                 Catch::Contains(fmt::format("second.bias of rank {} is not that of the others", victim)));
+    const auto found = find_checkpoint(folder.path());
+    REQUIRE(found);
+    CHECK(found->checkpoint.part("progress").numbers.at("step") == 1);
+    CHECK(ops::to_vector<double>(found->checkpoint.part("model").tensors.at("second.bias"))[0] == 0.5);
   }
 }
 

@@ -191,6 +191,22 @@ TEST_CASE("a checkpoint's weights are those that were written") {
   CHECK_THROWS_WITH(checked_weights_file(path), Contains("model.safetensors: damaged"));
 }
 
+TEST_CASE("weights that changed while they were copied and written are not kept") {
+  const TemporaryFolder folder;
+  CheckpointFolder checkpoints(folder.path());
+  Checkpoint checkpoint = numbered(1);
+  const Tensor weight = checkpoint.part("model").tensors.at("weight");
+  checkpoint.expected = WeightsChecksum{.names = {"weight"}, .sum = weights_checksum({weight})};
+  checkpoints.save(checkpoint, 1, false, 9);
+  weight.data<float>()[3] = std::nextafter(weight.data<float>()[3], 9.0f);
+  CHECK_THROWS_WITH(checkpoints.save(checkpoint, 2, false, 9), Contains("the weights changed in memory"));
+  CHECK(steps_in(checkpoints) == std::vector<int64_t>{1});
+  // Memory order does not matter, a bit does.
+  const Tensor x = ops::randn({2, 3, 4, 5});
+  CHECK(weights_checksum({x}) == weights_checksum({ops::contiguous(x, kChannelsLast)}));
+  CHECK(weights_checksum({x, weight}) != weights_checksum({weight, x}));
+}
+
 TEST_CASE("the newest readable checkpoint is found, and what kept newer ones from it") {
   const TemporaryFolder folder;
   CHECK_FALSE(find_checkpoint(folder / "missing"));
