@@ -17,10 +17,10 @@
 #include <string>
 
 #include "taper/core/generator.h"
-#include "taper/nn/checkpoint/weights_checksum.h"
 #include "taper/nn/io/safetensors.h"
 #include "taper/nn/io/weights.h"
 #include "taper/nn/optim/saved_state.h"
+#include "taper/nn/weights_checksum.h"
 
 namespace taper {
 

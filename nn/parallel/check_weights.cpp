@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "taper/autograd/tape/grad_mode.h"
-#include "taper/nn/checkpoint/weights_checksum.h"
+#include "taper/nn/weights_checksum.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/elementwise/elementwise.h"
 #include "taper/ops/reduce/reduce.h"

@@ -1,4 +1,4 @@
-#include "taper/nn/checkpoint/weights_checksum.h"
+#include "taper/nn/weights_checksum.h"
 
 #include <zlib.h>
 
