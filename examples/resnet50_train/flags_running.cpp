@@ -92,6 +92,8 @@ void check_running_flags(const TrainOptions& options) {
   need(options.benchmark || options.benchmark_seconds == 0, "--benchmark-seconds", "belongs to --benchmark");
   for (const auto& [flag, file] : {std::pair("--log", options.log), std::pair("--profile", options.profile)})
     need(file.empty() || !options.eval_only, flag, "records training steps, and --eval-only has none");
+  need(options.place.size == 1 || !options.cuda_graph, "--cuda-graph",
+       "belongs to one process: nobody would notice a rank that stops in a replayed collective");
   need(!options.cuda_graph || options.device.is_cuda(), "--cuda-graph", "needs --device cuda");
   need(!options.cuda_graph || !options.split_batches, "--cuda-graph",
        "excludes --oom split, which computes a step again in parts");

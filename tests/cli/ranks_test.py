@@ -276,7 +276,7 @@ class RanksTest(unittest.TestCase):
         self.assertRegex(text, r"3 ranks: \d+ collectives of [\d.]+ [MG]i?B in [\d.]+ s, \d+% of it hidden behind training")
         for arguments, said in ((["--batch-size", 7], "7 images cannot be shared evenly by 2 ranks"),
                                 (["--batch-per-rank", 4, "--batch-size", 8], "--batch-per-rank: excludes --batch-size"),
-                                (["--oom", "split"], "--oom split"), (["--epoch", 3], "did you mean --epochs?")):
+                                (["--oom", "split"], "--oom split"), (["--cuda-graph"], "--cuda-graph: belongs to one process"), (["--epoch", 3], "did you mean --epochs?")):
             done = run(2, *arguments)
             self.assertEqual(done.returncode, 2, done.stderr)
             self.assertIn(said, done.stderr)

@@ -13,6 +13,8 @@
 #include "taper/nn/layers/linear.h"
 #include "taper/nn/optim/sgd.h"
 #include "taper/nn/parallel/distributed_data_parallel.h"
+#include "taper/nn/train/captured_step.h"
+#include "taper/nn/train/train_step.h"
 #include "taper/ops/collective/nccl_collectives.h"
 #include "taper/ops/copy/copy.h"
 #include "taper/ops/copy/create.h"
@@ -209,6 +211,64 @@ TEST_CASE(
     REQUIRE(weights_after_training(true, seed, true, kBFloat16) ==
             weights_after_training(true, seed, false, kBFloat16));
   }
+}
+
+namespace {
+
+struct Replayed {
+  std::vector<double> weights;  ///< of rank 0
+  int64_t replays = 0;
+  std::string refusal;
+};
+
+/// Trains on a simulated GPU for each rank, with steps that are replayed if they can be.
+Replayed train_in_steps(int ranks, bool with_nccl, bool capture) {
+  const Gpus gpus(ranks);
+  Replayed result;
+  const auto errors = in_ranks(ranks, [&](ProcessGroup& group) {
+    const gpu::DeviceGuard guard(group.rank());
+    const Device device(kCUDA, group.rank());
+    if (with_nccl) expect(use_nccl(group, group.rank(), {TAPER_FAKE_NCCL}).empty(), "NCCL");
+    Net net;
+    for (const Tensor& x : net.parameters()) {
+      const NoGradGuard no_grad;
+      ops::copy_(x, ops::sin(ops::arange(1, double(x.numel()) + 1, 1).reshape(x.shape())));
+    }
+    net.to(device);
+    DistributedDataParallel parallel(net, group, {.bucket_bytes = 100, .first_bucket_bytes = 50});
+    SGD optimizer(net.named_parameters(), {.lr = 0.1, .momentum = 0.9});
+    if (with_nccl) optimizer.shard(parallel.shards());  // then a group of one has collectives, too
+    TrainStep step([&](const Batch& batch) { return square(net(batch.images)).sum(); }, optimizer,
+                   {.clip_grad = 0.5, .parallel = &parallel, .capture = capture});
+    for (int i = 0; i < 6; ++i) {
+      Batch batch;
+      batch.images = ops::sin(ops::full({4, 7}, 1.0 + group.rank() + i, {.device = device}));
+      batch.labels = ops::zeros({4}, {.dtype = kInt64, .device = device});
+      step({batch}).loss();
+    }
+    if (group.rank() != 0) return;
+    for (const Tensor& x : net.parameters())
+      for (const double value : ops::to_vector<double>(x)) result.weights.push_back(value);
+    if (!capture) return;
+    result.replays = step.captured()->replays();
+    result.refusal = step.captured()->refusal();
+  });
+  CHECK(errors == std::vector<std::string>(size_t(ranks)));
+  return result;
+}
+
+}  // namespace
+
+// The stand-in synchronises streams if there are several ranks, which no graph can capture.
+TEST_CASE("steps with collectives are replayed over NCCL, and run as they are without, with the same bits") {
+  const Replayed replayed = train_in_steps(1, true, true);
+  CHECK(replayed.weights == train_in_steps(1, true, false).weights);
+  CHECK(replayed.refusal.empty());
+  CHECK(replayed.replays == 4);
+  const Replayed host = train_in_steps(2, false, true);
+  CHECK(host.weights == train_in_steps(2, false, false).weights);
+  CHECK(host.replays == 0);
+  CHECK_THAT(host.refusal, Catch::Contains("goes through host memory, which no graph can capture"));
 }
 
 TEST_CASE("a graph captures collectives over NCCL, and no others") {
