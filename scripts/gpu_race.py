@@ -176,9 +176,11 @@ def racers_of(options):
     racers = [Racer("PyTorch, channels last", options.precision, pytorch)]
     if options.taper:
         # Of Taper the heuristic's choices: its measuring takes minutes, which the step benchmark_mode spends.
-        racers.insert(0, Racer("Taper", options.precision, [options.taper, "--device", "cuda", *common, "--precision",
-                                                            options.precision, "--no-benchmark", "--kernels", *small]))
+        taper = [options.taper, "--device", "cuda", *common, "--precision", options.precision, "--no-benchmark", *small]
+        racers.insert(0, Racer("Taper", options.precision, [*taper, "--kernels"]))
     if options.precision == "bf16":
+        if options.taper:
+            racers.append(Racer("Taper, graph", "bf16", [*taper, "--cuda-graph"]))
         racers.append(Racer("PyTorch, channels last, graph", "bf16", [*pytorch, "--mode", "graph"]))
     if options.compile:
         racers.append(Racer("PyTorch, channels last, compile", options.precision, [*pytorch, "--mode", "compile"]))
