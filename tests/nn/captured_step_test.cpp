@@ -7,6 +7,7 @@
 
 #include "taper/autograd/functions.h"
 #include "taper/autograd/tape/autocast.h"
+#include "taper/autograd/tape/checkpoint.h"
 #include "taper/autograd/tape/grad_mode.h"
 #include "taper/core/generator.h"
 #include "taper/core/gpu/memory/caching_allocator.h"
@@ -37,14 +38,19 @@ struct Net : Module {
   Dropout& dropout = register_module<Dropout>("dropout", 0.3);
   Linear& output = register_module<Linear>("output", 8 * 3 * 3, 10);
 
-  Tensor operator()(const Tensor& x) { return output(dropout(norm(conv(x), {.relu = true}).flatten(1))); }
+  Tensor operator()(const Tensor& x) {
+    const Tensor features = norm(conv(x), {.relu = true}).flatten(1);
+    return checkpoints ? checkpoint([this](const Tensor& in) { return output(dropout(in)); }, features)
+                       : output(dropout(features));
+  }
+  bool checkpoints = false;
 };
 
 /// What a run is made of.
 struct Plan {
   bool capture = false;
   std::optional<DType> autocast = {};
-  bool scales = false, clips = false, averages = false, smooths = false, adam = false;
+  bool scales = false, clips = false, averages = false, smooths = false, adam = false, checkpoints = false;
   int accumulate = 1;
   int steps = 12;
   std::vector<int64_t> sizes = {6};  ///< images of a batch, one step after the other
@@ -76,6 +82,7 @@ Trained train(const Plan& plan) {
   manual_seed(5);
   Net net;
   net.to(kCUDA);
+  net.checkpoints = plan.checkpoints;
   std::unique_ptr<Optimizer> optimizer;
   if (plan.adam)
     optimizer = std::make_unique<AdamW>(net.named_parameters(), AdamWOptions{.lr = 0.01});
@@ -180,6 +187,7 @@ TEST_CASE("a captured step has the bits of one that is not, whatever it is made 
   check_alike({.scales = true, .clips = true, .averages = true}, 10, 1);
   check_alike({.autocast = kFloat16, .scales = true, .averages = true, .adam = true, .steps = 20}, 18, 1);
   check_alike({.scales = true, .smooths = true, .accumulate = 3}, 10, 1);
+  check_alike({.autocast = kBFloat16, .checkpoints = true}, 10, 1);
 }
 
 TEST_CASE("fifty steps of everything together have the same bits, replayed or not") {
