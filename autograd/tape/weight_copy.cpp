@@ -3,6 +3,7 @@
 #include "taper/autograd/tape/meta.h"
 #include "taper/autograd/tape/stream_order.h"
 #include "taper/autograd/tape/tape.h"
+#include "taper/core/gpu/capture_refusal.h"
 #include "taper/core/views.h"
 #include "taper/ops/copy/copy.h"
 
@@ -37,6 +38,8 @@ Tensor up_to_date_copy(const Tensor& parameter, DType dtype) {
   if (!own.weight_copy) own.weight_copy = std::make_unique<WeightCopy>();
   WeightCopy& kept = *own.weight_copy;
   if (!kept.copy.defined() || kept.copy.dtype() != dtype || !is_current(kept, parameter)) {
+    gpu::detail::refuse_in_capture(
+        parameter.device(), "a weight's copy in low precision must be there before a graph is captured");
     const NoInferenceMode usual;
     kept.copy = ops::cast(parameter, dtype);
     set_current(kept, parameter);

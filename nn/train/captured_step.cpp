@@ -45,7 +45,13 @@ std::vector<Tensor> CapturedStep::operator()(const std::vector<Tensor>& inputs) 
     TAPER_CHECK(input.device() == device_, "CapturedStep: an input is on {}, the parameters are on {}",
                 input.device(), device_);
   Kind& kind = kind_of(inputs);
-  if (kind.refused || kind.calls++ < options_.warmup) return run(inputs);
+  if (kind.refused) return run(inputs);
+  if (kind.calls < options_.warmup) {
+    ++kind.calls;
+    std::vector<Tensor> outputs = run(inputs);
+    kind.weight_copies.emplace(parameters_);
+    return outputs;
+  }
   if (!kind.graph) capture(kind, inputs);
   return kind.refused ? run(inputs) : replay(kind, inputs);
 }
@@ -90,14 +96,15 @@ std::vector<Tensor> CapturedStep::run(const std::vector<Tensor>& inputs) {
 
 void CapturedStep::capture(Kind& kind, const std::vector<Tensor>& inputs) {
   const std::vector<Tensor> grads_before = grads();
-  const detail::KeptWeightCopies copies_before(parameters_);
   const auto restore = [&] {
     kind.outputs = kind.inputs = {};
     kind.draws.reset();
     set_grads(grads_before);
-    copies_before.restore();
+    kind.weight_copies->restore();
   };
   try {
+    // A copy that were made in the capture would lie where other graphs of the pool write.
+    kind.weight_copies->restore();
     if (!stream_) stream_ = gpu::stream_from_pool(device_.index);
     if (!pool_) pool_ = std::make_unique<gpu::MemoryPool>(gpu::caching_allocator(device_.index));
     for (const Tensor& input : inputs) kind.inputs.push_back(empty_like(input));
@@ -122,7 +129,6 @@ void CapturedStep::capture(Kind& kind, const std::vector<Tensor>& inputs) {
     throw;
   }
   kind.grads = grads();
-  kind.weight_copies.emplace(parameters_);
   last_ = &kind;
 }
 

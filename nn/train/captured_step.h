@@ -84,8 +84,8 @@ class CapturedStep {
     std::optional<gpu::Graph> graph = {};
     std::vector<Tensor> inputs = {};  ///< where the graph reads them
     std::optional<ops::GraphDraws> draws = {};
-    std::optional<detail::KeptWeightCopies> weight_copies = {};
-    std::vector<std::shared_ptr<Storage>> written = {};  ///< by each replay
+    std::optional<detail::KeptWeightCopies> weight_copies = {};  ///< of the last warm-up
+    std::vector<std::shared_ptr<Storage>> written = {};          ///< by each replay
     std::vector<Tensor> outputs = {}, grads = {};
   };
 
