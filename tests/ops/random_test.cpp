@@ -231,6 +231,7 @@ TEST_CASE("a graph cannot capture a draw: every replay would repeat it") {
   const Tensor x = empty({4, 6}, {.device = kCUDA});
   Generator generator(1);
   const gpu::Stream stream = gpu::stream_from_pool();
+  gpu::synchronize();  // x is there for other streams
   {
     const gpu::StreamGuard guard(stream);
     gpu::begin_capture(stream);
