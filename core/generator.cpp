@@ -11,13 +11,11 @@ DrawnRange Generator::reserve(uint64_t blocks, Device device) {
 }
 
 DrawnRange Generator::advance(uint64_t blocks, Device device) {
-  if (blocks > 0)
-    gpu::detail::refuse_in_capture(device,
-                                   "random numbers cannot be drawn on a GPU while its current stream "
-                                   "captures a graph: every replay would draw the "
-                                   "same ones; let a CapturedStep capture the graph, or draw them before the "
-                                   "capture, and capture dropout with "
-                                   "p = 0 or in eval mode");
+  constexpr const char* kWhy =
+      "random numbers cannot be drawn on a GPU while its current stream captures a graph: every replay would "
+      "draw the same ones; let a CapturedStep capture the graph, or draw them before the capture, and "
+      "capture dropout with p = 0 or in eval mode";
+  if (blocks > 0) gpu::detail::refuse_in_capture(device, kWhy);
   const std::lock_guard lock(mutex_);
   const GeneratorState first = state_;
   state_.counter += blocks;

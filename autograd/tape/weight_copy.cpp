@@ -80,20 +80,20 @@ void renew_weight_copy(const Tensor& parameter) {
 
 KeptWeightCopies::KeptWeightCopies(const std::vector<Tensor>& parameters) {
   for (const Tensor& parameter : parameters) {
-    const TapeMeta* own = meta(parameter);
-    const bool has_copy = own != nullptr && own->weight_copy != nullptr;
-    all_.push_back({parameter, has_copy ? own->weight_copy->copy : Tensor()});
+    TapeMeta& own = ensure_meta(parameter);
+    const std::lock_guard lock(own.mutex);
+    all_.push_back({parameter, own.weight_copy ? own.weight_copy->copy : Tensor()});
   }
 }
 
 void KeptWeightCopies::restore() const {
   for (const auto& [parameter, copy] : all_) {
-    TapeMeta* own = meta(parameter);
-    if (own == nullptr || own->weight_copy == nullptr) continue;
-    const std::lock_guard lock(own->mutex);
-    WeightCopy& kept = *own->weight_copy;
+    TapeMeta& own = ensure_meta(parameter);
+    const std::lock_guard lock(own.mutex);
+    if (!own.weight_copy) continue;
+    WeightCopy& kept = *own.weight_copy;
     if (!copy.defined()) {
-      own->weight_copy = nullptr;
+      own.weight_copy = nullptr;
     } else if (!kept.copy.is_same(copy) || !is_current(kept, parameter)) {
       const NoInferenceMode usual;
       ops::copy_(copy, parameter);

@@ -8,6 +8,8 @@
 namespace taper {
 namespace {
 
+constexpr size_t kMostKinds = 4;
+
 /// Ends the capture if nothing else does.
 class CaptureScope {
  public:
@@ -24,11 +26,10 @@ class CaptureScope {
 
 }  // namespace
 
-CapturedStep::CapturedStep(Step step, std::vector<Tensor> parameters, const CapturedStepOptions& options)
-    : step_(std::move(step)), parameters_(std::move(parameters)), options_(options) {
+CapturedStep::CapturedStep(Step step, std::vector<Tensor> parameters, int warmup)
+    : step_(std::move(step)), parameters_(std::move(parameters)), warmup_(warmup) {
   TAPER_CHECK(!parameters_.empty(), "CapturedStep: needs the parameters that the step updates");
-  TAPER_CHECK(options.warmup >= 1, "CapturedStep: warmup must be at least 1, got {}", options.warmup);
-  TAPER_CHECK(options.most_graphs >= 1, "CapturedStep: most_graphs must be at least 1");
+  TAPER_CHECK(warmup >= 1, "CapturedStep: warmup must be at least 1, got {}", warmup);
 }
 
 CapturedStep::~CapturedStep() {
@@ -46,7 +47,7 @@ std::vector<Tensor> CapturedStep::operator()(const std::vector<Tensor>& inputs) 
                 input.device(), device_);
   Kind& kind = kind_of(inputs);
   if (kind.refused) return run(inputs);
-  if (kind.calls < options_.warmup) {
+  if (kind.calls < warmup_) {
     ++kind.calls;
     std::vector<Tensor> outputs = run(inputs);
     kind.weight_copies.emplace(parameters_);
@@ -66,7 +67,7 @@ CapturedStep::Kind& CapturedStep::kind_of(const std::vector<Tensor>& inputs) {
     kinds_.splice(kinds_.begin(), kinds_, kind);
     return kinds_.front();
   }
-  if (kinds_.size() == options_.most_graphs) {
+  if (kinds_.size() == kMostKinds) {
     wait();
     if (last_ == &kinds_.back()) last_ = nullptr;
     kinds_.pop_back();

@@ -33,11 +33,6 @@
 
 namespace taper {
 
-struct CapturedStepOptions {
-  int warmup = 2;          ///< calls with inputs of a kind before the third, say, is captured
-  size_t most_graphs = 4;  ///< for other kinds of inputs the graph that was not used for longest goes
-};
-
 class CapturedStep {
  public:
   /// Does the whole step and returns what the caller wants to read of it. A replay repeats its work on the GPU and nothing
@@ -46,7 +41,8 @@ class CapturedStep {
   using Step = std::function<std::vector<Tensor>(const std::vector<Tensor>& inputs)>;
 
   /// parameters: all whose gradients the step computes. After each call their grad() is what this call computed.
-  CapturedStep(Step step, std::vector<Tensor> parameters, const CapturedStepOptions& options = {});
+  /// warmup: so many calls with inputs of a kind run as they are, at least one; then the kind's graph is captured.
+  CapturedStep(Step step, std::vector<Tensor> parameters, int warmup = 2);
   /// Waits for replays that are under way. Memory goes back as soon as nobody holds outputs and gradients.
   ~CapturedStep();
   CapturedStep(const CapturedStep&) = delete;
@@ -62,7 +58,8 @@ class CapturedStep {
 
   /// Returns why inputs of some kind are not replayed; empty as long as nothing speaks against it.
   const std::string& refusal() const { return refusal_; }
-  /// Returns the number of graphs that are kept.
+  /// Returns the number of graphs that are kept, at most four. For another kind of inputs the one that was not used for
+  /// longest goes.
   size_t graph_count() const;
   /// Returns the number of kernels, copies and fills of the graph that ran last; 0 if the last call was no replay.
   size_t node_count() const;
@@ -100,7 +97,7 @@ class CapturedStep {
 
   Step step_;
   std::vector<Tensor> parameters_;
-  CapturedStepOptions options_;
+  int warmup_;
   Device device_;                          ///< of the parameters
   std::optional<gpu::Stream> stream_;      ///< for captures
   std::unique_ptr<gpu::MemoryPool> pool_;  ///< of all graphs: no two run at the same time

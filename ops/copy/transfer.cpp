@@ -40,10 +40,10 @@ void copy_bytes(const Tensor& dst, const Tensor& src, bool non_blocking) {
   const Tensor& host = to_gpu ? src : dst;
   const gpu::DeviceGuard guard((to_gpu ? dst : src).device().index);
   const gpu::Stream stream = gpu::current_stream();
-  gpu::detail::refuse_in_capture((to_gpu ? dst : src).device(),
-                                 "a copy between host and GPU cannot be captured in a graph: each replay "
-                                 "would copy from or to the same host "
-                                 "memory, which others may own by then");
+  gpu::detail::refuse_in_capture(
+      (to_gpu ? dst : src).device(),
+      "a copy between host and GPU cannot be captured in a graph: each replay would copy from or to the same "
+      "host memory, which others may own by then");
   gpu::copy_async(dst.data_ptr(), src.data_ptr(), src.size_bytes(),
                   to_gpu ? gpu::CopyKind::kHostToDevice : gpu::CopyKind::kDeviceToHost, stream);
   const bool pinned = host.is_pinned();

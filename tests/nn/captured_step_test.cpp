@@ -301,7 +301,7 @@ TEST_CASE("what a graph cannot hold is named") {
   if (!has_gpu()) return;
   const Tensor parameter = ops::to_device(random_tensor({5}, kFloat32, 1), kCUDA).set_requires_grad();
   const auto refusal = [&](const CapturedStep::Step& step) {
-    CapturedStep captured(step, {parameter}, {.warmup = 1});
+    CapturedStep captured(step, {parameter}, 1);
     for (int i = 0; i < 3; ++i) captured({});
     CHECK(captured.replays() == 0);
     return captured.refusal();
@@ -337,7 +337,7 @@ TEST_CASE("what a graph cannot hold is named") {
         if (++calls == 6) fail("out of luck");
         return {};
       },
-      {parameter}, {.warmup = 1});
+      {parameter}, 1);
   calls = 4;
   captured({});
   const Tensor grad = ops::ones_like(parameter);

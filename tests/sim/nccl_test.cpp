@@ -57,7 +57,7 @@ std::vector<std::string> in_ranks_with_nccl(int ranks, const std::function<void(
       timeout);
 }
 
-/// A rank that goes on after a collective of which it has not heard yet that it failed.
+/// Goes on with collectives, as a rank does that has not heard of a failure, until one fails.
 void call_until_it_fails(ProcessGroup& group) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (std::chrono::steady_clock::now() < end) {
